@@ -1,0 +1,1 @@
+"""canaryctl: a canary migration controller for LLM models."""

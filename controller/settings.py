@@ -1,0 +1,244 @@
+"""Process settings: environment variables named `CANARY_*`, read once from a mapping that is passed in.
+
+A variable that is unknown, empty or given twice is an error, never a default: a typo must not start a controller
+on another database than the one that was meant.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from controller.errors import SettingsError
+
+PREFIX = "CANARY_"
+MASK = "********"
+SECRETS = frozenset({"database_url", "slack_token"})
+"""The settings that may also be given as the content of a file, by `CANARY_<NAME>_FILE`."""
+
+LogFormat = Literal["auto", "json", "console"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _known_database(url: str) -> str:
+    if not url.startswith(("sqlite:///", "postgresql://", "postgresql+psycopg://")):
+        msg = "a database address starts with sqlite:/// or postgresql://"
+        raise ValueError(msg)
+    return url
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """One setting as it may be shown to anybody: secrets are masked."""
+
+    name: str
+    value: str
+    source: str
+
+
+class Settings(BaseSettings):
+    """What a process is told by its environment. Rollouts are described by plans, not here."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, extra="forbid", frozen=True, hide_input_in_errors=True
+    )
+
+    database_url: Annotated[str, AfterValidator(_known_database)] = Field(
+        default="sqlite:///canaryctl.db", repr=False
+    )
+    """Where records, plans and metrics are kept, as an SQLAlchemy URL.
+
+    Default: a file in the working directory, because trying canaryctl must not need a server. A relative SQLite path is
+    relative to the working directory; more than one controller needs PostgreSQL.
+    """
+
+    slack_token: SecretStr | None = None
+    """Slack bot token (`xoxb-…`) that notices are sent with. Default: none, notices stay in the outbox and the log."""
+
+    tick_interval_s: float = Field(default=60.0, gt=0, le=3600, allow_inf_nan=False)
+    """Seconds between two looks at every running rollout, more than 0, at most an hour.
+
+    Default 60: metrics have a resolution of one minute, so looking more often sees nothing new.
+    """
+
+    lease_s: float = Field(default=300.0, gt=0, le=86_400, allow_inf_nan=False)
+    """Seconds that a split stays in force without being renewed; then traffic goes back to the baseline.
+
+    Renewed by every tick, so at least three intervals: two lost ticks must not move traffic. Default 300: five ticks.
+    """
+
+    actor: str = Field(default="unknown", min_length=1, max_length=200)
+    """Who is recorded for what this process is asked to do. Default: the login name."""
+
+    log_level: Annotated[LogLevel, BeforeValidator(_lower)] = "info"
+    """The least severe log line that is written."""
+
+    log_format: Annotated[LogFormat, BeforeValidator(_lower)] = "auto"
+    """`json` for machines, `console` for people. Default `auto`: console on a terminal, else JSON."""
+
+    debug: Literal["0", "1"] = "0"
+    """`1` shows the traceback of a defect of canaryctl itself; else its one-line report."""
+
+    _sources: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is pydantic's
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what `load_settings` passes: the environment is an argument, never ambient."""
+        return (init_settings,)
+
+    @model_validator(mode="after")
+    def _lease_outlives_lost_ticks(self) -> Self:
+        if self.lease_s < 3 * self.tick_interval_s:
+            msg = (
+                f"CANARY_LEASE_S: {self.lease_s:g} is less than three tick intervals of {self.tick_interval_s:g} s. "
+                "Lengthen the lease or shorten CANARY_TICK_INTERVAL_S"
+            )
+            raise ValueError(msg)
+        return self
+
+    def describe(self) -> tuple[Setting, ...]:
+        """Every setting with its value, secrets masked, and where the value comes from."""
+        return tuple(
+            Setting(
+                name=name,
+                value=_shown(name, getattr(self, name)),
+                source=self._sources.get(name, "default"),
+            )
+            for name in type(self).model_fields
+        )
+
+
+def load_settings(environ: Mapping[str, str]) -> Settings:
+    """The settings that `environ` asks for; other programs' variables in it are ignored.
+
+    Raises SettingsError with every problem at once. Values of secrets are in no message.
+    """
+    values, sources, problems = _read(environ)
+    if "actor" not in values:
+        values["actor"], sources["actor"] = _login_name(environ), "login name"
+    settings: Settings | None = None
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        found = error.errors(include_input=False)
+        problems += [_explain(dict(detail), values, sources) for detail in found]
+    if settings is None or problems:
+        raise SettingsError("\n".join(problems))
+    settings._sources.update(sources)
+    return settings
+
+
+def _read(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str], list[str]]:
+    """Values and their sources by setting, and what is wrong with the variables themselves."""
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    problems: list[str] = []
+    known = _variables()
+    for variable in sorted(name for name in environ if name.startswith(PREFIX)):
+        if variable not in known:
+            problems.append(_unknown(variable, known))
+            continue
+        name, is_file = known[variable]
+        if is_file and PREFIX + name.upper() in environ:
+            problems.append(
+                f"{PREFIX}{name.upper()} and {variable} are both set. Keep the one that is meant."
+            )
+            continue
+        try:
+            values[name] = (
+                _content(variable, environ[variable]) if is_file else environ[variable].strip()
+            )
+        except SettingsError as error:
+            problems.append(str(error))
+            continue
+        sources[name] = f"file {environ[variable]} ({variable})" if is_file else variable
+        if not values[name]:
+            del values[name]
+            problems.append(f"{sources[name]} is empty. Unset {variable} to get the default.")
+    return values, sources, problems
+
+
+def _variables() -> dict[str, tuple[str, bool]]:
+    """Each variable's setting, and whether the variable names a file that holds the value."""
+    plain = {PREFIX + name.upper(): (name, False) for name in Settings.model_fields}
+    files = {f"{PREFIX}{name.upper()}_FILE": (name, True) for name in SECRETS}
+    return plain | files
+
+
+def _unknown(variable: str, known: Mapping[str, object]) -> str:
+    close = difflib.get_close_matches(variable, known, n=1)
+    advice = f"Did you mean {close[0]}?" if close else f"Known are {', '.join(sorted(known))}."
+    return f"{variable} is not a setting. {advice}"
+
+
+def _content(variable: str, path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        msg = f"{variable}: cannot read {path!r}: {reason}. It names a file that holds the value."
+        raise SettingsError(msg) from error
+
+
+def _explain(
+    detail: dict[str, Any], values: Mapping[str, object], sources: Mapping[str, str]
+) -> str:
+    """One problem that pydantic found, in the words of the person who set the variable."""
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    if not detail["loc"]:
+        return f"{message}."
+    name = str(detail["loc"][0])
+    found = "" if name in SECRETS else f" {values[name]!r} is refused:"
+    return f"{sources.get(name, name)}:{found} {message[0].lower()}{message[1:]}."
+
+
+def _login_name(environ: Mapping[str, str]) -> str:
+    for variable in ("LOGNAME", "USER", "USERNAME"):
+        if name := environ.get(variable, "").strip():
+            return name
+    return f"uid-{os.getuid()}" if hasattr(os, "getuid") else "unknown"
+
+
+def _shown(name: str, value: object) -> str:
+    match value:
+        case None:
+            return "not set"
+        case SecretStr():
+            return MASK
+        case str() if name == "database_url":
+            return _without_password(value)
+        case _:
+            return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _without_password(url: str) -> str:
+    # Greedy up to the last @: an unescaped password may hold one itself.
+    url = re.sub(r"^([\w+]+://[^:@/]*:).*@", rf"\g<1>{MASK}@", url)
+    return re.sub(r"([?&](?:\w*password|passfile)=)[^&]*", rf"\g<1>{MASK}", url)

@@ -1,0 +1,16 @@
+"""What every test starts from: no settings of the developer's shell, and known Hypothesis profiles."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import settings
+
+# Removed once, before anything is imported: a test that wants a setting passes it in a mapping.
+for _name in [name for name in os.environ if name.startswith("CANARY_")]:
+    del os.environ[_name]
+
+# `ci` repeats the same examples on every machine; `dev` looks for new ones. A deadline would time the machine.
+settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
+settings.register_profile("dev", deadline=None, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") == "true" else "dev")
