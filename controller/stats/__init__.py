@@ -1,0 +1,1 @@
+"""Pure statistics: no I/O, no clock, no hidden randomness. See docs on how canaryctl decides."""

@@ -1,0 +1,290 @@
+"""Betting e-processes on bounded observations: the primitive every confident rule stands on.
+
+    E = mean_j prod_i (1 + lambda_j (v_i - m)),    lambda in {lambda0 / 2, lambda0, 2 lambda0}
+
+Under "the conditional mean of v is at most m" each product is a non-negative supermartingale that
+starts at 1, and so is their mean: P(E ever reaches 1/a) <= a (Ville), at every instant at once and
+without independence. Only the counts of how often each value was seen are needed; the order is not.
+
+A swing above m that is made good before is no violation either: prod (1 + lambda_j (mu_i - m)) <= 1
+when the conditional means mu_i average at most m (AM-GM), so reaching 1/a speaks of that average.
+
+Source: Waudby-Smith & Ramdas 2023, JRSS B 86:1. Logarithms are natural throughout.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, TypeAlias, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from controller.errors import StatisticsError
+from controller.stats import _require as require
+
+Floats: TypeAlias = NDArray[np.float64]
+Ints: TypeAlias = NDArray[np.int64]
+Counts: TypeAlias = Ints | Floats
+
+NO_START: Final = -1
+
+_CAP: Final = 0.95  # of the largest bet that can never lose everything
+_CHUNK: Final = 1 << 20  # numbers held at once while catching up: 8 MB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bets:
+    """Three bets against "the mean is at most m".
+
+    Invariant: m is finite, every bet is finite and above 0. A larger bet wins faster against a
+    larger effect; policy, frozen before the data are seen.
+    """
+
+    m: float
+    lambdas: tuple[float, float, float]
+
+    def __post_init__(self) -> None:
+        require.finite("m", self.m)
+        if len(self.lambdas) != 3:
+            raise StatisticsError(f"{len(self.lambdas)} bets given; three are needed.")
+        for bet in self.lambdas:
+            require.positive("a bet", bet)
+
+
+def bets(*, effect: float, variance: float, m: float, lo: float) -> Bets:
+    """Bets lambda0/2, lambda0, 2 lambda0 with lambda0 = effect / variance, capped at 0.95 / (m - lo).
+
+    `effect` is the excess of the mean over m worth catching, `variance` that of one observation, `lo`
+    the smallest value an observation can have. The cap keeps every factor at 0.05 or more.
+    Needs effect > 0, variance > 0, m > lo. A wrong guess costs time, never validity.
+    """
+    best = require.positive("effect", effect) / require.positive("variance", variance)
+    cap = _CAP / require.positive("m - lo", m - lo)
+    return Bets(m=m, lambdas=(min(best / 2, cap), min(best, cap), min(2 * best, cap)))
+
+
+def rate_bets(*, limit: float, alternative: float) -> Bets:
+    """Bets for the claim "rate > limit" on values in [0, 1], tuned to a rate of `alternative`.
+
+    lambda0 = (p1 - p0) / (p0 (1 - p0)); on 0/1 values the middle bet is the likelihood ratio of
+    p1 against p0. Needs 0 < limit < alternative <= 1, as fractions.
+    """
+    require.inside("limit", limit, 0, 1)
+    require.within("alternative", alternative, limit, 1)
+    return bets(effect=alternative - limit, variance=limit * (1 - limit), m=limit, lo=0)
+
+
+def loss_bets(*, margin: float, effect: float, variance: float) -> Bets:
+    """Bets for the claim "loss > margin" on values v in [-1, 1], v = baseline - candidate.
+
+    Needs -1 < margin < 1. `variance` is that of one pair (the discordance) or one block.
+    """
+    require.inside("margin", margin, -1, 1)
+    return bets(effect=effect, variance=variance, m=margin, lo=-1)
+
+
+def gain_bets(*, margin: float, effect: float, variance: float) -> Bets:
+    """Bets for the claim "loss < margin": the pass side, on the NEGATED values -v in [-1, 1].
+
+    m = -margin: pass `-values` to log_e beside these bets. Needs -1 < margin < 1.
+    """
+    require.inside("margin", margin, -1, 1)
+    return bets(effect=effect, variance=variance, m=-margin, lo=-1)
+
+
+def log_increments(values: Floats, bets: Bets) -> Floats:
+    """log(1 + lambda_j (v - m)): what one sight of each value adds to each bet's log wealth.
+
+    Shape (V,) to (3, V). Raises when a factor is not above 0: that value lies below the `lo` the bets
+    were made for, and the product would not be an e-value.
+    """
+    seen = require.numbers("values", values, at_least=1)
+    gains = np.outer(bets.lambdas, seen - bets.m)
+    if gains.min() <= -1:
+        raise StatisticsError(
+            f"the value {seen.min()} lies below what the bets allow; rebuild them with its lo."
+        )
+    logs: Floats = np.log1p(gains)
+    return logs
+
+
+def log_e(counts: Counts, values: Floats, bets: Bets) -> Floats:
+    """Log of the e-process after `counts[..., i]` sights of `values[i]`; any leading shape, kept.
+
+    No observations give 0 (E = 1: no evidence). Stable: never leaves the log scale.
+    Raises on negative, NaN or infinite counts and on a last axis other than V.
+    """
+    increments = log_increments(values, bets)
+    wealth = np.einsum("...v,jv->...j", _checked(counts, increments.shape[1]), increments)
+    top = wealth.max(axis=-1)
+    merged: Floats = top + np.log(np.exp(wealth - top[..., None]).mean(axis=-1))
+    return merged
+
+
+def _checked(counts: Counts, width: int) -> Floats:
+    seen = np.asarray(counts, dtype=np.float64)
+    if seen.ndim == 0 or seen.shape[-1] != width:
+        raise StatisticsError(
+            f"counts have shape {seen.shape}; the last axis must hold {width} values."
+        )
+    if not (np.isfinite(seen).all() and (seen >= 0).all()):
+        raise StatisticsError(
+            "counts contain a negative, NaN or infinite number; prefix sums must not decrease."
+        )
+    return seen
+
+
+@overload
+def log_threshold(*, alpha: float, start_number: int, planned_starts: int) -> float: ...
+@overload
+def log_threshold(*, alpha: float, start_number: Ints, planned_starts: int) -> Floats: ...
+def log_threshold(*, alpha: float, start_number: int | Ints, planned_starts: int) -> float | Floats:
+    """What log E of the k-th start (1-based) must reach; H = planned_starts.
+
+        ln(H / alpha)              for k <= H: the H planned starts spend alpha in all
+        ln(k (k + 1) / (H alpha))  for k > H: overtime, which spends sum H alpha / (k (k + 1)),
+                                   at most alpha H / (H + 1), however long it lasts
+
+    A union bound over starts: a planned migration keeps alpha, one that overruns without end keeps
+    alpha (1 + H / (H + 1)) < 2 alpha. Continuous at k = H up to ln((H + 1)(H + 2) / H^2).
+    """
+    require.inside("alpha", alpha, 0, 1)
+    planned = require.whole("planned_starts", planned_starts, at_least=1)
+    k = np.asarray(start_number, dtype=np.float64)
+    if k.size and not k.min() >= 1:
+        raise StatisticsError(f"start_number is {start_number}; starts are numbered from 1.")
+    overtime = np.log(k) + np.log1p(k) - math.log(planned)
+    spent: Floats = np.where(k <= planned, math.log(planned), overtime) - math.log(alpha)
+    return spent if k.ndim else float(spent)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Windows:
+    """The strongest window that closes at each end; all arrays have shape (E,).
+
+    Where no start is admissible: log_e = margin = -inf and start = NO_START.
+    """
+
+    log_e: Floats  # of the chosen start
+    start: Ints  # its minute
+    margin: Floats  # log_e minus the threshold of that start: the largest over admissible starts
+
+    @property
+    def fires(self) -> NDArray[np.bool_]:
+        return self.margin >= 0
+
+
+def windowed_log_e(
+    opened: Counts,
+    closed: Counts,
+    values: Floats,
+    bets: Bets,
+    *,
+    starts: Ints,
+    ends: Ints,
+    window_min: int,
+    min_window_min: int,
+    thresholds: float | Floats,
+) -> Windows:
+    """The sliding-window rule: one e-process per start, kept for the window's length.
+
+    `starts` (K,), ascending, and `ends` (E,) are minutes; row k of `opened` (K, V) and row e of
+    `closed` (E, V) hold the counts of each value in all minutes before starts[k] and before ends[e].
+    A start serves an end when end - window_min <= start <= end - min_window_min. `thresholds`, one
+    number or (K,), as from log_threshold. Picks the largest log E - threshold; of equals the earliest.
+    Costs E x (starts in one window) x V, in chunks of 8 MB.
+
+    When it fires, the mean in [start, end) exceeds m, with the probability the thresholds spend.
+    """
+    starts, ends = _minutes("starts", starts), _minutes("ends", ends)
+    before = _cumulative("opened", opened, starts.size, len(values))
+    after = _cumulative("closed", closed, ends.size, len(values))
+    _check_windows(starts, window_min, min_window_min)
+    needed = _per_start(thresholds, starts.size)
+    first = np.searchsorted(starts, ends - window_min, side="left")
+    stop = np.searchsorted(starts, ends - min_window_min, side="right")
+    width = int((stop - first).max(initial=0))
+    if width <= 0:
+        return _none(ends.size)
+    parts = [
+        _strongest(before, after[part], values, bets, starts, needed, first[part], stop[part], width)
+        for part in _chunks(ends.size, width * len(values))
+    ]
+    return _joined(parts)
+
+
+def _strongest(
+    before: Floats,
+    after: Floats,
+    values: Floats,
+    bets: Bets,
+    starts: Ints,
+    needed: Floats,
+    first: NDArray[np.intp],
+    stop: NDArray[np.intp],
+    width: int,
+) -> Windows:
+    """One chunk: admissible starts of an end are neighbours, so a (C, width) gather holds them all."""
+    slot = first[:, None] + np.arange(width)
+    live = slot < stop[:, None]
+    slot = np.minimum(slot, starts.size - 1)
+    seen = np.where(live[..., None], after[:, None] - before[slot], 0)
+    evidence = np.where(live, log_e(seen, values, bets), -np.inf)
+    margin = evidence - needed[slot]
+    best = margin.argmax(axis=1)
+    row = np.arange(len(after))
+    chosen = np.where(live.any(axis=1), starts[slot[row, best]], NO_START)
+    return Windows(log_e=evidence[row, best], start=chosen, margin=margin[row, best])
+
+
+def _cumulative(name: str, counts: Counts, rows: int, width: int) -> Floats:
+    sums = np.asarray(counts, dtype=np.float64)
+    if sums.shape != (rows, width):
+        raise StatisticsError(f"{name} has shape {sums.shape}; ({rows}, {width}) is needed.")
+    return sums
+
+
+def _minutes(name: str, minutes: Ints) -> Ints:
+    rows = np.asarray(minutes)
+    if rows.ndim != 1 or (rows.size and not np.issubdtype(rows.dtype, np.integer)):
+        raise StatisticsError(
+            f"{name} has shape {rows.shape} of {rows.dtype}; one row of whole minutes is needed."
+        )
+    return rows.astype(np.int64)
+
+
+def _check_windows(starts: Ints, window_min: int, min_window_min: int) -> None:
+    if (np.diff(starts) <= 0).any():
+        raise StatisticsError("starts must ascend, each minute once.")
+    if not 1 <= min_window_min <= window_min:
+        raise StatisticsError(
+            f"min_window_min is {min_window_min}; it must lie from 1 to the window, {window_min}."
+        )
+
+
+def _per_start(thresholds: float | Floats, starts: int) -> Floats:
+    needed = np.asarray(thresholds, dtype=np.float64)
+    if needed.shape not in {(), (starts,)} or not np.isfinite(needed).all():
+        raise StatisticsError(
+            f"thresholds have shape {needed.shape}; one finite number, or {starts}, are needed."
+        )
+    return np.broadcast_to(needed, (starts,))
+
+
+def _chunks(ends: int, numbers_per_end: int) -> Iterator[slice]:
+    step = max(1, _CHUNK // numbers_per_end)
+    return (slice(i, i + step) for i in range(0, ends, step))
+
+
+def _none(ends: int) -> Windows:
+    nothing = np.full(ends, -np.inf)
+    return Windows(log_e=nothing, start=np.full(ends, NO_START, dtype=np.int64), margin=nothing)
+
+
+def _joined(parts: list[Windows]) -> Windows:
+    return Windows(
+        log_e=np.concatenate([part.log_e for part in parts]),
+        start=np.concatenate([part.start for part in parts]),
+        margin=np.concatenate([part.margin for part in parts]),
+    )
