@@ -1,0 +1,251 @@
+"""What the controller needs from the world, as Protocols. Each has an in-memory and a real implementation, held to
+one contract suite (`tests/contract`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from controller.rollout.decision import Notice
+from controller.rollout.observation import Batch, Ingested, RollupRow
+from controller.rollout.plan import OnLoss, Plan
+from controller.rollout.record import Anchor, Record, Sealed
+from controller.rollout.state import State
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """A rollout as its last record left it. `hash` is the compare-and-set token."""
+
+    state: State
+    plan: Plan
+    seq: int
+    hash: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitVersion:
+    """A split that was committed: the shares per intent from `since` on. Blocks and strata are formed by it."""
+
+    version: int
+    shares: Mapping[str, int]
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    """One decision, to be written in one transaction or not at all.
+
+    `expected` is the head's hash that the decision was taken on, None for a rollout's first record. `split` is given
+    when the shares changed. `fence` must not be lower than the store's (invariant 7); None for a command, which commits
+    by `expected` alone, whether or not a controller is up.
+    """
+
+    record: Sealed[Record]
+    plan: Sealed[Plan]
+    expected: str | None
+    notices: tuple[Notice, ...]
+    split: SplitVersion | None
+    fence: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owed:
+    """A notice in the outbox. `id` is the delivery's dedupe key."""
+
+    id: str
+    rollout: str
+    notice: Notice
+    created: datetime
+    attempts: int
+    next_attempt: datetime
+    delivered: datetime | None = None
+    last_error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifiedStretch:
+    """A stretch [start, end) in which one split version was verified in force."""
+
+    version: int
+    start: datetime
+    end: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """How far a rollout's windows have been judged: every end up to `through`, every change up to `seq`.
+
+    `status` is what the last tick saw, for `describe` and `get`; a view, not a record.
+    """
+
+    through: datetime
+    seq: int
+    status: Mapping[str, object] = field(default_factory=dict)
+
+
+class RolloutStore(Protocol):
+    """Records, plans, heads and the outbox. Safe to use from several threads and processes."""
+
+    def heads(self) -> Sequence[Head]:
+        """All rollouts, newest attempt of each name last, by name and attempt."""
+        ...
+
+    def tips(self) -> Mapping[str, tuple[int, int]]:
+        """For every rollout its last record's number and its ingest sequence: what changes when anything does. Cheap."""
+        ...
+
+    def head(self, rollout: str) -> Head:
+        """One rollout (`name/attempt`, or a bare name for its newest attempt); NotFound with similar names."""
+        ...
+
+    def commit(self, commit: Commit) -> None:
+        """Write the record, the new head, the plan if new, the split and the notices together.
+
+        Conflict if the head is not `expected` or the fence is lower than the store's; nothing is written then.
+        """
+        ...
+
+    def records(self, rollout: str, *, after: int = 0) -> Sequence[Sealed[Record]]:
+        """A rollout's records with seq > after, oldest first."""
+        ...
+
+    def plan(self, digest: str) -> Sealed[Plan]:
+        """A plan revision by its digest; NotFound."""
+        ...
+
+    def anchor(self, at: datetime) -> Anchor | None:
+        """Chain all present heads into an anchor if none was written in `at`'s hour; the new anchor or None."""
+        ...
+
+    def anchors(self) -> Sequence[Sealed[Anchor]]:
+        """All anchors, oldest first."""
+        ...
+
+    def take_fence(self) -> int:
+        """A fence higher than every one before it; from now on lower ones are refused."""
+        ...
+
+    def owed(self, now: datetime, *, limit: int = 100) -> Sequence[Owed]:
+        """Undelivered notices whose next attempt is due, oldest first, never two of one rollout out of order."""
+        ...
+
+    def delivered(self, notice_id: str, at: datetime) -> None:
+        """Mark a notice as delivered; harmless if it was."""
+        ...
+
+    def undelivered(self, notice_id: str, *, error: str, next_attempt: datetime) -> None:
+        """Count a failed attempt and put the notice off."""
+        ...
+
+    def deliveries(self, rollout: str) -> Sequence[Owed]:
+        """Every notice of a rollout, delivered or not, oldest first."""
+        ...
+
+
+class MetricsStore(Protocol):
+    """Observations, outcomes and what is counted from them."""
+
+    def ingest(self, batch: Batch, now: datetime) -> Ingested:
+        """Count a batch, in one transaction. Idempotent by id; order does not matter (see `Ingested`).
+
+        An outcome before its observation waits for it. An outcome counts in its episode's (its request's) minute; if
+        that is more than the plan's labels.horizon before `now`, it is refused and counted.
+        """
+        ...
+
+    def rollups(self, rollout: str, *, changed_after: int = 0) -> tuple[Sequence[RollupRow], int]:
+        """Minute rows with seq > changed_after, and the rollout's present ingest sequence, read consistently."""
+        ...
+
+    def hours(self, rollout: str, *, since: datetime, until: datetime) -> Sequence[RollupRow]:
+        """Hour rows (minute = the hour's first) that start in [since, until)."""
+        ...
+
+    def refused(self, rollout: str) -> Mapping[str, int]:
+        """How many outcomes were refused or still wait, by reason: too_late, waiting."""
+        ...
+
+    def splits(self, rollout: str) -> Sequence[SplitVersion]:
+        """Every split committed, by version."""
+        ...
+
+    def verify(self, rollout: str, stretch: VerifiedStretch) -> None:
+        """Note that a version was verified in force over a stretch; stretches of one version that touch are joined."""
+        ...
+
+    def verified(self, rollout: str) -> Sequence[VerifiedStretch]:
+        """All stretches, by start."""
+        ...
+
+    def judged(self, rollout: str) -> Judged | None:
+        """How far the windows have been judged; None before the first tick."""
+        ...
+
+    def note_judged(self, rollout: str, judged: Judged) -> None:
+        """Replace it."""
+        ...
+
+
+class Store(RolloutStore, MetricsStore, Protocol):
+    """Both, in one database."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """The shares in force per intent, as a lease: a target refuses a lower (fence, version)."""
+
+    rollout: str
+    fence: int
+    version: int
+    shares: Mapping[str, int]
+    salt: str
+    expires: datetime
+    on_expiry: OnLoss = OnLoss.BASELINE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What a target says of a rollout's split, over all its replicas.
+
+    `split` is the lowest in force at any replica, None only if no replica has one. `since` is when those very shares
+    came into force at every replica, None while some replica serves others. `expired_at` is set while a lease that ran
+    out has not been renewed.
+    """
+
+    split: Split | None
+    since: datetime | None
+    expired_at: datetime | None = None
+
+
+class Target(Protocol):
+    """Where a split is put in force. All calls are idempotent."""
+
+    def read(self, rollout: str) -> Standing:
+        """What is in force now, by every replica's own word. Unreachable if that cannot be known."""
+        ...
+
+    def set(self, split: Split) -> None:
+        """Put a split in force, or renew its lease. A (fence, version) lower than the present one is refused: Conflict."""
+        ...
+
+    def off(self, split: Split) -> None:
+        """Put the candidate off for a rollout, whatever its split says."""
+        ...
+
+
+class Notifier(Protocol):
+    """Delivers notices. Raises Unreachable when a notice was not delivered; `wait` says when to try again."""
+
+    def send(self, owed: Owed, plan: Plan) -> None: ...
+
+
+class Wakeable(Protocol):
+    """Something that can be told that a rollout should be judged now rather than at the next minute."""
+
+    def wake(self, rollouts: Iterable[str]) -> None: ...
+
+
+LEASE = timedelta(minutes=5)

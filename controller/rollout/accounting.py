@@ -1,0 +1,284 @@
+"""Counting: what a batch changes in requests, episodes and rollups. Pure, and the same for every store.
+
+Conservation (invariant 9) rests on one device. Whatever a batch may touch is taken out of its rollup row with what it
+counts, changed, and put back with what it counts then. So a row is always the sum of what is stored, in whatever order
+and however often things are sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+from controller.errors import DataError
+from controller.rollout.accounting_state import Episode, KeptOutcome, Request, micros
+from controller.rollout.accounting_tally import (
+    COMPARED,
+    Tally,
+    count_episodes,
+    count_findings,
+    count_new_requests,
+    count_pair,
+)
+from controller.rollout.metrics import FLAGS, MICRO
+from controller.rollout.observation import QUANTITIES, Grades, Observation, Outcome, Pair
+from controller.rollout.plan import Unit
+
+_FLAGS: Final = frozenset(FLAGS)
+_QUANTITIES: Final = frozenset(QUANTITIES)
+_ATTEMPT: Final = Grades.ATTEMPT.value
+_Line = tuple[
+    str, str, str, str, int
+]  # rollout, unit, arm, intent, version: where episodes follow one another
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What a rollout's plan says about counting."""
+
+    unit: Unit
+    horizon: timedelta
+
+
+@dataclass(slots=True)
+class Regraded:
+    """Episodes whose grade a batch made or changed, in the order in which the batch came to them."""
+
+    first: list[Episode] = field(default_factory=list)
+    again: list[Episode] = field(default_factory=list)
+
+
+class Account:
+    """The requests and episodes that one batch touches: loaded, changed, then settled once.
+
+    What is loaded is out of the rollups until `settle` puts it back. With `unit: request` a request is its own
+    episode, which is made from it and not stored.
+    """
+
+    def __init__(
+        self,
+        terms: Mapping[str, Terms],
+        requests: Mapping[str, Request],
+        episodes: Iterable[Episode],
+    ) -> None:
+        """`requests` and `episodes` are those stored that the batch may touch; more than needed does no harm."""
+        self.tally = Tally()
+        self.new_requests: dict[str, Request] = {}
+        self.changed_requests: dict[str, Request] = {}
+        self._terms = terms
+        self._stored = requests
+        self._lines: dict[_Line, list[Episode]] = {}
+        self._episode_of: dict[str, Episode] = {}  # by request id
+        self._touched: dict[str, Episode] = {}
+        for episode in episodes:
+            self._lines.setdefault(_line(episode), []).append(episode)
+        self._find_episodes()
+        self._loaded = [episode for line in self._lines.values() for episode in line]
+        self._request_grades = {one.id: one.grade_u() for one in requests.values()}
+        self._episode_grades = {one.id: one.grade_u() for one in self._loaded}
+        count_findings(self.tally, requests.values(), -1)
+        count_episodes(self.tally, self._loaded, -1)
+
+    def request(self, observation_id: str) -> Request | None:
+        """The request that an outcome is about, new or stored."""
+        return self.new_requests.get(observation_id) or self._stored.get(observation_id)
+
+    def observe(self, request: Request) -> None:
+        """Take in a new request of a known rollout."""
+        self.new_requests[request.id] = request
+        if request.cohort == COMPARED:
+            self._join_episode(request)
+
+    def too_late(self, request: Request, now: datetime) -> bool:
+        """Whether an outcome of this request comes beyond the horizon of its episode (its own, if it has none)."""
+        start = request.at if request.episode is None else request.episode
+        return micros(now - self._terms[request.rollout].horizon) > start
+
+    def learn(self, request: Request, outcome: KeptOutcome) -> None:
+        """Add what an outcome says to its request."""
+        if request.id not in self.new_requests:
+            self.changed_requests[request.id] = request
+        episode = self._episode_of.get(request.id)
+        if episode is not None:
+            self._touched[episode.id] = episode
+        for flag, value in outcome.flags.items():
+            request.flags[flag] = value or request.flags.get(flag, False)
+        if outcome.correct_u is None:
+            return
+        if outcome.grades == _ATTEMPT:
+            request.attempt_n += 1
+            request.attempt_u += outcome.correct_u
+        else:
+            request.served_n += 1
+            request.served_u += outcome.correct_u
+
+    def pair(self, pair: Pair) -> None:
+        """Count a new pair of a known rollout."""
+        count_pair(self.tally, pair)
+
+    def settle(self) -> Regraded:
+        """Put everything back, with what it counts now. Called once, at the end."""
+        count_new_requests(self.tally, self.new_requests.values())
+        for requests in (self.new_requests, self._stored):
+            count_findings(self.tally, requests.values(), +1)
+        for requests in (self.new_requests, self.changed_requests):
+            for request in requests.values():
+                self._tell_episode(request)
+        untouched = [one for one in self._loaded if one.id not in self._touched]
+        count_episodes(self.tally, [*untouched, *self._touched.values()], +1)
+        return self._regraded()
+
+    def stored_episodes(self) -> list[Episode]:
+        """The episodes to be stored, new and changed."""
+        return [
+            episode
+            for episode in self._touched.values()
+            if self._terms[episode.rollout].unit is not Unit.REQUEST
+        ]
+
+    def _find_episodes(self) -> None:
+        for request in self._stored.values():
+            if request.episode is None:
+                continue
+            line = self._lines.setdefault(_line(request), [])
+            if self._terms[request.rollout].unit is Unit.REQUEST:
+                episode = _own_episode(request)
+                line.append(episode)
+            else:
+                episode = next(one for one in line if one.start == request.episode)
+            self._episode_of[request.id] = episode
+
+    def _join_episode(self, request: Request) -> None:
+        episode = self._admitting(request)
+        if episode is None:
+            episode = _episode_from(request)
+            self._lines.setdefault(_line(request), []).append(episode)
+        episode.last = max(episode.last, request.at)
+        request.episode = episode.start
+        self._episode_of[request.id] = self._touched[episode.id] = episode
+
+    def _admitting(self, request: Request) -> Episode | None:
+        """The latest episode that the request is part of."""
+        if self._terms[request.rollout].unit is Unit.REQUEST:
+            return None
+        line = self._lines.get(_line(request))
+        if line is None:
+            return None
+        return max((one for one in line if one.admits(request.at)), key=_start, default=None)
+
+    def _tell_episode(self, request: Request) -> None:
+        """Carry a request's flags and its change of grade over to its episode."""
+        episode = self._episode_of.get(request.id)
+        if episode is None:
+            return
+        for flag, value in request.flags.items():
+            if value or flag not in episode.flags:
+                episode.flags[flag] = value
+        before, now = self._request_grades.get(request.id), request.grade_u()
+        if before != now:
+            episode.graded += (now is not None) - (before is not None)
+            episode.grades_u += (now or 0) - (before or 0)
+
+    def _regraded(self) -> Regraded:
+        regraded = Regraded()
+        for episode in self._touched.values():
+            before, now = self._episode_grades.get(episode.id), episode.grade_u()
+            if before is None and now is not None:
+                regraded.first.append(episode)
+            elif before != now:
+                regraded.again.append(episode)
+        return regraded
+
+
+def request_of(sent: Observation) -> Request:
+    """A new observation as it is counted; DataError for what no metric reads or no sum may hold."""
+    _check_flags(sent)
+    if not sent.quantities.keys() <= _QUANTITIES:
+        unknown = ", ".join(sorted(sent.quantities.keys() - _QUANTITIES))
+        raise DataError(
+            f"observation {sent.id}: no quantity is called {unknown}. Known are {', '.join(QUANTITIES)}."
+        )
+    if sent.quantities and min(sent.quantities.values()) < 0:
+        raise DataError(
+            f"observation {sent.id}: {dict(sent.quantities)} has a negative quantity. Leave out what is not known."
+        )
+    return Request(
+        sent.id,
+        sent.rollout,
+        micros(sent.at),
+        sent.unit,
+        sent.arm.value,
+        sent.intent,
+        sent.version,
+        sent.cohort.value,
+        sent.assigned,
+        sent.endpoint,
+        dict(sent.flags),
+        sent.quantities,
+    )
+
+
+def kept(outcome: Outcome, received: datetime) -> KeptOutcome:
+    """The outcome as it is kept; DataError for what cannot be counted."""
+    _check_flags(outcome)
+    correct = outcome.correct
+    if correct is not None and not 0 <= correct <= 1:  # NaN is neither
+        raise DataError(
+            f"outcome {outcome.id}: correct is {correct}; a grade lies from 0 to 1. Leave it out if there is none."
+        )
+    return KeptOutcome(
+        outcome.id,
+        outcome.observation,
+        micros(outcome.at),
+        micros(received),
+        None if correct is None else round(correct * MICRO),
+        outcome.grades.value,
+        outcome.flags,
+        outcome.source,
+    )
+
+
+def _check_flags(sent: Observation | Outcome) -> None:
+    if sent.flags.keys() <= _FLAGS:
+        return
+    unknown = [flag for flag in sent.flags if flag not in _FLAGS and not flag.startswith("custom.")]
+    if unknown:
+        raise DataError(
+            f"{type(sent).__name__.lower()} {sent.id}: no flag is called {', '.join(unknown)}. "
+            f"Known are {', '.join(FLAGS)}, and custom.NAME for your own."
+        )
+
+
+def _line(one: Request | Episode) -> _Line:
+    return one.rollout, one.unit, one.arm, one.intent, one.version
+
+
+def _start(episode: Episode) -> int:
+    return episode.start
+
+
+def _episode_from(anchor: Request) -> Episode:
+    """A new episode, with nothing told to it yet."""
+    return Episode(
+        anchor.id,
+        anchor.rollout,
+        anchor.unit,
+        anchor.arm,
+        anchor.intent,
+        anchor.version,
+        anchor.endpoint,
+        anchor.at,
+        anchor.at,
+    )
+
+
+def _own_episode(request: Request) -> Episode:
+    """The episode that a stored request is by itself, with what is known of it."""
+    episode = _episode_from(request)
+    episode.flags.update(request.flags)
+    grade_u = request.grade_u()
+    if grade_u is not None:
+        episode.graded, episode.grades_u = 1, grade_u
+    return episode

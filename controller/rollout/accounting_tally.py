@@ -1,0 +1,155 @@
+"""Changes of rollup rows as integer deltas, and what each thing that is counted adds to its row."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
+from typing import Final, TypeVar
+
+from controller.rollout.accounting_state import MINUTE_US, Block, Episode, Request, rounded
+from controller.rollout.metrics import ALWAYS_KNOWN, MICRO
+from controller.rollout.observation import BOTH_ARMS, QUANTITIES, Cohort, Pair
+from controller.rollout.timeline import minute_of
+from controller.stats.histogram import bucket_of
+
+RowKey = tuple[str, int, int, str, str, str, str]
+"""rollout, minute, version, arm, intent, endpoint, cohort: plain values, for they are hashed for every request."""
+
+T = TypeVar("T")
+COMPARED: Final = Cohort.COMPARED.value
+_NO_ENDPOINT: Final = ""
+_HISTOGRAMS: Final = {"latency_us": "h.latency.", "ttft_us": "h.ttft."}
+_QUANTITY_KEYS: Final = {
+    name: (f"c.{name}", f"s.{name}", _HISTOGRAMS.get(name)) for name in QUANTITIES
+}
+
+
+class Tally:
+    """Deltas by row. What is taken out and put back unchanged leaves nothing behind."""
+
+    def __init__(self) -> None:
+        self._rows: defaultdict[RowKey, defaultdict[str, int]] = defaultdict(_counts)
+
+    def row(self, key: RowKey) -> defaultdict[str, int]:
+        return self._rows[key]
+
+    def minutes(self) -> dict[RowKey, dict[str, int]]:
+        """The deltas that are not zero, of the rows that have any."""
+        kept = (
+            (key, {name: count for name, count in row.items() if count})
+            for key, row in self._rows.items()
+        )
+        return {key: row for key, row in kept if row}
+
+
+def by_hour(minutes: Mapping[RowKey, Mapping[str, int]]) -> dict[RowKey, dict[str, int]]:
+    """The same deltas by hour: `minute` is the hour's first."""
+    hours = Tally()
+    for (rollout, minute, *rest), delta in minutes.items():
+        row = hours.row((rollout, minute - minute % 60, *rest))  # type: ignore[arg-type] # a key's own tail
+        for name, count in delta.items():
+            row[name] += count
+    return hours.minutes()
+
+
+def merged(stats: Mapping[str, int], delta: Mapping[str, int]) -> dict[str, int]:
+    """A row's statistics after a change; what is zero is absent."""
+    total = dict(stats)
+    for name, count in delta.items():
+        total[name] = total.get(name, 0) + count
+        if not total[name]:
+            del total[name]
+    return total
+
+
+def count_new_requests(tally: Tally, requests: Iterable[Request]) -> None:
+    """What requests count once and for all: themselves, their units' assignments and their quantities."""
+    for key, together in _by_row(requests, _request_key).items():
+        row = tally.row(key)
+        row["n"] += len(together)
+        row["units"] += sum(request.assigned for request in together)
+        for name, (count, total, histogram) in _QUANTITY_KEYS.items():
+            values = [value for one in together if (value := one.quantities.get(name)) is not None]
+            row[count] += len(values)
+            row[total] += sum(values)
+            if histogram is not None:
+                for bucket, times in Counter([bucket_of(one / MICRO) for one in values]).items():
+                    row[f"{histogram}{bucket}"] += times
+
+
+def count_findings(tally: Tally, requests: Iterable[Request], sign: int) -> None:
+    """Put in (+1) or take out (−1) what is known of requests by now: flags and grades."""
+    for key, together in _by_row(requests, _request_key).items():
+        row = tally.row(key)
+        for (flag, value), times in _flags(together).items():
+            if value:
+                row[f"f.{flag}"] += sign * times
+            if flag not in ALWAYS_KNOWN:
+                row[f"d.{flag}"] += sign * times
+        grades = [grade for one in together if (grade := one.grade_u()) is not None]
+        row["graded"] += sign * len(grades)
+        row["correct_u"] += sign * sum(grades)
+        served = [rounded(one.served_u, one.served_n) for one in together if one.served_n]
+        row["served"] += sign * len(served)
+        row["served_u"] += sign * sum(served)
+
+
+def count_episodes(tally: Tally, episodes: Iterable[Episode], sign: int) -> None:
+    """Put in (+1) or take out (−1) episodes with what is known of them by now."""
+    for key, together in _by_row(episodes, _episode_key).items():
+        row = tally.row(key)
+        row["e"] += sign * len(together)
+        for (flag, value), times in _flags(together).items():
+            if value:
+                row[f"ef.{flag}"] += sign * times
+            if flag not in ALWAYS_KNOWN:
+                row[f"ed.{flag}"] += sign * times
+        grades = [grade for one in together if (grade := one.grade_u()) is not None]
+        row["e.graded"] += sign * len(grades)
+        row["e.correct_u"] += sign * sum(grades)
+
+
+def count_block(tally: Tally, block: Block, sign: int) -> None:
+    key = (
+        block.rollout,
+        block.minute,
+        block.version,
+        BOTH_ARMS,
+        block.intent,
+        _NO_ENDPOINT,
+        COMPARED,
+    )
+    tally.row(key)[f"b.{block.value_u}"] += sign
+
+
+def count_pair(tally: Tally, pair: Pair) -> None:
+    minute = minute_of(pair.at)
+    key = (pair.rollout, minute, pair.version, BOTH_ARMS, pair.intent, _NO_ENDPOINT, COMPARED)
+    tally.row(key)[f"p.{pair.baseline_correct:d}{pair.candidate_correct:d}"] += 1
+
+
+def _by_row(ones: Iterable[T], key_of: Callable[[T], RowKey]) -> dict[RowKey, list[T]]:
+    """Those that share a row together: most of a batch falls into few rows, which are then added up at once."""
+    rows: defaultdict[RowKey, list[T]] = defaultdict(list)
+    for one in ones:
+        rows[key_of(one)].append(one)
+    return rows
+
+
+def _request_key(one: Request) -> RowKey:
+    minute = one.at // MINUTE_US
+    return one.rollout, minute, one.version, one.arm, one.intent, one.endpoint, one.cohort
+
+
+def _episode_key(one: Episode) -> RowKey:
+    minute = one.start // MINUTE_US
+    return one.rollout, minute, one.version, one.arm, one.intent, one.endpoint, COMPARED
+
+
+def _flags(ones: Iterable[Request | Episode]) -> Counter[tuple[str, bool]]:
+    return Counter(chain.from_iterable([one.flags.items() for one in ones]))
+
+
+def _counts() -> defaultdict[str, int]:
+    return defaultdict(int)

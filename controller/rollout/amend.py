@@ -1,0 +1,98 @@
+"""A new revision of a running plan: what may change, and what that does to the state.
+
+Salt, share and pause stay. Changed and new rules start a new epoch. Arms, unit, route and the set of free intents are
+immutable: changing them would move traffic without a step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from controller.rollout.decision import Refusal
+from controller.rollout.metrics import Kind
+from controller.rollout.plan import FULL_BP, Plan, Rule
+from controller.rollout.rules import CONFIDENT_KINDS, alpha_of
+from controller.rollout.state import Epoch, Pause, State
+from controller.rollout.timeline import EPOCH
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unamendable:
+    refusal: Refusal
+    detail: str
+
+
+def amend(old: Plan, state: State, new: Plan, now: datetime) -> State | Unamendable:
+    """The state under the new revision, or why there is none."""
+    if new == old:
+        return Unamendable(refusal=Refusal.EXISTS, detail=f"revision {state.revision}")
+    changed = _immutable(old, new)
+    if changed:
+        return Unamendable(refusal=Refusal.IMMUTABLE, detail=changed)
+    if state.step >= len(new.steps):
+        return Unamendable(
+            refusal=Refusal.IMMUTABLE,
+            detail=f"the rollout stands at step {state.step + 1}, the new plan has {len(new.steps)}",
+        )
+    return _amended(old, state, new, now)
+
+
+def _immutable(old: Plan, new: Plan) -> str:
+    for field in ("name", "unit", "match_model", "target"):
+        if getattr(old, field) != getattr(new, field):
+            return f"{field} was {getattr(old, field)}, would be {getattr(new, field)}"
+    for arm in ("baseline", "candidate"):
+        if getattr(old, arm).model != getattr(new, arm).model:
+            return f"{arm} was {getattr(old, arm).model}, would be {getattr(new, arm).model}"
+    freed = _free(new) - _free(old)
+    return f"intents {', '.join(sorted(freed))} would get candidate traffic without a step" if freed else ""
+
+
+def _free(plan: Plan) -> set[str]:
+    return {intent.name for intent in plan.intents if not intent.pinned}
+
+
+def _amended(old: Plan, state: State, new: Plan, now: datetime) -> State:
+    cap = FULL_BP - new.holdback_bp
+    share = min(state.share_bp, cap)
+    moved = share != state.share_bp or _free(old) != _free(new)
+    return replace(
+        state,
+        plan_digest=new.digest,
+        revision=state.revision + 1,
+        share_bp=share,
+        version=state.version + moved,
+        epochs=_epochs(old, state, new, now),
+        paused=_capped(state.paused, cap),
+    )
+
+
+def _capped(paused: Pause | None, cap: int) -> Pause | None:
+    return None if paused is None else replace(paused, share_bp=min(paused.share_bp, cap))
+
+
+def _epochs(old: Plan, state: State, new: Plan, now: datetime) -> dict[str, Epoch]:
+    epochs = dict(state.epochs)
+    for rule in new.rules:
+        if old.rule(rule.name) != rule or _judged_otherwise(old, new, rule):
+            # A rule that comes back under an old name must not inherit a latched failure's epoch.
+            epochs[rule.name] = Epoch(number=state.epoch(rule.name).number + 1, start=now)
+    return epochs
+
+
+def _judged_otherwise(old: Plan, new: Plan, rule: Rule) -> bool:
+    """Whether the same rule would be judged by other statistics: bets, alpha and horizon are frozen for an epoch.
+
+    A smaller part of alpha (a rule was added) only makes a proof harder; it keeps the epoch.
+    """
+    if old.labels.delay != new.labels.delay and rule.metric.labelled:
+        return True
+    if rule.metric.kind not in CONFIDENT_KINDS:
+        return False
+    if rule.metric.kind is Kind.LOSS and (
+        old.priors != new.priors or old.share_at(0) != new.share_at(0)
+    ):
+        return True
+    first = Epoch(number=0, start=EPOCH)
+    return old.horizon != new.horizon or alpha_of(new, rule, first) > alpha_of(old, rule, first)

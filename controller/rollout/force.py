@@ -1,0 +1,67 @@
+"""How much of a stretch of time a split was verified in force."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import numpy as np
+from numpy.typing import NDArray
+
+from controller.rollout.timeline import EPOCH
+
+# What a complete window may lack: the present minute is not over yet, and a change of split takes its replicas seconds.
+GAP_MIN = 2.0
+GAP_SHARE = 0.01
+
+Stretch = tuple[datetime, datetime]
+
+
+class InForceTime:
+    """Stretches [start, end) of verified time, in any order; overlaps count once."""
+
+    def __init__(self, stretches: Sequence[Stretch]) -> None:
+        merged = _merged(stretches)
+        self._edges = np.array([_minute(edge) for stretch in merged for edge in stretch])
+        lengths = self._edges[1::2] - self._edges[::2]
+        self._held = np.zeros(len(self._edges))
+        if len(lengths):
+            self._held[1::2] = np.cumsum(lengths)
+            self._held[2::2] = self._held[1:-1:2]
+
+    def before(self, minutes: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Verified minutes (fractional) before each of `minutes`."""
+        if not len(self._edges):
+            return np.zeros(len(minutes))
+        return np.interp(minutes, self._edges, self._held, left=0.0)
+
+    def within(self, start: datetime, end: datetime) -> timedelta:
+        """Verified time in [start, end)."""
+        if not len(self._edges) or end <= start:
+            return timedelta(0)
+        first, last = np.interp([_minute(start), _minute(end)], self._edges, self._held, left=0.0)
+        return timedelta(minutes=float(last - first))
+
+    def complete(
+        self, ends: NDArray[np.int64], window_min: int, epoch_min: int
+    ) -> NDArray[np.bool_]:
+        """Whether each window [end − window_min, end) lies in the epoch and was verified throughout."""
+        starts = ends - window_min
+        held = self.before(ends) - self.before(starts)
+        gap = max(GAP_MIN, GAP_SHARE * window_min)
+        verified: NDArray[np.bool_] = (starts >= epoch_min) & (held >= window_min - gap)
+        return verified
+
+
+def _minute(moment: datetime) -> float:
+    return (moment - EPOCH) / timedelta(minutes=1)
+
+
+def _merged(stretches: Sequence[Stretch]) -> list[Stretch]:
+    merged: list[Stretch] = []
+    for start, end in sorted(stretches):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        elif end > start:
+            merged.append((start, end))
+    return merged

@@ -1,0 +1,178 @@
+"""The metrics catalogue: what a rule can be about, and which sufficient statistics it needs.
+
+Statistics are kept per rollout, split version, arm, intent, endpoint and minute, as integers under these keys:
+
+    n, e                  requests, episodes
+    units                 units newly assigned by the hash (for the sample-ratio check)
+    f.X, d.X              requests whose flag X is true; requests whose flag X is known
+    ef.X, ed.X            episodes with any such request
+    graded, correct_u     requests with a grade, and the sum of their grades in millionths
+    e.graded, e.correct_u the same by episode, an episode's grade being the mean of its requests'
+    served, served_u      requests whose served answer has a grade, and the sum of those grades in millionths
+    c.X, s.X              how often the quantity X is known, and its sum: input_tokens, cached_tokens, output_tokens,
+                          cost_nusd (nano-USD), latency_us and ttft_us (microseconds)
+    h.X.B                 log-bucket histogram of X (latency, ttft; seconds): count in bucket B
+    b.V                   under the arm `both`: closed accuracy blocks of value V (baseline mean − candidate mean)
+    p.XY                  under the arm `both`: pairs; X and Y are 1 or 0, baseline then candidate right
+
+Flags: error, escalated (known for every request); retry, schema_failure, wrong_tool, wrong_arguments, refusal,
+grounding_failure, safety_failure, human_reject, complaint, cache_hit; and `custom.NAME`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+MICRO = 1_000_000
+ALWAYS_KNOWN = ("error", "escalated")
+FLAGS = (
+    *ALWAYS_KNOWN,
+    "retry",
+    "schema_failure",
+    "wrong_tool",
+    "wrong_arguments",
+    "refusal",
+    "grounding_failure",
+    "safety_failure",
+    "human_reject",
+    "complaint",
+    "cache_hit",
+)
+
+
+class Kind(StrEnum):
+    """How a metric is computed and which evidence forms it has."""
+
+    RATE = "rate"  # share of the candidate's (or `arm`'s) requests with a flag: observed and confident
+    LOSS = "loss"  # accuracy(baseline) − accuracy(candidate), stratified: observed and confident
+    ACCURACY = "accuracy"  # mean grade of one arm: plain threshold
+    QUANTILE = "quantile"  # a quantile of one arm's histogram, seconds: plain threshold
+    QUANTILE_RATIO = "quantile_ratio"  # candidate's quantile / baseline's: plain threshold
+    MEAN = "mean"  # sum / count of one arm
+    COST = "cost"  # cost accounting: plain threshold
+    SAMPLE_RATIO = "sample_ratio"  # candidate's share of newly assigned units
+    COVERAGE = "coverage"  # share of one arm's requests that have a grade
+
+
+class MeasureUnit(StrEnum):
+    """The unit a limit is written in."""
+
+    FRACTION = "fraction"  # shown as %
+    POINTS = "points"  # a difference of fractions, shown as pp
+    SECONDS = "seconds"
+    USD = "usd"
+    RATIO = "ratio"
+    PER_SECOND = "per_second"
+    PER_HOUR = "per_hour"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """One entry of the catalogue. `subject` is the flag, quantity or histogram it reads."""
+
+    name: str
+    kind: Kind
+    unit: MeasureUnit
+    subject: str = ""
+    quantile: float | None = None
+    labelled: bool = False  # needs outcomes: its windows end at now − labels.delay
+    comparing: bool = False  # needs a concurrent baseline
+
+
+def _rate(name: str, flag: str, *, labelled: bool = False) -> Metric:
+    return Metric(name=name, kind=Kind.RATE, unit=MeasureUnit.FRACTION, subject=flag, labelled=labelled)
+
+
+def _quantile(name: str, histogram: str, q: float) -> Metric:
+    return Metric(
+        name=name, kind=Kind.QUANTILE, unit=MeasureUnit.SECONDS, subject=histogram, quantile=q
+    )
+
+
+CATALOGUE: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric(
+            name="accuracy_delta",
+            kind=Kind.LOSS,
+            unit=MeasureUnit.POINTS,
+            labelled=True,
+            comparing=True,
+        ),
+        Metric(name="accuracy", kind=Kind.ACCURACY, unit=MeasureUnit.FRACTION, labelled=True),
+        Metric(
+            name="served_accuracy",
+            kind=Kind.ACCURACY,
+            unit=MeasureUnit.FRACTION,
+            subject="served",
+            labelled=True,
+        ),
+        _rate("escalation_rate", "escalated"),
+        _rate("error_rate", "error"),
+        _rate("retry_rate", "retry"),
+        _rate("schema_failure_rate", "schema_failure"),
+        _rate("function_selection_error_rate", "wrong_tool"),
+        _rate("function_argument_error_rate", "wrong_arguments"),
+        _rate("refusal_rate", "refusal"),
+        _rate("hallucination_rate", "grounding_failure", labelled=True),
+        _rate("safety_failure_rate", "safety_failure"),
+        _rate("human_reject_rate", "human_reject", labelled=True),
+        _rate("complaint_rate", "complaint", labelled=True),
+        _rate("cache_hit_rate", "cache_hit"),
+        Metric(name="latency_mean", kind=Kind.MEAN, unit=MeasureUnit.SECONDS, subject="latency_us"),
+        _quantile("latency_p50", "latency", 0.50),
+        _quantile("latency_p95", "latency", 0.95),
+        _quantile("latency_p99", "latency", 0.99),
+        _quantile("ttft_p95", "ttft", 0.95),
+        Metric(
+            name="latency_p95_ratio",
+            kind=Kind.QUANTILE_RATIO,
+            unit=MeasureUnit.RATIO,
+            subject="latency",
+            quantile=0.95,
+            comparing=True,
+        ),
+        Metric(
+            name="tokens_per_second",
+            kind=Kind.MEAN,
+            unit=MeasureUnit.PER_SECOND,
+            subject="output_tokens/latency_us",
+        ),
+        Metric(name="cost_per_hour", kind=Kind.COST, unit=MeasureUnit.USD, subject="per_hour"),
+        Metric(name="cost_per_1k", kind=Kind.COST, unit=MeasureUnit.USD, subject="per_1k"),
+        Metric(
+            name="cost_per_correct",
+            kind=Kind.COST,
+            unit=MeasureUnit.USD,
+            subject="per_correct",
+            labelled=True,
+        ),
+        Metric(
+            name="cost_ratio",
+            kind=Kind.COST,
+            unit=MeasureUnit.RATIO,
+            subject="ratio",
+            comparing=True,
+        ),
+        Metric(
+            name="token_burn_rate",
+            kind=Kind.COST,
+            unit=MeasureUnit.PER_HOUR,
+            subject="tokens_per_hour",
+        ),
+        Metric(name="coverage", kind=Kind.COVERAGE, unit=MeasureUnit.FRACTION, labelled=True),
+        Metric(
+            name="sample_ratio",
+            kind=Kind.SAMPLE_RATIO,
+            unit=MeasureUnit.FRACTION,
+            subject="units",
+            comparing=True,
+        ),
+    )
+}
+
+
+def custom_rate(name: str) -> Metric:
+    """The rate of a custom flag that outcomes or observations carry as `custom.NAME`."""
+    return _rate(f"custom.{name}", f"custom.{name}", labelled=True)

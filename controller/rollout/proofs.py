@@ -1,0 +1,178 @@
+"""E-processes of rules on windows: log E, what it must reach, and where it is furthest.
+
+A rule that names a window is judged from many starts (every full hour for rates, every six hours for accuracy), each
+with its share of alpha; a PASS is judged from the epoch's start alone. Bets come from the plan and never change within
+a revision.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from controller.rollout.metrics import ALWAYS_KNOWN, MICRO, Kind
+from controller.rollout.observation import BOTH_ARMS
+from controller.rollout.plan import FULL_BP, Plan, Rule, Then
+from controller.rollout.rules import alpha_of
+from controller.rollout.state import Epoch
+from controller.rollout.tallies import Minutes, Tallies
+from controller.rollout.timeline import minute_of, minutes
+from controller.stats.betting import (
+    Bets,
+    gain_bets,
+    log_e,
+    log_threshold,
+    loss_bets,
+    rate_bets,
+    windowed_log_e,
+)
+from controller.stats.betting import bets as make_bets
+
+Until = Callable[[Minutes], NDArray[np.int64]]
+RATE_START_MIN = 60
+LOSS_START_MIN = 360
+RATE_ALTERNATIVE = 1.5  # times the limit: the rate worth catching where the plan does not say
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """Values that an e-process bets on, and how often each had been seen before given minutes: (M, V)."""
+
+    kind: str  # "episodes", "blocks" or "pairs"
+    values: NDArray[np.float64]
+    until: Until
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strongest:
+    """For each end the start whose log E lies furthest over its threshold; start −1 where there is none."""
+
+    log_e: NDArray[np.float64]
+    margin: NDArray[np.float64]
+    start: Minutes
+
+
+def claim_of(rule: Rule) -> float:
+    """What a failing rule has disproved: for a loss that pauses, "no loss" (the guarded form); else "within the limit"."""
+    return 0.0 if rule.metric.kind is Kind.LOSS and rule.then is Then.PAUSE else rule.limit
+
+
+def failing_bets(plan: Plan, rule: Rule, kind: str) -> Bets:
+    """Bets against the rule's claim."""
+    if rule.metric.kind is Kind.RATE:
+        alternative = rule.alternative or min(RATE_ALTERNATIVE * rule.limit, 1.0)
+        return rate_bets(limit=rule.limit, alternative=alternative)
+    return loss_bets(
+        margin=claim_of(rule),
+        effect=rule.alternative or rule.limit,
+        variance=_loss_variance(plan, kind),
+    )
+
+
+def passing_bets(plan: Plan, rule: Rule, kind: str) -> Bets:
+    """Bets for "within the limit", on the negated values."""
+    if rule.metric.kind is Kind.RATE:
+        variance = rule.limit * (1 - rule.limit)
+        effect = rule.limit * (1 - 1 / RATE_ALTERNATIVE)
+        return make_bets(effect=effect, variance=variance, m=-rule.limit, lo=-1)
+    return gain_bets(
+        margin=rule.limit,
+        effect=rule.alternative or rule.limit,
+        variance=_loss_variance(plan, kind),
+    )
+
+
+def _loss_variance(plan: Plan, kind: str) -> float:
+    """Of one pair: the discordance. Of one block: e (1 − e) (1 + 1/k), e the historic error rate, k of the first step.
+
+    One set of bets serves all steps, so that blocks of different shares multiply into one e-process.
+    """
+    if kind == "pairs":
+        return plan.priors.discordance
+    share = max(plan.share_at(0), 1) / FULL_BP
+    k = max(1, round((1 - share) / share))
+    error = 1 - plan.priors.accuracy
+    return error * (1 - error) * (1 + 1 / k)
+
+
+def evidence(rule: Rule, intent: str | None, tallies: Tallies, arm: str) -> tuple[Evidence, ...]:
+    """What there is to bet on: episodes for a rate; blocks, and pairs if there are any, for a loss."""
+    if rule.metric.kind is Kind.RATE:
+        return (_episodes(rule.metric.subject, intent, tallies, arm),)
+    found = [_blocks(intent, tallies)]
+    pairs = _pairs(intent, tallies)
+    if pairs.until(np.array([np.iinfo(np.int64).max])).any():
+        found.append(pairs)
+    return tuple(one for one in found if len(one.values))
+
+
+def _episodes(flag: str, intent: str | None, tallies: Tallies, arm: str) -> Evidence:
+    known = "e" if flag in ALWAYS_KNOWN else f"ed.{flag}"
+
+    def until(at: Minutes) -> NDArray[np.int64]:
+        counted = tallies.until(at, (known, f"ef.{flag}"), arm=arm, intent=intent)
+        return np.stack([counted[:, 0] - counted[:, 1], counted[:, 1]], axis=1)
+
+    return Evidence(kind="episodes", values=np.array([0.0, 1.0]), until=until)
+
+
+def _blocks(intent: str | None, tallies: Tallies) -> Evidence:
+    keys = tallies.values_of_blocks(intent)
+    return Evidence(
+        kind="blocks",
+        values=np.array([int(key[2:]) / MICRO for key in keys]),
+        until=lambda at: tallies.until(at, keys, arm=BOTH_ARMS, intent=intent),
+    )
+
+
+def _pairs(intent: str | None, tallies: Tallies) -> Evidence:
+    def until(at: Minutes) -> NDArray[np.int64]:
+        seen = tallies.until(at, ("p.11", "p.10", "p.01", "p.00"), arm=BOTH_ARMS, intent=intent)
+        return np.stack([seen[:, 2], seen[:, 0] + seen[:, 3], seen[:, 1]], axis=1)
+
+    return Evidence(kind="pairs", values=np.array([-1.0, 0.0, 1.0]), until=until)
+
+
+def starts_of(rule: Rule, epoch: Epoch, last_end: int) -> Minutes:
+    """The minutes at which an e-process of this rule starts: the epoch's first, then every full hour (six for a loss)."""
+    every = LOSS_START_MIN if rule.metric.kind is Kind.LOSS else RATE_START_MIN
+    first = minute_of(epoch.start)
+    following = first - first % every + every
+    later = np.arange(following, max(last_end, following), every, dtype=np.int64)
+    return np.concatenate([np.array([first], dtype=np.int64), later])
+
+
+def failing(
+    plan: Plan, rule: Rule, epoch: Epoch, found: Evidence, ends: Minutes, *, forms: int
+) -> Strongest:
+    """The strongest window against the claim at each end. `forms`: how many kinds of evidence share the alpha."""
+    starts = starts_of(rule, epoch, int(ends.max()))
+    every = LOSS_START_MIN if rule.metric.kind is Kind.LOSS else RATE_START_MIN
+    thresholds = log_threshold(
+        alpha=alpha_of(plan, rule, epoch) / forms,
+        start_number=np.arange(1, len(starts) + 1),
+        planned_starts=math.ceil(minutes(plan.horizon) / every),
+    )
+    strongest = windowed_log_e(
+        found.until(starts),
+        found.until(ends),
+        found.values,
+        failing_bets(plan, rule, found.kind),
+        starts=starts,
+        ends=ends,
+        window_min=minutes(rule.window),
+        min_window_min=1,
+        thresholds=thresholds,
+    )
+    return Strongest(log_e=strongest.log_e, margin=strongest.margin, start=strongest.start)
+
+
+def passing(plan: Plan, rule: Rule, epoch: Epoch, found: Evidence, end: int) -> float:
+    """log E for "within the limit" over the whole epoch up to one end."""
+    seen = found.until(np.array([minute_of(epoch.start), end]))
+    counts = seen[1:] - seen[:1]
+    return float(log_e(counts, -found.values, passing_bets(plan, rule, found.kind))[0])

@@ -1,0 +1,313 @@
+"""From tallies to readings: what every rule saw, over every window that has to be judged.
+
+Normally one window closes per tick. After downtime, or when a late outcome changed an old minute, each window that the
+change touches is judged again, so "any 24-hour window" is literally true.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+from numpy.typing import NDArray
+
+from controller.rollout import proofs
+from controller.rollout.force import InForceTime
+from controller.rollout.looks import Measured, Windows, known_and_traffic, measure
+from controller.rollout.metrics import Kind
+from controller.rollout.plan import FULL_BP, Arm, Plan, Rule
+from controller.rollout.rules import CONFIDENT_KINDS
+from controller.rollout.state import Epoch, Phase, State
+from controller.rollout.tallies import Minutes, Tallies
+from controller.rollout.timeline import Window, minute_of, minutes
+from controller.rollout.verdict import Availability, Look, Proof, Reading
+
+UNLIKELY = 1e-3  # a stretch without labels is blind when chance would leave it so less often than this
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """What the readings of one tick are made from.
+
+    `judged` is the minute up to which windows were judged before, `touched` the earliest minute that changed since.
+    """
+
+    plan: Plan
+    state: State
+    tallies: Tallies
+    in_force: InForceTime
+    now: datetime
+    judged: int | None
+    touched: int | None
+
+    def watermark(self, rule: Rule) -> int:
+        """The minute at which this rule's last window closes: after the present one, or as much earlier as labels need."""
+        delay = self.plan.labels.delay if rule.metric.labelled else timedelta(0)
+        return minute_of(self.now - delay) + 1
+
+    def ends(self, rule: Rule) -> Minutes:
+        """The minutes at which windows close that must be judged now, the last one always."""
+        last = self.watermark(rule)
+        first = last
+        if self.judged is not None:
+            closed = self.judged + last - minute_of(self.now)
+            first = min(first, closed + 1)
+        if self.touched is not None:
+            first = min(first, self.touched + 1)
+        first = max(first, minute_of(self.state.epoch(rule.name).start) + 1)
+        return np.arange(min(first, last), last + 1, dtype=np.int64)
+
+
+def read_all(view: View) -> Iterator[Reading]:
+    """The reading of every rule on every intent that it is judged on."""
+    for rule in view.plan.rules:
+        for intent in view.plan.judged_intents(rule):
+            if intent not in view.state.pins:
+                yield read(view, rule, intent)
+
+
+def read(view: View, rule: Rule, intent: str | None) -> Reading:
+    """One rule on one intent."""
+    epoch = view.state.epoch(rule.name)
+    epoch_min = minute_of(epoch.start)
+    ends = view.ends(rule)
+    # `for`: the limit must stay passed at every minute of the stretch before, so that stretch is measured too.
+    sustained = minutes(rule.sustained)
+    measured_ends = np.arange(ends[0] - sustained, ends[-1] + 1, dtype=np.int64)
+    windows = Windows(
+        starts=np.maximum(measured_ends - minutes(rule.window), epoch_min), ends=measured_ends
+    )
+    measured = measure(rule, intent, view.tallies, windows)
+    complete = view.in_force.complete(measured_ends, minutes(rule.window), epoch_min)
+    availability = _availability(view, rule, intent, epoch_min)
+    return Reading(
+        rule=rule.name,
+        intent=intent,
+        epoch=epoch.number,
+        availability=availability,
+        latest=_look(measured, windows, complete, len(measured_ends) - 1),
+        worst=_worst(rule, measured, windows, complete, sustained),
+        failing=_failing(view, rule, intent, epoch, ends),
+        passing=_passing(view, rule, intent, epoch, int(ends[-1])),
+        step_samples=_step_samples(view, rule, intent, int(ends[-1])),
+        blind=_blind(view, rule, intent),
+    )
+
+
+# Looks
+
+
+def _look(
+    measured: Measured, windows: Windows, complete: NDArray[np.bool_], i: int
+) -> Look:
+    value = float(measured.values[i])
+    return Look(
+        window=Window.of_minutes(int(windows.starts[i]), int(windows.ends[i])),
+        value=None if np.isnan(value) else value,
+        counts=measured.counts(i),
+        samples=int(measured.samples[i]),
+        complete=bool(complete[i]),
+    )
+
+
+def _worst(
+    rule: Rule,
+    measured: Measured,
+    windows: Windows,
+    complete: NDArray[np.bool_],
+    sustained: int,
+) -> Look | None:
+    """The look furthest past the limit among those that count: complete, with enough samples, and with a value.
+
+    With `for`, an end counts by the mildest look of the stretch before it, which must count throughout.
+    """
+    counts = complete & (measured.samples >= rule.min_samples) & ~np.isnan(measured.values)
+    severity = -measured.values if rule.below else measured.values
+    severity = np.where(counts, severity, -np.inf)
+    if sustained:
+        stretches = np.lib.stride_tricks.sliding_window_view(severity, sustained + 1)
+        i = int(stretches.min(axis=1).argmax())
+        i += int(stretches[i].argmin())
+    else:
+        i = int(severity.argmax())
+    return _look(measured, windows, complete, i) if np.isfinite(severity[i]) else None
+
+
+# Proofs
+
+
+def _failing(
+    view: View, rule: Rule, intent: str | None, epoch: Epoch, ends: Minutes
+) -> Proof | None:
+    if rule.metric.kind not in CONFIDENT_KINDS or rule.below:
+        return None
+    found = proofs.evidence(rule, intent, view.tallies, (rule.arm or Arm.CANDIDATE).value)
+    best: Proof | None = None
+    for one in found:
+        strongest = proofs.failing(view.plan, rule, epoch, one, ends, forms=len(found))
+        proof = _proof(view, rule, intent, epoch, ends, strongest)
+        if proof is not None and (best is None or _margin(proof) > _margin(best)):
+            best = proof
+    return best
+
+
+def _proof(
+    view: View,
+    rule: Rule,
+    intent: str | None,
+    epoch: Epoch,
+    ends: Minutes,
+    strongest: proofs.Strongest,
+) -> Proof | None:
+    """The proof to show: the strongest at which the observed value lies past the limit too, else the strongest."""
+    fires = strongest.margin >= 0
+    if not np.isfinite(strongest.margin).any():
+        return None
+    order = strongest.margin
+    if fires.any():
+        windows = Windows(
+            starts=np.maximum(ends - minutes(rule.window), minute_of(epoch.start)), ends=ends
+        )
+        values = measure(rule, intent, view.tallies, windows).values
+        both = fires & (values > rule.limit)
+        order = np.where(both, order, -np.inf) if both.any() else order
+    i = int(order.argmax())
+    return _proof_at(view, rule, intent, epoch, int(ends[i]), strongest, i)
+
+
+def _proof_at(
+    view: View,
+    rule: Rule,
+    intent: str | None,
+    epoch: Epoch,
+    end: int,
+    strongest: proofs.Strongest,
+    i: int,
+) -> Proof:
+    start = max(end - minutes(rule.window), minute_of(epoch.start))
+    window = Windows(starts=np.array([start]), ends=np.array([end]))
+    measured = measure(rule, intent, view.tallies, window)
+    value = float(measured.values[0])
+    return Proof(
+        window=Window.of_minutes(int(strongest.start[i]), end),
+        claim=proofs.claim_of(rule),
+        log_e=float(strongest.log_e[i]),
+        log_threshold=float(strongest.log_e[i] - strongest.margin[i]),
+        observed=None if np.isnan(value) else value,
+        counts=measured.counts(0),
+    )
+
+
+def _margin(proof: Proof) -> float:
+    return proof.log_e - proof.log_threshold
+
+
+def _passing(
+    view: View, rule: Rule, intent: str | None, epoch: Epoch, end: int
+) -> Proof | None:
+    if rule.metric.kind not in CONFIDENT_KINDS or rule.below:
+        return None
+    start = minute_of(epoch.start)
+    found = proofs.evidence(rule, intent, view.tallies, (rule.arm or Arm.CANDIDATE).value)
+    if not found or end <= start:
+        return None
+    # Every critical intent must pass, each at alpha: an intersection needs no correction.
+    threshold = float(np.log(len(found) / view.plan.alpha))
+    reached = max(proofs.passing(view.plan, rule, epoch, one, end) for one in found)
+    whole = Windows(starts=np.array([start]), ends=np.array([end]))
+    measured = measure(rule, intent, view.tallies, whole)
+    value = float(measured.values[0])
+    return Proof(
+        window=Window.of_minutes(start, end),
+        claim=rule.limit,
+        log_e=reached,
+        log_threshold=threshold,
+        observed=None if np.isnan(value) else value,
+        counts=measured.counts(0),
+    )
+
+
+# What there is
+
+
+def _availability(
+    view: View, rule: Rule, intent: str | None, epoch_min: int
+) -> Availability:
+    if rule.metric.comparing and not _has_control(view):
+        return Availability.NO_CONTROL
+    known, traffic = known_and_traffic(rule.metric)
+    end = view.watermark(rule)
+    at = np.array([max(end - minutes(rule.window), epoch_min), end])
+    arms = _arms(rule)
+    seen = {arm: _grown(view, (traffic, known), arm, intent, at) for arm in arms}
+    if any(count[0] <= 0 for count in seen.values()):
+        return Availability.NO_TRAFFIC
+    if any(count[1] <= 0 for count in seen.values()):
+        return Availability.NO_DATA
+    return Availability.MEASURED
+
+
+def _arms(rule: Rule) -> tuple[Arm, ...]:
+    if rule.metric.comparing:
+        return (Arm.BASELINE, Arm.CANDIDATE)
+    return (rule.arm or Arm.CANDIDATE,)
+
+
+def _grown(
+    view: View, keys: tuple[str, ...], arm: Arm, intent: str | None, at: Minutes
+) -> NDArray[np.int64]:
+    before, after = view.tallies.until(at, keys, arm=arm.value, intent=intent)
+    grown: NDArray[np.int64] = after - before
+    return grown
+
+
+def _has_control(view: View) -> bool:
+    """Whether the baseline still gets comparable traffic at the committed share."""
+    return view.state.share_bp < FULL_BP
+
+
+def _step_samples(view: View, rule: Rule, intent: str | None, end: int) -> int:
+    """Samples since the step began, of the arm that has fewer."""
+    start = minute_of(view.state.step_started_at)
+    if end <= start:
+        return 0
+    whole = Windows(starts=np.array([start]), ends=np.array([end]))
+    return int(measure(rule, intent, view.tallies, whole).samples[0])
+
+
+def _blind(view: View, rule: Rule, intent: str | None) -> timedelta:
+    """Minutes with candidate traffic, old enough to be measured, since the last one that was.
+
+    Counted from where the hold's clock last started, and only while the candidate had a share. Where only some
+    requests are ever measured, a gap that chance explains is not blindness.
+    """
+    if view.state.share_bp == 0 or view.state.phase is Phase.PENDING:
+        return timedelta(0)
+    known, traffic = known_and_traffic(rule.metric)
+    if known == traffic or rule.metric.kind is Kind.SAMPLE_RATIO:
+        return timedelta(0)
+    arm, end = Arm.CANDIDATE.value, view.watermark(rule)
+    since = minute_of(view.state.hold_from)
+    measured = _in(view.tallies.minutes_with(known, arm=arm, intent=intent), 0, end)
+    start = max(since, int(measured[-1]) + 1 if len(measured) else 0)
+    unmeasured = _in(view.tallies.minutes_with(traffic, arm=arm, intent=intent), start, end)
+    if not len(unmeasured) or _by_chance(view, (known, traffic), intent, start, end):
+        return timedelta(0)
+    return timedelta(minutes=len(unmeasured))
+
+
+def _in(found: Minutes, start: int, end: int) -> Minutes:
+    return found[(found >= start) & (found < end)]
+
+
+def _by_chance(
+    view: View, keys: tuple[str, str], intent: str | None, start: int, end: int
+) -> bool:
+    at = np.array([start, end])
+    before, after = view.tallies.until(at, keys, arm=Arm.CANDIDATE.value, intent=intent)
+    if before[0] == 0:
+        return False
+    rate = min(float(before[0] / max(before[1], 1)), 1.0)
+    return bool((1 - rate) ** float(after[1] - before[1]) > UNLIKELY)

@@ -1,0 +1,147 @@
+"""Judging: from a reading to a verdict, in both evidence forms.
+
+observed   FAIL when the value over a complete window with enough samples passes the limit; PASS while the last
+           complete window with enough samples keeps it; INSUFFICIENT otherwise.
+confident  FAIL when the e-process disproves that all is well and, for a loss, the observed size passes the limit
+           (the guarded form with `then: pause`); PASS when the opposite e-process proves that the limit is kept.
+
+A rule with `evidence: observed` fails by either form, the confident one being sooner; with `evidence: confident`
+only by proof (STATISTICS: "Evidence, as the plan says it").
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from controller.rollout.metrics import Kind
+from controller.rollout.plan import Evidence, Plan, Rule
+from controller.rollout.state import Epoch, State
+from controller.rollout.verdict import Availability, Look, Outcome, Reading, Seen, Verdict
+
+CONFIDENT_KINDS = (Kind.RATE, Kind.LOSS)
+
+
+def judge_all(plan: Plan, state: State, seen: Seen) -> tuple[Verdict, ...]:
+    """The verdict of every rule on every intent that it is judged on, in the plan's order.
+
+    A rule without a reading is UNMEASURED: what was not looked at is not good.
+    """
+    readings = {(reading.rule, reading.intent): reading for reading in seen.readings}
+    mismatched = seen.sample_ratio is not None and seen.sample_ratio.mismatched
+    verdicts = []
+    for rule in plan.rules:
+        for intent in plan.judged_intents(rule):
+            if intent in state.pins:
+                continue
+            reading = readings.get((rule.name, intent)) or _unread(rule, intent, state)
+            verdict = judge(rule, reading)
+            verdicts.append(_distrusted(verdict) if mismatched and rule.metric.comparing else verdict)
+    return tuple(verdicts)
+
+
+def judge(rule: Rule, reading: Reading) -> Verdict:
+    """One rule on one intent."""
+    missing = _missing(reading.availability)
+    observed = missing or _observed(rule, reading)
+    confident = missing or _confident(rule, reading)
+    return Verdict(
+        rule=rule.name,
+        intent=reading.intent,
+        outcome=_outcome(rule.evidence, observed, confident),
+        observed=observed,
+        confident=confident,
+        reading=reading,
+    )
+
+
+def alpha_of(plan: Plan, rule: Rule, epoch: Epoch) -> float:
+    """The rule's part of the plan's alpha, on one intent: an equal share for every (rule, intent) that can stop the
+    rollout by proof, halved again with every epoch.
+    """
+    tests = sum(
+        len(plan.judged_intents(one)) for one in plan.rules if one.metric.kind in CONFIDENT_KINDS
+    )
+    if rule.metric.kind not in CONFIDENT_KINDS:
+        raise LookupError(f"rule {rule.name} on {rule.metric.name} has no confident form")
+    return float(plan.alpha / (max(tests, 1) * 2**epoch.number))
+
+
+def passes_limit(rule: Rule, value: float) -> bool:
+    """Whether a value lies on the wrong side of the rule's limit; exactly on it is still right."""
+    return value < rule.limit if rule.below else value > rule.limit
+
+
+def _missing(availability: Availability) -> Outcome | None:
+    match availability:
+        case Availability.MEASURED:
+            return None
+        case Availability.NO_CONTROL:
+            return Outcome.NOT_APPLICABLE
+        case Availability.NO_TRAFFIC | Availability.NO_DATA | Availability.MISMATCHED:
+            return Outcome.UNMEASURED
+        case unreachable:
+            assert_never(unreachable)
+
+
+def _observed(rule: Rule, reading: Reading) -> Outcome:
+    worst = reading.worst
+    if worst is not None and worst.value is not None and passes_limit(rule, worst.value):
+        return Outcome.FAIL
+    return Outcome.PASS if _is_full(rule, reading.latest) else Outcome.INSUFFICIENT
+
+
+def _is_full(rule: Rule, look: Look | None) -> bool:
+    return (
+        look is not None
+        and look.value is not None
+        and look.complete
+        and look.samples >= rule.min_samples
+    )
+
+
+def _confident(rule: Rule, reading: Reading) -> Outcome:
+    if rule.metric.kind not in CONFIDENT_KINDS:
+        return Outcome.NOT_APPLICABLE
+    failing, passing = reading.failing, reading.passing
+    if failing is not None and failing.reached and _is_over(rule, failing.observed):
+        return Outcome.FAIL
+    return Outcome.PASS if passing is not None and passing.reached else Outcome.INSUFFICIENT
+
+
+def _is_over(rule: Rule, observed: float | None) -> bool:
+    # A proof against the limit itself needs no second look; one against "no loss" needs the size as well. Both hold
+    # here: a proof against the limit with an estimate under it would be a contradiction worth no stop.
+    return observed is not None and passes_limit(rule, observed)
+
+
+def _outcome(evidence: Evidence, observed: Outcome, confident: Outcome) -> Outcome:
+    match evidence:
+        case Evidence.CONFIDENT:
+            return confident
+        case Evidence.OBSERVED:
+            return Outcome.FAIL if confident is Outcome.FAIL else observed
+        case unreachable:
+            assert_never(unreachable)
+
+
+def _unread(rule: Rule, intent: str | None, state: State) -> Reading:
+    return Reading(
+        rule=rule.name,
+        intent=intent,
+        epoch=state.epoch(rule.name).number,
+        availability=Availability.NO_DATA,
+    )
+
+
+def _distrusted(verdict: Verdict) -> Verdict:
+    """A comparison of arms whose sizes contradict the split proves nothing good; a FAIL stays, it errs to safety."""
+    if verdict.outcome in (Outcome.FAIL, Outcome.NOT_APPLICABLE):
+        return verdict
+    return Verdict(
+        rule=verdict.rule,
+        intent=verdict.intent,
+        outcome=Outcome.UNMEASURED,
+        observed=verdict.observed,
+        confident=Outcome.UNMEASURED,
+        reading=verdict.reading,
+    )

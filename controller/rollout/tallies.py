@@ -1,0 +1,228 @@
+"""Sufficient statistics of one rollout, kept as prefix sums: any window is a difference of two rows.
+
+Fed with the minute rows that changed since the last tick, so that a tick costs the same at ten requests and at ten
+million. A minute that nothing happened in takes no room.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from controller.rollout.observation import BOTH_ARMS, Cohort, RollupRow
+
+Minutes = NDArray[np.int64]
+Table = NDArray[np.int64]
+
+
+class Sums:
+    """Prefix sums by minute over named columns, sparse in minutes.
+
+    Invariant: `_minutes` ascends; `_prefix[i]` is the sum of the first i rows, so `_prefix[0]` is zero.
+    """
+
+    def __init__(self) -> None:
+        self._columns: dict[str, int] = {}
+        self._minutes: Minutes = np.empty(0, dtype=np.int64)
+        self._values: Table = np.empty((0, 0), dtype=np.int64)
+        self._prefix: Table = np.zeros((1, 0), dtype=np.int64)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(self._columns)
+
+    def replace(self, changed: Mapping[int, Mapping[str, int]]) -> None:
+        """Set whole minutes to new values (a rollup row is replaced, never added to)."""
+        if not changed:
+            return
+        self._widen(key for stats in changed.values() for key in stats)
+        minutes = np.array(sorted(changed), dtype=np.int64)
+        self._open(minutes)
+        rows = np.searchsorted(self._minutes, minutes)
+        for row, minute in zip(rows, minutes, strict=True):
+            self._values[row] = 0
+            for key, value in changed[int(minute)].items():
+                self._values[row, self._columns[key]] = value
+        self._resum(int(rows[0]))
+
+    def _widen(self, keys: Iterable[str]) -> None:
+        new = [key for key in dict.fromkeys(keys) if key not in self._columns]
+        if new:
+            for key in new:
+                self._columns[key] = len(self._columns)
+            self._values = np.pad(self._values, ((0, 0), (0, len(new))))
+            self._prefix = np.pad(self._prefix, ((0, 0), (0, len(new))))
+
+    def _open(self, minutes: Minutes) -> None:
+        """Make room for minutes that have no row yet."""
+        new = minutes[~np.isin(minutes, self._minutes)]
+        if new.size:
+            at = np.searchsorted(self._minutes, new)
+            self._minutes = np.insert(self._minutes, at, new)
+            self._values = np.insert(self._values, at, 0, axis=0)
+
+    def _resum(self, first: int) -> None:
+        tail = np.cumsum(self._values[first:], axis=0)
+        head = self._prefix[: first + 1]
+        self._prefix = np.concatenate([head, tail + head[-1]])
+
+    def until(self, minutes: Minutes, keys: Sequence[str]) -> Table:
+        """Sums of `keys` over all minutes before each of `minutes`; shape (len(minutes), len(keys))."""
+        rows = np.searchsorted(self._minutes, minutes)
+        table = np.zeros((len(minutes), len(keys)), dtype=np.int64)
+        for place, key in enumerate(keys):
+            column = self._columns.get(key)
+            if column is not None:
+                table[:, place] = self._prefix[rows, column]
+        return table
+
+    def forget(self, before: int) -> None:
+        """Drop the minutes before `before`; windows may no longer start there."""
+        first = int(np.searchsorted(self._minutes, before))
+        if first:
+            self._minutes = self._minutes[first:]
+            self._values = self._values[first:]
+            self._prefix = self._prefix[first:] - self._prefix[first]
+
+    def minutes_with(self, key: str) -> Minutes:
+        """The minutes in which a column is not zero."""
+        column = self._columns.get(key)
+        if column is None:
+            return np.empty(0, dtype=np.int64)
+        held: Minutes = self._minutes[self._values[:, column] != 0]
+        return held
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Group:
+    """What is summed together."""
+
+    version: int
+    arm: str
+    intent: str
+    endpoint: str
+    cohort: Cohort
+
+
+Changes = dict[Group, dict[int, Mapping[str, int]]]
+
+
+class Tallies:
+    """All groups of one rollout, and how far its ingest sequence has been read.
+
+    Histograms are wide, so they are kept apart and only as far back as windows on them reach.
+    """
+
+    def __init__(self, keep: Callable[[str], bool] = lambda _: True) -> None:
+        self._groups: dict[Group, Sums] = {}
+        self._histograms: dict[Group, Sums] = {}
+        self._keep = keep
+        self._histograms_from = 0
+        self.seq = 0
+
+    def feed(self, rows: Iterable[RollupRow], seq: int) -> None:
+        """Take in the rows that changed up to `seq`."""
+        sums: Changes = defaultdict(dict)
+        histograms: Changes = defaultdict(dict)
+        for row in rows:
+            group = _group(row)
+            sums[group][row.minute], buckets = self._split(row.stats)
+            if buckets and row.minute >= self._histograms_from:
+                histograms[group][row.minute] = buckets
+        for kept, changes in ((self._groups, sums), (self._histograms, histograms)):
+            for group, minutes in changes.items():
+                kept.setdefault(group, Sums()).replace(minutes)
+        self.seq = seq
+
+    def _split(self, stats: Mapping[str, int]) -> tuple[dict[str, int], dict[str, int]]:
+        kept = {key: value for key, value in stats.items() if self._keep(key)}
+        buckets = {key: kept.pop(key) for key in list(kept) if key.startswith("h.")}
+        return kept, buckets
+
+    def forget_histograms(self, before: int) -> None:
+        """Drop histograms of minutes before `before`, for good."""
+        self._histograms_from = max(self._histograms_from, before)
+        for sums in self._histograms.values():
+            sums.forget(self._histograms_from)
+
+    def select(
+        self,
+        *,
+        arm: str,
+        intent: str | None = None,
+        cohort: Cohort | None = Cohort.COMPARED,
+        since_version: int = 0,
+    ) -> Iterator[tuple[int, Sums]]:
+        """(version, sums) of the groups of one arm: of one intent or of all, of one cohort or of both."""
+        for group, sums in self._groups.items():
+            if (
+                group.arm == arm
+                and (intent is None or group.intent == intent)
+                and (cohort is None or group.cohort == cohort)
+                and group.version >= since_version
+            ):
+                yield group.version, sums
+
+    def until(
+        self, minutes: Minutes, keys: Sequence[str], *, arm: str, intent: str | None
+    ) -> Table:
+        """Sums of compared traffic before each minute, over versions and endpoints; (len(minutes), len(keys))."""
+        total = np.zeros((len(minutes), len(keys)), dtype=np.int64)
+        for _, sums in self.select(arm=arm, intent=intent):
+            total += sums.until(minutes, keys)
+        return total
+
+    def strata(self, *, arm: str, intent: str | None) -> Iterator[tuple[int, str, Sums]]:
+        """(version, intent, sums) of the compared groups of one arm."""
+        for group, sums in self._groups.items():
+            compared = group.cohort is Cohort.COMPARED and group.arm == arm
+            if compared and (intent is None or group.intent == intent):
+                yield group.version, group.intent, sums
+
+    def histogram(
+        self, prefix: str, starts: Minutes, ends: Minutes, *, arm: str, intent: str | None
+    ) -> tuple[tuple[int, ...], Table]:
+        """The buckets seen under `prefix`, ascending, and their sums over each window; (E, buckets)."""
+        found = [
+            sums
+            for group, sums in self._histograms.items()
+            if group.arm == arm
+            and group.cohort is Cohort.COMPARED
+            and (intent is None or group.intent == intent)
+        ]
+        keys = {key for sums in found for key in sums.columns if key.startswith(prefix)}
+        buckets = tuple(sorted(int(key.removeprefix(prefix)) for key in keys))
+        columns = [f"{prefix}{bucket}" for bucket in buckets]
+        total = np.zeros((len(ends), len(columns)), dtype=np.int64)
+        for sums in found:
+            total += sums.until(ends, columns) - sums.until(starts, columns)
+        return buckets, total
+
+    def values_of_blocks(self, intent: str | None) -> tuple[str, ...]:
+        """Every block value key seen, in order of value."""
+        keys = {
+            key
+            for _, sums in self.select(arm=BOTH_ARMS, intent=intent)
+            for key in sums.columns
+            if key.startswith("b.")
+        }
+        return tuple(sorted(keys, key=lambda key: int(key[2:])))
+
+    def minutes_with(self, key: str, *, arm: str, intent: str | None) -> Minutes:
+        """The minutes of compared traffic in which a statistic is not zero."""
+        found = [sums.minutes_with(key) for _, sums in self.select(arm=arm, intent=intent)]
+        return np.unique(np.concatenate(found)) if found else np.empty(0, dtype=np.int64)
+
+
+def _group(row: RollupRow) -> Group:
+    return Group(
+        version=row.version,
+        arm=row.arm,
+        intent=row.intent,
+        endpoint=row.endpoint,
+        cohort=row.cohort,
+    )

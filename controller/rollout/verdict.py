@@ -1,0 +1,194 @@
+"""What was measured (`Reading`) and what was concluded from it (`Verdict`).
+
+A reading is complete in itself: counts, windows, log e-values and thresholds, so that `judge` can be re-run on it
+years later. Windows are judged at every minute; a reading keeps the last look and the worst.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from controller.rollout.timeline import Window
+
+
+class Outcome(StrEnum):
+    """The verdict of one rule on one intent; never a bool."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    INSUFFICIENT = "insufficient"  # too little evidence
+    UNMEASURED = "unmeasured"  # no data, stale, source failed
+    NOT_APPLICABLE = "not_applicable"  # no control at this share
+
+
+class Availability(StrEnum):
+    """Whether there is anything to judge."""
+
+    MEASURED = "measured"
+    NO_TRAFFIC = "no_traffic"  # the candidate had none: nobody's fault
+    NO_DATA = "no_data"  # the candidate had traffic, but nothing was measured
+    NO_CONTROL = "no_control"  # no concurrent baseline to compare with
+    MISMATCHED = "mismatched"  # the arms' sizes contradict the split: comparisons mean nothing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateCounts:
+    """`count` of `of` had the flag; requests for the observed form, episodes for the confident one."""
+
+    count: int
+    of: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StratumCounts:
+    """Graded episodes of one intent under one split version: a stratum. Grades are summed in millionths."""
+
+    version: int
+    intent: str
+    baseline_n: int
+    baseline_correct_u: int
+    candidate_n: int
+    candidate_correct_u: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossCounts:
+    strata: tuple[StratumCounts, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairCounts:
+    both: int
+    only_baseline: int
+    only_candidate: int
+    neither: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Amounts:
+    """A plain figure: the candidate's (or the named arm's) value, and the baseline's where one is compared."""
+
+    candidate: float | None
+    baseline: float | None
+    candidate_n: int
+    baseline_n: int
+
+
+Counts = RateCounts | LossCounts | PairCounts | Amounts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """One window, measured. `value` is None where it has none (no samples); in the rule's unit otherwise."""
+
+    window: Window
+    value: float | None
+    counts: Counts
+    samples: int  # of the arm that has fewer
+    complete: bool  # every minute of the window was verified in force, within the epoch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """The e-process with the largest margin over its threshold: log E, and what it must reach."""
+
+    window: Window
+    claim: float  # what it disproves: "the mean is at most `claim`"
+    log_e: float
+    log_threshold: float
+    observed: float | None  # the display estimate over the rule's window at the same end
+    counts: Counts
+
+    @property
+    def reached(self) -> bool:
+        return self.log_e >= self.log_threshold
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What one rule saw on one intent (None: all traffic), in one epoch, up to one minute."""
+
+    rule: str
+    intent: str | None
+    epoch: int
+    availability: Availability
+    latest: Look | None = None
+    worst: Look | None = None  # the complete window, with enough samples, furthest past the limit
+    failing: Proof | None = None
+    passing: Proof | None = None
+    step_samples: int = 0  # the arm with fewer, since the step began
+    blind: timedelta = timedelta(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """The conclusion, by the plan's evidence mode and by both modes on their own."""
+
+    rule: str
+    intent: str | None
+    outcome: Outcome
+    observed: Outcome
+    confident: Outcome
+    reading: Reading
+
+
+class InForce(StrEnum):
+    """What the targets say of the committed split."""
+
+    VERIFIED = "verified"  # every replica has acknowledged it and its lease runs
+    UNVERIFIED = "unverified"  # not yet acknowledged by all
+    EXPIRED = "expired"  # the lease ran out: `on_expiry` was done
+
+
+class Health(StrEnum):
+    ANSWERING = "answering"
+    FAILING = "failing"
+    UNKNOWN = "unknown"  # no recent request
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleRatio:
+    """Units newly assigned in the current step against the share; e-value of `the split is as planned`."""
+
+    candidate: int
+    baseline: int
+    share_bp: int
+    log_e: float
+    log_threshold: float
+
+    @property
+    def mismatched(self) -> bool:
+        return self.log_e >= self.log_threshold
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coverage:
+    """Episodes of the current step that are old enough to have a grade, and how many have one, by arm.
+
+    `differs` if the 99.9% Newcombe interval of the difference lies wholly beyond ±2 points: labels are then missing
+    for a reason that has to do with the arm, and a comparison of the labelled ones means little.
+    """
+
+    baseline_graded: int
+    baseline_n: int
+    candidate_graded: int
+    candidate_n: int
+    differs: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """Everything that `decide` may know of the world at one tick."""
+
+    through: datetime  # every window that ends by then has been judged
+    readings: tuple[Reading, ...] = ()
+    in_force: InForce = InForce.UNVERIFIED
+    expired_at: datetime | None = None
+    held: timedelta = timedelta(0)  # verified in force since the hold's clock last started
+    sample_ratio: SampleRatio | None = None
+    baseline: Health = Health.UNKNOWN
+    freeze: str | None = None  # the reason of the freeze in force
+    samples: int = 0  # candidate requests since the step began
+    coverage: Coverage | None = None

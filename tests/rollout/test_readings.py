@@ -1,0 +1,378 @@
+"""Readings against brute force: every window at every minute, recounted from the raw minutes."""
+
+import math
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from controller.rollout import proofs
+from controller.rollout.force import InForceTime
+from controller.rollout.metrics import CATALOGUE, MICRO
+from controller.rollout.observation import BOTH_ARMS, Cohort, RollupRow
+from controller.rollout.plan import Evidence, Scope, Then
+from controller.rollout.readings import View, read
+from controller.rollout.rules import alpha_of
+from controller.rollout.tallies import Tallies
+from controller.rollout.timeline import minute_of, start_of
+from controller.rollout.verdict import Availability, LossCounts, PairCounts, RateCounts
+from tests.rollout.factories import ACCURACY, ESCALATION, NOW, at_step, plan
+
+START = minute_of(NOW)
+SHORT = replace(ESCALATION, window=timedelta(minutes=30), min_samples=1)
+brief = settings(max_examples=60, deadline=None)
+
+
+def row(minute, stats, *, arm="candidate", intent="refund", version=2, cohort=Cohort.COMPARED):
+    return RollupRow(
+        rollout="support-bot/1",
+        minute=minute,
+        version=version,
+        arm=arm,
+        intent=intent,
+        endpoint="chat.completions",
+        cohort=cohort,
+        seq=1,
+        stats=stats,
+    )
+
+
+def view(rows, *, minutes, of=None, judged=None, touched=None, state=None):
+    """`minutes` after the step began, with the split in force all the while."""
+    of = of or plan()
+    now = start_of(START + minutes)
+    tallies = Tallies()
+    tallies.feed(rows, 1)
+    state = state or at_step(0, of, started_at=NOW)
+    return View(
+        plan=of,
+        state=state,
+        tallies=tallies,
+        in_force=InForceTime([(NOW, now + timedelta(minutes=1))]),
+        now=now,
+        judged=judged,
+        touched=touched,
+    )
+
+
+def requests(minute, n, escalated, **key):
+    return row(
+        minute,
+        {"n": n, "e": n, "f.escalated": escalated, "ef.escalated": escalated},
+        **key,
+    )
+
+
+minute_counts = st.lists(
+    st.tuples(st.integers(0, 40), st.integers(0, 5)).map(lambda t: (max(t), min(t))),
+    min_size=40,
+    max_size=120,
+)
+
+
+@brief
+@given(minute_counts)
+def test_after_downtime_the_worst_of_all_windows_is_found(counts):
+    of = plan(rules=(SHORT,))
+    rows = [requests(START + i, n, x) for i, (n, x) in enumerate(counts)]
+
+    found = read(view(rows, minutes=len(counts) - 1, of=of, judged=START), SHORT, None)
+
+    rates = []
+    for end in range(1, len(counts) + 1):
+        window = counts[max(0, end - 30) : end]
+        n, x = sum(one[0] for one in window), sum(one[1] for one in window)
+        if end >= 30 and n:
+            rates.append(x / n)
+    if rates:
+        assert found.worst is not None
+        assert found.worst.value == pytest.approx(max(rates), abs=1e-15)
+        assert isinstance(found.worst.counts, RateCounts)
+        assert found.worst.counts.count / found.worst.counts.of == found.worst.value
+
+
+def test_normally_only_the_window_that_ends_now_is_judged():
+    rows = [requests(START, 100, 100), *(requests(START + i, 100, 0) for i in range(1, 100))]
+
+    found = read(view(rows, minutes=99, judged=START + 99, of=plan(rules=(SHORT,))), SHORT, None)
+
+    assert found.latest == found.worst
+    assert found.latest is not None
+    assert found.latest.value == 0
+
+
+def test_a_late_change_has_every_window_that_it_touches_judged_again():
+    rows = [requests(START + i, 100, 0) for i in range(200)]
+    rows[40] = requests(START + 40, 100, 90)
+    late = view(rows, minutes=199, of=plan(rules=(SHORT,)), judged=START + 199, touched=START + 40)
+
+    found = read(late, SHORT, None)
+
+    assert found.worst is not None
+    assert found.worst.value == pytest.approx(90 / 3000)
+    assert found.worst.window.start <= start_of(START + 40) < found.worst.window.end
+
+
+def test_a_window_is_complete_only_within_the_epoch_and_while_the_split_was_in_force():
+    rows = [requests(START + i, 100, 50) for i in range(60)]
+    of = plan(rules=(SHORT,))
+
+    early = read(view(rows, minutes=20, of=of), SHORT, None)
+    late = read(view(rows, minutes=40, of=of), SHORT, None)
+    gap = view(rows, minutes=59, of=of)
+    gap = replace(gap, in_force=InForceTime([(NOW, NOW + timedelta(minutes=40))]))
+
+    assert early.worst is None
+    assert late.worst is not None
+    assert read(gap, SHORT, None).worst is None
+
+
+@brief
+@given(minute_counts)
+def test_the_rate_proof_is_the_best_start_by_brute_force(counts):
+    of = plan(rules=(ESCALATION,))
+    rows = [requests(START + i, n, x) for i, (n, x) in enumerate(counts)]
+    found = read(view(rows, minutes=len(counts) - 1, of=of), ESCALATION, None).failing
+
+    state = at_step(0, of, started_at=NOW)
+    epoch = state.epoch("escalation")
+    horizon_h = 312
+    lambdas = [0.5 * b * 0.01 / (0.02 * 0.98) for b in (1, 2, 4)]
+    best = -math.inf
+    for start in [s for s in range(len(counts)) if s == 0 or (START + s) % 60 == 0]:
+        n = sum(one[0] for one in counts[start:])
+        x = sum(one[1] for one in counts[start:])
+        e = np.mean([math.exp(x * math.log1p(lam * 0.98) + (n - x) * math.log1p(-lam * 0.02)) for lam in lambdas])
+        best = max(best, math.log(e))
+    assert found is not None
+    assert found.log_e == pytest.approx(best, abs=1e-9)
+    assert found.log_threshold == pytest.approx(
+        math.log(horizon_h / alpha_of(of, ESCALATION, epoch))
+    )
+
+
+def labels(minute, n, right, *, arm, version=2, intent="refund"):
+    return row(
+        minute,
+        {"n": n, "graded": n, "e": n, "e.graded": n, "e.correct_u": right * MICRO},
+        arm=arm,
+        version=version,
+        intent=intent,
+    )
+
+
+LOSS = replace(ACCURACY, window=timedelta(hours=2), evidence=Evidence.OBSERVED, min_samples=1)
+PROMPT = plan(rules=(LOSS,), labels=replace(plan().labels, delay=timedelta(0)))
+
+
+def test_a_change_of_share_cannot_fake_a_loss():
+    # Simpson: both arms lose accuracy equally when the share is raised, and the candidate's weight is in the worse part.
+    rows = [
+        labels(START + 1, 900, 900, arm="baseline", version=2),
+        labels(START + 1, 100, 100, arm="candidate", version=2),
+        labels(START + 9, 500, 400, arm="baseline", version=3),
+        labels(START + 9, 500, 400, arm="candidate", version=3),
+    ]
+    found = read(view(rows, minutes=119, of=PROMPT), LOSS, "refund").latest
+
+    assert found is not None
+    assert found.value == 0
+    assert isinstance(found.counts, LossCounts)
+    assert [one.version for one in found.counts.strata] == [2, 3]
+
+
+def test_the_loss_is_weighted_by_the_strata_and_an_empty_arm_is_left_out():
+    rows = [
+        labels(START + 1, 90, 81, arm="baseline", version=2),
+        labels(START + 1, 10, 8, arm="candidate", version=2),
+        labels(START + 9, 300, 0, arm="baseline", version=3),
+    ]
+    found = read(view(rows, minutes=119, of=PROMPT), LOSS, "refund").latest
+
+    assert found is not None
+    assert found.value == pytest.approx(0.1)
+    assert found.samples == 10
+
+
+def test_another_intent_does_not_count():
+    rows = [
+        labels(START + 1, 90, 0, arm="baseline", intent="order-status"),
+        labels(START + 1, 10, 10, arm="candidate", intent="order-status"),
+    ]
+
+    assert read(view(rows, minutes=119, of=PROMPT), LOSS, "refund").availability is Availability.NO_TRAFFIC
+
+
+def blocks(minute, counts, version=2):
+    return row(minute, {f"b.{v}": n for v, n in counts.items()}, arm=BOTH_ARMS, version=version)
+
+
+def test_the_guarded_proof_multiplies_blocks_of_all_steps():
+    rows = [
+        blocks(START + 1, {0: 50, 888_889: 9}, version=2),
+        blocks(START + 30, {0: 80, 1_000_000: 7, -1_000_000: 2}, version=3),
+    ]
+    found = read(view(rows, minutes=119, of=PROMPT), LOSS, "refund").failing
+    variance = 0.05 * 0.95 * (1 + 1 / 9)
+
+    logs = []
+    for factor in (0.5, 1, 2):
+        lam = min(factor * 0.015 / variance, 0.95)
+        logs.append(
+            9 * math.log1p(lam * 0.888889) + 7 * math.log1p(lam) + 2 * math.log1p(-lam)
+        )
+    expected = math.log(sum(math.exp(one) for one in logs) / 3)
+
+    assert found is not None
+    assert found.claim == 0
+    assert found.log_e == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_rule_that_rolls_back_must_disprove_the_limit_itself():
+    harder = replace(LOSS, then=Then.ROLLBACK)
+
+    assert proofs.claim_of(LOSS) == 0
+    assert proofs.claim_of(harder) == 0.015
+
+
+def test_pairs_are_used_where_there_are_enough():
+    rows = [
+        labels(START + 1, 90, 90, arm="baseline"),
+        labels(START + 1, 10, 10, arm="candidate"),
+        row(START + 2, {"p.11": 90, "p.10": 8, "p.01": 2}, arm=BOTH_ARMS),
+    ]
+    rule = replace(LOSS, min_samples=50)
+    few = replace(LOSS, min_samples=500)
+
+    paired = read(view(rows, minutes=119, of=replace(PROMPT, rules=(rule,))), rule, "refund")
+    unpaired = read(view(rows, minutes=119, of=PROMPT), few, "refund")
+
+    assert paired.latest is not None
+    assert unpaired.latest is not None
+    assert isinstance(paired.latest.counts, PairCounts)
+    assert paired.latest.value == pytest.approx(0.06)
+    assert isinstance(unpaired.latest.counts, LossCounts)
+
+
+def test_a_limit_with_for_must_stay_passed_throughout():
+    rule = replace(
+        SHORT, window=timedelta(minutes=10), sustained=timedelta(minutes=15), min_samples=1
+    )
+    of = plan(rules=(rule,))
+
+    def after(bad_minutes):
+        rows = [
+            requests(START + i, 100, 50 if i >= 60 - bad_minutes else 0) for i in range(60)
+        ]
+        return read(view(rows, minutes=59, of=of), rule, None).worst
+
+    short, long = after(5), after(40)
+    assert short is not None
+    assert long is not None
+    assert short.value == 0
+    assert long.value == pytest.approx(0.5)
+
+
+def test_latency_ratio_compares_the_arms_quantiles():
+    from controller.stats.histogram import bucket_of
+
+    rule = replace(
+        SHORT,
+        name="latency",
+        metric=CATALOGUE["latency_p95_ratio"],
+        limit=1.25,
+        then=Then.PAUSE,
+    )
+    of = plan(rules=(rule,))
+    rows = [
+        row(START + i, {"n": 10, "c.latency_us": 10, f"h.latency.{bucket_of(s)}": 10}, arm=arm)
+        for i in range(60)
+        for arm, s in (("baseline", 1.0), ("candidate", 1.5))
+    ]
+    found = read(view(rows, minutes=59, of=of), rule, None).latest
+
+    assert found is not None
+    assert found.value == pytest.approx(1.5, rel=0.025)
+    assert found.samples == 300
+
+
+def test_cost_per_hour_takes_unknown_costs_at_the_mean_of_the_known():
+    rule = replace(
+        SHORT,
+        name="spend",
+        metric=CATALOGUE["cost_per_hour"],
+        limit=50.0,
+        window=timedelta(hours=1),
+        then=Then.PAUSE,
+    )
+    of = plan(rules=(rule,))
+    rows = [
+        row(START + 1, {"n": 4, "c.cost_nusd": 2, "s.cost_nusd": 10_000_000_000}),
+        row(START + 1, {"n": 1, "c.cost_nusd": 1, "s.cost_nusd": 3_000_000_000}, arm="baseline", cohort=Cohort.OUTSIDE),
+    ]
+    found = read(view(rows, minutes=59, of=of), rule, None).latest
+
+    assert found is not None
+    assert found.value == pytest.approx(5 * (13 / 3))
+
+
+def test_labels_that_stop_coming_make_the_rule_blind_and_sparse_ones_do_not():
+    of = plan(labels=replace(plan().labels, delay=timedelta(minutes=60)))
+    traffic = [row(START + i, {"n": 5, "e": 5}) for i in range(300)]
+    graded = [
+        row(START + i, {"n": 5, "e": 5, "graded": 5, "e.graded": 5, "e.correct_u": 0})
+        for i in range(100)
+    ]
+    sparse = [
+        row(START + i, {"n": 5, "e": 5, "graded": int(i % 60 == 0), "e.graded": int(i % 60 == 0)})
+        for i in range(200)
+    ]
+
+    def blind(rows, at):
+        return read(view(rows, minutes=at, of=of), ACCURACY, "refund").blind
+
+    assert blind(traffic, 30) == timedelta(0)
+    assert blind(traffic, 100) == timedelta(minutes=41)
+    assert blind([*traffic[100:], *graded], 100) == timedelta(0)
+    assert blind([*traffic[100:], *graded], 250) == timedelta(minutes=91)
+    assert blind([*traffic[200:], *sparse], 250) == timedelta(0)
+
+
+def test_no_traffic_and_no_data_are_told_apart():
+    of = plan()
+    silent = read(view([], minutes=59, of=of), ESCALATION, None)
+    unlabelled = read(
+        view([row(START, {"n": 5, "e": 5}), row(START, {"n": 5, "e": 5}, arm="baseline")], minutes=600, of=of),
+        ACCURACY,
+        "refund",
+    )
+
+    assert silent.availability is Availability.NO_TRAFFIC
+    assert unlabelled.availability is Availability.NO_DATA
+
+
+def test_at_a_full_share_a_comparing_rule_has_no_control():
+    of = plan(holdback_bp=0)
+    found = read(
+        view([], minutes=9, of=of, state=at_step(3, of)), replace(ACCURACY, scope=Scope.EACH), "refund"
+    )
+
+    assert found.availability is Availability.NO_CONTROL
+
+
+def test_a_new_epoch_forgets_what_was_before_it():
+    state = at_step(0, plan(rules=(SHORT,)), started_at=NOW)
+    from controller.rollout.state import Epoch
+
+    state = replace(state, epochs={"escalation": Epoch(number=1, start=start_of(START + 50))})
+    rows = [requests(START + i, 100, 90 if i < 50 else 0) for i in range(100)]
+    found = read(view(rows, minutes=99, of=plan(rules=(SHORT,)), state=state, touched=START), SHORT, None)
+
+    assert found.epoch == 1
+    assert found.worst is not None
+    assert found.worst.value == 0
+    assert found.failing is not None
+    assert found.failing.window.start >= start_of(START + 50)
