@@ -1,0 +1,304 @@
+"""`canaryctl check`: what a valid plan may not have meant. Pure; a finding never stops a plan from being applied."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from enum import StrEnum
+from itertools import accumulate
+
+from controller.plans import cost
+from controller.rollout.metrics import Kind
+from controller.rollout.plan import (
+    FULL_BP,
+    Advance,
+    Evidence,
+    Intent,
+    ModelRef,
+    Plan,
+    Rule,
+    Scope,
+)
+from controller.rollout.units import format_duration, format_share
+
+HALF_BP = FULL_BP // 2
+
+
+class Level(StrEnum):
+    """How much a finding matters."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    INFO = "info"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One remark on a plan. `path` is the field it is about; `code` is stable, for filters and tests."""
+
+    level: Level
+    code: str
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.level}: {self.path}: {self.message} [{self.code}]"
+
+
+def check(plan: Plan, *, today: date) -> tuple[Finding, ...]:
+    """Every finding on a plan that would start today: errors first, then warnings, then what is good to know."""
+    found = [*_on_models(plan, today), *(one for lint in _LINTS for one in lint(plan))]
+    order = list(Level)
+    return tuple(sorted(found, key=lambda finding: order.index(finding.level)))
+
+
+def _error(code: str, path: str, message: str) -> Finding:
+    return Finding(level=Level.ERROR, code=code, path=path, message=message)
+
+
+def _warning(code: str, path: str, message: str) -> Finding:
+    return Finding(level=Level.WARNING, code=code, path=path, message=message)
+
+
+def _info(code: str, path: str, message: str) -> Finding:
+    return Finding(level=Level.INFO, code=code, path=path, message=message)
+
+
+# -- models and money -------------------------------------------------------------------------------------------------
+
+
+def _on_models(plan: Plan, today: date) -> Iterator[Finding]:
+    for arm, ref in (("baseline", plan.baseline), ("candidate", plan.candidate)):
+        path = f"spec.{arm}.model"
+        if ref.price is None:
+            message = f"no price is known for {ref.model}; rules about cost would be UNMEASURED"
+            yield _warning("missing-price", path, f"{message}; give its `price:`")
+        if ref.shutdown is not None:
+            yield _retirement(plan, arm, ref, ref.shutdown, today)
+    yield from _limits(plan)
+    yield from _cost(plan)
+
+
+def _retirement(plan: Plan, arm: str, ref: ModelRef, shutdown: date, today: date) -> Finding:
+    path = f"spec.{arm}.model"
+    if shutdown <= today:
+        return _error(
+            "retired", path, f"{ref.model} was shut down on {shutdown}; nothing answers there"
+        )
+    end = today + plan.horizon
+    if end >= shutdown:
+        lost = (
+            "a rollback would have nowhere to go" if arm == "baseline" else "its traffic would fail"
+        )
+        return _warning(
+            "retires-during-plan",
+            path,
+            f"{ref.model} is shut down on {shutdown}, before this plan could end on {end} "
+            f"(holds and bake: {format_duration(plan.horizon)}): from then on {lost}. "
+            "Start earlier, shorten the plan, or move to another model",
+        )
+    days = (shutdown - today).days
+    return _warning(
+        "retires",
+        path,
+        f"{ref.model} is shut down on {shutdown}, in {days} days; "
+        f"this plan could end on {end} if nothing holds it",
+    )
+
+
+def _limits(plan: Plan) -> Iterator[Finding]:
+    for what, old, new in (
+        ("context window", plan.baseline.context_window, plan.candidate.context_window),
+        ("output limit", plan.baseline.output_limit, plan.candidate.output_limit),
+    ):
+        if old is not None and new is not None and new < old:
+            yield _warning(
+                "smaller-limit",
+                "spec.candidate.model",
+                f"the {what} of {plan.candidate.model} is {new:,} tokens against {old:,} on "
+                f"{plan.baseline.model}; larger requests stay on the baseline and are not compared",
+            )
+
+
+def _cost(plan: Plan) -> Iterator[Finding]:
+    new, old = plan.candidate.price, plan.baseline.price
+    if new is None or old is None:
+        return
+    words = cost.per_request(plan.candidate, plan.baseline)
+    if not cost.is_dearer(new, old):
+        yield _info("cost", "spec.candidate.model", words)
+    elif plan.accept_cost_increase:
+        yield _warning("cost", "spec.candidate.model", f"{words}; the plan accepts this")
+    else:
+        needed = "write `acceptCostIncrease: true` under `spec` if that is wanted"
+        yield _error("cost", "spec.candidate.model", f"{words}; {needed}")
+
+
+# -- steps ------------------------------------------------------------------------------------------------------------
+
+
+def _rising_shares(plan: Plan) -> Iterator[Finding]:
+    shares = [plan.share_at(index) for index in range(len(plan.steps))]
+    for index in range(1, len(shares)):
+        asked, before = plan.steps[index].share_bp, plan.steps[index - 1].share_bp
+        path = f"spec.steps[{index}].share"
+        if asked <= before:
+            message = f"{format_share(asked)} does not rise above {format_share(before)}"
+            yield _error("shares-fall", path, f"{message} of the step before")
+        elif shares[index] <= shares[index - 1]:
+            message = (
+                f"with a holdback of {format_share(plan.holdback_bp)} this step is in force at "
+            )
+            yield _warning(
+                "step-without-effect",
+                path,
+                f"{message}{format_share(shares[index])}, as the one before",
+            )
+
+
+def _last_share(plan: Plan) -> Iterator[Finding]:
+    last = plan.steps[-1].share_bp
+    path = f"spec.steps[{len(plan.steps) - 1}].share"
+    if last < FULL_BP:
+        yield _info(
+            "not-all-traffic", path, f"the plan is complete at {format_share(last)}, not at 100%"
+        )
+        if 0 < plan.holdback_bp <= FULL_BP - last:
+            yield _warning(
+                "holdback-without-effect",
+                "spec.holdback",
+                f"{format_share(FULL_BP - last)} stays on the baseline anyway",
+            )
+
+
+def _proof(plan: Plan) -> Iterator[Finding]:
+    """Steps whose proof can never come: only a loss rule that judges an intent on its own proves it."""
+    proving = {
+        name
+        for rule in plan.rules
+        if rule.metric.kind is Kind.LOSS
+        for name in plan.judged_intents(rule)
+    }
+    critical = [intent.name for intent in plan.intents if intent.critical]
+    unproven = [name for name in critical if name not in proving]
+    for index, step in enumerate(plan.steps[:-1]):
+        if not _asks_for_proof(plan, index):
+            continue
+        path = f"spec.steps[{index}].advance"
+        if not critical:
+            yield _warning(
+                "nothing-to-prove",
+                path,
+                f"leaving {format_share(step.share_bp)} asks for proof on critical intents, and none "
+                "is marked; nothing is proven before most of the traffic moves",
+            )
+        elif unproven:
+            yield _warning(
+                "cannot-be-proven",
+                path,
+                f"leaving {format_share(step.share_bp)} asks for proof, and no rule on accuracy_delta "
+                f"judges {', '.join(unproven)} on its own: the step could only be left by `promote`",
+            )
+
+
+def _asks_for_proof(plan: Plan, index: int) -> bool:
+    asked = plan.steps[index].advance
+    return asked is Advance.PROVEN or (asked is None and plan.share_at(index + 1) > HALF_BP)
+
+
+# -- rules ------------------------------------------------------------------------------------------------------------
+
+
+def _windows(plan: Plan) -> Iterator[Finding]:
+    for index, rule in enumerate(plan.rules):
+        path = f"spec.rules[{index}].window"
+        if rule.window > plan.horizon:
+            yield _warning(
+                "window-longer-than-plan",
+                path,
+                f"{rule.name}: a window of {format_duration(rule.window)} is longer than the whole plan "
+                f"({format_duration(plan.horizon)} of holds and bake), so it is never complete",
+            )
+        elif rule.metric.labelled and rule.window > plan.labels.horizon:
+            yield _warning(
+                "window-longer-than-labels",
+                path,
+                f"{rule.name}: a window of {format_duration(rule.window)} is longer than labels are taken "
+                f"({format_duration(plan.labels.horizon)})",
+            )
+        else:
+            yield from _late_verdict(plan, rule, path)
+
+
+def _late_verdict(plan: Plan, rule: Rule, path: str) -> Iterator[Finding]:
+    """Steps that can be left before the rule's first window is complete."""
+    delay = plan.labels.delay if rule.metric.labelled else timedelta(0)
+    complete = delay + rule.window
+    left_at = list(accumulate(step.hold for step in plan.steps[:-1]))
+    early = [index for index, moment in enumerate(left_at) if moment < complete]
+    if not early:
+        return
+    step = early[-1]
+    labels = f" and labels {format_duration(delay)} later" if delay else ""
+    message = (
+        f"{rule.name}: the first complete window ({format_duration(rule.window)}{labels}) is there after "
+        f"{format_duration(complete)}, and step {step + 1} ({format_share(plan.steps[step].share_bp)}) "
+        f"can be left after {format_duration(left_at[step])}"
+    )
+    if rule.evidence is Evidence.CONFIDENT:
+        yield _info("late-verdict", path, f"{message}; until then only the confident form speaks")
+    else:
+        yield _warning("late-verdict", path, f"{message}; lengthen its hold or shorten the window")
+
+
+def _control(plan: Plan) -> Iterator[Finding]:
+    last = len(plan.steps) - 1
+    if plan.share_at(last) < FULL_BP:
+        return
+    for index, rule in enumerate(plan.rules):
+        if rule.metric.comparing:
+            yield _warning(
+                "no-control",
+                f"spec.rules[{index}].metric",
+                f"{rule.name}: {rule.metric.name} compares with the baseline, and at 100% without "
+                "holdback there is none: the rule is NOT_APPLICABLE there; write `holdback: 1%`",
+            )
+
+
+def _intents(plan: Plan) -> Iterator[Finding]:
+    names = {intent.name: intent for intent in plan.intents}
+    for index, rule in enumerate(plan.rules):
+        path = f"spec.rules[{index}].intents"
+        for name in rule.intents:
+            yield from _named_intent(rule, name, names.get(name), path)
+        if rule.scope is not Scope.ALL and not plan.judged_intents(rule):
+            yield _warning(
+                "judges-nothing",
+                path,
+                f"{rule.name}: no intent with candidate traffic is left to judge",
+            )
+
+
+def _named_intent(rule: Rule, name: str, intent: Intent | None, path: str) -> Iterator[Finding]:
+    if intent is None:
+        yield _error("unknown-intent", path, f"{rule.name}: the plan has no intent {name}")
+    elif intent.pinned:
+        message = f"{rule.name}: {name} is pinned to the baseline, so it is never judged"
+        yield _warning("pinned-intent", path, message)
+
+
+def _notices(plan: Plan) -> Iterator[Finding]:
+    if plan.slack is None:
+        yield _info("nobody-told", "spec.notify", "nobody is told of a pause; write `notify:`")
+
+
+_LINTS: tuple[Callable[[Plan], Iterator[Finding]], ...] = (
+    _rising_shares,
+    _last_share,
+    _proof,
+    _windows,
+    _control,
+    _intents,
+    _notices,
+)

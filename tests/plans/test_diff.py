@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+
+from controller.plans.diff import Change, diff
+from controller.rollout.plan import (
+    Arm,
+    Freeze,
+    Intent,
+    Labels,
+    OnLoss,
+    PauseShare,
+    Plan,
+    Priors,
+    Rule,
+    Slack,
+    Step,
+    Unit,
+)
+from tests.plans.factories import load, plan_text
+
+PLAN = load(plan_text())
+
+
+def change(*edits: tuple[str, str]) -> Change:
+    (only,) = diff(PLAN, load(plan_text(*edits)))
+    return only
+
+
+def test_equal_plans_have_no_difference():
+    assert diff(PLAN, load("# a comment\n" + plan_text())) == ()
+
+
+def test_a_changed_limit_starts_a_new_epoch_of_its_rule():
+    assert change(("above: 2%", "above: 3%")) == Change(
+        path="spec.rules[escalation]",
+        old="escalation_rate above 2% over 24h, then rollback",
+        new="escalation_rate above 3% over 24h, then rollback",
+        effect="starts a new epoch of this rule: its evidence so far no longer counts",
+    )
+
+
+@pytest.mark.parametrize(
+    ("edit", "path"),
+    [
+        (("unit: conversation", "unit: user"), "spec.assignment.unit"),
+        (
+            ("candidate: {model: gpt-4.1-mini}", "candidate: {model: gpt-4o-mini}"),
+            "spec.candidate.model",
+        ),
+        (("match: {model: gpt-4.1} ", "match: {model: other} "), "spec.match.model"),
+    ],
+)
+def test_what_cannot_change_while_a_rollout_runs_says_refused(edit: tuple[str, str], path: str):
+    found = change(edit)
+
+    assert found.path == path
+    assert found.effect.startswith("refused: ")
+
+
+def test_an_intent_that_would_get_traffic_without_a_step_says_refused():
+    found = change(("{name: legal, pin: baseline}", "{name: legal}"))
+
+    assert (found.path, found.old, found.new) == ("spec.intents[legal]", "pinned", "ordinary")
+    assert found.effect.startswith("refused: it would get candidate traffic without a step")
+
+
+def test_a_changed_share_does_not_move_traffic_by_itself():
+    found = change(("share: 25%", "share: 20%"))
+
+    assert (found.path, found.old, found.new) == ("spec.steps[1].share", "25%", "20%")
+    assert found.effect.startswith("the share in force stays as it is")
+
+
+def test_a_removed_step_and_rule_are_told():
+    found = diff(PLAN, replace(PLAN, steps=PLAN.steps[:-1], rules=PLAN.rules[:-1]))
+
+    assert [(one.path, one.new) for one in found] == [
+        ("spec.steps[3]", None),
+        ("spec.rules[spend]", None),
+    ]
+
+
+CHANGED: dict[str, Any] = {
+    "name": "other",
+    "baseline": replace(PLAN.baseline, shutdown=date(2028, 1, 1)),
+    "candidate": replace(PLAN.candidate, price=PLAN.baseline.price),
+    "match_model": "other",
+    "unit": Unit.USER,
+    "intents": (*PLAN.intents, Intent(name="new")),
+    "steps": (*PLAN.steps[:-1], replace(PLAN.steps[-1], min_samples=7)),
+    "rules": PLAN.rules[1:],
+    "labels": Labels(delay=timedelta(hours=1)),
+    "target": "other",
+    "holdback_bp": 200,
+    "bake": timedelta(days=1),
+    "alpha": 0.01,
+    "priors": Priors(accuracy=0.9),
+    "freezes": (Freeze(cron="0 18 * * fri", duration=timedelta(hours=62)),),
+    "max_blind": timedelta(minutes=5),
+    "pause_share": PauseShare.ZERO,
+    "pause_deadline": timedelta(hours=1),
+    "on_controller_loss": OnLoss.HOLD,
+    "accept_cost_increase": True,
+    "slack": Slack(channel="#other"),
+}
+
+
+@pytest.mark.parametrize("field", [field.name for field in fields(Plan)])
+def test_no_field_of_a_plan_changes_unseen(field: str):
+    assert diff(PLAN, replace(PLAN, **{field: CHANGED[field]}))
+
+
+RULE_CHANGES: dict[str, Any] = {
+    "below": True, "limit": 0.5, "window": timedelta(days=2), "evidence": PLAN.rules[0].evidence,
+    "sustained": timedelta(minutes=1), "min_samples": 9, "arm": Arm.BASELINE, "alternative": 0.1,
+    "scope": PLAN.rules[0].scope, "then": PLAN.rules[0].then, "metric": PLAN.rules[0].metric, "name": "other",
+    "intents": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("field", [field.name for field in fields(Rule)])
+def test_no_field_of_a_rule_changes_unseen(field: str):
+    if field == "intents":  # they count only with their scope
+        new = load(plan_text(("intents: critical", "intents: [refund]"))).rules[0]
+        assert diff(PLAN, replace(PLAN, rules=(new, *PLAN.rules[1:])))
+        return
+    rules = (PLAN.rules[0], replace(PLAN.rules[1], **{field: RULE_CHANGES[field]}), *PLAN.rules[2:])
+
+    assert diff(PLAN, replace(PLAN, rules=rules))
+
+
+STEP_CHANGES: dict[str, Any] = {
+    "share_bp": 9_000, "hold": timedelta(days=3), "min_samples": 1, "approval": True,
+    "advance": "proven", "deadline": timedelta(days=9),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("field", [field.name for field in fields(Step)])
+def test_no_field_of_a_step_changes_unseen(field: str):
+    steps = (*PLAN.steps[:-1], replace(PLAN.steps[-1], **{field: STEP_CHANGES[field]}))
+
+    assert diff(PLAN, replace(PLAN, steps=steps))

@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+
+import pytest
+
+from controller.plans.lint import Finding, Level, check
+from controller.rollout.plan import Plan, Scope
+from tests.plans.factories import TODAY, load, plan_text, with_rule
+
+UNHELD = ("  holdback: 1%  ", "  #")
+
+
+def found(plan: Plan, code: str, *, today: date = TODAY) -> list[Finding]:
+    return [finding for finding in check(plan, today=today) if finding.code == code]
+
+
+def one(plan: Plan, code: str, *, today: date = TODAY) -> Finding:
+    (finding,) = found(plan, code, today=today)
+    return finding
+
+
+def codes(plan: Plan) -> set[str]:
+    return {finding.code for finding in check(plan, today=TODAY)}
+
+
+def test_the_design_plan_has_no_finding_that_should_stop_anybody():
+    assert codes(load(plan_text())) == {"cost", "retires", "late-verdict"}
+
+
+def test_the_cost_of_both_arms_is_told():
+    finding = one(load(plan_text()), "cost")
+
+    assert finding.level is Level.INFO
+    assert finding.message == (
+        "gpt-4.1-mini costs 80% less than gpt-4.1 at 5,000 input / 1,000 output tokens: "
+        "$0.0036 against $0.018 per request"
+    )
+
+
+def test_a_dearer_candidate_is_a_warning_even_where_it_is_accepted():
+    text = plan_text(
+        (
+            "baseline:  {model: gpt-4.1} ",
+            "acceptCostIncrease: true\n  baseline:  {model: gpt-4o-mini} ",
+        )
+    )
+    finding = one(load(text), "cost")
+
+    assert finding.level is Level.WARNING
+    assert finding.message.startswith("gpt-4.1-mini costs 166.7% more than gpt-4o-mini")
+    assert finding.message.endswith("the plan accepts this")
+
+
+def test_a_dearer_candidate_that_nobody_accepted_is_an_error():
+    plan = load(plan_text())
+    swapped = replace(plan, baseline=plan.candidate, candidate=plan.baseline)
+
+    assert one(swapped, "cost").level is Level.ERROR
+    assert check(swapped, today=TODAY)[0].code == "cost"
+
+
+def test_a_model_without_price_is_told():
+    plan = load(plan_text())
+
+    assert one(
+        replace(plan, candidate=replace(plan.candidate, price=None)), "missing-price"
+    ).path == ("spec.candidate.model")
+
+
+def test_a_shutdown_after_the_plan_is_told_with_the_days_left():
+    baseline, candidate = found(load(plan_text()), "retires")
+
+    assert (baseline.level, candidate.path) == (Level.WARNING, "spec.candidate.model")
+    # 2026-11-21 to 2027-01-14; holds of 6 days and a bake of 7
+    assert "in 54 days; this plan could end on 2026-12-04" in baseline.message
+
+
+def test_a_shutdown_before_the_plan_could_end_says_what_is_lost():
+    baseline, candidate = found(load(plan_text()), "retires-during-plan", today=date(2027, 1, 2))
+
+    assert "before this plan could end on 2027-01-15" in baseline.message
+    assert "a rollback would have nowhere to go" in baseline.message
+    assert "its traffic would fail" in candidate.message
+
+
+def test_a_model_that_is_gone_is_an_error():
+    findings = found(load(plan_text()), "retired", today=date(2027, 1, 14))
+
+    assert [finding.level for finding in findings] == [Level.ERROR, Level.ERROR]
+
+
+def test_a_candidate_with_smaller_limits_is_told():
+    text = plan_text(("candidate: {model: gpt-4.1-mini}", "candidate: {model: gpt-4o-mini}"))
+
+    assert [finding.message.split(" of ")[0] for finding in found(load(text), "smaller-limit")] == [
+        "the context window",
+        "the output limit",
+    ]
+
+
+def test_a_comparing_rule_without_control_is_told():
+    plan = load(plan_text(UNHELD))
+
+    findings = found(plan, "no-control")
+
+    assert [finding.path for finding in findings] == [
+        "spec.rules[0].metric",
+        "spec.rules[2].metric",
+    ]
+    assert "NOT_APPLICABLE there; write `holdback: 1%`" in findings[0].message
+
+
+def test_a_window_longer_than_the_plan_is_told():
+    plan = load(with_rule("{name: slow, metric: error_rate, above: 1%, window: 30d, then: pause}"))
+
+    assert (
+        "a window of 30d is longer than the whole plan (13d"
+        in one(plan, "window-longer-than-plan").message
+    )
+
+
+def test_a_window_longer_than_labels_are_taken_is_told():
+    plan = load(plan_text(("window: 72h", "window: 8d")))
+
+    assert (
+        "8d is longer than labels are taken (7d)" in one(plan, "window-longer-than-labels").message
+    )
+
+
+def test_a_step_that_can_be_left_before_the_first_verdict_is_told():
+    # 72 h of window and 6 h of label delay against a first hold of 72 h
+    observed = load(plan_text(("evidence: confident", "evidence: observed ")))
+    finding = one(observed, "late-verdict")
+
+    assert finding.level is Level.WARNING
+    assert "is there after 78h, and step 1 (10%) can be left after 72h" in finding.message
+    assert one(load(plan_text()), "late-verdict").level is Level.INFO
+
+
+def test_shares_that_do_not_rise_are_an_error():
+    plan = load(plan_text())
+    falling = replace(plan, steps=(plan.steps[1], plan.steps[0], *plan.steps[2:]))
+
+    assert one(falling, "shares-fall").path == "spec.steps[1].share"
+
+
+def test_a_step_that_the_holdback_swallows_is_told():
+    plan = load(plan_text(("share: 50%", "share: 99%")))
+
+    assert "in force at 99%, as the one before" in one(plan, "step-without-effect").message
+
+
+def test_a_plan_that_stops_halfway_says_so():
+    plan = load(plan_text(("    - {share: 100%}\n", "")))
+
+    assert "complete at 50%, not at 100%" in one(plan, "not-all-traffic").message
+    assert "50% stays on the baseline anyway" in one(plan, "holdback-without-effect").message
+
+
+def test_a_step_that_asks_for_proof_nobody_gives_is_told():
+    plan = load(plan_text(("intents: critical", "intents: all     ")))
+
+    finding = one(plan, "cannot-be-proven")
+
+    assert finding.path == "spec.steps[2].advance"
+    assert "judges refund on its own" in finding.message
+
+
+def test_a_step_that_asks_for_proof_without_critical_intents_is_told():
+    plan = load(plan_text((", critical: true", ""), ("intents: critical", "intents: each    ")))
+
+    assert "none is marked" in one(plan, "nothing-to-prove").message
+
+
+def test_a_rule_on_a_pinned_intent_is_told():
+    plan = load(plan_text(("intents: critical", "intents: [legal] ")))
+
+    assert "legal is pinned to the baseline" in one(plan, "pinned-intent").message
+    assert "no intent with candidate traffic" in one(plan, "judges-nothing").message
+
+
+def test_a_rule_on_an_unknown_intent_is_an_error():
+    plan = load(plan_text())
+    rule = replace(plan.rules[0], scope=Scope.NAMED, intents=("refnd",))
+
+    assert one(replace(plan, rules=(rule,)), "unknown-intent").level is Level.ERROR
+
+
+def test_a_plan_that_tells_nobody_says_so():
+    assert one(replace(load(plan_text()), slack=None), "nobody-told").level is Level.INFO
+
+
+@pytest.mark.parametrize("code", ["cost", "retires"])
+def test_a_finding_reads_level_path_words_and_code(code: str):
+    text = str(found(load(plan_text()), code)[0])
+
+    assert text.endswith(f" [{code}]")
+    assert text.split(": ", maxsplit=1)[0] in ("info", "warning")
