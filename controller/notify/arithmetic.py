@@ -1,0 +1,480 @@
+"""The words of evidence: one place for Slack, `describe`, `history` and the backtest. Pure.
+
+A line never says only that something failed. It names the metric, what was seen, the limit, the window and the
+counts; where the two evidence forms disagree it names both, and where something is missing it says what.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import assert_never
+
+from controller.errors import NotFound
+from controller.notify.figures import (
+    counts_words,
+    disproved,
+    estimate,
+    feared,
+    interval_words,
+    proof_words,
+    value_beside,
+    window_words,
+)
+from controller.rollout.decision import Refusal, Wait, Waiting
+from controller.rollout.plan import Evidence, Plan, Rule
+from controller.rollout.rules import passes_limit
+from controller.rollout.timeline import Window
+from controller.rollout.units import format_duration, format_limit
+from controller.rollout.verdict import (
+    Availability,
+    InForce,
+    Look,
+    Outcome,
+    Proof,
+    Reading,
+    Verdict,
+)
+
+
+def verdict_line(verdict: Verdict, plan: Plan) -> str:
+    """One verdict with its arithmetic, on one line.
+
+    `plan` is the revision that the verdict was given under; NotFound if it has no such rule.
+    """
+    rule = _rule(verdict.rule, plan)
+    match verdict.outcome:
+        case Outcome.FAIL:
+            return _failed(verdict, rule)
+        case Outcome.PASS:
+            return _passed(verdict, rule)
+        case Outcome.INSUFFICIENT:
+            return _undecided(verdict, rule)
+        case Outcome.UNMEASURED | Outcome.NOT_APPLICABLE:
+            return _unavailable(verdict, rule, plan)
+        case unknown:
+            assert_never(unknown)
+
+
+def title_line(verdict: Verdict, plan: Plan) -> str:
+    """The same in a few words, for a title: `escalation_rate 2.41% above 2%`."""
+    rule = _rule(verdict.rule, plan)
+    value = _headline_value(verdict, rule)
+    if value is None:
+        return f"{_subject(rule, verdict.intent)} {verdict.outcome.value.replace('_', ' ')}"
+    shown = f"{value_beside(rule.metric, value, rule.limit)}{_on(verdict.intent)}"
+    return f"{rule.metric.name} {shown} {_relation(rule, value)}"
+
+
+# FAIL
+
+
+def _failed(verdict: Verdict, rule: Rule) -> str:
+    reading = verdict.reading
+    look = _deciding_look(verdict, rule)
+    if look is not None:
+        return _sentence(_seen(rule, verdict, look), _failing_proof(verdict, rule, look.window))
+    if reading.failing is not None:
+        return _sentence(_proven(rule, verdict, reading.failing), _observed_form(verdict, rule))
+    return f"{_subject(rule, verdict.intent)}: FAIL, but its record holds no measurement"
+
+
+def _deciding_look(verdict: Verdict, rule: Rule) -> Look | None:
+    """The window that the observed form blames; None where the proof is what the plan goes by, or all there is."""
+    if verdict.observed is not Outcome.FAIL:
+        return None
+    by_proof = rule.evidence is Evidence.CONFIDENT and verdict.reading.failing is not None
+    return None if by_proof else verdict.reading.worst
+
+
+def _proven(rule: Rule, verdict: Verdict, proof: Proof) -> str:
+    """A failure that the confident form found: the window it blames, if that one's own figure is past the limit.
+
+    A guarded loss may be proven in one window and large enough in another; then both are named.
+    """
+    name, against = rule.metric.name, f"{proof_words(proof)} against {disproved(rule, proof)}"
+    counts = counts_words(rule, proof.counts, "episodes")
+    own = estimate(proof.counts)
+    if proof.observed is None or (own is not None and passes_limit(rule, own)):
+        interval = interval_words(proof.counts)
+        figure = _figure(rule, own, proof.window, interval, verdict.intent)
+        return f"{name} {figure}; {counts}; {against}"
+    whole = Window(start=proof.window.end - rule.window, end=proof.window.end)
+    figure = _figure(rule, proof.observed, whole, "", verdict.intent)
+    return f"{name} {figure}; {against} in {window_words(proof.window)}: {counts}"
+
+
+def _failing_proof(verdict: Verdict, rule: Rule, seen: Window) -> str:
+    """How far the confident form has come, beside what was seen in the window `seen`."""
+    proof = verdict.reading.failing
+    if proof is None:
+        return ""
+    against = f"{proof_words(proof)} against {disproved(rule, proof)}"
+    where = "" if proof.window == seen else f" in {window_words(proof.window)}"
+    return f"{'' if verdict.confident is Outcome.FAIL else 'not proven: '}{against}{where}"
+
+
+def _observed_form(verdict: Verdict, rule: Rule) -> str:
+    """What the observed form says where only the confident one fails."""
+    look = verdict.reading.latest
+    match verdict.observed:
+        case Outcome.FAIL:
+            return ""
+        case Outcome.INSUFFICIENT if rule.evidence is Evidence.CONFIDENT:
+            return ""  # the plan does not ask it, and it does not object
+        case Outcome.INSUFFICIENT:
+            return f"observed form undecided: {_missing(look, rule)}"
+        case Outcome.PASS if look is not None and look.value is not None:
+            shown = value_beside(rule.metric, look.value, rule.limit)
+            return f"observed form passes: {shown} in {window_words(look.window)}"
+        case outcome:
+            return f"observed form {outcome.value.replace('_', ' ')}"
+
+
+# PASS and INSUFFICIENT
+
+
+def _passed(verdict: Verdict, rule: Rule) -> str:
+    look = verdict.reading.latest
+    seen = _seen(rule, verdict, look) if look else _subject(rule, verdict.intent)
+    return _sentence(seen, _passing_proof(verdict, rule), _other_failure(verdict))
+
+
+def _passing_proof(verdict: Verdict, rule: Rule) -> str:
+    proof = verdict.reading.passing
+    if proof is None:
+        return ""
+    against = f"{proof_words(proof)} against {feared(rule)}"
+    return against if verdict.confident is Outcome.PASS else f"not proven: {against}"
+
+
+def _other_failure(verdict: Verdict) -> str:
+    """A FAIL of the form that the plan does not go by must not be hidden."""
+    if verdict.outcome is not Outcome.FAIL and verdict.observed is Outcome.FAIL:
+        return "observed form fails"
+    return ""
+
+
+def _undecided(verdict: Verdict, rule: Rule) -> str:
+    reading, subject = verdict.reading, _subject(rule, verdict.intent)
+    if rule.evidence is Evidence.CONFIDENT:
+        lacking = [_unproven(reading, rule), _samples(reading.latest, rule)]
+    else:
+        lacking = [_missing(reading.latest, rule)]
+    missing = ", ".join(part for part in lacking if part)
+    look = reading.latest
+    if look is None or look.value is None:
+        return f"{subject} undecided: {missing}"
+    so_far = f"so far {_look(rule, look)}"
+    return _sentence(f"{subject} undecided: {missing}", so_far, _other_failure(verdict))
+
+
+def _missing(look: Look | None, rule: Rule) -> str:
+    """What the observed form lacks."""
+    if look is None:
+        return f"no samples yet, {rule.min_samples:,} are needed"
+    window = format_duration(rule.window)
+    lacking = (
+        _samples(look, rule),
+        "" if look.complete else f"window not complete: not all of its {window} were in force",
+        "no figure in its window" if look.value is None and look.samples else "",
+    )
+    return ", ".join(part for part in lacking if part)
+
+
+def _samples(look: Look | None, rule: Rule) -> str:
+    have = look.samples if look else 0
+    return f"{have:,} of {rule.min_samples:,} samples" if have < rule.min_samples else ""
+
+
+def _unproven(reading: Reading, rule: Rule) -> str:
+    """How far each proof has come."""
+    proofs = []
+    if reading.failing is not None:
+        proofs.append(f"{proof_words(reading.failing)} against {disproved(rule, reading.failing)}")
+    if reading.passing is not None:
+        proofs.append(f"{proof_words(reading.passing)} against {feared(rule)}")
+    return (
+        f"not proven either way ({'; '.join(proofs)})" if proofs else "nothing to prove it with yet"
+    )
+
+
+# UNMEASURED and NOT_APPLICABLE
+
+
+def _unavailable(verdict: Verdict, rule: Rule, plan: Plan) -> str:
+    subject = _subject(rule, verdict.intent)
+    word = "not applicable" if verdict.outcome is Outcome.NOT_APPLICABLE else "not measured"
+    return f"{subject} {word}: {_why_unavailable(verdict.reading, rule, plan)}"
+
+
+def _why_unavailable(reading: Reading, rule: Rule, plan: Plan) -> str:
+    match reading.availability:
+        case Availability.NO_TRAFFIC:
+            return "the candidate had no traffic"
+        case Availability.NO_DATA:
+            return f"no {_data(rule)}{_for(reading.blind)}, though the candidate has traffic{_due(rule, plan)}"
+        case Availability.NO_CONTROL:
+            return (
+                "no control at this share: no concurrent baseline to compare with "
+                "(holdback or shadow pairs would be one)"
+            )
+        case Availability.MISMATCHED:
+            return _UNTRUSTED
+        case Availability.MEASURED:
+            # There are figures, and `judge` did not trust them: the sample-ratio check failed.
+            return _UNTRUSTED
+        case unknown:
+            assert_never(unknown)
+
+
+_UNTRUSTED = (
+    "the arms' sizes contradict the split (sample-ratio mismatch), so comparing them means nothing"
+)
+
+
+def _data(rule: Rule) -> str:
+    return "outcomes" if rule.metric.labelled else "data"
+
+
+def _for(blind: timedelta) -> str:
+    return f" for {format_duration(blind)}" if blind else ""
+
+
+def _due(rule: Rule, plan: Plan) -> str:
+    if not rule.metric.labelled or not plan.labels.delay:
+        return ""
+    return f" (they are due after {format_duration(plan.labels.delay)})"
+
+
+# Parts of a sentence
+
+
+def _seen(rule: Rule, verdict: Verdict, look: Look) -> str:
+    return f"{rule.metric.name} {_look(rule, look, verdict.intent)}"
+
+
+def _look(rule: Rule, look: Look, intent: str | None = None) -> str:
+    figure = _figure(rule, look.value, look.window, interval_words(look.counts), intent)
+    return f"{figure}; {counts_words(rule, look.counts)}"
+
+
+def _figure(
+    rule: Rule, value: float | None, window: Window, interval: str, intent: str | None
+) -> str:
+    """`3.1 pp on refund (95% CI …) above 1.5 pp in A..B`."""
+    if value is None:
+        return f"without a figure{_on(intent)} in {window_words(window)}"
+    shown = f"{value_beside(rule.metric, value, rule.limit)}{_on(intent)}"
+    bracket = f" ({interval})" if interval else ""
+    return f"{shown}{bracket} {_relation(rule, value)} in {window_words(window)}"
+
+
+def _relation(rule: Rule, value: float) -> str:
+    side = "below" if rule.below else "above"
+    limit = format_limit(rule.metric, rule.limit)
+    if not passes_limit(rule, value):
+        return f"not {side} {limit}"
+    lasting = f" for {format_duration(rule.sustained)}" if rule.sustained else ""
+    return f"{side} {limit}{lasting}"
+
+
+def _headline_value(verdict: Verdict, rule: Rule) -> float | None:
+    """The figure that the verdict's line begins with."""
+    reading = verdict.reading
+    if verdict.outcome is not Outcome.FAIL:
+        return reading.latest.value if reading.latest else None
+    look = _deciding_look(verdict, rule)
+    if look is not None or reading.failing is None:
+        return look.value if look else None
+    own = estimate(reading.failing.counts)
+    past = own is not None and passes_limit(rule, own)
+    return own if past or reading.failing.observed is None else reading.failing.observed
+
+
+def _subject(rule: Rule, intent: str | None) -> str:
+    return f"{rule.metric.name}{_on(intent)}"
+
+
+def _on(intent: str | None) -> str:
+    return f" on {intent}" if intent else ""
+
+
+def _sentence(*parts: str) -> str:
+    return "; ".join(part for part in parts if part)
+
+
+def _rule(name: str, plan: Plan) -> Rule:
+    rule = plan.rule(name)
+    if rule is None:
+        known = ", ".join(one.name for one in plan.rules) or "none"
+        raise NotFound(
+            f"rule {name} is not in revision {plan.digest[:12]} of {plan.name}; its rules: {known}. "
+            "A verdict is read with the revision that it was given under."
+        )
+    return rule
+
+
+# Waits
+
+
+def wait_line(wait: Wait, plan: Plan) -> str:
+    """One thing an advance waits for, with how far it has come."""
+    rule = plan.rule(wait.rule) if wait.rule else None
+    what = f"{rule.metric.name if rule else wait.rule or 'accuracy'}{_on(wait.intent)}"
+    match wait.waiting:
+        case Waiting.IN_FORCE:
+            line = _not_in_force(wait.detail)
+        case Waiting.HOLD_TIME:
+            line = f"hold: {_elapsed(wait)}"
+        case Waiting.SAMPLES:
+            of_what = what if wait.rule else "the candidate's requests in this step"
+            line = f"samples: {_progress(wait)} for {of_what}"
+        case Waiting.APPROVAL:
+            line = f"approval: `canaryctl approve {plan.name}` permits leaving this step"
+        case Waiting.RULE_FAILED:
+            line = f"rule failed: {what}; it must pass, or a person acknowledges it"
+        case Waiting.UNMEASURED:
+            line = f"not measured: {what}{_measured_detail(wait.detail, rule)}"
+        case Waiting.PROOF:
+            line = f"proof: {what} is not proven to keep its limit{_bracketed(wait.detail)}"
+        case Waiting.SAMPLE_RATIO:
+            line = f"sample ratio: the arms' sizes contradict the split{_bracketed(wait.detail)}"
+        case Waiting.FREEZE:
+            line = f"freeze: nothing advances now{_bracketed(wait.detail)}"
+        case Waiting.BASELINE:
+            line = f"baseline: {_baseline(wait.detail, plan)}; a rollback would have nowhere to go"
+        case Waiting.COVERAGE:
+            line = (
+                f"coverage: the arms' answers are not graded equally often{_bracketed(wait.detail)}"
+            )
+        case Waiting.PAUSED:
+            line = f'paused: `canaryctl resume {plan.name} --reason "…"` goes on'
+        case unknown:
+            assert_never(unknown)
+    return line
+
+
+def _not_in_force(detail: str) -> str:
+    expired = detail == InForce.EXPIRED.value
+    why = "its lease ran out" if expired else "not every replica has acknowledged it"
+    return f"split not in force: {why}"
+
+
+def _elapsed(wait: Wait) -> str:
+    have, need = (timedelta(seconds=round(one or 0)) for one in (wait.have, wait.need))
+    left = format_duration(max(need - have, timedelta(0)))
+    return f"{format_duration(have)} of {format_duration(need)} in force, {left} to go"
+
+
+def _progress(wait: Wait) -> str:
+    return f"{wait.have or 0:,.0f} of {wait.need or 0:,.0f}"
+
+
+def _measured_detail(detail: str, rule: Rule | None) -> str:
+    data = _data(rule) if rule else "data"
+    words = {
+        Availability.NO_TRAFFIC.value: "the candidate has no traffic",
+        Availability.NO_DATA.value: f"no {data}, though the candidate has traffic",
+        Availability.MISMATCHED.value: "the arms' sizes contradict the split",
+        Availability.MEASURED.value: "the arms' sizes contradict the split",
+    }
+    return _bracketed(words.get(detail, detail))
+
+
+def _baseline(detail: str, plan: Plan) -> str:
+    words = {
+        "failing": "does not answer",
+        "unknown": "has not answered a request lately",
+    }
+    return f"{plan.baseline.model} {words.get(detail, detail)}"
+
+
+def _bracketed(detail: str) -> str:
+    return f" ({detail})" if detail else ""
+
+
+# Refusals
+
+
+def refusal_line(refusal: Refusal, detail: str) -> str:
+    """Why a command was refused, and what would be permitted."""
+    why, instead = _REFUSED[refusal]
+    return f"Refused: {why}{_bracketed(detail.replace('_', ' '))}. {instead}"
+
+
+_REFUSED = {
+    Refusal.MOVED_ON: (
+        "the rollout has moved on since you looked",
+        "Look again with `canaryctl describe`, and repeat it if it still makes sense.",
+    ),
+    Refusal.SUPERSEDED: (
+        "the rollout was stopped in the same moment, and a stop comes first",
+        "`canaryctl describe` says why it stopped.",
+    ),
+    Refusal.EXISTS: ("this very revision is in force", "There is nothing to change."),
+    Refusal.NOT_PAUSED: ("the rollout is not paused", "Only a paused rollout can be resumed."),
+    Refusal.ALREADY_PAUSED: (
+        "the rollout is paused already",
+        "`canaryctl resume` goes on, `canaryctl rollback` ends it.",
+    ),
+    Refusal.NOT_RUNNING: (
+        "the rollout is not running",
+        "`canaryctl get` shows its phase; a rolled-back one starts again with `canaryctl retry`.",
+    ),
+    Refusal.NOT_ROLLED_BACK: (
+        "the rollout was not rolled back",
+        "Only a rolled-back rollout can be retried; a paused one goes on with `canaryctl resume`.",
+    ),
+    Refusal.NOT_COMPLETE: (
+        "the rollout is not complete",
+        "It can be retired once every step and the bake are done; to end it now, `canaryctl rollback`.",
+    ),
+    Refusal.NO_APPROVAL_ASKED: (
+        "the present step asks for no approval, or has it",
+        "Approve while a step with `approval: required` is in force.",
+    ),
+    Refusal.LAST_STEP: (
+        "the rollout stands at its last step",
+        "It completes by itself once the bake is over.",
+    ),
+    Refusal.RULE_FAILED: (
+        "a rule has failed",
+        'Wait until it passes, or take responsibility: `canaryctl promote --override RULE --reason "…"`.',
+    ),
+    Refusal.NEEDS_REASON: (
+        "it needs a reason, for those who read the record later",
+        'Repeat it with `--reason "…"`.',
+    ),
+    Refusal.UNKNOWN_RULE: (
+        "the plan has no such rule",
+        "`canaryctl describe` lists its rules.",
+    ),
+    Refusal.UNKNOWN_INTENT: (
+        "the plan has no such intent",
+        "`canaryctl describe` lists its intents.",
+    ),
+    Refusal.ALREADY_PINNED: (
+        "the intent is on the baseline already",
+        "There is nothing to pin.",
+    ),
+    Refusal.IMMUTABLE: (
+        "a running rollout cannot be changed in this",
+        "Roll it back and apply the plan as a new one, under a new name.",
+    ),
+    Refusal.STOPPED: (
+        "a new revision cannot clear a pause or a rollback",
+        "A person does: `canaryctl resume` after a pause, `canaryctl retry` after a rollback.",
+    ),
+    Refusal.FROZEN: (
+        "a freeze is in force, in which nothing advances",
+        "Repeat it when the freeze is over; a pause and a rollback are permitted at any time.",
+    ),
+    Refusal.BASELINE: (
+        "the baseline does not answer, so a rollback would have nowhere to go",
+        "Repeat it when the baseline answers.",
+    ),
+    Refusal.NOT_STARTED: (
+        "the rollout has not started",
+        "`canaryctl apply` starts it.",
+    ),
+}

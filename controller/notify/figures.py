@@ -1,0 +1,293 @@
+"""Counts, intervals, e-values and windows as they stand in a sentence. Pure.
+
+An interval here is for the reader: a fixed-sample 95% interval of what is shown. No stop is ever decided by it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import assert_never
+
+from controller.rollout.metrics import MICRO, Kind, Metric
+from controller.rollout.plan import Arm, Rule
+from controller.rollout.timeline import Window
+from controller.rollout.units import (
+    format_limit,
+    format_percent,
+    format_points,
+    format_seconds,
+    format_usd,
+    format_value,
+)
+from controller.rollout.verdict import (
+    Amounts,
+    Counts,
+    LossCounts,
+    PairCounts,
+    Proof,
+    RateCounts,
+    StratumCounts,
+)
+from controller.stats.paired import PairedTable, tango
+from controller.stats.proportions import Interval, newcombe_difference, wilson
+from controller.stats.stratified import Stratum, post_stratified
+
+_HUGE = math.log(1e6)
+_STRATA_SHOWN = 3
+_MOST_PLACES = 12
+
+
+def moment(at: datetime) -> str:
+    """An aware UTC moment to the minute: `2026-11-21 03:14Z`."""
+    return f"{at:%Y-%m-%d %H:%M}Z"
+
+
+def window_words(window: Window) -> str:
+    """`2026-11-20 03:14..2026-11-21 03:14Z`, half-open."""
+    return f"{window.start:%Y-%m-%d %H:%M}..{moment(window.end)}"
+
+
+def listed(parts: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    *first, last = parts
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def value_beside(metric: Metric, value: float, limit: float) -> str:
+    """A measured value, with as many digits as it takes not to look like a limit that it differs from."""
+    text = format_value(metric, value)
+    if math.isclose(value, limit, rel_tol=1e-9) or text != format_limit(metric, limit):
+        return text
+    digits = (format_limit(metric, round(value, places)) for places in range(3, _MOST_PLACES))
+    return next((finer for finer in digits if finer != text), text)
+
+
+# E-values
+
+
+def e_value(log_e: float) -> str:
+    """exp(log_e) for the eye: `0.03`, `3.1`, `19.9`, `1,240`, `>10^6`. Cut, not rounded: it never looks reached."""
+    if log_e >= _HUGE:
+        return ">10^6"
+    value = math.exp(log_e) * (1 + 1e-9)  # the way to the logarithm and back must not cost a digit
+    if value < 0.01:
+        return "<0.01"
+    if value >= 100:
+        return f"{math.floor(value):,}"
+    places = 1 if value >= 1 else 2
+    return f"{math.floor(value * 10**places) / 10**places:g}"
+
+
+def proof_words(proof: Proof) -> str:
+    """`e-value 1,240 ≥ 20`, or `<` while it is not reached; powers of ten where both are huge."""
+    sign = "≥" if proof.reached else "<"
+    if proof.log_threshold >= _HUGE:
+        return f"e-value {_power(proof.log_e)} {sign} {_power(proof.log_threshold)}"
+    return f"e-value {e_value(proof.log_e)} {sign} {e_value(proof.log_threshold)}"
+
+
+def _power(log_e: float) -> str:
+    return f"10^{log_e / math.log(10):.1f}"
+
+
+def disproved(rule: Rule, proof: Proof) -> str:
+    """What a failing proof speaks against, in quotes: `"no loss"`, `"at most 2%"`."""
+    if rule.metric.kind is not Kind.LOSS:
+        return f'"at {"least" if rule.below else "most"} {format_limit(rule.metric, rule.limit)}"'
+    if math.isclose(proof.claim, 0, abs_tol=1e-12):
+        return '"no loss"'
+    return f'"a loss of at most {format_points(proof.claim)}"'
+
+
+def feared(rule: Rule) -> str:
+    """What a passing proof speaks against, in quotes: `"a loss of 1.5 pp or more"`, `"2% or more"`."""
+    size = f"{format_limit(rule.metric, rule.limit)} or {'less' if rule.below else 'more'}"
+    return f'"a loss of {size}"' if rule.metric.kind is Kind.LOSS else f'"{size}"'
+
+
+# Estimates and intervals
+
+
+def estimate(counts: Counts) -> float | None:
+    """The figure that the counts themselves give; None where they give none."""
+    match counts:
+        case RateCounts():
+            return counts.count / counts.of if counts.of else None
+        case LossCounts():
+            strata = [_stratum(one) for one in counts.strata]
+            return post_stratified(strata).loss if any(s.comparable for s in strata) else None
+        case PairCounts():
+            table = _table(counts)
+            return table.loss if table else None
+        case Amounts():
+            return counts.candidate
+        case unknown:
+            assert_never(unknown)
+
+
+def interval_words(counts: Counts) -> str:
+    """`95% CI 2.09..2.77, Wilson` in percent or points; empty for figures that have none."""
+    interval = _interval(counts)
+    if interval is None:
+        return ""
+    method = _METHODS[interval.method]
+    return f"95% CI {100 * interval.lower:.2f}..{100 * interval.upper:.2f}, {method}"
+
+
+_METHODS = {
+    "wilson": "Wilson",
+    "newcombe": "Newcombe",
+    "post-stratified": "post-stratified",
+    "tango": "Tango",
+}
+
+
+def _interval(counts: Counts) -> Interval | None:
+    match counts:
+        case RateCounts():
+            return wilson(counts.count, counts.of) if counts.of else None
+        case LossCounts():
+            return _loss_interval([_stratum(one) for one in counts.strata])
+        case PairCounts():
+            table = _table(counts)
+            return tango(table) if table else None
+        case Amounts():
+            return None
+        case unknown:
+            assert_never(unknown)
+
+
+def _loss_interval(strata: Sequence[Stratum]) -> Interval | None:
+    usable = [stratum for stratum in strata if stratum.comparable]
+    if not usable:
+        return None
+    if len(usable) > 1:
+        return post_stratified(usable).interval()
+    (only,) = usable
+    return newcombe_difference(
+        only.baseline_correct, only.baseline_n, only.candidate_correct, only.candidate_n
+    )
+
+
+def _stratum(counts: StratumCounts) -> Stratum:
+    return Stratum(
+        baseline_n=counts.baseline_n,
+        baseline_correct=counts.baseline_correct_u / MICRO,
+        candidate_n=counts.candidate_n,
+        candidate_correct=counts.candidate_correct_u / MICRO,
+    )
+
+
+def _table(counts: PairCounts) -> PairedTable | None:
+    if not counts.both + counts.only_baseline + counts.only_candidate + counts.neither:
+        return None
+    return PairedTable(
+        both=counts.both,
+        only_baseline=counts.only_baseline,
+        only_candidate=counts.only_candidate,
+        neither=counts.neither,
+    )
+
+
+# Counts
+
+
+def counts_words(rule: Rule, counts: Counts, noun: str = "requests") -> str:
+    """What a figure was counted from; `noun` is what a rate counts. Accuracy always counts episodes."""
+    match counts:
+        case RateCounts():
+            arm = (rule.arm or Arm.CANDIDATE).value
+            return f"{counts.count:,} of {counts.of:,} {arm} {noun}"
+        case LossCounts():
+            return _strata_words(counts.strata)
+        case PairCounts():
+            return _pair_words(counts)
+        case Amounts():
+            return _amount_words(rule, counts)
+        case unknown:
+            assert_never(unknown)
+
+
+def _strata_words(strata: Sequence[StratumCounts]) -> str:
+    """One stratum by its arms; several by name, largest first, the small ones only counted."""
+    usable = [one for one in strata if one.baseline_n and one.candidate_n]
+    if not usable:
+        return _ungraded_words(strata)
+    if len(usable) == 1:
+        return _arms_words(usable[0])
+    by_size = sorted(usable, key=lambda one: -min(one.baseline_n, one.candidate_n))
+    name = _stratum_naming(usable)
+    shown = [f"{name(one)}: {_arms_words(one)}" for one in by_size[:_STRATA_SHOWN]]
+    rest = len(by_size) - len(shown)
+    return "; ".join([*shown, *([f"and {rest} smaller"] if rest else [])])
+
+
+def _stratum_naming(strata: Sequence[StratumCounts]) -> Callable[[StratumCounts], str]:
+    """By what tells the strata apart: the intent, the split's version, or both."""
+    if len({one.intent for one in strata}) == 1:
+        return lambda one: f"split {one.version}"
+    if len({one.version for one in strata}) == 1:
+        return lambda one: one.intent
+    return lambda one: f"{one.intent} under split {one.version}"
+
+
+def _ungraded_words(strata: Sequence[StratumCounts]) -> str:
+    baseline = sum(one.baseline_n for one in strata)
+    candidate = sum(one.candidate_n for one in strata)
+    return f"graded episodes: {baseline:,} of the baseline, {candidate:,} of the candidate"
+
+
+def _arms_words(one: StratumCounts) -> str:
+    baseline = _percent(one.baseline_correct_u / MICRO / one.baseline_n)
+    candidate = _percent(one.candidate_correct_u / MICRO / one.candidate_n)
+    return (
+        f"baseline {baseline} of {one.baseline_n:,}, candidate {candidate} of {one.candidate_n:,}"
+    )
+
+
+def _pair_words(pairs: PairCounts) -> str:
+    total = pairs.both + pairs.only_baseline + pairs.only_candidate + pairs.neither
+    return (
+        f"of {total:,} pairs only the baseline was right in {pairs.only_baseline:,}, "
+        f"only the candidate in {pairs.only_candidate:,}"
+    )
+
+
+def _amount_words(rule: Rule, amounts: Amounts) -> str:
+    if rule.metric.kind is Kind.SAMPLE_RATIO:
+        total = amounts.candidate_n + amounts.baseline_n
+        return f"{amounts.candidate_n:,} of {total:,} newly assigned units went to the candidate"
+    noun = _sample_noun(rule)
+    if amounts.candidate is not None and amounts.baseline is not None:
+        candidate, baseline = (
+            _amount(rule.metric, one) for one in (amounts.candidate, amounts.baseline)
+        )
+        return (
+            f"candidate {candidate} of {amounts.candidate_n:,} {noun}, "
+            f"baseline {baseline} of {amounts.baseline_n:,}"
+        )
+    if rule.arm is None and amounts.candidate_n and amounts.baseline_n:
+        return f"{amounts.candidate_n:,} candidate and {amounts.baseline_n:,} baseline {noun}"
+    # The first figure is the named arm's, whichever that is.
+    return f"{amounts.candidate_n:,} {(rule.arm or Arm.CANDIDATE).value} {noun}"
+
+
+def _sample_noun(rule: Rule) -> str:
+    return "graded requests" if rule.metric.kind is Kind.ACCURACY else "requests"
+
+
+def _amount(metric: Metric, value: float) -> str:
+    """One arm's figure behind a metric; a ratio is made of seconds or of dollars."""
+    match metric.kind:
+        case Kind.QUANTILE_RATIO:
+            return f"p{100 * (metric.quantile or 0):g} {format_seconds(round(value, 3))}"
+        case Kind.COST if metric.comparing:
+            return format_usd(round(value, 6))
+        case _:
+            return format_value(metric, value)
+
+
+def _percent(fraction: float) -> str:
+    return format_percent(round(fraction, 4))

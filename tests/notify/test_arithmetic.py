@@ -1,0 +1,423 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from controller.errors import NotFound
+from controller.notify.arithmetic import refusal_line, title_line, verdict_line, wait_line
+from controller.notify.figures import e_value, proof_words
+from controller.rollout.decision import Refusal, Wait, Waiting
+from controller.rollout.metrics import CATALOGUE
+from controller.rollout.plan import Evidence, Intent
+from controller.rollout.verdict import Availability, Outcome
+from tests.notify.factories import (
+    ACCURACY,
+    ESCALATED,
+    ESCALATION,
+    HOUR,
+    LOST_ACCURACY,
+    PLAN,
+    REFUND_LOSS,
+    SLOW,
+    SPEND,
+    amounts,
+    look,
+    loss,
+    pairs,
+    plan,
+    proof,
+    rate,
+    rate_look,
+    rule,
+    stratum,
+    verdict,
+)
+
+CONFIDENT_ESCALATION = rule(evidence=Evidence.CONFIDENT)
+
+
+def line(one, *, of=PLAN) -> str:
+    return verdict_line(one, of)
+
+
+# FAIL
+
+
+def test_a_rate_shows_its_interval_limit_window_and_counts():
+    # DESIGN.md, section 10, word for word; Wilson 1927 for 187 of 7,762.
+    assert line(ESCALATED) == (
+        "escalation_rate 2.41% (95% CI 2.09..2.77, Wilson) above 2% in "
+        "2026-11-20 03:14..2026-11-21 03:14Z; 187 of 7,762 candidate requests"
+    )
+
+
+def test_a_loss_shows_both_arms_and_what_it_is_proof_against():
+    text = line(LOST_ACCURACY)
+
+    assert text.startswith("accuracy_delta 3.1 pp on refund (95% CI ")
+    assert "Newcombe) above 1.5 pp in 2026-11-18 03:14..2026-11-21 03:14Z; " in text
+    assert "; baseline 96.19% of 4,120, candidate 93.09% of 463; " in text
+    assert text.endswith('; e-value 1,240 ≥ 20 against "no loss"')
+
+
+def test_a_proof_of_more_than_the_limit_names_the_limit():
+    proven = verdict(
+        ACCURACY, "refund", failing=proof(90, 20, REFUND_LOSS, claim=0.015, observed=0.031)
+    )
+
+    assert 'e-value 90 ≥ 20 against "a loss of at most 1.5 pp"' in line(proven)
+
+
+def test_an_observed_failure_that_is_not_proven_says_so():
+    unproven = verdict(
+        ESCALATION,
+        latest=rate_look(187, 7_762),
+        worst=rate_look(187, 7_762),
+        failing=proof(3.1, 6_720, rate(60, 2_500)),
+    )
+
+    assert line(unproven).endswith('; not proven: e-value 3.1 < 6,720 against "at most 2%"')
+
+
+def test_a_proof_from_another_window_names_that_window():
+    proven = verdict(
+        ESCALATION,
+        worst=rate_look(187, 7_762),
+        failing=proof(31_000, 6_720, rate(41, 500), observed=0.0241, span=HOUR),
+    )
+
+    assert line(proven).endswith(
+        'e-value 31,000 ≥ 6,720 against "at most 2%" in 2026-11-21 02:14..2026-11-21 03:14Z'
+    )
+
+
+def test_a_failure_found_sooner_by_proof_blames_its_own_window_in_episodes():
+    sooner = verdict(
+        ESCALATION,
+        latest=rate_look(60, 1_200, complete=False),
+        failing=proof(31_000, 6_720, rate(41, 500), observed=0.05, span=HOUR),
+    )
+
+    assert line(sooner) == (
+        "escalation_rate 8.2% (95% CI 6.10..10.94, Wilson) above 2% in "
+        "2026-11-21 02:14..2026-11-21 03:14Z; 41 of 500 candidate episodes; "
+        'e-value 31,000 ≥ 6,720 against "at most 2%"; '
+        "observed form undecided: window not complete: not all of its 24h were in force"
+    )
+
+
+def test_where_only_the_proof_fails_the_passing_observed_figure_is_named():
+    torn = verdict(
+        ESCALATION,
+        latest=rate_look(107, 7_762),
+        failing=proof(31_000, 6_720, rate(41, 500), observed=0.021, span=HOUR),
+    )
+
+    assert line(torn).endswith(
+        "; observed form passes: 1.38% in 2026-11-20 03:14..2026-11-21 03:14Z"
+    )
+
+
+def test_a_guarded_loss_names_the_window_that_proves_it_and_the_one_that_is_too_large():
+    small = loss(stratum((0.96, 1_000), (0.95, 1_000)))
+    guarded = verdict(
+        ACCURACY, "refund", failing=proof(25, 20, small, observed=0.018, span=12 * HOUR)
+    )
+
+    assert line(guarded) == (
+        "accuracy_delta 1.8 pp on refund above 1.5 pp in 2026-11-18 03:14..2026-11-21 03:14Z; "
+        'e-value 25 ≥ 20 against "no loss" in 2026-11-20 15:14..2026-11-21 03:14Z: '
+        "baseline 96% of 1,000, candidate 95% of 1,000"
+    )
+
+
+def test_several_strata_are_named_by_what_tells_them_apart():
+    by_split = loss(
+        stratum((0.96, 4_000), (0.92, 450)), stratum((0.95, 2_000), (0.90, 700), version=5)
+    )
+    by_intent = loss(
+        stratum((0.96, 4_000), (0.92, 450)), stratum((0.95, 2_000), (0.90, 700), intent="order")
+    )
+    arms = "5: baseline 95% of 2,000, candidate 90% of 700; split 3: baseline 96% of 4,000"
+
+    assert f"split {arms}" in line(failed_loss(by_split))
+    assert "post-stratified" in line(failed_loss(by_split))
+    assert "order: baseline 95% of 2,000" in line(failed_loss(by_intent))
+
+
+def test_more_than_three_strata_are_cut_to_the_largest():
+    many = loss(*(stratum((0.96, 900), (0.9, 100 * n), version=n) for n in range(1, 6)))
+    text = line(failed_loss(many))
+
+    assert text.index("split 5:") < text.index("split 4:") < text.index("split 3:")
+    assert "; and 2 smaller" in text
+
+
+def failed_loss(counts):
+    return verdict(
+        ACCURACY, "refund", failing=proof(1_240, 20, counts, observed=0.04, span=72 * HOUR)
+    )
+
+
+def test_pairs_say_who_was_right_alone():
+    paired = pairs(1_300, 41, 12, 20)
+    text = line(verdict(ACCURACY, "refund", failing=proof(90, 20, paired, observed=0.021)))
+
+    assert "Tango)" in text
+    assert "of 1,373 pairs only the baseline was right in 41, only the candidate in 12" in text
+
+
+def test_a_ratio_shows_both_arms_and_how_long_it_lasted():
+    assert line(SLOW) == (
+        "latency_p95_ratio 1.312 above 1.25 for 15m in 2026-11-21 02:14..2026-11-21 03:14Z; "
+        "candidate p95 2.1s of 4,120 requests, baseline p95 1.6s of 37,080"
+    )
+
+
+def test_a_cost_of_the_whole_rollout_counts_both_arms():
+    dear = amounts(61.2, candidate_n=7_762, baseline_n=69_858)
+
+    assert line(verdict(SPEND, worst=look(61.2, dear, span=HOUR))) == (
+        "cost_per_hour 61.2 USD above 50 USD in 2026-11-21 02:14..2026-11-21 03:14Z; "
+        "7,762 candidate and 69,858 baseline requests"
+    )
+
+
+def test_a_value_never_looks_like_the_limit_that_it_passed():
+    barely = verdict(ESCALATION, worst=rate_look(200_001, 10_000_000))
+
+    assert "escalation_rate 2.00001%" in line(barely)
+
+
+def test_a_rule_with_a_lower_limit_fails_below_it():
+    cached = rule("cache", "cache_hit_rate", 0.3, below=True)
+    low = verdict(cached, worst=rate_look(200, 1_000))
+
+    assert line(low, of=plan(cached)).startswith("cache_hit_rate 20% (95% CI ")
+    assert ") below 30% in " in line(low, of=plan(cached))
+
+
+# PASS and INSUFFICIENT
+
+
+def test_a_pass_says_what_it_is_not_above():
+    assert line(verdict(ESCALATION, latest=rate_look(107, 7_762))) == (
+        "escalation_rate 1.38% (95% CI 1.14..1.66, Wilson) not above 2% in "
+        "2026-11-20 03:14..2026-11-21 03:14Z; 107 of 7,762 candidate requests"
+    )
+
+
+@pytest.mark.parametrize(
+    ("e", "ending"),
+    [
+        (812, '; e-value 812 ≥ 20 against "2% or more"'),
+        (4, '; not proven: e-value 4 < 20 against "2% or more"'),
+    ],
+)
+def test_a_pass_says_whether_it_is_proven(e, ending):
+    passed = verdict(
+        ESCALATION, latest=rate_look(107, 7_762), passing=proof(e, 20, rate(60, 5_000))
+    )
+
+    assert line(passed).endswith(ending)
+
+
+def test_too_few_samples_say_how_many_are_needed():
+    assert line(verdict(ESCALATION, latest=rate_look(4, 212))).startswith(
+        "escalation_rate undecided: 212 of 500 samples; so far 1.89% ("
+    )
+
+
+def test_an_incomplete_window_is_named_as_such():
+    early = verdict(ESCALATION, latest=rate_look(10, 5_000, complete=False))
+
+    assert "undecided: window not complete: not all of its 24h were in force; so far" in line(early)
+
+
+def test_no_look_at_all_says_what_is_needed():
+    assert line(verdict(ESCALATION)) == (
+        "escalation_rate undecided: no samples yet, 500 are needed"
+    )
+
+
+def test_a_window_without_a_figure_says_so():
+    nothing = verdict(ESCALATION, latest=look(None, rate(0, 0), samples=600))
+
+    assert line(nothing) == "escalation_rate undecided: no figure in its window"
+
+
+def test_an_unproven_rule_says_how_far_both_proofs_are_and_that_the_observed_form_fails():
+    torn = verdict(
+        CONFIDENT_ESCALATION,
+        latest=rate_look(187, 7_762),
+        worst=rate_look(187, 7_762),
+        failing=proof(3.1, 6_720, rate(60, 2_500)),
+        passing=proof(0.4, 20, rate(60, 2_500)),
+    )
+    text = line(torn, of=plan(CONFIDENT_ESCALATION))
+
+    assert torn.outcome is Outcome.INSUFFICIENT
+    assert (
+        'not proven either way (e-value 3.1 < 6,720 against "at most 2%"; '
+        'e-value 0.4 < 20 against "2% or more")'
+    ) in text
+    assert text.endswith("; observed form fails")
+
+
+# UNMEASURED and NOT_APPLICABLE
+
+
+@pytest.mark.parametrize(
+    ("availability", "words"),
+    [
+        (
+            Availability.NO_DATA,
+            "not measured: no outcomes for 12h, though the candidate has traffic (they are due after 6h)",
+        ),
+        (Availability.NO_TRAFFIC, "not measured: the candidate had no traffic"),
+        (Availability.NO_CONTROL, "not applicable: no control at this share"),
+        (Availability.MISMATCHED, "not measured: the arms' sizes contradict the split"),
+    ],
+)
+def test_what_could_not_be_judged_says_why(availability, words):
+    blind = timedelta(hours=12) if availability is Availability.NO_DATA else timedelta(0)
+    unseen = verdict(ACCURACY, "refund", availability=availability, blind=blind)
+
+    assert line(unseen).startswith(f"accuracy_delta on refund {words}")
+
+
+def test_data_that_is_no_label_is_not_called_an_outcome():
+    unseen = verdict(ESCALATION, availability=Availability.NO_DATA)
+
+    assert line(unseen) == (
+        "escalation_rate not measured: no data, though the candidate has traffic"
+    )
+
+
+def test_a_verdict_of_another_revision_is_not_read_with_this_one():
+    with pytest.raises(NotFound, match="not in revision"):
+        line(ESCALATED, of=plan(ACCURACY))
+
+
+def test_no_verdict_is_a_bare_word():
+    shown = {
+        "escalated": ESCALATED,
+        "lost": LOST_ACCURACY,
+        "slow": SLOW,
+        "nothing": verdict(ESCALATION),
+    }
+    for one in shown.values():
+        assert any(figure.isdigit() for figure in line(one))
+
+
+def test_a_title_has_the_figure_and_the_limit():
+    assert title_line(ESCALATED, PLAN) == "escalation_rate 2.41% above 2%"
+    assert title_line(LOST_ACCURACY, PLAN) == "accuracy_delta 3.1 pp on refund above 1.5 pp"
+    assert title_line(verdict(ESCALATION), PLAN) == "escalation_rate insufficient"
+
+
+@pytest.mark.parametrize("metric", CATALOGUE.values(), ids=lambda metric: metric.name)
+def test_every_metric_has_words(metric):
+    one = rule("any", metric.name, 0.5)
+    counted = rate_look(700, 1_000).counts if metric.kind.value == "rate" else amounts(0.7, 0.6)
+    over = verdict(one, worst=look(0.7, counted))
+
+    assert line(over, of=plan(one)).startswith(f"{metric.name} ")
+    assert " above " in line(over, of=plan(one))
+
+
+# E-values
+
+
+@pytest.mark.parametrize(
+    ("e", "text"),
+    [
+        (1e-9, "<0.01"),
+        (0.034, "0.03"),
+        (3.14, "3.1"),
+        (19.99, "19.9"),  # must not look as if it had reached 20
+        (20, "20"),
+        (1_240, "1,240"),
+        (999_999, "999,999"),
+        (1e7, ">10^6"),
+    ],
+)
+def test_e_values_are_read_as_numbers(e, text):
+    assert e_value(proof(e, 20, rate(1, 2)).log_e) == text
+
+
+def test_two_huge_e_values_are_told_apart_by_their_powers():
+    assert proof_words(proof(1e9, 1e7, rate(1, 2))) == "e-value 10^9.0 ≥ 10^7.0"
+
+
+# Waits and refusals
+
+
+@pytest.mark.parametrize(
+    ("wait", "text"),
+    [
+        (
+            Wait(waiting=Waiting.HOLD_TIME, have=30 * 3600.0, need=72 * 3600.0),
+            "hold: 30h of 72h in force, 42h to go",
+        ),
+        (
+            Wait(waiting=Waiting.SAMPLES, rule="accuracy", intent="refund", have=212, need=500),
+            "samples: 212 of 500 for accuracy_delta on refund",
+        ),
+        (
+            Wait(waiting=Waiting.SAMPLES, have=212, need=1_500),
+            "samples: 212 of 1,500 for the candidate's requests in this step",
+        ),
+        (
+            Wait(waiting=Waiting.IN_FORCE, detail="expired"),
+            "split not in force: its lease ran out",
+        ),
+        (
+            Wait(waiting=Waiting.UNMEASURED, rule="accuracy", intent="refund", detail="no_data"),
+            "not measured: accuracy_delta on refund (no outcomes, though the candidate has traffic)",
+        ),
+        (
+            Wait(waiting=Waiting.BASELINE, detail="failing"),
+            "baseline: gpt-4.1 does not answer; a rollback would have nowhere to go",
+        ),
+        (
+            Wait(waiting=Waiting.APPROVAL),
+            "approval: `canaryctl approve support-bot` permits leaving this step",
+        ),
+        (
+            Wait(waiting=Waiting.FREEZE, detail="Black Friday"),
+            "freeze: nothing advances now (Black Friday)",
+        ),
+        (
+            Wait(waiting=Waiting.PROOF, intent="refund", detail="no accuracy rule covers it"),
+            "proof: accuracy on refund is not proven to keep its limit (no accuracy rule covers it)",
+        ),
+    ],
+    ids=lambda one: one.waiting.value if isinstance(one, Wait) else "",
+)
+def test_a_wait_says_what_for_and_how_far(wait, text):
+    assert wait_line(wait, PLAN) == text
+
+
+@pytest.mark.parametrize("waiting", Waiting)
+def test_every_wait_has_words(waiting):
+    assert ": " in wait_line(Wait(waiting=waiting, rule="accuracy", intent="refund"), PLAN)
+
+
+@pytest.mark.parametrize("refusal", Refusal)
+def test_every_refusal_says_why_and_what_would_be_permitted(refusal):
+    why, instead = refusal_line(refusal, "").split(". ", 1)
+
+    assert why.startswith("Refused: ")
+    assert instead.endswith(".")
+
+
+def test_a_refusal_carries_its_detail():
+    assert refusal_line(Refusal.RULE_FAILED, "accuracy").startswith(
+        "Refused: a rule has failed (accuracy). "
+    )
+
+
+def test_a_rule_on_no_named_intent_speaks_of_all_traffic():
+    assert " on " not in line(ESCALATED, of=plan(intents=(Intent(name="refund"),)))
