@@ -13,7 +13,6 @@ from controller.errors import NotFound
 from controller.notify.figures import (
     counts_words,
     disproved,
-    estimate,
     feared,
     interval_words,
     proof_words,
@@ -87,20 +86,13 @@ def _deciding_look(verdict: Verdict, rule: Rule) -> Look | None:
 
 
 def _proven(rule: Rule, verdict: Verdict, proof: Proof) -> str:
-    """A failure that the confident form found: the window it blames, if that one's own figure is past the limit.
-
-    A guarded loss may be proven in one window and large enough in another; then both are named.
-    """
-    name, against = rule.metric.name, f"{proof_words(proof)} against {disproved(rule, proof)}"
-    counts = counts_words(rule, proof.counts, "episodes")
-    own = estimate(proof.counts)
-    if proof.observed is None or (own is not None and passes_limit(rule, own)):
-        interval = interval_words(proof.counts)
-        figure = _figure(rule, own, proof.window, interval, verdict.intent)
-        return f"{name} {figure}; {counts}; {against}"
-    whole = Window(start=proof.window.end - rule.window, end=proof.window.end)
-    figure = _figure(rule, proof.observed, whole, "", verdict.intent)
-    return f"{name} {figure}; {against} in {window_words(proof.window)}: {counts}"
+    """A failure that the confident form found: the figure beside the proof, and the stretch that proves it."""
+    name, look = rule.metric.name, proof.look
+    against = f"{proof_words(proof)} against {disproved(rule, proof)}"
+    counts = counts_words(rule, look.counts, "episodes")
+    figure = _figure(rule, look.value, look.window, interval_words(look.counts), verdict.intent)
+    where = "" if proof.window == look.window else f" in {window_words(proof.window)}"
+    return f"{name} {figure}; {counts}; {against}{where}"
 
 
 def _failing_proof(verdict: Verdict, rule: Rule, seen: Window) -> str:
@@ -286,9 +278,7 @@ def _headline_value(verdict: Verdict, rule: Rule) -> float | None:
     look = _deciding_look(verdict, rule)
     if look is not None or reading.failing is None:
         return look.value if look else None
-    own = estimate(reading.failing.counts)
-    past = own is not None and passes_limit(rule, own)
-    return own if past or reading.failing.observed is None else reading.failing.observed
+    return reading.failing.look.value
 
 
 def _subject(rule: Rule, intent: str | None) -> str:

@@ -70,16 +70,20 @@ class Account:
         self._terms = terms
         self._stored = requests
         self._lines: dict[_Line, list[Episode]] = {}
-        self._episode_of: dict[str, Episode] = {}  # by request id
         self._touched: dict[str, Episode] = {}
         for episode in episodes:
             self._lines.setdefault(_line(episode), []).append(episode)
-        self._find_episodes()
-        self._loaded = [episode for line in self._lines.values() for episode in line]
+        self._episode_of = {  # by request id
+            one.id: self._stored_episode(one)
+            for one in requests.values()
+            if one.episode is not None
+        }
+        listed = (episode for line in self._lines.values() for episode in line)
+        self._loaded = {one.id: one for one in (*listed, *self._episode_of.values())}
         self._request_grades = {one.id: one.grade_u() for one in requests.values()}
-        self._episode_grades = {one.id: one.grade_u() for one in self._loaded}
+        self._episode_grades = {one.id: one.grade_u() for one in self._loaded.values()}
         count_findings(self.tally, requests.values(), -1)
-        count_episodes(self.tally, self._loaded, -1)
+        count_episodes(self.tally, self._loaded.values(), -1)
 
     def request(self, observation_id: str) -> Request | None:
         """The request that an outcome is about, new or stored."""
@@ -126,8 +130,7 @@ class Account:
         for requests in (self.new_requests, self.changed_requests):
             for request in requests.values():
                 self._tell_episode(request)
-        untouched = [one for one in self._loaded if one.id not in self._touched]
-        count_episodes(self.tally, [*untouched, *self._touched.values()], +1)
+        count_episodes(self.tally, {**self._loaded, **self._touched}.values(), +1)
         return self._regraded()
 
     def stored_episodes(self) -> list[Episode]:
@@ -138,35 +141,30 @@ class Account:
             if self._terms[episode.rollout].unit is not Unit.REQUEST
         ]
 
-    def _find_episodes(self) -> None:
-        for request in self._stored.values():
-            if request.episode is None:
-                continue
-            line = self._lines.setdefault(_line(request), [])
-            if self._terms[request.rollout].unit is Unit.REQUEST:
-                episode = _own_episode(request)
-                line.append(episode)
-            else:
-                episode = next(one for one in line if one.start == request.episode)
-            self._episode_of[request.id] = episode
+    def _stored_episode(self, request: Request) -> Episode:
+        if self._terms[request.rollout].unit is Unit.REQUEST:
+            return _own_episode(request)
+        return next(one for one in self._lines[_line(request)] if one.start == request.episode)
 
     def _join_episode(self, request: Request) -> None:
         episode = self._admitting(request)
-        if episode is None:
-            episode = _episode_from(request)
-            self._lines.setdefault(_line(request), []).append(episode)
         episode.last = max(episode.last, request.at)
         request.episode = episode.start
         self._episode_of[request.id] = self._touched[episode.id] = episode
 
-    def _admitting(self, request: Request) -> Episode | None:
-        """The latest episode that the request is part of."""
+    def _admitting(self, request: Request) -> Episode:
+        """The latest episode that the request is part of, else a new one."""
         if self._terms[request.rollout].unit is Unit.REQUEST:
-            return None
-        line = self._lines.get(_line(request))
-        if line is None:
-            return None
-        return max((one for one in line if one.admits(request.at)), key=_start, default=None)
+            return _episode_from(request)
+        line = self._lines.setdefault(_line(request), [])
+        found = None
+        for one in line:
+            if one.admits(request.at) and (found is None or one.start > found.start):
+                found = one
+        if found is None:
+            found = _episode_from(request)
+            line.append(found)
+        return found
 
     def _tell_episode(self, request: Request) -> None:
         """Carry a request's flags and its change of grade over to its episode."""
@@ -215,8 +213,8 @@ def request_of(sent: Observation) -> Request:
         sent.cohort.value,
         sent.assigned,
         sent.endpoint,
-        dict(sent.flags),
-        sent.quantities,
+        flags=dict(sent.flags),
+        quantities=sent.quantities,
     )
 
 
@@ -253,10 +251,6 @@ def _check_flags(sent: Observation | Outcome) -> None:
 
 def _line(one: Request | Episode) -> _Line:
     return one.rollout, one.unit, one.arm, one.intent, one.version
-
-
-def _start(episode: Episode) -> int:
-    return episode.start
 
 
 def _episode_from(anchor: Request) -> Episode:

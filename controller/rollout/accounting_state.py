@@ -57,13 +57,13 @@ class Request:
     cohort: str
     assigned: bool
     endpoint: str
-    flags: dict[str, bool]
-    quantities: Mapping[str, int]
     episode: int | None = None
     attempt_n: int = 0
     attempt_u: int = 0
     served_n: int = 0
     served_u: int = 0
+    flags: dict[str, bool] = field(default_factory=dict)
+    quantities: Mapping[str, int] = field(default_factory=dict)
 
     def grade_u(self) -> int | None:
         """The assigned arm's own answer, in millionths: the mean of the grades that are about it.
@@ -95,13 +95,14 @@ class Episode:
     endpoint: str
     start: int
     last: int
-    flags: dict[str, bool] = field(default_factory=dict)
     graded: int = 0
     grades_u: int = 0
+    flags: dict[str, bool] = field(default_factory=dict)
 
     def admits(self, at: int) -> bool:
         """Whether a request at this moment is part of it: not after 30 min idle, nor 24 h after its start."""
-        return self.start - IDLE_US < at < min(self.last + IDLE_US, self.start + LONGEST_US)
+        near = self.start - IDLE_US < at < self.last + IDLE_US
+        return near and at < self.start + LONGEST_US
 
     def grade_u(self) -> int | None:
         """In millionths; None while no request of it is graded."""

@@ -328,7 +328,7 @@ def _quantiles(
 
 
 def _cost(rule: Rule, intent: str | None, tallies: Tallies, windows: Windows) -> Measured:
-    """US dollars. A call whose cost is unknown is taken to cost what the known ones do on average; none known: no value."""
+    """US dollars. A call of unknown cost is taken to cost what the known ones do on average; none known: no value."""
     hours = (windows.ends - windows.starts) / 60
     match rule.metric.subject:
         case "per_hour":

@@ -57,7 +57,7 @@ class Strongest:
 
 
 def claim_of(rule: Rule) -> float:
-    """What a failing rule has disproved: for a loss that pauses, "no loss" (the guarded form); else "within the limit"."""
+    """What a failing rule has disproved: "no loss" for a loss that pauses (the guarded form), else "within the limit"."""
     return 0.0 if rule.metric.kind is Kind.LOSS and rule.then is Then.PAUSE else rule.limit
 
 
@@ -137,8 +137,18 @@ def _pairs(intent: str | None, tallies: Tallies) -> Evidence:
     return Evidence(kind="pairs", values=np.array([-1.0, 0.0, 1.0]), until=until)
 
 
+def tally(found: Evidence, start: int, end: int) -> dict[str, int]:
+    """How often each value was seen in [start, end), by value in millionths; values not seen are left out."""
+    before, after = found.until(np.array([start, end]))
+    return {
+        str(round(value * MICRO)): int(count)
+        for value, count in zip(found.values, after - before, strict=True)
+        if count
+    }
+
+
 def starts_of(rule: Rule, epoch: Epoch, last_end: int) -> Minutes:
-    """The minutes at which an e-process of this rule starts: the epoch's first, then every full hour (six for a loss)."""
+    """Where e-processes of this rule start: at the epoch's first minute, then every full hour (six for a loss)."""
     every = LOSS_START_MIN if rule.metric.kind is Kind.LOSS else RATE_START_MIN
     first = minute_of(epoch.start)
     following = first - first % every + every

@@ -6,7 +6,7 @@ change touches is judged again, so "any 24-hour window" is literally true.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from controller.rollout import proofs
 from controller.rollout.force import InForceTime
 from controller.rollout.looks import Measured, Windows, known_and_traffic, measure
-from controller.rollout.metrics import Kind
+from controller.rollout.metrics import MICRO, Kind
 from controller.rollout.plan import FULL_BP, Arm, Plan, Rule
 from controller.rollout.rules import CONFIDENT_KINDS
 from controller.rollout.state import Epoch, Phase, State
 from controller.rollout.tallies import Minutes, Tallies
 from controller.rollout.timeline import Window, minute_of, minutes
-from controller.rollout.verdict import Availability, Look, Proof, Reading
+from controller.rollout.verdict import Availability, Look, Proof, RateCounts, Reading
 
 UNLIKELY = 1e-3  # a stretch without labels is blind when chance would leave it so less often than this
 
@@ -43,7 +43,7 @@ class View:
     touched: int | None
 
     def watermark(self, rule: Rule) -> int:
-        """The minute at which this rule's last window closes: after the present one, or as much earlier as labels need."""
+        """Where this rule's last window closes: after the present minute, or as much earlier as labels need."""
         delay = self.plan.labels.delay if rule.metric.labelled else timedelta(0)
         return minute_of(self.now - delay) + 1
 
@@ -141,62 +141,51 @@ def _worst(
 def _failing(
     view: View, rule: Rule, intent: str | None, epoch: Epoch, ends: Minutes
 ) -> Proof | None:
-    if rule.metric.kind not in CONFIDENT_KINDS or rule.below:
-        return None
-    found = proofs.evidence(rule, intent, view.tallies, (rule.arm or Arm.CANDIDATE).value)
+    """The strongest proof against the rule's claim; None where there is nothing to bet on."""
+    found = _evidence(view, rule, intent)
     best: Proof | None = None
     for one in found:
         strongest = proofs.failing(view.plan, rule, epoch, one, ends, forms=len(found))
-        proof = _proof(view, rule, intent, epoch, ends, strongest)
-        if proof is not None and (best is None or _margin(proof) > _margin(best)):
-            best = proof
+        if np.isfinite(strongest.margin).any():
+            proof = _strongest(view, rule, intent, epoch, ends, one, strongest)
+            if best is None or _margin(proof) > _margin(best):
+                best = proof
     return best
 
 
-def _proof(
+def _evidence(view: View, rule: Rule, intent: str | None) -> tuple[proofs.Evidence, ...]:
+    if rule.metric.kind not in CONFIDENT_KINDS or rule.below:
+        return ()
+    return proofs.evidence(rule, intent, view.tallies, (rule.arm or Arm.CANDIDATE).value)
+
+
+def _strongest(
     view: View,
     rule: Rule,
     intent: str | None,
     epoch: Epoch,
     ends: Minutes,
+    found: proofs.Evidence,
     strongest: proofs.Strongest,
-) -> Proof | None:
-    """The proof to show: the strongest at which the observed value lies past the limit too, else the strongest."""
-    fires = strongest.margin >= 0
-    if not np.isfinite(strongest.margin).any():
-        return None
+) -> Proof:
+    """The proof furthest over its threshold; for a loss, among those that fire, at an end where the observed size is
+    past the limit too, if there is one.
+    """
     order = strongest.margin
-    if fires.any():
-        windows = Windows(
-            starts=np.maximum(ends - minutes(rule.window), minute_of(epoch.start)), ends=ends
-        )
-        values = measure(rule, intent, view.tallies, windows).values
-        both = fires & (values > rule.limit)
+    if rule.metric.kind is Kind.LOSS and (order >= 0).any():
+        values = measure(rule, intent, view.tallies, _whole_windows(rule, epoch, ends)).values
+        both = (order >= 0) & (values > rule.limit)
         order = np.where(both, order, -np.inf) if both.any() else order
     i = int(order.argmax())
-    return _proof_at(view, rule, intent, epoch, int(ends[i]), strongest, i)
-
-
-def _proof_at(
-    view: View,
-    rule: Rule,
-    intent: str | None,
-    epoch: Epoch,
-    end: int,
-    strongest: proofs.Strongest,
-    i: int,
-) -> Proof:
-    start = max(end - minutes(rule.window), minute_of(epoch.start))
-    window = Windows(starts=np.array([start]), ends=np.array([end]))
-    measured = measure(rule, intent, view.tallies, window)
-    value = float(measured.values[0])
+    start, end = int(strongest.start[i]), int(ends[i])
+    tally = proofs.tally(found, start, end)
     return Proof(
-        window=Window.of_minutes(int(strongest.start[i]), end),
+        window=Window.of_minutes(start, end),
         claim=proofs.claim_of(rule),
         log_e=float(strongest.log_e[i]),
         log_threshold=float(strongest.log_e[i] - strongest.margin[i]),
-        observed=None if np.isnan(value) else value,
-        counts=measured.counts(0),
+        tally=tally,
+        look=_look_beside(view, rule, intent, epoch, start, end, tally),
     )
 
 
@@ -204,28 +193,56 @@ def _margin(proof: Proof) -> float:
     return proof.log_e - proof.log_threshold
 
 
+def _whole_windows(rule: Rule, epoch: Epoch, ends: Minutes) -> Windows:
+    return Windows(
+        starts=np.maximum(ends - minutes(rule.window), minute_of(epoch.start)), ends=ends
+    )
+
+
+def _look_beside(
+    view: View,
+    rule: Rule,
+    intent: str | None,
+    epoch: Epoch,
+    start: int,
+    end: int,
+    tally: Mapping[str, int],
+) -> Look:
+    """The figure to a proof: of the very window for a rate, of the rule's whole window for a loss."""
+    if rule.metric.kind is Kind.LOSS:
+        windows = _whole_windows(rule, epoch, np.array([end]))
+        return _look(measure(rule, intent, view.tallies, windows), windows, np.array([False]), 0)
+    of, count = sum(tally.values()), tally.get(str(MICRO), 0)
+    return Look(
+        window=Window.of_minutes(start, end),
+        value=count / of if of else None,
+        counts=RateCounts(count=count, of=of),
+        samples=of,
+        complete=False,
+    )
+
+
 def _passing(
     view: View, rule: Rule, intent: str | None, epoch: Epoch, end: int
 ) -> Proof | None:
-    if rule.metric.kind not in CONFIDENT_KINDS or rule.below:
-        return None
+    """The proof that the limit is kept, over the whole epoch; None where there is nothing to bet on."""
     start = minute_of(epoch.start)
-    found = proofs.evidence(rule, intent, view.tallies, (rule.arm or Arm.CANDIDATE).value)
+    found = _evidence(view, rule, intent)
     if not found or end <= start:
         return None
-    # Every critical intent must pass, each at alpha: an intersection needs no correction.
-    threshold = float(np.log(len(found) / view.plan.alpha))
-    reached = max(proofs.passing(view.plan, rule, epoch, one, end) for one in found)
-    whole = Windows(starts=np.array([start]), ends=np.array([end]))
-    measured = measure(rule, intent, view.tallies, whole)
-    value = float(measured.values[0])
+    reached, one = max(
+        ((proofs.passing(view.plan, rule, epoch, one, end), one) for one in found),
+        key=lambda pair: pair[0],
+    )
+    tally = proofs.tally(one, start, end)
     return Proof(
         window=Window.of_minutes(start, end),
         claim=rule.limit,
         log_e=reached,
-        log_threshold=threshold,
-        observed=None if np.isnan(value) else value,
-        counts=measured.counts(0),
+        # Every critical intent must pass, each at alpha: an intersection needs no correction.
+        log_threshold=float(np.log(len(found) / view.plan.alpha)),
+        tally=tally,
+        look=_look_beside(view, rule, intent, epoch, start, end, tally),
     )
 
 

@@ -103,14 +103,14 @@ def _confident(rule: Rule, reading: Reading) -> Outcome:
     if rule.metric.kind not in CONFIDENT_KINDS:
         return Outcome.NOT_APPLICABLE
     failing, passing = reading.failing, reading.passing
-    if failing is not None and failing.reached and _is_over(rule, failing.observed):
+    if failing is not None and failing.reached and _is_over(rule, failing.look.value):
         return Outcome.FAIL
     return Outcome.PASS if passing is not None and passing.reached else Outcome.INSUFFICIENT
 
 
 def _is_over(rule: Rule, observed: float | None) -> bool:
-    # A proof against the limit itself needs no second look; one against "no loss" needs the size as well. Both hold
-    # here: a proof against the limit with an estimate under it would be a contradiction worth no stop.
+    # A proof against "no loss" alone says nothing of the size (the guarded form). One against the limit itself needs no
+    # second look, and a figure under it would be a contradiction worth no stop.
     return observed is not None and passes_limit(rule, observed)
 
 

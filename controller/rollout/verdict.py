@@ -6,6 +6,7 @@ years later. Windows are judged at every minute; a reading keeps the last look a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -92,14 +93,19 @@ class Look:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
-    """The e-process with the largest margin over its threshold: log E, and what it must reach."""
+    """The e-process with the largest margin over its threshold: log E, and what it must reach.
+
+    `tally` is all that log E is computed from: how often each value was seen in the window, by value in millionths
+    (episodes of a rate: 0 or 1000000; blocks and pairs of a loss: baseline minus candidate). `look` is the figure
+    beside it: for a rate the same window in episodes, for a loss the rule's whole window up to the same end.
+    """
 
     window: Window
-    claim: float  # what it disproves: "the mean is at most `claim`"
+    claim: float  # what a failing one disproves: "the mean is at most `claim`"; a passing one: "it is at least that"
     log_e: float
     log_threshold: float
-    observed: float | None  # the display estimate over the rule's window at the same end
-    counts: Counts
+    tally: Mapping[str, int]
+    look: Look
 
     @property
     def reached(self) -> bool:

@@ -6,6 +6,7 @@ import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from controller.notify.figures import estimate
 from controller.rollout.decision import Action, Notice, Severity
 from controller.rollout.metrics import CATALOGUE, MICRO
 from controller.rollout.plan import (
@@ -208,14 +209,22 @@ def proof(
     observed: float | None = None,
     span: timedelta = FULL_WINDOW,
 ) -> Proof:
-    """An e-value `e` against the threshold `of`."""
+    """An e-value `e` against the threshold `of`, over `span`. The figure beside it is the counts' own over the same
+    window; with `observed` it is that, over the three days of a loss rule.
+    """
+    whole = estimate(counts) if observed is None else observed
     return Proof(
         window=window(span),
         claim=claim,
         log_e=math.log(e),
         log_threshold=math.log(of),
-        observed=observed,
-        counts=counts,
+        tally={},
+        look=look(
+            whole,
+            counts,
+            samples=1_000,
+            span=span if observed is None else timedelta(hours=72),
+        ),
     )
 
 

@@ -84,7 +84,7 @@ def test_a_proof_from_another_window_names_that_window():
     proven = verdict(
         ESCALATION,
         worst=rate_look(187, 7_762),
-        failing=proof(31_000, 6_720, rate(41, 500), observed=0.0241, span=HOUR),
+        failing=proof(31_000, 6_720, rate(41, 500), span=HOUR),
     )
 
     assert line(proven).endswith(
@@ -96,7 +96,7 @@ def test_a_failure_found_sooner_by_proof_blames_its_own_window_in_episodes():
     sooner = verdict(
         ESCALATION,
         latest=rate_look(60, 1_200, complete=False),
-        failing=proof(31_000, 6_720, rate(41, 500), observed=0.05, span=HOUR),
+        failing=proof(31_000, 6_720, rate(41, 500), span=HOUR),
     )
 
     assert line(sooner) == (
@@ -111,7 +111,7 @@ def test_where_only_the_proof_fails_the_passing_observed_figure_is_named():
     torn = verdict(
         ESCALATION,
         latest=rate_look(107, 7_762),
-        failing=proof(31_000, 6_720, rate(41, 500), observed=0.021, span=HOUR),
+        failing=proof(31_000, 6_720, rate(41, 500), span=HOUR),
     )
 
     assert line(torn).endswith(
@@ -119,16 +119,15 @@ def test_where_only_the_proof_fails_the_passing_observed_figure_is_named():
     )
 
 
-def test_a_guarded_loss_names_the_window_that_proves_it_and_the_one_that_is_too_large():
-    small = loss(stratum((0.96, 1_000), (0.95, 1_000)))
-    guarded = verdict(
-        ACCURACY, "refund", failing=proof(25, 20, small, observed=0.018, span=12 * HOUR)
-    )
+def test_a_guarded_loss_names_the_window_that_is_too_large_and_the_one_that_proves_it():
+    seen = loss(stratum((0.96, 4_000), (0.94, 450)))
+    guarded = verdict(ACCURACY, "refund", failing=proof(25, 20, seen, observed=0.02, span=12 * HOUR))
 
-    assert line(guarded) == (
-        "accuracy_delta 1.8 pp on refund above 1.5 pp in 2026-11-18 03:14..2026-11-21 03:14Z; "
-        'e-value 25 ≥ 20 against "no loss" in 2026-11-20 15:14..2026-11-21 03:14Z: '
-        "baseline 96% of 1,000, candidate 95% of 1,000"
+    assert line(guarded).startswith("accuracy_delta 2 pp on refund (95% CI ")
+    assert "above 1.5 pp in 2026-11-18 03:14..2026-11-21 03:14Z; " in line(guarded)
+    assert line(guarded).endswith(
+        "; baseline 96% of 4,000, candidate 94% of 450; "
+        'e-value 25 ≥ 20 against "no loss" in 2026-11-20 15:14..2026-11-21 03:14Z'
     )
 
 

@@ -134,8 +134,8 @@ def proof(log_e: float, *, needs: float = 5.0, observed: float | None = None) ->
         claim=0.0,
         log_e=log_e,
         log_threshold=needs,
-        observed=observed,
-        counts=RateCounts(count=1, of=100),
+        tally={"0": 99, "1000000": 1},
+        look=look(observed),
     )
 
 

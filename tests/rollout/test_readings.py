@@ -229,6 +229,7 @@ def test_the_guarded_proof_multiplies_blocks_of_all_steps():
     assert found is not None
     assert found.claim == 0
     assert found.log_e == pytest.approx(expected, abs=1e-9)
+    assert found.tally == {"0": 130, "888889": 9, "1000000": 7, "-1000000": 2}
 
 
 def test_a_rule_that_rolls_back_must_disprove_the_limit_itself():

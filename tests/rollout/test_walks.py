@@ -26,7 +26,7 @@ PLANS = (
 )
 FIRST = Apply(plan=PLANS[0], actor="ann", reason="cheaper")
 MAY_RAISE = (Action.ADVANCE, Action.RESUME, Action.RETRY, Action.RETIRE)
-brief = settings(max_examples=150, deadline=None)
+brief = settings(max_examples=60, deadline=None)
 
 
 def walk(of, steps):

@@ -1,0 +1,120 @@
+"""The controller's loop: APScheduler wakes, one worker ticks.
+
+A rollout is ticked when its minute comes, and at once when something that could change a verdict was accepted or when
+somebody committed a command. One worker, so that no rollout is ever ticked twice at a time.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+
+import structlog
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from controller.clock import Clock
+from controller.errors import Conflict, Unreachable
+from controller.notify.sender import Sender
+from controller.ports import Store
+from controller.reconcile.tick import Reconciler
+
+POLL_S = 1.0  # how soon a command or an outcome committed by another process is noticed
+
+log = structlog.get_logger(__name__)
+
+
+class Loop:
+    """Wakes ticks until it is told to stop; then finishes the tick it is in and sends what is owed."""
+
+    def __init__(
+        self,
+        *,
+        reconciler: Reconciler,
+        sender: Sender,
+        store: Store,
+        clock: Clock,
+        interval_s: float,
+        poll_s: float = POLL_S,
+    ) -> None:
+        self._reconciler = reconciler
+        self._sender = sender
+        self._store = store
+        self._clock = clock
+        self._interval_s = interval_s
+        self._poll_s = poll_s
+        self._due: set[str] = set()
+        self._tips: dict[str, tuple[int, int]] = {}
+        self._signal = threading.Condition()
+
+    def wake(self, rollouts: Iterable[str]) -> None:
+        """Tick these as soon as the worker is free. From any thread."""
+        with self._signal:
+            self._due.update(rollouts)
+            self._signal.notify()
+
+    def run_until(self, stop: threading.Event) -> None:
+        """Run in this thread until `stop` is set."""
+        scheduler = BackgroundScheduler(timezone="UTC")
+        defaults = {"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
+        scheduler.add_job(self._wake_all, "interval", seconds=self._interval_s, **defaults)
+        scheduler.add_job(self._wake_changed, "interval", seconds=self._poll_s, **defaults)
+        scheduler.start()
+        self._wake_all()
+        try:
+            while not stop.is_set():
+                self._work(timeout_s=min(self._poll_s, 1.0))
+        finally:
+            # Drain: no new wakes, the last due ticks, and what they owe.
+            scheduler.shutdown(wait=True)
+            self._work(timeout_s=0)
+
+    def _work(self, timeout_s: float) -> None:
+        with self._signal:
+            if not self._due:
+                self._signal.wait(timeout_s)
+            due, self._due = self._due, set()
+        for rollout in sorted(due):
+            self._tick(rollout)
+        try:
+            self._store.anchor(self._clock.now())
+            self._sender.send_due()
+        except Unreachable as error:
+            log.warning("store_unreachable", error=str(error))
+
+    def _tick(self, rollout: str) -> None:
+        try:
+            decision = self._reconciler.tick(rollout)
+        except Conflict as error:
+            # A command was committed while we judged: its record changes the tip, and the next poll wakes us.
+            log.info("tick_overtaken", rollout=rollout, error=str(error))
+        except Unreachable as error:
+            log.warning("tick_unreachable", rollout=rollout, error=str(error))
+        else:
+            if decision.recorded:
+                log.info(
+                    "decision",
+                    rollout=rollout,
+                    action=decision.action.value,
+                    cause=decision.cause.value,
+                    share_bp=decision.state.share_bp,
+                )
+
+    def _wake_all(self) -> None:
+        try:
+            heads = self._store.heads()
+        except Unreachable as error:
+            log.warning("store_unreachable", error=str(error))
+            return
+        # A rolled-back, complete or retired one is ticked too: its lease must be renewed.
+        self.wake(head.state.rollout for head in heads)
+
+    def _wake_changed(self) -> None:
+        try:
+            tips = dict(self._store.tips())
+        except Unreachable as error:
+            log.warning("store_unreachable", error=str(error))
+            return
+        changed = [rollout for rollout, tip in tips.items() if self._tips.get(rollout) != tip]
+        self._tips = tips
+        if changed:
+            self.wake(changed)

@@ -1,0 +1,249 @@
+"""Reading the world into a `Seen`: rollups into tallies, stretches in force, baseline, freezes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+
+from controller.ports import Head, Judged, MetricsStore, Standing
+from controller.reconcile.freeze import active_freeze
+from controller.rollout.force import InForceTime
+from controller.rollout.looks import known_and_traffic
+from controller.rollout.metrics import Kind
+from controller.rollout.observation import RollupRow
+from controller.rollout.plan import FULL_BP, Arm, Plan
+from controller.rollout.readings import View, read_all
+from controller.rollout.state import State, shares
+from controller.rollout.tallies import Tallies
+from controller.rollout.timeline import minute_of, minutes
+from controller.rollout.verdict import Coverage, Health, InForce, SampleRatio, Seen
+from controller.stats.proportions import newcombe_difference
+from controller.stats.sequential import sample_ratio_log_e
+
+BASELINE_RECENT = timedelta(minutes=60)
+BASELINE_ERROR_LIMIT = 0.5  # of recent baseline requests: beyond it there is nowhere to roll back to
+SAMPLE_RATIO_ALPHA = 1e-3  # Kohavi et al. 2020, ch. 21: mismatches are bugs, so few false alarms
+COVERAGE_LEVEL = 0.999
+COVERAGE_GAP = 0.02
+
+
+@dataclass(slots=True)
+class Memory:
+    """What the controller keeps of a rollout between ticks; can be lost at any time and is then read again.
+
+    `touched` is the earliest minute that changed since the windows were last judged and noted as such.
+    """
+
+    tallies: Tallies
+    plan_digest: str
+    touched: int | None = None
+
+    def touch(self, rows: Iterable[RollupRow], judged: Judged | None) -> None:
+        """Note the minutes of rows that changed after the last judgement."""
+        since = judged.seq if judged is not None else 0
+        changed = [row.minute for row in rows if row.seq > since]
+        if self.touched is not None:
+            changed.append(self.touched)
+        self.touched = min(changed, default=None)
+
+
+class Observer:
+    """Reads a rollout's metrics, only what changed since the last time."""
+
+    def __init__(self, store: MetricsStore) -> None:
+        self._store = store
+        self._memories: dict[str, Memory] = {}
+
+    def observe(self, head: Head, standing: Standing | None, now: datetime) -> tuple[Seen, int]:
+        """What is seen at `now`, and the ingest sequence that it was read at. `standing` None: not known."""
+        state, plan = head.state, head.plan
+        memory = self._memory(head)
+        judged = self._store.judged(state.rollout)
+        rows, seq = self._store.rollups(state.rollout, changed_after=memory.tallies.seq)
+        memory.tallies.feed(rows, seq)
+        memory.touch(rows, judged)
+        view = View(
+            plan=plan,
+            state=state,
+            tallies=memory.tallies,
+            in_force=self._in_force(state),
+            now=now,
+            judged=minute_of(judged.through) if judged is not None else None,
+            touched=memory.touched,
+        )
+        memory.tallies.forget_histograms(minute_of(now) - _histogram_reach(plan))
+        return self._seen(view, standing), seq
+
+    def judged(self, rollout: str) -> None:
+        """The last observation's windows were judged, and that is noted in the store."""
+        memory = self._memories.get(rollout)
+        if memory is not None:
+            memory.touched = None
+
+    def forget(self, rollout: str) -> None:
+        """Drop what is kept of a rollout."""
+        self._memories.pop(rollout, None)
+
+    def _memory(self, head: Head) -> Memory:
+        known = self._memories.get(head.state.rollout)
+        if known is None or known.plan_digest != head.state.plan_digest:
+            known = Memory(
+                tallies=Tallies(keep=needed(head.plan)), plan_digest=head.state.plan_digest
+            )
+            self._memories[head.state.rollout] = known
+        return known
+
+    def _in_force(self, state: State) -> InForceTime:
+        """Stretches in which a split that gives the candidate traffic was verified, or any one before the first step."""
+        shifting = {
+            split.version
+            for split in self._store.splits(state.rollout)
+            if any(split.shares.values())
+        }
+        return InForceTime(
+            [
+                (stretch.start, stretch.end)
+                for stretch in self._store.verified(state.rollout)
+                if stretch.version in shifting
+            ]
+        )
+
+    def _seen(self, view: View, standing: Standing | None) -> Seen:
+        state, now = view.state, view.now
+        judged = state.phase.judged
+        return Seen(
+            through=now,
+            readings=tuple(read_all(view)) if judged and state.step >= 0 else (),
+            in_force=in_force(view.plan, state, standing),
+            expired_at=standing.expired_at if standing is not None else None,
+            held=view.in_force.within(state.hold_from, now),
+            sample_ratio=sample_ratio(view) if judged else None,
+            baseline=baseline_health(view.tallies, now),
+            freeze=active_freeze(view.plan.freezes, now),
+            samples=_requests_in_step(view),
+            coverage=coverage(view) if judged else None,
+        )
+
+
+def in_force(plan: Plan, state: State, standing: Standing | None) -> InForce:
+    """What a target's standing says of the committed split. Not known, or not by every replica, is not verified."""
+    if standing is None:
+        return InForce.UNVERIFIED
+    if standing.expired_at is not None:
+        return InForce.EXPIRED
+    if standing.split is None or standing.since is None:
+        return InForce.UNVERIFIED
+    same = standing.split.version == state.version
+    return (
+        InForce.VERIFIED
+        if same and dict(standing.split.shares) == shares(plan, state)
+        else InForce.UNVERIFIED
+    )
+
+
+def baseline_health(tallies: Tallies, now: datetime) -> Health:
+    """Whether the baseline answered most of its requests of the last hour, pinned ones included."""
+    end = minute_of(now) + 1
+    at = np.array([end - minutes(BASELINE_RECENT), end])
+    total = np.zeros(2, dtype=np.int64)
+    for _, sums in tallies.select(arm=Arm.BASELINE.value, cohort=None):
+        before, after = sums.until(at, ("n", "f.error"))
+        total += after - before
+    requests, errors = int(total[0]), int(total[1])
+    if requests == 0:
+        return Health.UNKNOWN
+    return Health.FAILING if errors > BASELINE_ERROR_LIMIT * requests else Health.ANSWERING
+
+
+def sample_ratio(view: View) -> SampleRatio | None:
+    """Units newly assigned since the step began, against its share; None where the split leaves nothing to compare."""
+    state = view.state
+    if not 0 < state.share_bp < FULL_BP:
+        return None
+    counts = {arm: 0 for arm in Arm}
+    pinned = {name for name, share in shares(view.plan, state).items() if share == 0}
+    end = np.array([minute_of(view.now) + 1])
+    for arm in Arm:
+        for version, intent, sums in view.tallies.strata(arm=arm.value, intent=None):
+            if version == state.version and intent not in pinned:
+                counts[arm] += int(sums.until(end, ("units",))[0, 0])
+    candidate, baseline = counts[Arm.CANDIDATE], counts[Arm.BASELINE]
+    return SampleRatio(
+        candidate=candidate,
+        baseline=baseline,
+        share_bp=state.share_bp,
+        log_e=sample_ratio_log_e(candidate, baseline, state.share_bp / FULL_BP),
+        log_threshold=float(-np.log(SAMPLE_RATIO_ALPHA)),
+    )
+
+
+def coverage(view: View) -> Coverage | None:
+    """Grades per episode by arm, over the part of the step that is old enough; None where no rule needs labels."""
+    rule = next((one for one in view.plan.rules if one.metric.kind is Kind.LOSS), None)
+    if rule is None or view.state.step < 0:
+        return None
+    at = np.array([minute_of(view.state.step_started_at), view.watermark(rule)])
+    if at[1] <= at[0]:
+        return None
+    seen = {}
+    for arm in Arm:
+        before, after = view.tallies.until(at, ("e.graded", "e"), arm=arm.value, intent=None)
+        seen[arm] = tuple(int(one) for one in after - before)
+    (graded_b, n_b), (graded_c, n_c) = seen[Arm.BASELINE], seen[Arm.CANDIDATE]
+    return Coverage(
+        baseline_graded=graded_b,
+        baseline_n=n_b,
+        candidate_graded=graded_c,
+        candidate_n=n_c,
+        differs=_differs(graded_b, n_b, graded_c, n_c),
+    )
+
+
+def _differs(graded_b: int, n_b: int, graded_c: int, n_c: int) -> bool:
+    if n_b == 0 or n_c == 0:
+        return False
+    gap = newcombe_difference(graded_b, n_b, graded_c, n_c, level=COVERAGE_LEVEL)
+    return gap.lower > COVERAGE_GAP or gap.upper < -COVERAGE_GAP
+
+
+def needed(plan: Plan) -> Callable[[str], bool]:
+    """Which statistics this plan's rules can ask for; the others are not kept in memory."""
+    keys = {"n", "e", "units", "f.error", "graded", "e.graded", "e.correct_u", "served", "served_u"}
+    prefixes = ["b.", "p."]
+    for rule in plan.rules:
+        keys.update(known_and_traffic(rule.metric))
+        subject = rule.metric.subject
+        match rule.metric.kind:
+            case Kind.RATE:
+                keys.update((f"f.{subject}", f"d.{subject}", f"ef.{subject}", f"ed.{subject}"))
+            case Kind.QUANTILE | Kind.QUANTILE_RATIO:
+                prefixes.append(f"h.{subject}.")
+            case Kind.MEAN:
+                for part in subject.split("/"):
+                    keys.update((f"s.{part}", f"c.{part}"))
+            case Kind.COST:
+                for part in ("cost_nusd", "input_tokens", "output_tokens"):
+                    keys.update((f"s.{part}", f"c.{part}"))
+    starts = tuple(prefixes)
+    return lambda key: key in keys or key.startswith(starts)
+
+
+def _histogram_reach(plan: Plan) -> int:
+    """Minutes back that windows on histograms reach, and a day more for late arrivals."""
+    spans = [
+        minutes(rule.window) + minutes(rule.sustained)
+        for rule in plan.rules
+        if rule.metric.kind in (Kind.QUANTILE, Kind.QUANTILE_RATIO)
+    ]
+    return max(spans, default=0) + 24 * 60
+
+
+def _requests_in_step(view: View) -> int:
+    if view.state.step < 0:
+        return 0
+    at = np.array([minute_of(view.state.step_started_at), minute_of(view.now) + 1])
+    before, after = view.tallies.until(at, ("n",), arm=Arm.CANDIDATE.value, intent=None)
+    return int(after[0] - before[0])
