@@ -202,7 +202,10 @@ def _unavailable(verdict: Verdict, rule: Rule, plan: Plan) -> str:
 def _why_unavailable(reading: Reading, rule: Rule, plan: Plan) -> str:
     match reading.availability:
         case Availability.NO_TRAFFIC:
-            return "the candidate had no traffic"
+            arms = "one of the arms" if rule.metric.comparing else "the candidate"
+            return f"{arms} had no traffic"
+        case Availability.NOT_DUE:
+            return f"its labels come after {format_duration(plan.labels.delay)}"
         case Availability.NO_DATA:
             return f"no {_data(rule)}{_for(reading.blind)}, though the candidate has traffic{_due(rule, plan)}"
         case Availability.NO_CONTROL:
@@ -363,7 +366,8 @@ def _progress(wait: Wait) -> str:
 def _measured_detail(detail: str, rule: Rule | None) -> str:
     data = _data(rule) if rule else "data"
     words = {
-        Availability.NO_TRAFFIC.value: "the candidate has no traffic",
+        Availability.NO_TRAFFIC.value: "an arm that it needs has no traffic",
+        Availability.NOT_DUE.value: "its labels are not due yet",
         Availability.NO_DATA.value: f"no {data}, though the candidate has traffic",
         Availability.MISMATCHED.value: "the arms' sizes contradict the split",
         Availability.MEASURED.value: "the arms' sizes contradict the split",

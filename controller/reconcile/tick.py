@@ -55,6 +55,7 @@ class Reconciler:
         could not be set, with everything else done.
         """
         head = self._store.head(rollout)
+        rollout = head.state.rollout  # a bare name stands for its newest attempt
         now = max(self._clock.now(), head.state.updated_at)
         standing = self._standing(head, now)
         seen, seq = self._observer.observe(head, standing, now)

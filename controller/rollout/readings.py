@@ -260,7 +260,9 @@ def _availability(
     arms = _arms(rule)
     seen = {arm: _grown(view, (traffic, known), arm, intent, at) for arm in arms}
     if any(count[0] <= 0 for count in seen.values()):
-        return Availability.NO_TRAFFIC
+        young = np.array([end, minute_of(view.now) + 1])
+        later = [_grown(view, (traffic,), arm, intent, young)[0] for arm in arms]
+        return Availability.NOT_DUE if min(later) > 0 else Availability.NO_TRAFFIC
     if any(count[1] <= 0 for count in seen.values()):
         return Availability.NO_DATA
     return Availability.MEASURED

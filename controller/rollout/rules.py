@@ -77,7 +77,12 @@ def _missing(availability: Availability) -> Outcome | None:
             return None
         case Availability.NO_CONTROL:
             return Outcome.NOT_APPLICABLE
-        case Availability.NO_TRAFFIC | Availability.NO_DATA | Availability.MISMATCHED:
+        case (
+            Availability.NO_TRAFFIC
+            | Availability.NOT_DUE
+            | Availability.NO_DATA
+            | Availability.MISMATCHED
+        ):
             return Outcome.UNMEASURED
         case unreachable:
             assert_never(unreachable)

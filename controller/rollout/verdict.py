@@ -29,6 +29,7 @@ class Availability(StrEnum):
 
     MEASURED = "measured"
     NO_TRAFFIC = "no_traffic"  # the candidate had none: nobody's fault
+    NOT_DUE = "not_due"  # the arms have traffic, but it is too young to have labels
     NO_DATA = "no_data"  # the candidate had traffic, but nothing was measured
     NO_CONTROL = "no_control"  # no concurrent baseline to compare with
     MISMATCHED = "mismatched"  # the arms' sizes contradict the split: comparisons mean nothing

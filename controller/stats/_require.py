@@ -3,13 +3,18 @@
 Each check returns its argument or raises StatisticsError with what was found and what was wanted.
 """
 
-import math
-from collections.abc import Sequence
+from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+import math
+from typing import TYPE_CHECKING
 
 from controller.errors import StatisticsError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 def finite(name: str, value: float) -> float:
@@ -54,6 +59,8 @@ def numbers(
     name: str, values: Sequence[float] | NDArray[np.float64], *, at_least: int
 ) -> NDArray[np.float64]:
     """A one-dimensional array of finite numbers, with a minimum length."""
+    import numpy as np  # the store needs the histogram's mapping, and starts faster without
+
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or array.size < at_least:
         raise StatisticsError(

@@ -342,7 +342,7 @@ def test_labels_that_stop_coming_make_the_rule_blind_and_sparse_ones_do_not():
     assert blind([*traffic[200:], *sparse], 250) == timedelta(0)
 
 
-def test_no_traffic_and_no_data_are_told_apart():
+def test_no_traffic_labels_not_due_and_no_data_are_told_apart():
     of = plan()
     silent = read(view([], minutes=59, of=of), ESCALATION, None)
     unlabelled = read(
@@ -351,6 +351,13 @@ def test_no_traffic_and_no_data_are_told_apart():
         "refund",
     )
 
+    young = read(
+        view([row(START, {"n": 5}), row(START, {"n": 5}, arm="baseline")], minutes=10, of=of),
+        ACCURACY,
+        "refund",
+    )
+
+    assert young.availability is Availability.NOT_DUE
     assert silent.availability is Availability.NO_TRAFFIC
     assert unlabelled.availability is Availability.NO_DATA
 

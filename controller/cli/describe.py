@@ -1,0 +1,121 @@
+"""`describe`: everything about one rollout, for a person who has to decide something."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import typer
+
+from controller.cli.context import Context
+from controller.cli.options import Name, OutputForm
+from controller.cli.output import API_VERSION, Document, Output, console, emit
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from controller.cli.entries import Entry
+    from controller.cli.view import View
+    from controller.ports import Owed
+
+LAST_RECORDS = 5
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(describe)
+
+
+def describe(ctx: typer.Context, name: Name, output: OutputForm = Output.TABLE) -> None:
+    """Show a rollout in full: rules, evidence, what it waits for.
+
+    Each rule comes with its value, limit, samples, window, its verdict in both forms of evidence, and the arithmetic.
+    """
+    from controller.cli.entries import entries_of
+    from controller.cli.portrait import portrait
+    from controller.cli.view import look
+
+    context = Context.of(ctx)
+    store = context.store()
+    view = look(store, name, context.clock.now())
+    rollout = view.state.rollout
+    entries = entries_of(store, rollout, after=max(0, view.head.seq - LAST_RECORDS))
+    owed = [one for one in store.deliveries(rollout) if one.delivered is None]
+
+    def table() -> None:
+        out = console(context)
+        for line in portrait(view, entries, owed, width=out.width):
+            out.print(line)
+        if view.warning is not None:
+            context.say(view.warning)
+
+    emit(
+        context,
+        output,
+        document=lambda: _document(view, entries, owed),
+        names=lambda: [rollout],
+        table=table,
+    )
+
+
+def _document(view: View, entries: Sequence[Entry], owed: Sequence[Owed]) -> Document:
+    from controller.cli import why
+    from controller.cli.view import summary
+    from controller.rollout.codec import encode
+
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "RolloutDescription",
+        **summary(view),
+        "rules": list(_rules(view)),
+        "failures": [_without_type(encode(one)) for one in view.state.failures],
+        "records": [why.document(one.record, one.plan) for one in entries],
+        "undelivered": [_owed(one, view.now) for one in owed],
+    }
+
+
+def _rules(view: View) -> Iterator[Document]:
+    from controller.cli.view import rule_of
+    from controller.notify.arithmetic import verdict_line
+    from controller.rollout.codec import encode
+
+    for verdict in view.verdicts:
+        rule = rule_of(view.plan, verdict)
+        latest = verdict.reading.latest
+        yield {
+            "rule": rule.name,
+            "intent": verdict.intent,
+            "metric": rule.metric.name,
+            "unit": rule.metric.unit.value,
+            "value": latest.value if latest is not None else None,
+            "limit": rule.limit,
+            "fails": "below" if rule.below else "above",
+            "samples": latest.samples if latest is not None else 0,
+            "window_s": rule.window.total_seconds(),
+            "window_start": encode(latest.window.start) if latest is not None else None,
+            "window_end": encode(latest.window.end) if latest is not None else None,
+            "window_complete": latest.complete if latest is not None else False,
+            "verdict": verdict.outcome.value,
+            "observed": verdict.observed.value,
+            "confident": verdict.confident.value,
+            "evidence": rule.evidence.value,
+            "then": rule.then.value,
+            "arithmetic": verdict_line(verdict, view.plan),
+        }
+
+
+def _owed(owed: Owed, now: datetime) -> Document:
+    from controller.rollout.codec import encode
+
+    return {
+        "id": owed.id,
+        "action": owed.notice.action.value,
+        "created": encode(owed.created),
+        "age_s": (now - owed.created).total_seconds(),
+        "attempts": owed.attempts,
+        "next_attempt": encode(owed.next_attempt),
+        "last_error": owed.last_error,
+    }
+
+
+def _without_type(document: Document) -> Document:
+    return {key: value for key, value in document.items() if key != "type"}

@@ -1,0 +1,195 @@
+"""Verbs about plans that change nothing: `check`, `diff`, `explain`, `schema`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import typer
+
+from controller.cli.context import Context
+from controller.cli.options import OutputForm, PlanFiles
+from controller.cli.output import Document, Output, as_json, emit, listing, write_yaml
+
+if TYPE_CHECKING:
+    from controller.cli.planfiles import Source
+    from controller.plans.diff import Change
+    from controller.plans.lint import Finding
+    from controller.ports import RolloutStore
+
+BAD_INPUT = 2
+DIFFERENT = 1
+
+
+def register(app: typer.Typer) -> None:
+    for verb in (check, diff, explain, schema):
+        app.command()(verb)
+
+
+def check(
+    ctx: typer.Context,
+    plans: list[str] = typer.Argument(
+        metavar="PLAN...", help="Plan files, directories, or - for stdin."
+    ),
+    output: OutputForm = Output.TABLE,
+) -> None:
+    """Read plans and say what they may not have meant. Exit 2 if one cannot be accepted."""
+    from controller.cli.planfiles import read_plans
+
+    context = Context.of(ctx)
+    today = context.clock.now().date()
+    sources = read_plans(plans, stdin=context.stdin, today=today)
+    found = [(source, findings_of(source, context)) for source in sources]
+
+    def table() -> None:
+        for source, findings in found:
+            for finding in findings:
+                print(f"{source.file}: {finding}", file=context.stdout)
+            print(f"{source.file}: {source.plan.name}: {_counted(findings)}", file=context.stdout)
+
+    emit(
+        context,
+        output,
+        document=lambda: listing("PlanCheck", [_checked(*one) for one in found]),
+        names=lambda: [source.plan.name for source in sources],
+        table=table,
+    )
+    if any(has_error(findings) for _, findings in found):
+        raise typer.Exit(BAD_INPUT)
+
+
+def findings_of(source: Source, context: Context) -> tuple[Finding, ...]:
+    from controller.plans import lint
+
+    return lint.check(source.plan, today=context.clock.now().date())
+
+
+def has_error(findings: Iterable[Finding]) -> bool:
+    from controller.plans.lint import Level
+
+    return any(one.level is Level.ERROR for one in findings)
+
+
+def _counted(findings: Sequence[Finding]) -> str:
+    from controller.plans.lint import Level
+
+    errors, warnings = (
+        sum(1 for one in findings if one.level is level) for level in (Level.ERROR, Level.WARNING)
+    )
+    if not errors and not warnings:
+        return "ok"
+    return f"{errors} error{'s' * (errors != 1)}, {warnings} warning{'s' * (warnings != 1)}"
+
+
+def _checked(source: Source, findings: Sequence[Finding]) -> Document:
+    return {
+        "name": source.plan.name,
+        "file": source.file,
+        "digest": source.plan.digest,
+        "accepted": not has_error(findings),
+        "findings": [finding_document(one) for one in findings],
+    }
+
+
+def finding_document(finding: Finding) -> Document:
+    return {
+        "level": finding.level.value,
+        "code": finding.code,
+        "path": finding.path,
+        "message": finding.message,
+    }
+
+
+def diff(ctx: typer.Context, files: PlanFiles, output: OutputForm = Output.TABLE) -> None:
+    """Show what applying plans would change. Exit 1 if anything.
+
+    Each change is told with what it does to the running rollout.
+    """
+    from controller.cli.planfiles import read_plans
+
+    context = Context.of(ctx)
+    sources = read_plans(files, stdin=context.stdin, today=context.clock.now().date())
+    store = context.store_or_empty()
+    found = [(source, changes_of(source, store)) for source in sources]
+
+    def table() -> None:
+        for source, changes in found:
+            print_changes(source.plan.name, changes, context)
+
+    emit(
+        context,
+        output,
+        document=lambda: listing("PlanDiff", [_diffed(*one) for one in found]),
+        names=lambda: [source.plan.name for source, changes in found if changes != ()],
+        table=table,
+    )
+    if any(changes is None or changes for _, changes in found):
+        raise typer.Exit(DIFFERENT)
+
+
+def changes_of(source: Source, store: RolloutStore) -> tuple[Change, ...] | None:
+    """What differs from the rollout's present revision; None if there is no such rollout."""
+    from controller.errors import NotFound
+    from controller.plans.diff import diff as compare
+
+    try:
+        head = store.head(source.plan.name)
+    except NotFound:
+        return None
+    return compare(head.plan, source.plan)
+
+
+def print_changes(name: str, changes: Sequence[Change] | None, context: Context) -> None:
+    if changes is None:
+        print(f"{name}: new; applying it starts a rollout", file=context.stdout)
+        return
+    if not changes:
+        print(f"{name}: unchanged", file=context.stdout)
+    for change in changes:
+        print(f"{name}: {change.path}", file=context.stdout)
+        if change.old is not None:
+            print(f"  - {change.old}", file=context.stdout)
+        if change.new is not None:
+            print(f"  + {change.new}", file=context.stdout)
+        print(f"    {change.effect}", file=context.stdout)
+
+
+def _diffed(source: Source, changes: Sequence[Change] | None) -> Document:
+    return {
+        "name": source.plan.name,
+        "file": source.file,
+        "new": changes is None,
+        "changes": changes_document(changes or ()),
+    }
+
+
+def changes_document(changes: Sequence[Change]) -> list[Document]:
+    return [
+        {"path": one.path, "old": one.old, "new": one.new, "effect": one.effect} for one in changes
+    ]
+
+
+def explain(
+    ctx: typer.Context,
+    path: str = typer.Argument(
+        "", metavar="[FIELD]", help="Such as spec.steps.share; default: the whole plan."
+    ),
+) -> None:
+    """Say what a field of a plan is and how it is written."""
+    from controller.plans.explain import explain as words
+
+    print(words(path), end="", file=Context.of(ctx).stdout)
+
+
+def schema(ctx: typer.Context, output: OutputForm = Output.JSON) -> None:
+    """Print the JSON Schema of plans, for editors.
+
+    In a plan's first line: `# yaml-language-server: $schema=PATH`.
+    """
+    from controller.plans.schema import json_schema
+
+    context = Context.of(ctx)
+    if output is Output.YAML:
+        write_yaml(json_schema(), context.stdout)
+    else:
+        print(as_json(json_schema()), file=context.stdout)

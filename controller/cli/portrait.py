@@ -1,0 +1,258 @@
+"""A rollout drawn as lines of text: the body of `describe`, and what `watch` keeps up to date."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+
+from rich.text import Text
+
+from controller.cli import style
+from controller.cli.entries import Entry
+from controller.cli.output import grid, moment, precise, rough
+from controller.cli.view import (
+    View,
+    intents_pinned,
+    limit_text,
+    rule_of,
+    samples_text,
+    share_change,
+    value_text,
+    window_text,
+)
+from controller.cli.why import why
+from controller.notify.arithmetic import verdict_line, wait_line
+from controller.ports import Owed
+from controller.rollout.decision import Severity
+from controller.rollout.plan import Plan
+from controller.rollout.state import Phase
+from controller.rollout.units import format_duration, format_share
+from controller.rollout.verdict import Outcome, Verdict
+
+INDENT = "  "
+FORMS = ("OBSERVED", "CONFIDENT")
+RULES = ("RULE", "INTENT", "VALUE", "LIMIT", "SAMPLES", "WINDOW", "VERDICT", *FORMS)
+
+
+def portrait(
+    view: View, entries: Sequence[Entry], owed: Sequence[Owed], *, width: int
+) -> Iterator[Text]:
+    """Everything, in the order a person asks: where, how good, what next, what was wrong, what happened."""
+    yield from header(view, width=width)
+    yield from _section("Rules", rules(view, width=width))
+    yield from _section("Waits for", waits(view))
+    yield from _section("Open failures", _failures(view))
+    yield from _section("Last records", records(entries, width=width))
+    yield from _section("Undelivered notices", _owed(view, owed))
+
+
+def brief(view: View, entries: Sequence[Entry], *, width: int) -> Iterator[Text]:
+    """What `watch` keeps up to date: as little as fits a small terminal, and the arithmetic of what failed."""
+    yield from header(view, width=width)
+    yield from _section("Rules", rules(view, width=width, in_full=False))
+    yield from _section("Waits for", waits(view))
+    yield from _section("Last records", records(entries, width=width))
+
+
+def header(view: View, *, width: int) -> Iterator[Text]:
+    state, plan = view.state, view.plan
+    rows: list[tuple[str, str | Text]] = [
+        ("Rollout", f"{state.name}, attempt {state.attempt}, record {view.head.seq}"),
+        ("Plan", f"revision {state.revision}, {state.plan_digest[:12]}"),
+        ("Models", f"{plan.baseline.model} → {plan.candidate.model}"),
+        ("Traffic", f"model {plan.match_model}, by {plan.unit.value}, through {plan.target}"),
+        ("Phase", _phase(view)),
+        ("Step", _step(view)),
+        ("Share", _share(view)),
+        ("In force", _in_force(view)),
+    ]
+    if intents_pinned(view):
+        rows.append(("Pinned", ", ".join(intents_pinned(view))))
+    if state.paused is not None:
+        rows.append(("Paused", _paused(view)))
+    rows.append(("Judged", _judged(view)))
+    label = max(len(name) for name, _ in rows) + 3
+    for name, value in rows:
+        text = value if isinstance(value, Text) else Text(value, style="not bold")
+        yield from _labelled(Text(f"{name}:".ljust(label), style="bold"), text, width=width)
+
+
+def _labelled(label: Text, value: Text, *, width: int) -> Iterator[Text]:
+    """The value beside its label; a long one goes on below its own beginning."""
+    room = max(width - label.cell_len, 40)
+    if value.cell_len <= room:
+        yield label.append_text(value)
+        return
+    first, *rest = textwrap.wrap(value.plain, width=room, break_on_hyphens=False)
+    yield Text.assemble(label, Text(first, style=value.style))
+    yield from (
+        Text(" " * label.cell_len).append_text(Text(one, style=value.style)) for one in rest
+    )
+
+
+def _phase(view: View) -> Text:
+    line = Text("", style="not bold").append_text(style.phase(view.state.phase))
+    if view.state.phase is Phase.PENDING:
+        return line.append(", nothing shifted yet")
+    return line.append(f", last changed {rough(view.now - view.state.updated_at)} ago")
+
+
+def _step(view: View) -> str:
+    parts = [view.step]
+    if view.hold is not None:
+        doing = "baked" if view.state.phase is Phase.BAKING else "held"
+        parts.append(f"{doing} {rough(view.held)} of {format_duration(view.hold)}")
+    step = view.plan.steps[view.state.step] if view.state.step >= 0 else None
+    if step is not None and step.approval:
+        parts.append("approved" if view.state.approved else "approval required to leave it")
+    return ", ".join(parts)
+
+
+def _share(view: View) -> Text:
+    line = Text(f"{format_share(view.state.share_bp)} ", style="not bold")
+    line.append_text(style.bar(view.state.share_bp))
+    if view.plan.holdback_bp:
+        line.append(f" holdback {format_share(view.plan.holdback_bp)}", style="dim")
+    return line
+
+
+def _in_force(view: View) -> str:
+    if view.in_force is None or view.status is None:
+        return f"split version {view.state.version}: known after the next tick"
+    return f"split version {view.state.version} {view.in_force.value}"
+
+
+def _paused(view: View) -> Text:
+    paused = view.state.paused
+    if paused is None:
+        return Text("-")
+    left = paused.deadline - view.now
+    return Text(
+        f"since {moment(paused.since)} ({paused.cause.value.replace('_', ' ')}); "
+        f"rolls back at {moment(paused.deadline)}, in {rough(left)}, unless resumed",
+        style="yellow not bold",
+    )
+
+
+def _judged(view: View) -> str:
+    if view.status is None:
+        return "never"
+    through = f"windows through {moment(view.status.seen.through)}"
+    return f"{precise(view.status.at)}, {rough(view.now - view.status.at)} ago, {through}"
+
+
+def _section(title: str, lines: Iterator[Text]) -> Iterator[Text]:
+    body = list(lines)
+    yield Text("")
+    if body:
+        yield Text(title, style="bold")
+        yield from (Text(INDENT).append_text(line) for line in body)
+    else:
+        yield Text.assemble((title, "bold"), "  none")
+
+
+def rules(view: View, *, width: int, in_full: bool = True) -> Iterator[Text]:
+    """A row for each verdict and, in full or where it failed, its arithmetic below it.
+
+    Where the columns do not fit, the two forms of evidence get a line of their own.
+    """
+    if not view.verdicts:
+        ended = f"no longer judged: {style.words(view.state.phase)}"
+        yield Text("not judged yet" if view.state.phase.judged else ended, style="dim")
+        return
+    room = width - len(INDENT)
+    rows = [_rule_row(view.plan, verdict) for verdict in view.verdicts]
+    lines = grid(RULES, rows)
+    wide = max(line.cell_len for line in lines) <= room
+    if not wide:
+        lines = grid(RULES[: -len(FORMS)], [row[: -len(FORMS)] for row in rows])
+    yield lines[0]
+    for line, verdict in zip(lines[1:], view.verdicts, strict=True):
+        yield line
+        if not in_full and verdict.outcome is not Outcome.FAIL:
+            continue
+        if not wide:
+            observed, confident = _forms(verdict)
+            yield Text(f"{INDENT}observed ") + observed + Text(", confident ") + confident
+        yield from wrapped(verdict_line(verdict, view.plan), indent=INDENT, width=room)
+
+
+def _rule_row(plan: Plan, verdict: Verdict) -> list[str | Text]:
+    rule = rule_of(plan, verdict)
+    return [
+        rule.name,
+        verdict.intent or "all",
+        value_text(plan, verdict),
+        limit_text(rule),
+        samples_text(verdict),
+        window_text(rule, verdict),
+        style.outcome(verdict.outcome),
+        *_forms(verdict),
+    ]
+
+
+def _forms(verdict: Verdict) -> list[Text]:
+    """The verdict by each form of evidence on its own."""
+    return [style.outcome(verdict.observed), style.outcome(verdict.confident)]
+
+
+def waits(view: View) -> Iterator[Text]:
+    """What the step still waits for."""
+    if view.state.phase.judged and not view.settled:
+        yield Text("known after the next tick", style="dim")
+    for wait in view.waits:
+        yield Text("• ").append(wait_line(wait, view.plan))
+
+
+def _failures(view: View) -> Iterator[Text]:
+    for failure in view.state.open_failures:
+        where = f" on {failure.intent}" if failure.intent is not None else ""
+        yield Text(
+            f"{failure.rule}{where} failed at {moment(failure.at)} (epoch {failure.epoch}), "
+            f"then: {failure.then.value}",
+            style="red",
+        )
+
+
+def records(entries: Sequence[Entry], *, width: int) -> Iterator[Text]:
+    """What happened, newest last: number, moment, action, share, by whom, why."""
+    rows = [
+        [
+            str(one.record.seq),
+            moment(one.record.at),
+            one.record.action.value,
+            share_change(one.record.share_before_bp, one.record.state.share_bp),
+            one.record.actor or "canaryctl",
+        ]
+        for one in entries
+    ]
+    if not rows:
+        return
+    lines = grid(["SEQ", "TIME", "ACTION", "SHARE", "ACTOR"], rows)
+    yield lines[0]
+    for line, one in zip(lines[1:], entries, strict=True):
+        yield line
+        for text in why(one.record, one.plan):
+            yield from wrapped(text, indent=INDENT, width=width - len(INDENT))
+
+
+def _owed(view: View, owed: Sequence[Owed]) -> Iterator[Text]:
+    for one in owed:
+        failed = f", {one.attempts} attempts, last: {one.last_error}" if one.attempts else ""
+        yield Text(
+            f"{one.notice.action.value}, {rough(view.now - one.created)} old{failed}",
+            style="red" if one.notice.severity is Severity.CRITICAL else "yellow",
+        )
+
+
+def wrapped(text: str, *, indent: str, width: int) -> Iterator[Text]:
+    """A sentence below the line it explains, broken at spaces; numbers and dates are never broken."""
+    lines = textwrap.wrap(
+        text,
+        width=max(width, 40),
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return (Text(line, style="dim") for line in lines)

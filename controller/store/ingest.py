@@ -1,0 +1,323 @@
+"""One ingest, the same for every store: load what the batch touches, count, close blocks, write.
+
+A store lends its rows as `Rows`, inside one transaction in which nobody else writes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal, Protocol, TypeVar
+
+from controller.ports import SplitVersion
+from controller.rollout.accounting import Account, Regraded, Terms, kept, request_of
+from controller.rollout.accounting_blocks import (
+    Sizes,
+    Stratum,
+    amend,
+    block_sizes,
+    close_blocks,
+    label_of,
+    needed,
+    stratum_of,
+)
+from controller.rollout.accounting_state import (
+    IDLE_US,
+    LONGEST_US,
+    Block,
+    Episode,
+    Fate,
+    KeptOutcome,
+    Label,
+    Request,
+)
+from controller.rollout.accounting_tally import RowKey, Tally, by_hour, count_block, merged
+from controller.rollout.observation import Batch, Ingested, Pair
+from controller.rollout.plan import Unit
+
+Kind = Literal["observations", "outcomes", "pairs"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Where a rollout's episodes are looked for: these units, starts from `low` to `high`."""
+
+    units: Collection[str]
+    low: int
+    high: int
+
+
+@dataclass(slots=True)
+class Changes:
+    """Rows to write. Requests that are new are inserted, those that changed updated; the rest is put by its key."""
+
+    new_requests: Collection[Request] = ()
+    changed_requests: Collection[Request] = ()
+    episodes: Collection[Episode] = ()
+    outcomes: Collection[KeptOutcome] = ()
+    pairs: Collection[Pair] = ()
+    labels: Collection[Label] = ()
+    blocks: Collection[Block] = ()
+    labels_in_all: dict[str, int] = field(default_factory=dict)  # by rollout
+    minutes: Mapping[RowKey, Mapping[str, int]] = field(default_factory=dict)
+    hours: Mapping[RowKey, Mapping[str, int]] = field(default_factory=dict)
+
+
+class Rows(Protocol):
+    """What ingest reads and writes. What is handed out is the caller's to change."""
+
+    def terms(self, rollouts: Collection[str]) -> dict[str, Terms]:
+        """Of those rollouts that exist."""
+        ...
+
+    def known(self, kind: Kind, ids: Collection[str]) -> set[str]:
+        """Which of these ids are stored."""
+        ...
+
+    def requests(self, ids: Collection[str]) -> dict[str, Request]: ...
+
+    def waiting(self, observations: Collection[str]) -> list[KeptOutcome]:
+        """Outcomes that wait for these observations, in the order in which they came."""
+        ...
+
+    def episodes(self, rollout: str, reach: Reach) -> list[Episode]: ...
+
+    def splits(self, rollout: str) -> Sequence[SplitVersion]: ...
+
+    def labels_in_all(self, rollout: str) -> int:
+        """How many labels were ever put in line."""
+        ...
+
+    def in_line(self, stratum: Stratum, arm: str, limit: int) -> list[Label]:
+        """The first labels that are in no block yet."""
+        ...
+
+    def labels(self, ids: Collection[str]) -> list[Label]: ...
+
+    def members(self, blocks: Collection[str]) -> list[Label]: ...
+
+    def blocks(self, ids: Collection[str]) -> list[Block]: ...
+
+    def minutes(self, keys: Collection[RowKey]) -> dict[RowKey, Mapping[str, int]]: ...
+
+    def hours(self, keys: Collection[RowKey]) -> dict[RowKey, Mapping[str, int]]: ...
+
+    def write(self, changes: Changes) -> None:
+        """All of it. The ingest sequence of every rollout with changed minutes rises by one, and stamps its rows."""
+        ...
+
+    def expire(self, now: datetime) -> None:
+        """Give up outcomes that have waited longer than every rollout's horizon."""
+        ...
+
+
+def ingest(rows: Rows, batch: Batch, now: datetime) -> Ingested:
+    """Count a batch. Nothing is written before everything is counted."""
+    fresh = _fresh(rows, batch, now)
+    account = _open_account(rows, fresh)
+    for request in fresh.requests.values():
+        account.observe(request)
+    # Whatever waited came before whatever this batch brings.
+    outcomes = [*rows.waiting(fresh.requests), *fresh.outcomes.values()]
+    for outcome in outcomes:
+        _apply(account, outcome, now)
+    for pair in fresh.pairs.values():
+        account.pair(pair)
+    changes = _settle(rows, account)
+    changes.outcomes, changes.pairs = outcomes, fresh.pairs.values()
+    rows.write(changes)
+    rows.expire(now)
+    return _receipt(batch, fresh, changes)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Fresh:
+    """What a batch brings that is not stored, once each; `unknown` is how much is for rollouts that do not exist."""
+
+    terms: dict[str, Terms]
+    requests: dict[str, Request]
+    outcomes: dict[str, KeptOutcome]
+    pairs: dict[str, Pair]
+    unknown: int
+
+
+class _Named(Protocol):
+    @property
+    def id(self) -> str: ...
+
+
+S = TypeVar("S", bound=_Named)
+
+
+def _fresh(rows: Rows, batch: Batch, now: datetime) -> _Fresh:
+    terms = rows.terms(
+        {one.rollout for one in batch.observations} | {one.rollout for one in batch.pairs}
+    )
+    observations = [one for one in batch.observations if one.rollout in terms]
+    pairs = [one for one in batch.pairs if one.rollout in terms]
+    sent = len(batch.observations) + len(batch.pairs)
+    requests = _not_stored(rows, "observations", observations)
+    outcomes = _not_stored(rows, "outcomes", batch.outcomes)
+    return _Fresh(
+        terms=terms,
+        requests={one.id: request_of(one) for one in requests.values()},
+        outcomes={one.id: kept(one, now) for one in outcomes.values()},
+        pairs=_not_stored(rows, "pairs", pairs),
+        unknown=sent - len(observations) - len(pairs),
+    )
+
+
+def _not_stored(rows: Rows, kind: Kind, sent: Iterable[S]) -> dict[str, S]:
+    """By id, each once: the first of those with one id stands."""
+    by_id: dict[str, S] = {}
+    for one in sent:
+        by_id.setdefault(one.id, one)
+    for known in rows.known(kind, by_id):
+        del by_id[known]
+    return by_id
+
+
+def _open_account(rows: Rows, fresh: _Fresh) -> Account:
+    """An account of everything stored that the batch touches."""
+    stored = rows.requests(
+        {one.observation for one in fresh.outcomes.values()} - fresh.requests.keys()
+    )
+    fresh.terms.update(rows.terms({one.rollout for one in stored.values()} - fresh.terms.keys()))
+    reaches = _reaches(fresh, list(stored.values()))
+    episodes = [one for rollout, reach in reaches.items() for one in rows.episodes(rollout, reach)]
+    return Account(fresh.terms, stored, episodes)
+
+
+def _reaches(fresh: _Fresh, stored: Sequence[Request]) -> dict[str, Reach]:
+    """Where a new request's episode can have started, and where a stored one's did."""
+    reaches: dict[str, Reach] = {}
+    for rollout, terms in fresh.terms.items():
+        if terms.unit is Unit.REQUEST:
+            continue
+        new = [one for one in fresh.requests.values() if one.rollout == rollout]
+        old = [one for one in stored if one.rollout == rollout]
+        starts = [one.episode for one in old if one.episode is not None]
+        if new:
+            moments = [one.at for one in new]
+            starts += [min(moments) - LONGEST_US, max(moments) + IDLE_US]
+        if starts:
+            units = {one.unit for one in (*new, *old)}
+            reaches[rollout] = Reach(units, min(starts), max(starts))
+    return reaches
+
+
+def _apply(account: Account, outcome: KeptOutcome, now: datetime) -> None:
+    request = account.request(outcome.observation)
+    if request is None:
+        return
+    outcome.rollout = request.rollout
+    if account.too_late(request, now):
+        outcome.fate = Fate.TOO_LATE
+        return
+    outcome.fate = Fate.COUNTED
+    account.learn(request, outcome)
+
+
+def _settle(rows: Rows, account: Account) -> Changes:
+    changes = Changes()
+    _settle_blocks(rows, account.tally, account.settle(), changes)
+    changes.new_requests = account.new_requests.values()
+    changes.changed_requests = account.changed_requests.values()
+    changes.episodes = account.stored_episodes()
+    delta = account.tally.minutes()
+    before = rows.minutes(delta.keys())
+    changes.minutes = {key: merged(before.get(key, {}), delta[key]) for key in delta}
+    hourly = by_hour(delta)
+    before = rows.hours(hourly.keys())
+    changes.hours = {key: merged(before.get(key, {}), hourly[key]) for key in hourly}
+    return changes
+
+
+def _settle_blocks(rows: Rows, tally: Tally, regraded: Regraded, changes: Changes) -> None:
+    """Amend the blocks whose labels were graded again, then close those that the new labels are enough for.
+
+    Labels are handed around by identity: one that is graded again may be used by a block in the same batch.
+    """
+    labels = _grade_again(rows, regraded.again)
+    blocks = _amend(rows, tally, labels)
+    for stratum, episodes in _by_stratum(regraded.first).items():
+        sizes = _sizes(rows, stratum)
+        if sizes is None:
+            continue
+        fresh = _put_in_line(rows, stratum[0], episodes, changes)
+        labels.update((label.id, label) for label in fresh)
+        line = [*_in_line(rows, stratum, sizes, fresh, labels), *fresh]
+        for block, members in close_blocks(line, sizes):
+            blocks.append(block)
+            count_block(tally, block, +1)
+            labels.update((label.id, label) for label in members)
+    changes.labels, changes.blocks = labels.values(), blocks
+
+
+def _grade_again(rows: Rows, episodes: Iterable[Episode]) -> dict[str, Label]:
+    """The labels of these episodes with their present grades; episodes outside every line have none."""
+    grades = {episode.id: episode.grade_u() for episode in episodes}
+    labels = {label.id: label for label in rows.labels(grades.keys())} if grades else {}
+    for label in labels.values():
+        label.grade_u = grades[label.id] or 0
+    return labels
+
+
+def _amend(rows: Rows, tally: Tally, labels: Mapping[str, Label]) -> list[Block]:
+    ids = {label.block for label in labels.values() if label.block is not None}
+    if not ids:
+        return []
+    members: dict[str, list[Label]] = {}
+    for member in rows.members(ids):
+        members.setdefault(member.block or "", []).append(labels.get(member.id, member))
+    return [block for block in rows.blocks(ids) if amend(block, members[block.id], tally)]
+
+
+def _by_stratum(episodes: Iterable[Episode]) -> dict[Stratum, list[Episode]]:
+    strata: dict[Stratum, list[Episode]] = {}
+    for episode in episodes:
+        strata.setdefault(stratum_of(episode), []).append(episode)
+    return strata
+
+
+def _sizes(rows: Rows, stratum: Stratum) -> Sizes | None:
+    """None also for a split that was never committed, or an intent it does not know."""
+    rollout, version, intent = stratum
+    shares = next((one.shares for one in rows.splits(rollout) if one.version == version), {})
+    return block_sizes(shares.get(intent, 0))
+
+
+def _put_in_line(
+    rows: Rows, rollout: str, episodes: Iterable[Episode], changes: Changes
+) -> list[Label]:
+    count = changes.labels_in_all.get(rollout)
+    first = rows.labels_in_all(rollout) if count is None else count
+    fresh = [label_of(episode, position) for position, episode in enumerate(episodes, first)]
+    changes.labels_in_all[rollout] = first + len(fresh)
+    return fresh
+
+
+def _in_line(
+    rows: Rows, stratum: Stratum, sizes: Sizes, fresh: Sequence[Label], labels: Mapping[str, Label]
+) -> list[Label]:
+    return [
+        labels.get(label.id, label)
+        for arm, limit in needed(sizes, fresh).items()
+        for label in rows.in_line(stratum, arm, limit)
+    ]
+
+
+def _receipt(batch: Batch, fresh: _Fresh, changes: Changes) -> Ingested:
+    fates = Counter(outcome.fate for outcome in fresh.outcomes.values())
+    new = len(fresh.requests) + len(fresh.outcomes) + len(fresh.pairs)
+    sent = len(batch.observations) + len(batch.outcomes) + len(batch.pairs)
+    return Ingested(
+        accepted=len(fresh.requests) + len(fresh.pairs) + fates[Fate.COUNTED],
+        duplicate=sent - new - fresh.unknown,
+        waiting=fates[Fate.WAITING],
+        too_late=fates[Fate.TOO_LATE],
+        unknown=fresh.unknown,
+        touched=tuple(sorted({key[0] for key in changes.minutes})),
+    )

@@ -1,0 +1,224 @@
+"""The store in memory: for tests, simulations and a demo. Held to the same contract suite as SQL."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from threading import RLock
+
+from controller.ports import Commit, Head, Judged, Owed, SplitVersion, VerifiedStretch
+from controller.rollout.accounting_state import Fate
+from controller.rollout.anchors import next_anchor
+from controller.rollout.codec import canonical
+from controller.rollout.observation import Batch, Cohort, Ingested, RollupRow
+from controller.rollout.plan import Plan
+from controller.rollout.record import Anchor, Record, Sealed
+from controller.rollout.timeline import start_of
+from controller.store import rules
+from controller.store.ingest import ingest
+from controller.store.memory_rows import MemoryRows, Rollups
+
+
+class MemoryStore:
+    """`controller.ports.Store` without a database. One lock makes every call a transaction."""
+
+    def __init__(self) -> None:
+        self._lock = RLock()
+        self._fence = 0
+        self._rows = MemoryRows()
+        self._plans: dict[str, Sealed[Plan]] = {}
+        self._records: dict[str, list[Sealed[Record]]] = {}
+        self._anchors: list[Sealed[Anchor]] = []
+        self._outbox: dict[str, Owed] = {}
+        self._verified: dict[str, list[VerifiedStretch]] = {}
+        self._judged: dict[str, Judged] = {}
+
+    def heads(self) -> Sequence[Head]:
+        with self._lock:
+            return sorted(
+                self._rows.heads.values(), key=lambda one: (one.state.name, one.state.attempt)
+            )
+
+    def tips(self) -> Mapping[str, tuple[int, int]]:
+        with self._lock:
+            ingested = self._rows.ingest_seqs
+            return {
+                name: (head.seq, ingested.get(name, 0)) for name, head in self._rows.heads.items()
+            }
+
+    def head(self, rollout: str) -> Head:
+        with self._lock:
+            if rollout in self._rows.heads:
+                return self._rows.heads[rollout]
+            attempts = [one for one in self.heads() if one.state.name == rollout]
+            if not attempts:
+                raise rules.no_rollout(rollout, self._rows.heads)
+            return attempts[-1]
+
+    def commit(self, commit: Commit) -> None:
+        record = commit.record.value
+        with self._lock:
+            head = self._rows.heads.get(record.rollout)
+            versions = self._rows.split_versions.get(record.rollout)
+            rules.admit(commit, None if head is None else (head.seq, head.hash), self._fence)
+            rules.admit_split(commit, versions[-1].version if versions else None)
+            plan = self._plans.setdefault(commit.plan.hash, commit.plan).value
+            self._records.setdefault(record.rollout, []).append(commit.record)
+            self._rows.heads[record.rollout] = Head(
+                state=record.state, plan=plan, seq=record.seq, hash=commit.record.hash
+            )
+            if commit.split is not None:
+                self._rows.split_versions[record.rollout].append(commit.split)
+            self._owe(commit)
+
+    def records(self, rollout: str, *, after: int = 0) -> Sequence[Sealed[Record]]:
+        with self._lock:
+            return [one for one in self._records.get(rollout, ()) if one.value.seq > after]
+
+    def plan(self, digest: str) -> Sealed[Plan]:
+        with self._lock:
+            if digest not in self._plans:
+                raise rules.no_plan(digest)
+            return self._plans[digest]
+
+    def anchor(self, at: datetime) -> Anchor | None:
+        with self._lock:
+            last = self._anchors[-1] if self._anchors else None
+            heads = {name: (head.seq, head.hash) for name, head in self._rows.heads.items()}
+            due = next_anchor(last, heads, at)
+            if due is None:
+                return None
+            self._anchors.append(due)
+            return due.value
+
+    def anchors(self) -> Sequence[Sealed[Anchor]]:
+        with self._lock:
+            return list(self._anchors)
+
+    def take_fence(self) -> int:
+        with self._lock:
+            self._fence += 1
+            return self._fence
+
+    def owed(self, now: datetime, *, limit: int = 100) -> Sequence[Owed]:
+        with self._lock:
+            first: dict[str, Owed] = {}
+            for one in self._outbox.values():
+                if one.delivered is None:
+                    first.setdefault(one.rollout, one)
+            return [one for one in first.values() if one.next_attempt <= now][:limit]
+
+    def delivered(self, notice_id: str, at: datetime) -> None:
+        with self._lock:
+            one = self._notice(notice_id)
+            if one.delivered is None:
+                self._outbox[notice_id] = replace(one, delivered=at, last_error="")
+
+    def undelivered(self, notice_id: str, *, error: str, next_attempt: datetime) -> None:
+        with self._lock:
+            one = self._notice(notice_id)
+            if one.delivered is None:
+                self._outbox[notice_id] = replace(
+                    one, attempts=one.attempts + 1, next_attempt=next_attempt, last_error=error
+                )
+
+    def deliveries(self, rollout: str) -> Sequence[Owed]:
+        with self._lock:
+            return [one for one in self._outbox.values() if one.rollout == rollout]
+
+    def ingest(self, batch: Batch, now: datetime) -> Ingested:
+        with self._lock:
+            return ingest(self._rows, batch, now)
+
+    def rollups(self, rollout: str, *, changed_after: int = 0) -> tuple[Sequence[RollupRow], int]:
+        with self._lock:
+            rows = _rollups(self._rows.kept_minutes, rollout)
+            changed = [row for row in rows if row.seq > changed_after]
+            return changed, self._rows.ingest_seqs.get(rollout, 0)
+
+    def hours(self, rollout: str, *, since: datetime, until: datetime) -> Sequence[RollupRow]:
+        with self._lock:
+            rows = _rollups(self._rows.kept_hours, rollout)
+            return [row for row in rows if since <= start_of(row.minute) < until]
+
+    def refused(self, rollout: str) -> Mapping[str, int]:
+        with self._lock:
+            counts = {fate.value: 0 for fate in Fate if fate is not Fate.COUNTED}
+            for one in self._rows.kept_outcomes.values():
+                if one.fate is not Fate.COUNTED and one.rollout in (None, rollout):
+                    counts[one.fate.value] += 1
+            return counts
+
+    def splits(self, rollout: str) -> Sequence[SplitVersion]:
+        with self._lock:
+            return self._rows.splits(rollout)
+
+    def verify(self, rollout: str, stretch: VerifiedStretch) -> None:
+        with self._lock:
+            self._require(rollout)
+            stretches = self._verified.setdefault(rollout, [])
+            gone, whole = rules.joined(stretches, stretch)
+            if whole is not None:
+                kept = [one for one in stretches if one not in gone]
+                self._verified[rollout] = sorted(
+                    [*kept, whole], key=lambda one: (one.start, one.version)
+                )
+
+    def verified(self, rollout: str) -> Sequence[VerifiedStretch]:
+        with self._lock:
+            return list(self._verified.get(rollout, ()))
+
+    def judged(self, rollout: str) -> Judged | None:
+        with self._lock:
+            return self._judged.get(rollout)
+
+    def note_judged(self, rollout: str, judged: Judged) -> None:
+        with self._lock:
+            self._require(rollout)
+            # As JSON, as a database would give it back.
+            self._judged[rollout] = replace(judged, status=json.loads(canonical(judged.status)))
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+    def _owe(self, commit: Commit) -> None:
+        record = commit.record.value
+        for notice in commit.notices:
+            one = Owed(
+                id=rules.outbox_id(record.rollout, notice.key),
+                rollout=record.rollout,
+                notice=notice,
+                created=record.at,
+                attempts=0,
+                next_attempt=record.at,
+            )
+            self._outbox.setdefault(one.id, one)
+
+    def _notice(self, notice_id: str) -> Owed:
+        if notice_id not in self._outbox:
+            raise rules.no_notice(notice_id)
+        return self._outbox[notice_id]
+
+    def _require(self, rollout: str) -> None:
+        if rollout not in self._rows.heads:
+            raise rules.no_rollout(rollout, self._rows.heads)
+
+
+def _rollups(kept: Rollups, rollout: str) -> list[RollupRow]:
+    return [
+        RollupRow(
+            rollout=key[0],
+            minute=key[1],
+            version=key[2],
+            arm=key[3],
+            intent=key[4],
+            endpoint=key[5],
+            cohort=Cohort(key[6]),
+            seq=seq,
+            stats=stats,
+        )
+        for key, (seq, stats) in kept.items()
+        if key[0] == rollout
+    ]

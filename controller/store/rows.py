@@ -1,0 +1,322 @@
+"""The rows that one ingest reads and writes, in SQL: one statement for each kind, however many rows it is about."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import lru_cache
+from operator import attrgetter
+from typing import Any
+
+from sqlalchemy import Connection, Select, Table, bindparam, func, literal, select, update
+
+from controller.ports import SplitVersion
+from controller.rollout.accounting import Terms
+from controller.rollout.accounting_blocks import Stratum
+from controller.rollout.accounting_state import (
+    Block,
+    Episode,
+    Fate,
+    KeptOutcome,
+    Label,
+    Request,
+    micros,
+    moment_of,
+)
+from controller.rollout.accounting_tally import RowKey
+from controller.rollout.observation import QUANTITIES, Pair
+from controller.rollout.plan import Unit
+from controller.store import schema
+from controller.store.engine import add, keyed, listed, many, put, values
+from controller.store.ingest import Changes, Kind, Reach
+
+# Written as partial indexes know them: a parameter in their place would hide the index from the planner.
+FATE_WAITING = schema.outcomes.c.fate == literal(Fate.WAITING.value, literal_execute=True)
+FATE_REFUSED = schema.outcomes.c.fate != literal(Fate.COUNTED.value, literal_execute=True)
+
+_to_json = json.JSONEncoder(separators=(",", ":")).encode
+
+
+# The fields of a request and of an episode as columns, in their order; flags, as JSON, come after them.
+_LEARNT = ("attempt_n", "attempt_u", "served_n", "served_u")
+_REQUEST = (
+    *("id", "rollout", "at", "unit", "arm", "intent", "version", "cohort", "assigned", "endpoint"),
+    *("episode", *_LEARNT),
+)
+_EPISODE = (
+    *("id", "rollout", "unit", "arm", "intent", "version", "endpoint", "start", "last"),
+    *("graded", "grades_u"),
+)
+_request_values = attrgetter(*_REQUEST)
+_episode_values = attrgetter(*_EPISODE)
+_learnt = attrgetter(*_LEARNT)
+
+_TERMS = select(
+    schema.rollouts.c.rollout, schema.rollouts.c.unit, schema.rollouts.c.horizon_us
+).where(listed(schema.rollouts.c.rollout))
+_KNOWN: Mapping[Kind, Select[Any]] = {
+    "observations": select(schema.observations.c.id).where(listed(schema.observations.c.id)),
+    "outcomes": select(schema.outcomes.c.id).where(listed(schema.outcomes.c.id)),
+    "pairs": select(schema.pairs.c.id).where(listed(schema.pairs.c.id)),
+}
+_REQUESTS = select(*(schema.observations.c[name] for name in (*_REQUEST, "flags"))).where(
+    listed(schema.observations.c.id)
+)
+_ANY_WAITING = select(schema.outcomes.c.id).where(FATE_WAITING).limit(1)
+_WAITING = (
+    select(schema.outcomes)
+    .where(FATE_WAITING, listed(schema.outcomes.c.observation))
+    .order_by(schema.outcomes.c.received, schema.outcomes.c.id)
+)
+_EPISODES = select(*(schema.episodes.c[name] for name in (*_EPISODE, "flags"))).where(
+    schema.episodes.c.rollout == bindparam("rollout"),
+    schema.episodes.c.start.between(bindparam("low"), bindparam("high")),
+    listed(schema.episodes.c.unit),
+)
+_IN_LINE = (
+    select(schema.labels)
+    .where(
+        schema.labels.c.rollout == bindparam("rollout"),
+        schema.labels.c.version == bindparam("version"),
+        schema.labels.c.intent == bindparam("intent"),
+        schema.labels.c.arm == bindparam("arm"),
+        schema.labels.c.block.is_(None),
+    )
+    .order_by(schema.labels.c.position)
+    .limit(bindparam("limit"))
+)
+_LABELS = select(schema.labels).where(listed(schema.labels.c.id))
+_MEMBERS = select(schema.labels).where(listed(schema.labels.c.block))
+_BLOCKS = select(schema.blocks).where(listed(schema.blocks.c.id))
+_ROLLUPS = {table.name: keyed(table) for table in (schema.minutes, schema.hours)}
+_ADVANCE = (
+    update(schema.rollouts)
+    .where(listed(schema.rollouts.c.rollout))
+    .values(ingest_seq=schema.rollouts.c.ingest_seq + 1)
+)
+_SEQS = select(schema.rollouts.c.rollout, schema.rollouts.c.ingest_seq).where(
+    listed(schema.rollouts.c.rollout)
+)
+_LEARN = (
+    update(schema.observations)
+    .where(schema.observations.c.id == bindparam("request"))
+    .values({name: bindparam(name) for name in (*_LEARNT, "flags")})
+)
+
+
+class SqlRows:
+    """`Rows` on one connection, inside its transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._splits: dict[str, Sequence[SplitVersion]] = {}
+
+    def terms(self, rollouts: Collection[str]) -> dict[str, Terms]:
+        return {
+            rollout: Terms(unit=Unit(unit), horizon=timedelta(microseconds=horizon))
+            for rollout, unit, horizon in self._among(_TERMS, rollouts)
+        }
+
+    def known(self, kind: Kind, ids: Collection[str]) -> set[str]:
+        return {row[0] for row in self._among(_KNOWN[kind], ids)}
+
+    def requests(self, ids: Collection[str]) -> dict[str, Request]:
+        return {row[0]: _request(row) for row in self._among(_REQUESTS, ids)}
+
+    def waiting(self, observations: Collection[str]) -> list[KeptOutcome]:
+        # Nothing waits, mostly: that is quicker to ask than for each observation.
+        if not observations or self._connection.execute(_ANY_WAITING).first() is None:
+            return []
+        return [_outcome(row) for row in self._among(_WAITING, observations)]
+
+    def episodes(self, rollout: str, reach: Reach) -> list[Episode]:
+        where = {"rollout": rollout, "low": reach.low, "high": reach.high, **values(reach.units)}
+        return [_episode(row) for row in self._connection.execute(_EPISODES, where)]
+
+    def splits(self, rollout: str) -> Sequence[SplitVersion]:
+        if rollout not in self._splits:
+            self._splits[rollout] = splits_of(self._connection, rollout)
+        return self._splits[rollout]
+
+    def labels_in_all(self, rollout: str) -> int:
+        table = schema.rollouts
+        count = self._connection.scalar(select(table.c.labels).where(table.c.rollout == rollout))
+        return int(count or 0)
+
+    def in_line(self, stratum: Stratum, arm: str, limit: int) -> list[Label]:
+        rollout, version, intent = stratum
+        where = {
+            "rollout": rollout,
+            "version": version,
+            "intent": intent,
+            "arm": arm,
+            "limit": limit,
+        }
+        return [Label(*row) for row in self._connection.execute(_IN_LINE, where)]
+
+    def labels(self, ids: Collection[str]) -> list[Label]:
+        return [Label(*row) for row in self._among(_LABELS, ids)]
+
+    def members(self, blocks: Collection[str]) -> list[Label]:
+        return [Label(*row) for row in self._among(_MEMBERS, blocks)]
+
+    def blocks(self, ids: Collection[str]) -> list[Block]:
+        return [Block(*row) for row in self._among(_BLOCKS, ids)]
+
+    def minutes(self, keys: Collection[RowKey]) -> dict[RowKey, Mapping[str, int]]:
+        return self._rollups(schema.minutes, keys)
+
+    def hours(self, keys: Collection[RowKey]) -> dict[RowKey, Mapping[str, int]]:
+        return self._rollups(schema.hours, keys)
+
+    def write(self, changes: Changes) -> None:
+        connection = self._connection
+        add(connection, schema.observations, [request_row(one) for one in changes.new_requests])
+        learnt = [(*_learnt(one), _flags(one.flags), one.id) for one in changes.changed_requests]
+        many(connection, _LEARN, (*_LEARNT, "flags", "request"), learnt)
+        put(connection, schema.episodes, [_episode_row(one) for one in changes.episodes])
+        put(connection, schema.outcomes, [_outcome_row(one) for one in changes.outcomes])
+        add(connection, schema.pairs, [_pair_row(one) for one in changes.pairs])
+        put(connection, schema.labels, [_label_row(one) for one in changes.labels])
+        put(connection, schema.blocks, [_block_row(one) for one in changes.blocks])
+        self._note_labels(changes.labels_in_all)
+        seqs = self._advance({key[0] for key in changes.minutes})
+        for table, rows in ((schema.minutes, changes.minutes), (schema.hours, changes.hours)):
+            put(connection, table, [(*key, seqs[key[0]], _to_json(rows[key])) for key in rows])
+
+    def expire(self, now: datetime) -> None:
+        table = schema.outcomes
+        longest = select(func.max(schema.rollouts.c.horizon_us)).scalar_subquery()
+        stale = (FATE_WAITING, FATE_REFUSED, table.c.received < micros(now) - longest)
+        self._connection.execute(update(table).where(*stale).values(fate=Fate.EXPIRED.value))
+
+    def _among(self, wanted: Select[Any], some: Collection[str]) -> Sequence[Any]:
+        return self._connection.execute(wanted, values(some)).all() if some else ()
+
+    def _rollups(self, table: Table, keys: Collection[RowKey]) -> dict[RowKey, Mapping[str, int]]:
+        if not keys:
+            return {}
+        rows = self._connection.execute(_ROLLUPS[table.name], values(keys))
+        return {tuple(row[:7]): json.loads(row.stats) for row in rows}
+
+    def _note_labels(self, labels_in_all: Mapping[str, int]) -> None:
+        table = schema.rollouts
+        for rollout, count in labels_in_all.items():
+            self._connection.execute(
+                update(table).where(table.c.rollout == rollout).values(labels=count)
+            )
+
+    def _advance(self, rollouts: Collection[str]) -> dict[str, int]:
+        """The next ingest sequence of each rollout, from now on its present one."""
+        if not rollouts:
+            return {}
+        self._connection.execute(_ADVANCE, values(rollouts))
+        return {rollout: seq for rollout, seq in self._connection.execute(_SEQS, values(rollouts))}  # noqa: C416
+
+
+def splits_of(connection: Connection, rollout: str) -> Sequence[SplitVersion]:
+    table = schema.splits
+    every = select(table).where(table.c.rollout == rollout).order_by(table.c.version)
+    return [
+        SplitVersion(version=row.version, shares=json.loads(row.shares), since=moment_of(row.since))
+        for row in connection.execute(every)
+    ]
+
+
+def _flags(flags: Mapping[str, bool]) -> str:
+    return _flags_json(tuple(flags.items()))
+
+
+@lru_cache(maxsize=4096)  # there are few combinations, and one for every request
+def _flags_json(items: tuple[tuple[str, bool], ...]) -> str:
+    return _to_json(dict(items))
+
+
+def _flags_of(text: str) -> dict[str, bool]:
+    return dict(_flags_read(text))
+
+
+@lru_cache(maxsize=4096)
+def _flags_read(text: str) -> Mapping[str, bool]:
+    flags: Mapping[str, bool] = json.loads(text)
+    return flags
+
+
+def _request(row: Any) -> Request:
+    fields = (*row[:-1], _flags_of(row[-1]))
+    return Request(*fields)
+
+
+def request_row(one: Request) -> tuple[Any, ...]:
+    """As in `schema.observations`."""
+    return (*_request_values(one), _flags(one.flags), *map(one.quantities.get, QUANTITIES))
+
+
+def _episode(row: Any) -> Episode:
+    fields = (*row[:-1], _flags_of(row[-1]))
+    return Episode(*fields)
+
+
+def _episode_row(one: Episode) -> tuple[Any, ...]:
+    return (*_episode_values(one), _flags(one.flags))
+
+
+def _outcome(row: Any) -> KeptOutcome:
+    return KeptOutcome(
+        row.id,
+        row.observation,
+        row.at,
+        row.received,
+        row.correct_u,
+        row.grades,
+        _flags_of(row.flags),
+        row.source,
+        Fate(row.fate),
+        row.rollout,
+    )
+
+
+def _outcome_row(one: KeptOutcome) -> tuple[Any, ...]:
+    return (
+        one.id,
+        one.observation,
+        one.at,
+        one.received,
+        one.correct_u,
+        one.grades,
+        _flags(one.flags),
+        one.source,
+        one.fate.value,
+        one.rollout,
+    )
+
+
+def _pair_row(one: Pair) -> tuple[Any, ...]:
+    return (
+        one.id,
+        one.rollout,
+        micros(one.at),
+        one.intent,
+        one.version,
+        one.baseline_correct,
+        one.candidate_correct,
+    )
+
+
+def _label_row(one: Label) -> tuple[Any, ...]:
+    return (
+        one.id,
+        one.rollout,
+        one.version,
+        one.intent,
+        one.arm,
+        one.position,
+        one.minute,
+        one.grade_u,
+        one.block,
+    )
+
+
+def _block_row(one: Block) -> tuple[Any, ...]:
+    return one.id, one.rollout, one.version, one.intent, one.minute, one.value_u

@@ -1,0 +1,94 @@
+"""What every store holds to, whatever it keeps things in."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+from controller.errors import ChainBroken, Conflict, NotFound
+from controller.ports import Commit, VerifiedStretch
+from controller.rollout.record import GENESIS
+
+
+def admit(commit: Commit, head: tuple[int, str] | None, fence: int) -> None:
+    """Conflict unless the commit's fence and expected head are the store's; `head` is the present (seq, hash).
+
+    A command carries no fence: it commits by the head that it expects.
+
+    ChainBroken if the record does not follow from the head that it was made on: a fault of the caller.
+    """
+    record = commit.record.value
+    if commit.fence is not None and commit.fence < fence:
+        raise Conflict(
+            f"{record.rollout}: written under fence {commit.fence}, but fence {fence} was taken since: "
+            "another controller leads. This one must stop acting."
+        )
+    seq = 0 if head is None else head[0]
+    present = None if head is None else head[1]
+    if commit.expected != present:
+        raise Conflict(
+            f"{record.rollout}: decided on {_short(commit.expected)}, but the head is record {seq} "
+            f"({_short(present)}). Read it again, and repeat if it still makes sense."
+        )
+    if (record.seq, record.prev) != (seq + 1, present or GENESIS):
+        raise ChainBroken(
+            f"{record.rollout}: record {record.seq} does not follow record {seq} ({_short(present)}). "
+            "A record's number is one more than the head's, and its `prev` the head's hash."
+        )
+
+
+def admit_split(commit: Commit, newest: int | None) -> None:
+    """Conflict if a split of this or a later version was committed; `newest` is the last one's."""
+    if commit.split is not None and newest is not None and commit.split.version <= newest:
+        raise Conflict(
+            f"{commit.record.value.rollout}: split version {commit.split.version} is not above version {newest}, "
+            "which is in force. Read the head again; versions rise with every change of a share."
+        )
+
+
+def outbox_id(rollout: str, key: str) -> str:
+    """A delivery's dedupe key: what a rollout owes once is sent once."""
+    return f"{rollout}:{key}"
+
+
+def no_rollout(wanted: str, known: Iterable[str]) -> NotFound:
+    """With the names that it may have been: rollouts' (`name/attempt`) and bare ones."""
+    names = {*known} | {name.rpartition("/")[0] or name for name in known}
+    close = difflib.get_close_matches(wanted, sorted(names), n=3)
+    if close:
+        return NotFound(f"There is no rollout {wanted}. Did you mean {' or '.join(close)}?")
+    return NotFound(f"There is no rollout {wanted}, nor one with a similar name. `get` lists all.")
+
+
+def no_plan(digest: str) -> NotFound:
+    return NotFound(f"There is no plan revision {digest}. `history` names a rollout's revisions.")
+
+
+def no_notice(notice_id: str) -> NotFound:
+    return NotFound(f"There is no notice {notice_id} in the outbox.")
+
+
+def joined(
+    stretches: Sequence[VerifiedStretch], new: VerifiedStretch
+) -> tuple[list[VerifiedStretch], VerifiedStretch | None]:
+    """The stretches of the same version that the new one touches, and the one that takes their place.
+
+    None takes it where nothing changes: an empty stretch, or one that is covered already.
+    """
+    if new.start >= new.end:
+        return [], None
+    touching = [
+        one
+        for one in stretches
+        if one.version == new.version and one.start <= new.end and new.start <= one.end
+    ]
+    whole = VerifiedStretch(
+        version=new.version,
+        start=min(one.start for one in (*touching, new)),
+        end=max(one.end for one in (*touching, new)),
+    )
+    return ([], None) if touching == [whole] else (touching, whole)
+
+
+def _short(head: str | None) -> str:
+    return "no record" if head is None else f"{head[:12]}…"

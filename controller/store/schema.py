@@ -1,0 +1,305 @@
+"""The tables. Records, plans and anchors are append-only: triggers in the migrations refuse UPDATE and DELETE.
+
+Moments are whole microseconds since 1970 (`accounting_state.micros`): they compare, index and sum alike on every
+database, and no driver's idea of time zones comes between. Grades are in millionths. JSON is kept as text: records
+must come back letter by letter, and rollups are read and written whole.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+from controller.rollout.observation import QUANTITIES
+
+HEAD: Final = "0001"  # the newest revision in migrations/versions; a test holds the two together
+APPEND_ONLY: Final = ("records", "plans", "anchors")
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _key(name: str, kind: type[Text | Integer | BigInteger] = Text) -> Column[object]:
+    return Column(name, kind, primary_key=True, autoincrement=False)
+
+
+def _text(name: str) -> Column[str]:
+    return Column(name, Text, nullable=False)
+
+
+def _int(name: str) -> Column[int]:
+    return Column(name, Integer, nullable=False)
+
+
+def _big(name: str, *, nullable: bool = False) -> Column[int]:
+    return Column(name, BigInteger, nullable=nullable)
+
+
+def _rollout() -> Column[str]:
+    return Column("rollout", ForeignKey("rollouts.rollout"), nullable=False)
+
+
+# One row. All writers queue on it: `Database.writing` locks it first.
+fence = Table(
+    "fence", metadata, _key("id", Integer), _int("value"), CheckConstraint("id = 1", name="one_row")
+)
+
+plans = Table("plans", metadata, _key("digest"), _text("name"), _text("text"))
+
+rollouts = Table(
+    "rollouts",
+    metadata,
+    _key("rollout"),
+    _text("name"),
+    _int("attempt"),
+    _text("phase"),
+    _int("seq"),
+    _text("head_hash"),  # the compare-and-set token
+    _text("state"),
+    Column("plan_digest", ForeignKey("plans.digest"), nullable=False),
+    # What the plan says about counting, so that ingest reads no plan.
+    _text("unit"),
+    _big("horizon_us"),
+    Column("ingest_seq", BigInteger, nullable=False, server_default="0"),
+    Column("labels", BigInteger, nullable=False, server_default="0"),  # how many were ever in line
+    UniqueConstraint("name", "attempt"),
+    Index("ix_rollouts_tips", "rollout", "seq", "ingest_seq"),  # `tips` reads this index alone
+)
+
+records = Table(
+    "records",
+    metadata,
+    Column("rollout", ForeignKey("rollouts.rollout"), primary_key=True),
+    _key("seq", Integer),
+    _big("at"),
+    _text("action"),
+    _text("hash"),
+    _text("text"),
+    UniqueConstraint("hash"),
+)
+
+anchors = Table(
+    "anchors",
+    metadata,
+    _key("seq", Integer),
+    _big("hour"),
+    _text("hash"),
+    _text("text"),
+    UniqueConstraint("hour"),
+)
+
+splits = Table(
+    "splits",
+    metadata,
+    Column("rollout", ForeignKey("rollouts.rollout"), primary_key=True),
+    _key("version", Integer),
+    _big("since"),
+    _text("shares"),
+)
+
+verified = Table(
+    "verified",
+    metadata,
+    Column("rollout", ForeignKey("rollouts.rollout"), primary_key=True),
+    _key("version", Integer),
+    _key("start", BigInteger),
+    _big("end"),
+)
+
+judged = Table(
+    "judged",
+    metadata,
+    Column("rollout", ForeignKey("rollouts.rollout"), primary_key=True),
+    _big("through"),
+    _big("seq"),
+    _text("status"),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("position", Integer, primary_key=True, autoincrement=True),
+    _text("id"),
+    _rollout(),
+    _text("notice"),
+    _big("created"),
+    _int("attempts"),
+    _big("next_attempt"),
+    _big("delivered", nullable=True),
+    _text("last_error"),
+    UniqueConstraint("id"),
+    Index("ix_outbox_rollout", "rollout", "position"),
+)
+Index(
+    "ix_outbox_owed",
+    outbox.c.rollout,
+    outbox.c.position,
+    sqlite_where=text("delivered IS NULL"),
+    postgresql_where=text("delivered IS NULL"),
+)
+
+# No foreign keys from here on: ingest checks the rollout once a batch, a foreign key would check it for every row.
+
+observations = Table(
+    "observations",
+    metadata,
+    _key("id"),
+    _text("rollout"),
+    _big("at"),
+    _text("unit"),
+    _text("arm"),
+    _text("intent"),
+    _int("version"),
+    _text("cohort"),
+    Column("assigned", Boolean, nullable=False),
+    _text("endpoint"),
+    # The start of its episode: with rollout, unit, arm, intent and version its key.
+    _big("episode", nullable=True),
+    _int("attempt_n"),
+    _big("attempt_u"),
+    _int("served_n"),
+    _big("served_u"),
+    _text("flags"),
+    *(_big(name, nullable=True) for name in QUANTITIES),
+)
+
+outcomes = Table(
+    "outcomes",
+    metadata,
+    _key("id"),
+    _text("observation"),
+    _big("at"),
+    _big("received"),
+    _big("correct_u", nullable=True),
+    _text("grades"),
+    _text("flags"),
+    _text("source"),
+    _text("fate"),
+    Column("rollout", Text),
+)
+Index(
+    "ix_outcomes_waiting",
+    outcomes.c.observation,
+    sqlite_where=text("fate = 'waiting'"),
+    postgresql_where=text("fate = 'waiting'"),
+)
+Index(
+    "ix_outcomes_refused",
+    outcomes.c.fate,
+    outcomes.c.received,
+    outcomes.c.rollout,
+    sqlite_where=text("fate <> 'counted'"),
+    postgresql_where=text("fate <> 'counted'"),
+)
+
+pairs = Table(
+    "pairs",
+    metadata,
+    _key("id"),
+    _text("rollout"),
+    _big("at"),
+    _text("intent"),
+    _int("version"),
+    Column("baseline_correct", Boolean, nullable=False),
+    Column("candidate_correct", Boolean, nullable=False),
+)
+
+# Clustered by key: an episode is found by its unit, and the same b-tree holds the row.
+episodes = Table(
+    "episodes",
+    metadata,
+    _text("id"),  # its first request's
+    _text("rollout"),
+    _text("unit"),
+    _text("arm"),
+    _text("intent"),
+    _int("version"),
+    _text("endpoint"),
+    _big("start"),
+    _big("last"),
+    _int("graded"),
+    _big("grades_u"),
+    _text("flags"),
+    PrimaryKeyConstraint("rollout", "unit", "start", "arm", "intent", "version"),
+    sqlite_with_rowid=False,
+)
+
+labels = Table(
+    "labels",
+    metadata,
+    _key("id"),
+    _text("rollout"),
+    _int("version"),
+    _text("intent"),
+    _text("arm"),
+    _big("position"),
+    _big("minute"),
+    _big("grade_u"),
+    Column("block", Text),
+)
+Index(
+    "ix_labels_in_line",
+    labels.c.rollout,
+    labels.c.version,
+    labels.c.intent,
+    labels.c.arm,
+    labels.c.position,
+    sqlite_where=text("block IS NULL"),
+    postgresql_where=text("block IS NULL"),
+)
+Index("ix_labels_block", labels.c.block)
+
+blocks = Table(
+    "blocks",
+    metadata,
+    _key("id"),
+    _text("rollout"),
+    _int("version"),
+    _text("intent"),
+    _big("minute"),
+    _big("value_u"),
+)
+
+
+def _rollups(name: str, *indexes: Index) -> Table:
+    return Table(
+        name,
+        metadata,
+        _key("rollout"),
+        _key("minute", BigInteger),
+        _key("version", Integer),
+        _key("arm"),
+        _key("intent"),
+        _key("endpoint"),
+        _key("cohort"),
+        _big("seq"),
+        _text("stats"),
+        *indexes,
+        sqlite_with_rowid=False,
+    )
+
+
+minutes = _rollups("minutes", Index("ix_minutes_seq", "rollout", "seq"))
+hours = _rollups("hours")

@@ -1,0 +1,24 @@
+"""The store in SQL: SQLite embedded, written so that PostgreSQL can follow. Core statements, no ORM."""
+
+from __future__ import annotations
+
+from sqlalchemy import Engine
+
+from controller.store.engine import Database
+from controller.store.metrics import SqlMetrics
+from controller.store.outbox import SqlOutbox
+from controller.store.records import SqlRecords
+
+
+class SqlStore(SqlRecords, SqlOutbox, SqlMetrics):
+    """`controller.ports.Store` on one engine (see `controller.store.open`). Safe for several threads and processes."""
+
+    def __init__(self, engine: Engine) -> None:
+        database = Database(engine)
+        SqlRecords.__init__(self, database)
+        SqlOutbox.__init__(self, database)
+        SqlMetrics.__init__(self, database)
+
+    def close(self) -> None:
+        """Close its connections; a later call opens new ones."""
+        self._database.engine.dispose()

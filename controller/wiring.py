@@ -1,0 +1,202 @@
+"""The one place where adapters are named and built.
+
+What canaryctl brings is in the maps below. Others add theirs as entry points (`canaryctl.traffic_targets`,
+`.metric_sources`, `.notifiers`, `.checks`), each naming a factory; a name of ours cannot be taken. An unknown name is
+an error that lists the known ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, assert_never
+
+from controller.clock import Clock
+from controller.errors import NotFound, SettingsError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+    from controller.ports import Notifier, Store, Target
+    from controller.reconcile.loop import Loop
+    from controller.reconcile.tick import Reconciler
+    from controller.rollout.plan import Plan
+    from controller.settings import Settings
+    from controller.store.sql import SqlStore
+
+T = TypeVar("T")
+
+EMPTY = "sqlite:///:memory:"
+
+
+class Kind(StrEnum):
+    """The groups of entry points."""
+
+    TRAFFIC_TARGETS = "canaryctl.traffic_targets"
+    METRIC_SOURCES = "canaryctl.metric_sources"
+    NOTIFIERS = "canaryctl.notifiers"
+    CHECKS = "canaryctl.checks"
+
+
+class Opening(StrEnum):
+    """How a database is opened."""
+
+    PRESENT = "present"  # it must be there, at this release's schema
+    CREATED = "created"  # the same, but an embedded one that is not there is made
+    UPGRADED = "upgraded"  # made, or brought to this release's schema
+    OR_EMPTY = "or_empty"  # if it is not there, an empty one in memory to look at instead
+
+
+# Stores, by the scheme of their address
+
+
+def open_store(url: str, opening: Opening = Opening.CREATED) -> SqlStore:
+    """The store at an address such as `CANARY_DATABASE_URL`'s. NotFound, SchemaBehind; see `Opening`."""
+    factory = _known("database", url.partition(":")[0], STORES)
+    return factory(url, opening)
+
+
+def memory_store() -> SqlStore:
+    """An empty store that is gone with the process."""
+    return open_store(EMPTY)
+
+
+def _sqlite(url: str, opening: Opening) -> SqlStore:
+    from controller.store.open import open_store as opened
+
+    path = Path(url.removeprefix("sqlite:///").partition("?")[0])
+    if opening is Opening.UPGRADED:
+        return opened(url, migrate=True)
+    if path.exists():
+        return opened(url, migrate=False)
+    match opening:
+        case Opening.CREATED:
+            return opened(url, migrate=True)
+        case Opening.OR_EMPTY:
+            return memory_store()
+        case Opening.PRESENT:
+            raise NotFound(
+                f"There is no database {path} yet. `canaryctl apply -f PLAN` makes it; "
+                "CANARY_DATABASE_URL names another one."
+            )
+        case unreachable:
+            assert_never(unreachable)
+
+
+def _postgresql(_url: str, _opening: Opening) -> SqlStore:
+    raise SettingsError(
+        "CANARY_DATABASE_URL: PostgreSQL is not supported yet, the next release brings it. "
+        "Use sqlite:///FILE on a disk that survives restarts."
+    )
+
+
+STORES: Mapping[str, Callable[[str, Opening], SqlStore]] = {
+    "sqlite": _sqlite,
+    "postgresql": _postgresql,
+    "postgresql+psycopg": _postgresql,
+}
+
+
+# Traffic targets, by the name in a plan's `traffic`
+
+
+def memory_target(clock: Clock) -> Target:
+    """A target in this process: what it is told is in force at once."""
+    return target("memory", clock)
+
+
+def target(name: str, clock: Clock) -> Target:
+    factory: Callable[[Clock], Target] = named(Kind.TRAFFIC_TARGETS, name)
+    return factory(clock)
+
+
+def _memory(clock: Clock) -> Target:
+    from controller.traffic.memory import MemoryTarget
+
+    return MemoryTarget(clock)
+
+
+# Notifiers
+
+
+def notifier(name: str) -> Notifier:
+    factory: Callable[[], Notifier] = named(Kind.NOTIFIERS, name)
+    return factory()
+
+
+def _log() -> Notifier:
+    from controller.notify.log import LogNotifier
+
+    return LogNotifier()
+
+
+BUILT_IN: Mapping[Kind, Mapping[str, Callable[..., Any]]] = {
+    # The link to gateways comes with them; until then their splits are kept in this process.
+    Kind.TRAFFIC_TARGETS: {"memory": _memory, "gateway": _memory},
+    Kind.METRIC_SOURCES: {},
+    Kind.NOTIFIERS: {"log": _log},
+    Kind.CHECKS: {},
+}
+
+
+def named(kind: Kind, name: str) -> Callable[..., Any]:
+    """The factory of an adapter: ours, or the one that an installed package brings under this name."""
+    return _known(kind.value, name, {**_third_party(kind), **BUILT_IN[kind]})
+
+
+def _third_party(kind: Kind) -> dict[str, Callable[..., Any]]:
+    from importlib.metadata import entry_points
+
+    def lazily(point: EntryPoint) -> Callable[..., Any]:
+        def build(*arguments: object) -> Any:
+            return point.load()(*arguments)
+
+        return build
+
+    return {point.name: lazily(point) for point in entry_points(group=kind.value)}
+
+
+def _known(what: str, name: str, known: Mapping[str, T]) -> T:
+    found = known.get(name)
+    if found is None:
+        names = ", ".join(sorted(known)) or "none"
+        raise SettingsError(f"{what}: {name!r} is not known; known are {names}.")
+    return found
+
+
+# The controller
+
+
+def build_reconciler(store: Store, clock: Clock) -> Reconciler:
+    """A reconciler that is the leader from now on: its fence is higher than any before."""
+    from controller.reconcile.tick import Reconciler
+
+    return Reconciler(
+        store=store, target=target("gateway", clock), clock=clock, fence=store.take_fence()
+    )
+
+
+def build_loop(settings: Settings, store: Store, clock: Clock) -> Loop:
+    from controller.notify.sender import Sender
+    from controller.reconcile.loop import Loop
+
+    return Loop(
+        reconciler=build_reconciler(store, clock),
+        sender=Sender(store=store, notifier=notifier("log"), clock=clock),
+        store=store,
+        clock=clock,
+        interval_s=settings.tick_interval_s,
+    )
+
+
+def shortcomings(plan: Plan) -> tuple[str, ...]:
+    """What this release does not do of what a plan asks, in words for whoever starts the controller."""
+    found = []
+    if plan.target == "gateway":
+        found.append("no gateway link in this release: splits are kept in memory")
+    if plan.slack is not None:
+        found.append(
+            f"no Slack in this release: notices for {plan.slack.channel} are written to the log"
+        )
+    return tuple(found)

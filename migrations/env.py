@@ -1,0 +1,14 @@
+"""Runs migrations on the connection that `controller.store.migrate` hands over, inside its transaction."""
+
+from alembic import context
+
+from controller.store.schema import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    render_as_batch=True,  # SQLite alters tables by copying them
+    compare_type=True,
+    compare_server_default=True,
+)
+context.run_migrations()

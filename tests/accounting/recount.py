@@ -1,0 +1,217 @@
+"""A naive recount: everything that was sent is replayed in plain lists, and every row is added up from scratch.
+
+Written from the words of the design, not from the accounting's code: no deltas, no taking out and putting back.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from fractions import Fraction
+
+from controller.rollout.observation import Batch, Cohort, Grades, Observation, Outcome, Pair
+from controller.rollout.plan import Arm, Unit
+from controller.rollout.timeline import minute_of
+
+Row = tuple[int, int, str, str, str, str]  # minute, version, arm, intent, endpoint, cohort
+
+
+@dataclass
+class Conversation:
+    """An episode as it grew."""
+
+    members: list[Observation]
+    anchor: Observation = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.anchor = self.members[0]
+
+    def takes(self, one: Observation) -> bool:
+        same = all(
+            getattr(one, name) == getattr(self.anchor, name)
+            for name in ("unit", "arm", "intent", "version")
+        )
+        if not same:
+            return False
+        since_start = one.at - self.anchor.at
+        idle = one.at - max(member.at for member in self.members)
+        half_hour = timedelta(minutes=30)
+        return -half_hour < since_start < timedelta(hours=24) and idle < half_hour
+
+
+@dataclass
+class Recount:
+    """Of one rollout. `feed` takes the batches as they come; `rows` adds everything up."""
+
+    unit: Unit
+    horizon: timedelta
+    shares: dict[int, dict[str, int]]
+    observations: dict[str, Observation] = field(default_factory=dict)
+    counted: dict[str, list[Outcome]] = field(default_factory=dict)
+    waiting: list[Outcome] = field(default_factory=list)
+    outcome_ids: set[str] = field(default_factory=set)
+    too_late: int = 0
+    pairs: dict[str, Pair] = field(default_factory=dict)
+    episodes: list[Conversation] = field(default_factory=list)
+    line: list[Conversation] = field(default_factory=list)  # in the order of first grading
+
+    def feed(self, batch: Batch, now: datetime) -> None:
+        touched: list[Conversation] = []
+        for one in batch.observations:
+            if one.id not in self.observations:
+                touched += self._observe(one, now)
+        for outcome in batch.outcomes:
+            if outcome.id not in self.outcome_ids:
+                self.outcome_ids.add(outcome.id)
+                touched += self._match(outcome, now)
+        for pair in batch.pairs:
+            self.pairs.setdefault(pair.id, pair)
+        for episode in touched:
+            if self._mean(episode) is not None and episode not in self.line:
+                self.line.append(episode)
+
+    def _observe(self, one: Observation, now: datetime) -> list[Conversation]:
+        self.observations[one.id] = one
+        touched = []
+        if one.cohort is Cohort.COMPARED:
+            fitting = (
+                [] if self.unit is Unit.REQUEST else [e for e in self.episodes if e.takes(one)]
+            )
+            if fitting:
+                episode = max(fitting, key=lambda e: e.anchor.at)
+                episode.members.append(one)
+            else:
+                episode = Conversation([one])
+                self.episodes.append(episode)
+            touched.append(episode)
+        mine = [outcome for outcome in self.waiting if outcome.observation == one.id]
+        self.waiting = [outcome for outcome in self.waiting if outcome.observation != one.id]
+        for outcome in mine:
+            touched += self._match(outcome, now)
+        return touched
+
+    def _match(self, outcome: Outcome, now: datetime) -> list[Conversation]:
+        if outcome.observation not in self.observations:
+            self.waiting.append(outcome)
+            return []
+        one = self.observations[outcome.observation]
+        episode = self._episode(one)
+        if now - (one if episode is None else episode.anchor).at > self.horizon:
+            self.too_late += 1
+            return []
+        self.counted.setdefault(one.id, []).append(outcome)
+        return [] if episode is None else [episode]
+
+    def _episode(self, one: Observation) -> Conversation | None:
+        return next((e for e in self.episodes if one in e.members), None)
+
+    def _flags(self, ids: Iterable[str]) -> dict[str, bool]:
+        flags: dict[str, bool] = {}
+        for name in ids:
+            said = [one.flags for one in self.counted.get(name, [])]
+            for known in (self.observations[name].flags, *said):
+                for flag, value in known.items():
+                    flags[flag] = flags.get(flag, False) or value
+        return flags
+
+    def _grade(self, name: str) -> int | None:
+        flags = self._flags([name])
+        about = {Grades.ATTEMPT} if flags.get("escalated") else {Grades.ATTEMPT, Grades.SERVED}
+        grades = [
+            round(outcome.correct * 1_000_000)
+            for outcome in self.counted.get(name, [])
+            if outcome.correct is not None and outcome.grades in about
+        ]
+        if grades:
+            return round(Fraction(sum(grades), len(grades)))
+        return 0 if flags.get("escalated") or flags.get("error") else None
+
+    def _mean(self, episode: Conversation) -> int | None:
+        grades = [self._grade(member.id) for member in episode.members]
+        known = [grade for grade in grades if grade is not None]
+        return round(Fraction(sum(known), len(known))) if known else None
+
+    def rows(self) -> dict[Row, dict[str, int]]:
+        rows: dict[Row, Counter[str]] = {}
+        for one in self.observations.values():
+            rows.setdefault(_row(one, one.at), Counter()).update(self._of_request(one))
+        for episode in self.episodes:
+            rows.setdefault(_row(episode.anchor, episode.anchor.at), Counter()).update(
+                self._of_episode(episode)
+            )
+        for pair in self.pairs.values():
+            key = (minute_of(pair.at), pair.version, "both", pair.intent, "", "compared")
+            rows.setdefault(key, Counter())[
+                f"p.{pair.baseline_correct:d}{pair.candidate_correct:d}"
+            ] += 1
+        for key, value in self._blocks():
+            rows.setdefault(key, Counter())[f"b.{value}"] += 1
+        return {key: {name: n for name, n in row.items() if n} for key, row in rows.items()}
+
+    def _of_request(self, one: Observation) -> Counter[str]:
+        row = Counter({"n": 1, "units": int(one.assigned)})
+        for name, value in one.quantities.items():
+            row.update({f"c.{name}": 1, f"s.{name}": value})
+            if name in ("latency_us", "ttft_us"):
+                bucket = math.ceil(math.log(value / 1e6) / math.log(1.02))
+                row[f"h.{name.removesuffix('_us')}.{bucket}"] += 1
+        row.update(_of_flags(self._flags([one.id]), ""))
+        grade = self._grade(one.id)
+        if grade is not None:
+            row.update({"graded": 1, "correct_u": grade})
+        served = [
+            round(outcome.correct * 1_000_000)
+            for outcome in self.counted.get(one.id, [])
+            if outcome.correct is not None and outcome.grades is Grades.SERVED
+        ]
+        if served:
+            row.update({"served": 1, "served_u": round(Fraction(sum(served), len(served)))})
+        return row
+
+    def _of_episode(self, episode: Conversation) -> Counter[str]:
+        row = Counter({"e": 1})
+        row.update(_of_flags(self._flags(member.id for member in episode.members), "e"))
+        mean = self._mean(episode)
+        if mean is not None:
+            row.update({"e.graded": 1, "e.correct_u": mean})
+        return row
+
+    def _blocks(self) -> Iterable[tuple[Row, int]]:
+        strata = {(episode.anchor.version, episode.anchor.intent) for episode in self.line}
+        for version, intent in strata:
+            bp = self.shares.get(version, {}).get(intent, 0)
+            if bp in (0, 10_000):
+                continue
+            share = Fraction(bp, 10_000)
+            baselines = max(1, round((1 - share) / share)) if share <= Fraction(1, 2) else 1
+            candidates = 1 if share <= Fraction(1, 2) else round(share / (1 - share))
+            line = [
+                e for e in self.line if (e.anchor.version, e.anchor.intent) == (version, intent)
+            ]
+            left = [e for e in line if e.anchor.arm is Arm.BASELINE]
+            right = [e for e in line if e.anchor.arm is Arm.CANDIDATE]
+            while len(left) >= baselines and len(right) >= candidates:
+                members = left[:baselines] + right[:candidates]
+                closing = max(minute_of(e.anchor.at) for e in members)
+                means = [
+                    Fraction(sum(self._mean(e) or 0 for e in arm), len(arm))
+                    for arm in (left[:baselines], right[:candidates])
+                ]
+                yield (closing, version, "both", intent, "", "compared"), round(means[0] - means[1])
+                left, right = left[baselines:], right[candidates:]
+
+
+def _row(one: Observation, at: datetime) -> Row:
+    return minute_of(at), one.version, one.arm.value, one.intent, one.endpoint, one.cohort.value
+
+
+def _of_flags(flags: dict[str, bool], prefix: str) -> Counter[str]:
+    row: Counter[str] = Counter()
+    for flag, value in flags.items():
+        row[f"{prefix}f.{flag}"] += value
+        if flag not in ("error", "escalated"):
+            row[f"{prefix}d.{flag}"] += 1
+    return row

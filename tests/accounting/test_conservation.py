@@ -1,0 +1,268 @@
+"""Invariant 9: every accepted observation and outcome is in exactly one rollup, however often it is sent."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from controller.ports import Store
+from controller.rollout.accounting_tally import merged
+from controller.rollout.observation import Batch, Cohort, Grades, Observation, Outcome, Pair
+from controller.rollout.plan import Arm, Unit
+from controller.rollout.timeline import minute_of
+from tests.accounting.factories import (
+    HOUR,
+    MINUTE,
+    NOW,
+    commit,
+    observation,
+    outcome,
+    pair,
+    plan,
+)
+from tests.accounting.recount import Recount, Row
+from tests.accounting.stores import STORES
+
+SHARES = {1: {"refund": 5000, "order-status": 2500}, 2: {"refund": 8000, "order-status": 0}}
+NEVER = timedelta(days=3650)
+Sent = Observation | Outcome | Pair
+T = TypeVar("T")
+_numbers = itertools.count()
+
+
+@pytest.fixture(params=list(STORES), scope="module")
+def store(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Store]:
+    """One store for all examples: each has a rollout of its own, and ids of its own."""
+    opened = STORES[request.param](Path(tmp_path_factory.mktemp("store")))
+    new_rollout(opened, Unit.REQUEST, NEVER)  # for its sake, no outcome of another rollout expires
+    yield opened
+    opened.close()
+
+
+FLAGS = st.dictionaries(
+    st.sampled_from(["error", "escalated", "schema_failure", "custom.polite"]),
+    st.booleans(),
+    max_size=3,
+)
+OBSERVATIONS = st.builds(
+    lambda seconds, unit, arm, intent, version, cohort, assigned, flags, quantities: observation(
+        "",
+        at=NOW + timedelta(seconds=seconds),
+        unit=unit,
+        arm=arm,
+        intent=intent,
+        version=version,
+        cohort=cohort,
+        assigned=assigned,
+        flags=flags,
+        quantities=quantities,
+    ),
+    # Close together, half an hour apart to the second, and a day apart.
+    st.one_of(
+        st.integers(0, 3600),
+        st.sampled_from([1799, 1800, 1801, 86_399, 86_400]),
+        st.integers(0, 100_000),
+    ),
+    st.sampled_from(["ann", "bob", "cleo", "dan"]),
+    st.sampled_from(list(Arm)),
+    # Mostly one stratum, so that blocks close.
+    st.sampled_from(["refund", "refund", "refund", "order-status"]),
+    st.sampled_from([1, 1, 1, 2]),
+    st.sampled_from([Cohort.COMPARED, Cohort.COMPARED, Cohort.COMPARED, Cohort.OUTSIDE]),
+    st.booleans(),
+    FLAGS,
+    st.dictionaries(
+        st.sampled_from(["cost_nusd", "latency_us", "ttft_us"]),
+        st.integers(1, 10_000_000),
+        max_size=2,
+    ),
+)
+OUTCOMES = st.builds(
+    lambda correct, grades, flags: outcome("", correct, grades=grades, flags=flags),
+    st.sampled_from([1.0, 0.0, 0.5, 1 / 3, None]),
+    st.sampled_from(list(Grades)),
+    FLAGS,
+)
+PAIRS = st.builds(lambda b, c: pair("", baseline=b, candidate=c), st.booleans(), st.booleans())
+
+
+@st.composite
+def things(draw: st.DrawFn) -> list[Sent]:
+    """What is sent, each thing once, named by its place; outcomes also of observations that never come."""
+    observations = draw(st.lists(OBSERVATIONS, min_size=draw(st.integers(1, 8)), max_size=14))
+    sent: list[Sent] = [replace(one, id=f"o{n}") for n, one in enumerate(observations)]
+    for number, one in enumerate(
+        draw(st.lists(OUTCOMES, min_size=draw(st.integers(0, 8)), max_size=20))
+    ):
+        about = draw(st.integers(0, len(observations)))
+        sent.append(replace(one, id=f"l{number}", observation=f"o{about}"))
+    sent += [replace(one, id=f"p{n}") for n, one in enumerate(draw(st.lists(PAIRS, max_size=3)))]
+    return sent
+
+
+@st.composite
+def arrivals(draw: st.DrawFn, sent: Sequence[Sent]) -> list[Batch]:
+    """The same things in any order and batching, some of them twice."""
+    again = draw(st.lists(st.sampled_from(sent), max_size=4))
+    order = draw(st.permutations([*sent, *again]))
+    cuts = draw(st.lists(st.integers(0, len(order)), max_size=5))
+    edges = [0, *sorted(cuts), len(order)]
+    return [batch(order[start:end]) for start, end in itertools.pairwise(edges)]
+
+
+def batch(sent: Sequence[Sent]) -> Batch:
+    return Batch(
+        observations=tuple(one for one in sent if isinstance(one, Observation)),
+        outcomes=tuple(one for one in sent if isinstance(one, Outcome)),
+        pairs=tuple(one for one in sent if isinstance(one, Pair)),
+    )
+
+
+def named(one: Batch, rollout: str) -> Batch:
+    """The batch as a rollout's own."""
+    return Batch(
+        observations=tuple(
+            replace(sent, id=f"{rollout} {sent.id}", rollout=rollout) for sent in one.observations
+        ),
+        outcomes=tuple(
+            replace(sent, id=f"{rollout} {sent.id}", observation=f"{rollout} {sent.observation}")
+            for sent in one.outcomes
+        ),
+        pairs=tuple(
+            replace(sent, id=f"{rollout} {sent.id}", rollout=rollout) for sent in one.pairs
+        ),
+    )
+
+
+def new_rollout(store: Store, unit: Unit, horizon: timedelta) -> str:
+    rollout = f"example-{next(_numbers)}/1"
+    of = plan(name=rollout.removesuffix("/1"), unit=unit, horizon=horizon)
+    store.commit(commit(rollout=rollout, of=of, shares=SHARES[1]))
+    store.commit(commit(store.head(rollout), rollout=rollout, shares=SHARES[2], version=2))
+    return rollout
+
+
+def minute_rows(store: Store, rollout: str) -> dict[Row, dict[str, int]]:
+    return {
+        (row.minute, row.version, row.arm, row.intent, row.endpoint, row.cohort.value): dict(
+            row.stats
+        )
+        for row in store.rollups(rollout)[0]
+    }
+
+
+def hour_rows(store: Store, rollout: str) -> dict[Row, dict[str, int]]:
+    rows = store.hours(rollout, since=NOW - 1000 * HOUR, until=NOW + 1000 * HOUR)
+    return {
+        (row.minute, row.version, row.arm, row.intent, row.endpoint, row.cohort.value): dict(
+            row.stats
+        )
+        for row in rows
+    }
+
+
+SHARED_STORE = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    max_examples=30,
+)
+
+
+@SHARED_STORE
+@given(
+    data=st.data(),
+    unit=st.sampled_from([Unit.CONVERSATION, Unit.REQUEST]),
+    hours=st.integers(1, 40),
+)
+def test_rows_equal_a_recount_of_everything_that_was_sent(
+    store: Store, data: st.DataObject, unit: Unit, hours: int
+):
+    rollout = new_rollout(store, unit, hours * HOUR)
+    recount = Recount(unit=unit, horizon=hours * HOUR, shares=SHARES)
+    now, seq = NOW, 0
+
+    for arrived in data.draw(arrivals(data.draw(things()))):
+        now += data.draw(st.integers(0, 600)) * MINUTE
+        before = minute_rows(store, rollout)
+        ours = named(arrived, rollout)
+        ingested = store.ingest(ours, now)
+        recount.feed(ours, now)
+
+        sent = len(ours.observations) + len(ours.outcomes) + len(ours.pairs)
+        assert sent == (
+            ingested.accepted
+            + ingested.duplicate
+            + ingested.waiting
+            + ingested.too_late
+            + ingested.unknown
+        )
+        after = minute_rows(store, rollout)
+        assert ingested.touched == ((rollout,) if after != before else ())
+        changed, present = store.rollups(rollout, changed_after=seq)
+        assert present == seq + (after != before)
+        assert {(row.minute, row.version, row.arm, row.intent) for row in changed} >= {
+            key[:4] for key in after if after[key] != before.get(key)
+        }
+        seq = present
+
+    rows = minute_rows(store, rollout)
+    assert {key: row for key, row in rows.items() if row} == recount.rows()
+    assert store.refused(rollout)["too_late"] == recount.too_late
+    by_hour: dict[Row, dict[str, int]] = {}
+    for key, row in rows.items():
+        hour = (key[0] - key[0] % 60, key[1], key[2], key[3], key[4], key[5])
+        by_hour[hour] = merged(by_hour.get(hour, {}), row)
+    assert hour_rows(store, rollout) == by_hour
+
+
+@settings(SHARED_STORE, max_examples=15)
+@given(data=st.data(), unit=st.sampled_from([Unit.CONVERSATION, Unit.REQUEST]))
+def test_the_order_of_arrival_does_not_matter_to_the_counts_of_requests(
+    store: Store, data: st.DataObject, unit: Unit
+):
+    sent = data.draw(things())
+    found = []
+    for _ in range(2):
+        rollout = new_rollout(store, unit, NEVER)
+        for arrived in data.draw(arrivals(sent)):
+            store.ingest(named(arrived, rollout), NOW)
+        found.append(by_request(minute_rows(store, rollout)))
+
+    assert found[0] == found[1]
+
+
+def by_request(rows: dict[Row, dict[str, int]]) -> dict[Row, dict[str, int]]:
+    """Without what hangs on the order of arrival: an episode's anchor, and which labels make a block."""
+    kept = {
+        key: {name: count for name, count in row.items() if not name.startswith(("e", "b."))}
+        for key, row in rows.items()
+    }
+    return {key: row for key, row in kept.items() if row}
+
+
+def test_an_hour_is_the_sum_of_its_minutes_at_its_edges(store: Store):
+    rollout = new_rollout(store, Unit.REQUEST, NEVER)
+    edges = [
+        NOW - timedelta(microseconds=1),
+        NOW,
+        NOW + HOUR - timedelta(microseconds=1),
+        NOW + HOUR,
+    ]
+    sent = [replace(observation(f"edge {n}", at=at), rollout=rollout) for n, at in enumerate(edges)]
+
+    store.ingest(named(Batch(observations=tuple(sent)), rollout), NOW)
+
+    assert {key[0]: row["n"] for key, row in hour_rows(store, rollout).items()} == {
+        minute_of(NOW - HOUR): 1,
+        minute_of(NOW): 2,
+        minute_of(NOW + HOUR): 1,
+    }

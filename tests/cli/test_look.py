@@ -1,0 +1,278 @@
+"""`get`, `describe`, `history`, `watch`: what a person sees, and the documents that a program reads."""
+
+from __future__ import annotations
+
+import io
+from datetime import timedelta
+
+import pytest
+from ruamel.yaml import YAML
+
+from tests.cli.world import PLAN, Answer, World, requests
+
+SUMMARY = {
+    "rollout",
+    "name",
+    "attempt",
+    "phase",
+    "step",
+    "steps",
+    "share_bp",
+    "verdict",
+    "held_s",
+    "hold_s",
+    "in_force",
+    "baseline",
+    "candidate",
+    "match_model",
+    "pins",
+    "paused",
+    "approved",
+    "revision",
+    "plan_digest",
+    "version",
+    "seq",
+    "hash",
+    "started_at",
+    "updated_at",
+    "judged_at",
+    "open_failures",
+    "waits",
+}
+RULE = {
+    "rule",
+    "intent",
+    "metric",
+    "unit",
+    "value",
+    "limit",
+    "fails",
+    "samples",
+    "window_s",
+    "window_start",
+    "window_end",
+    "window_complete",
+    "verdict",
+    "observed",
+    "confident",
+    "evidence",
+    "then",
+    "arithmetic",
+}
+
+
+def failing(world: World) -> World:
+    """A rollout that was rolled back by its escalation rule."""
+    world.started()
+    world.feed(requests(world, per_arm=100, minutes=1, escalated=30))
+    world.ticks(1)
+    return world
+
+
+def test_get_shows_where_each_rollout_stands(running: World):
+    header, row = running.cli("get").out.splitlines()
+
+    assert header.split() == [
+        *("NAME", "ATTEMPT", "PHASE", "STEP", "SHARE", "VERDICT", "HELD", "AGE")
+    ]
+    assert row.split()[:6] == ["support-bot", "1", "progressing", "1/2", "50%", "insufficient"]
+
+
+def test_get_wide_adds_models_revision_and_what_it_waits_for(running: World):
+    out = running.cli("get", "-o", "wide").out
+
+    assert "gpt-4.1 → gpt-4.1-mini" in out
+    assert "verified" in out
+    assert "hold: " in out
+
+
+def test_get_of_nothing_says_how_to_start(world: World):
+    world.cli("db", "upgrade")
+    answer = world.cli("get")
+
+    assert (answer.code, answer.out) == (0, "")
+    assert "canaryctl apply" in answer.err
+    assert world.cli("get", "-o", "json").json["items"] == []
+
+
+def test_the_documents_of_get_are_stable(running: World):
+    one = running.cli("get", "support-bot", "-o", "json").json
+    many = running.cli("get", "-o", "json").json
+
+    assert set(one) == {"apiVersion", "kind", *SUMMARY}
+    assert (one["apiVersion"], one["kind"]) == ("canaryctl.dev/v1alpha1", "Rollout")
+    assert many["kind"] == "RolloutList"
+    assert many["items"] == [one]
+
+
+@pytest.mark.parametrize("verb", ["get", "describe", "history"])
+def test_yaml_says_the_same_as_json(running: World, verb: str):
+    yaml = running.cli(verb, "support-bot", "-o", "yaml").out
+
+    assert YAML(typ="safe").load(io.StringIO(yaml)) == (
+        running.cli(verb, "support-bot", "-o", "json").json
+    )
+
+
+def test_a_rollout_that_nobody_judges_is_told_on_stderr(world: World):
+    world.started()
+    assert world.cli("get").err == ""
+
+    world.clock.advance(timedelta(hours=2))
+
+    assert "last judged 2h1m ago. Is `canaryctl run` up?" in world.cli("get").err
+    assert "Is `canaryctl run` up?" in world.cli("describe", "support-bot").err
+
+
+def test_no_line_of_describe_is_wider_than_the_terminal(world: World):
+    failing(world)
+    for columns in (80, 100, 120):
+        out = world.cli("describe", "support-bot", COLUMNS=str(columns)).out
+        assert max(map(len, out.splitlines())) <= columns
+
+
+def test_describe_shows_each_rule_in_both_forms_with_its_arithmetic(world: World):
+    out = failing(world).cli("describe", "support-bot", COLUMNS="120").out
+    row = next(line for line in out.splitlines() if line.strip().startswith("escalation "))
+
+    assert row.split() == [
+        *("escalation", "all", "28.57%", "max", "2%", "105", "<30m", "fail"),
+        *("insufficient", "fail"),
+    ]
+    assert "escalation_rate 28.57%" in out
+    assert "Open failures\n  escalation failed at" in out
+    assert "Undelivered notices\n  start," in out
+
+
+def test_describe_says_what_the_step_waits_for(running: World):
+    out = running.cli("describe", "support-bot").out
+
+    assert "Waits for\n  • hold: " in out
+    assert "• samples: " in out
+
+
+def test_the_documents_of_describe_are_stable(world: World):
+    document = failing(world).cli("describe", "support-bot", "-o", "json").json
+
+    assert document["kind"] == "RolloutDescription"
+    assert set(document) == {
+        *("apiVersion", "kind", "rules", "failures", "records", "undelivered"),
+        *SUMMARY,
+    }
+    assert all(set(rule) == RULE for rule in document["rules"])
+    assert document["rules"][0]["verdict"] == "fail"
+    assert {one["rule"] for one in document["failures"]} >= {"escalation"}
+    assert [one["action"] for one in document["records"]] == ["start", "advance", "rollback"]
+    assert document["undelivered"][0]["attempts"] == 0
+
+
+def test_a_pause_is_told_with_its_deadline(world: World):
+    world.started()
+    world.cli("pause", "support-bot")
+
+    out = world.cli("describe", "support-bot").out
+    document = world.cli("get", "support-bot", "-o", "json").json
+
+    assert "rolls back at 2026-09-02 12:03Z, in 24h, unless resumed" in out
+    assert document["paused"]["deadline"] == "2026-09-02T12:03:00+00:00"
+
+
+def test_history_tells_each_change_with_its_arithmetic(world: World):
+    out = failing(world).cli("history", "support-bot").out
+
+    assert "50% → 0%" in out
+    assert "escalation_rate 28.57%" in out
+    assert world.cli("history", "support-bot", "--after", "2", "-o", "name").out == (
+        "support-bot/1:3\n"
+    )
+
+
+def test_history_in_json_holds_the_whole_record(world: World):
+    items = failing(world).cli("history", "support-bot", "-o", "json").json["items"]
+
+    assert [one["seq"] for one in items] == [1, 2, 3]
+    assert items[2]["record"]["prev"] == items[1]["hash"]
+    assert items[2]["record"]["seen"]["readings"]
+
+
+def test_colours_follow_the_terminal_and_the_environment(running: World):
+    assert "\x1b[" not in running.cli("get").out
+    assert "\x1b[" in running.cli("get", FORCE_COLOR="1").out
+    assert "\x1b[" in running.cli("get", terminal=True).out
+    assert "\x1b[3" not in running.cli("get", terminal=True, NO_COLOR="1").out
+    assert "\x1b[3" not in running.cli("get", FORCE_COLOR="1", NO_COLOR="1").out
+
+
+# watch
+
+
+def watched(world: World, *arguments: str, then: dict[int, tuple[str, ...]]) -> Answer:
+    """`watch`, with a command given by somebody else in the seconds named."""
+    second = 0
+
+    def wait(seconds: float) -> None:
+        nonlocal second
+        second += 1
+        world.clock.advance(timedelta(seconds=seconds))
+        if second in then:
+            world.cli(*then[second])
+
+    return world.cli("watch", "support-bot", *arguments, wait=wait)
+
+
+def test_watch_prints_a_line_for_every_change_and_ends_with_the_rollout(world: World):
+    world.started()
+
+    answer = watched(
+        world,
+        then={3: ("pause", "support-bot"), 5: ("rollback", "support-bot", "--reason", "enough")},
+    )
+
+    assert answer.code == 3
+    lines = [line for line in answer.out.splitlines() if "verdicts" not in line]
+    assert [line.split("  ")[1].split(":")[0] for line in lines] == [
+        "support-bot/1 start",
+        "support-bot/1 advance",
+        "support-bot/1 pause",
+        "support-bot/1 rollback",
+    ]
+    assert lines[-1].endswith("50% → 0%; “enough”")
+
+
+def test_watch_until_a_phase(world: World):
+    world.started()
+
+    assert watched(world, "--until", "paused", then={2: ("pause", "support-bot")}).code == 0
+    assert watched(world, "--until", "complete", then={2: ("rollback", "support-bot")}).code == 3
+    assert world.cli("watch", "support-bot", "--until", "rolled_back").code == 0
+
+
+def test_watch_gives_up_in_time(world: World):
+    world.started()
+
+    assert world.cli("watch", "support-bot", "--timeout", "1m").code == 124
+
+
+def test_watch_refuses_what_is_no_phase_or_time(world: World, capsys: pytest.CaptureFixture[str]):
+    world.started()
+
+    assert world.cli("watch", "support-bot", "--until", "done").code == 2
+    assert world.cli("watch", "support-bot", "--timeout", "5").code == 2
+    assert "rolled_back" in capsys.readouterr().err
+
+
+def test_watch_is_live_in_a_terminal(world: World):
+    failing(world)
+
+    answer = world.cli("watch", "support-bot", terminal=True, COLUMNS="100", TERM="xterm")
+
+    assert answer.code == 3
+    assert "░░░░" in answer.out
+    assert "escalation_rate 28.57%" in answer.out
+
+
+def test_a_plan_with_an_approval_says_so(world: World):
+    world.started(PLAN.replace("minSamples: 20}", "minSamples: 20, approval: required}"))
+
+    assert "approval required to leave it" in world.cli("describe", "support-bot").out
+    assert "approval: `canaryctl approve support-bot`" in world.cli("describe", "support-bot").out

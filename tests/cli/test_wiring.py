@@ -1,0 +1,113 @@
+"""Adapters by name: ours, those of installed packages, and what is said about the others."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from controller.cli.process import stopped_by_signals
+from controller.clock import ManualClock
+from controller.errors import NotFound, SettingsError
+from controller.ports import Target
+from controller.settings import load_settings
+from controller.traffic.memory import MemoryTarget
+from controller.wiring import (
+    Kind,
+    Opening,
+    build_loop,
+    memory_store,
+    named,
+    open_store,
+    shortcomings,
+    target,
+)
+from tests.cli.world import PLAN, START, World
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(SettingsError, match="'nginx' is not known; known are gateway, memory"):
+        named(Kind.TRAFFIC_TARGETS, "nginx")
+    with pytest.raises(SettingsError, match="known are postgresql, postgresql\\+psycopg, sqlite"):
+        open_store("mysql://db/canary")
+
+
+def test_an_installed_package_adds_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "nginx_target.py").write_text(
+        "from controller.traffic.memory import MemoryTarget\nbuild = MemoryTarget\n"
+    )
+    info = tmp_path / "nginx_target-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: nginx-target\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[canaryctl.traffic_targets]\nnginx = nginx_target:build\nmemory = nginx_target:nothing\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    assert isinstance(target("nginx", ManualClock(START)), MemoryTarget)
+    assert isinstance(target("memory", ManualClock(START)), MemoryTarget)  # ours cannot be taken
+    sys.modules.pop("nginx_target", None)
+
+
+def test_a_database_is_made_only_where_that_is_meant(tmp_path: Path):
+    url = f"sqlite:///{tmp_path}/canary.db"
+
+    with pytest.raises(NotFound):
+        open_store(url, Opening.PRESENT)
+    open_store(url, Opening.OR_EMPTY).close()
+    assert not list(tmp_path.iterdir())
+    open_store(url, Opening.CREATED).close()
+    assert (tmp_path / "canary.db").exists()
+
+
+def test_what_this_release_does_not_do_of_a_plan_is_said(world: World):
+    world.cli("apply", "-f", world.plan(PLAN))
+    store = open_store(world.url)
+    plan = store.head("support-bot").plan
+    store.close()
+
+    assert shortcomings(plan) == (
+        "no gateway link in this release: splits are kept in memory",
+        "no Slack in this release: notices for #llm-oncall are written to the log",
+    )
+
+
+def test_the_loop_is_built_and_drains(world: World):
+    world.cli("apply", "-f", world.plan())
+    store = open_store(world.url)
+    stop = threading.Event()
+    stop.set()
+
+    build_loop(load_settings(world.environ), store, world.clock).run_until(stop)
+
+    assert store.judged("support-bot/1") is not None
+    assert all(one.delivered for one in store.deliveries("support-bot/1"))
+    store.close()
+
+
+def test_the_first_signal_drains_and_the_second_kills():
+    before = signal.getsignal(signal.SIGTERM)
+
+    with stopped_by_signals() as stop:
+        assert not stop.is_set()
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.is_set()
+        assert signal.getsignal(signal.SIGTERM) == before
+
+    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
+
+
+def test_a_target_is_one_by_contract():
+    found: Target = target("gateway", ManualClock(START))
+
+    assert found.read("nobody/1").split is None
+
+
+def test_a_store_in_memory_is_empty():
+    store = memory_store()
+
+    assert list(store.heads()) == []
+    store.close()

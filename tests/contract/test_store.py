@@ -1,0 +1,350 @@
+"""The contract of `controller.ports.Store`, at its boundaries, for every store there is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from controller.errors import ChainBroken, Conflict, NotFound
+from controller.ports import Judged, Store, VerifiedStretch
+from controller.rollout.anchors import verify_anchors
+from controller.rollout.record import seal, verify_chain
+from controller.rollout.timeline import minute_of
+from tests.accounting.factories import (
+    HALF,
+    HOUR,
+    MICROSECOND,
+    MINUTE,
+    NOW,
+    ROLLOUT,
+    SECOND,
+    commit,
+    contents,
+    notice,
+    observation,
+    send,
+    started,
+)
+
+# Commits
+
+
+def test_a_commit_is_read_back_letter_by_letter(store: Store):
+    given = commit(notices=(notice("start"),), shares=HALF)
+
+    store.commit(given)
+
+    head = store.head(ROLLOUT)
+    assert (head.state, head.plan, head.seq, head.hash) == (
+        given.record.value.state,
+        given.plan.value,
+        1,
+        given.record.hash,
+    )
+    assert list(store.records(ROLLOUT)) == [given.record]
+    assert store.plan(given.plan.hash) == given.plan
+    assert list(store.splits(ROLLOUT)) == [given.split]
+    assert [owed.notice for owed in store.deliveries(ROLLOUT)] == [notice("start")]
+
+
+def test_a_record_keeps_the_text_that_was_hashed(store: Store):
+    given = commit()
+    later_release = replace(
+        given.record, text=given.record.text + " "
+    )  # a text this release would not write
+
+    store.commit(replace(given, record=later_release))
+
+    assert store.records(ROLLOUT)[0].text == given.record.text + " "
+
+
+def test_records_form_a_chain_that_ends_in_the_head(store: Store):
+    store.commit(commit())
+    store.commit(commit(store.head(ROLLOUT)))
+    store.commit(commit(store.head(ROLLOUT)))
+
+    assert verify_chain(store.records(ROLLOUT)) == store.head(ROLLOUT).hash
+    assert [sealed.value.seq for sealed in store.records(ROLLOUT, after=1)] == [2, 3]
+    assert store.records(ROLLOUT, after=3) == []
+
+
+def test_the_second_of_two_commits_on_one_head_is_refused_and_writes_nothing(store: Store):
+    store.commit(commit())
+    head = store.head(ROLLOUT)
+    store.commit(commit(head))
+    before = contents(store)
+
+    with pytest.raises(Conflict, match="Read it again"):
+        store.commit(commit(head, notices=(notice("late"),), shares=HALF, at=NOW + SECOND))
+
+    assert contents(store) == before
+
+
+def test_a_first_record_is_refused_where_the_rollout_exists(store: Store):
+    store.commit(commit())
+
+    with pytest.raises(Conflict):
+        store.commit(commit(at=NOW + SECOND))
+
+
+def test_a_later_record_is_refused_where_there_is_no_rollout(store: Store):
+    store.commit(commit())
+    head = store.head(ROLLOUT)
+
+    with pytest.raises(Conflict, match="no record"):
+        store.commit(commit(head, rollout="other/1"))
+
+    assert [head.state.rollout for head in store.heads()] == [ROLLOUT]
+
+
+def test_a_record_that_does_not_follow_from_its_head_is_refused(store: Store):
+    store.commit(commit())
+    given = commit(store.head(ROLLOUT))
+    skipping = replace(given, record=seal(replace(given.record.value, seq=3)))
+
+    with pytest.raises(ChainBroken, match="record 3 does not follow record 1"):
+        store.commit(skipping)
+
+
+def test_a_lower_fence_is_refused_and_the_same_one_is_not(store: Store):
+    first, second = store.take_fence(), store.take_fence()
+    store.commit(commit(fence=second))
+    before = contents(store)
+
+    with pytest.raises(Conflict, match=f"fence {first}.*fence {second} was taken"):
+        store.commit(commit(store.head(ROLLOUT), fence=first))
+
+    assert contents(store) == before
+    store.commit(commit(store.head(ROLLOUT), fence=second))
+
+
+def test_a_command_commits_without_a_fence(store: Store):
+    store.take_fence()
+
+    store.commit(commit(fence=None))
+
+    assert store.head(ROLLOUT).seq == 1
+
+
+def test_fences_rise(store: Store):
+    assert store.take_fence() < store.take_fence() < store.take_fence()
+
+
+def test_a_split_version_is_committed_once(store: Store):
+    store.commit(commit(shares=HALF, version=2))
+
+    with pytest.raises(Conflict, match="version 2 is not above version 2"):
+        store.commit(commit(store.head(ROLLOUT), shares=HALF, version=2))
+
+    store.commit(commit(store.head(ROLLOUT), shares={"refund": 0}, version=3))
+    assert [(split.version, dict(split.shares)) for split in store.splits(ROLLOUT)] == [
+        (2, HALF),
+        (3, {"refund": 0}),
+    ]
+
+
+# Heads
+
+
+def test_heads_come_by_name_and_attempt(store: Store):
+    for rollout in ("b/2", "a/10", "a/9", "b/1"):
+        store.commit(commit(rollout=rollout))
+
+    assert [head.state.rollout for head in store.heads()] == ["a/9", "a/10", "b/1", "b/2"]
+
+
+def test_a_bare_name_is_its_newest_attempt(store: Store):
+    for rollout in ("a/9", "a/10"):
+        store.commit(commit(rollout=rollout))
+
+    assert store.head("a").state.rollout == "a/10"
+    assert store.head("a/9").state.rollout == "a/9"
+
+
+def test_an_unknown_rollout_is_not_found_with_similar_names(store: Store):
+    started(store)
+
+    with pytest.raises(NotFound, match="Did you mean support-bot"):
+        store.head("suport-bot")
+    with pytest.raises(NotFound, match="nor one with a similar name"):
+        store.head("xyz")
+
+
+def test_an_unknown_plan_is_not_found(store: Store):
+    with pytest.raises(NotFound):
+        store.plan("0" * 64)
+
+
+def test_tips_change_with_every_record_and_every_count(store: Store):
+    started(store)
+    assert store.tips() == {ROLLOUT: (1, 0)}
+
+    send(store, observation("a"))
+    store.commit(commit(store.head(ROLLOUT)))
+
+    assert store.tips() == {ROLLOUT: (2, 1)}
+
+
+# Outbox
+
+
+def due(store: Store, *, at: timedelta = timedelta(0), limit: int = 100) -> list[str]:
+    return [owed.id for owed in store.owed(NOW + at, limit=limit)]
+
+
+def test_a_notice_is_handed_out_once_the_earlier_ones_of_its_rollout_are_delivered(store: Store):
+    store.commit(commit(notices=(notice("one"), notice("two"))))
+
+    assert due(store) == [f"{ROLLOUT}:one"]
+    store.delivered(f"{ROLLOUT}:one", NOW)
+    assert due(store) == [f"{ROLLOUT}:two"]
+    store.delivered(f"{ROLLOUT}:two", NOW)
+    assert due(store) == []
+
+
+def test_a_notice_put_off_holds_up_its_own_rollout_only(store: Store):
+    store.commit(commit(notices=(notice("one"), notice("two"))))
+    store.commit(commit(rollout="other/1", notices=(notice("three"),)))
+
+    store.undelivered(f"{ROLLOUT}:one", error="timeout", next_attempt=NOW + MINUTE)
+
+    assert due(store) == ["other/1:three"]
+    assert due(store, at=MINUTE - MICROSECOND) == ["other/1:three"]
+    assert due(store, at=MINUTE) == [f"{ROLLOUT}:one", "other/1:three"]
+    assert due(store, at=MINUTE, limit=1) == [f"{ROLLOUT}:one"]
+    tried = store.deliveries(ROLLOUT)[0]
+    assert (tried.attempts, tried.last_error, tried.next_attempt) == (1, "timeout", NOW + MINUTE)
+
+
+def test_what_is_owed_twice_under_one_key_is_owed_once(store: Store):
+    store.commit(commit(notices=(notice("one"),)))
+    store.delivered(f"{ROLLOUT}:one", NOW)
+
+    store.commit(commit(store.head(ROLLOUT), notices=(notice("one"), notice("two"))))
+
+    assert due(store) == [f"{ROLLOUT}:two"]
+    assert [owed.id for owed in store.deliveries(ROLLOUT)] == [f"{ROLLOUT}:one", f"{ROLLOUT}:two"]
+
+
+def test_a_delivered_notice_stays_as_it_was(store: Store):
+    store.commit(commit(notices=(notice("one"),)))
+    store.delivered(f"{ROLLOUT}:one", NOW)
+    before = store.deliveries(ROLLOUT)
+
+    store.delivered(f"{ROLLOUT}:one", NOW + HOUR)
+    store.undelivered(f"{ROLLOUT}:one", error="late", next_attempt=NOW + HOUR)
+
+    assert store.deliveries(ROLLOUT) == before
+    assert before[0].delivered == NOW
+
+
+def test_an_unknown_notice_is_not_found(store: Store):
+    with pytest.raises(NotFound):
+        store.delivered("nobody's", NOW)
+    with pytest.raises(NotFound):
+        store.undelivered("nobody's", error="", next_attempt=NOW)
+
+
+# Anchors
+
+
+def test_there_is_one_anchor_an_hour(store: Store):
+    assert store.anchor(NOW) is None, "there is no rollout yet"
+    started(store)
+
+    first = store.anchor(NOW)
+
+    assert first is not None
+    assert first.heads == {ROLLOUT: f"1:{store.head(ROLLOUT).hash}"}
+    assert store.anchor(NOW + HOUR - MICROSECOND) is None
+    assert store.anchor(NOW - HOUR) is None, "time does not go back"
+    second = store.anchor(NOW + HOUR)
+    assert second is not None
+    assert [sealed.value for sealed in store.anchors()] == [first, second]
+
+
+def test_anchors_hold_the_chains_together(store: Store):
+    started(store)
+    store.anchor(NOW)
+    store.commit(commit(store.head(ROLLOUT)))
+    store.anchor(NOW + HOUR)
+    hashes = {(ROLLOUT, sealed.value.seq): sealed.hash for sealed in store.records(ROLLOUT)}
+
+    verify_anchors(store.anchors(), lambda rollout, seq: hashes.get((rollout, seq)))
+
+    with pytest.raises(ChainBroken, match="its chain was rewritten"):
+        verify_anchors(store.anchors(), lambda *_: "f" * 64)
+    with pytest.raises(ChainBroken, match="its chain was cut"):
+        verify_anchors(store.anchors(), lambda *_: None)
+    with pytest.raises(ChainBroken, match="anchor 1 is missing"):
+        verify_anchors(store.anchors()[1:], lambda rollout, seq: hashes.get((rollout, seq)))
+
+
+# Reads
+
+
+def test_hours_are_those_that_start_in_the_span(store: Store):
+    started(store)
+    for hour in range(4):
+        send(store, observation(str(hour), at=NOW + hour * HOUR + 59 * MINUTE))
+
+    def starts(since: timedelta, until: timedelta) -> list[int]:
+        rows = store.hours(ROLLOUT, since=NOW + since, until=NOW + until)
+        return sorted((row.minute - minute_of(NOW)) // 60 for row in rows)
+
+    assert starts(HOUR, 3 * HOUR) == [1, 2]
+    assert starts(HOUR + MICROSECOND, 3 * HOUR + MICROSECOND) == [2, 3]
+
+
+def test_rollups_are_those_changed_after_a_sequence(store: Store):
+    started(store)
+    send(store, observation("a"))
+    send(store, observation("b", at=NOW + MINUTE))
+
+    assert [row.minute for row in store.rollups(ROLLOUT, changed_after=1)[0]] == [
+        minute_of(NOW) + 1
+    ]
+    assert store.rollups(ROLLOUT, changed_after=2) == ([], 2)
+    assert store.rollups("other/1") == ([], 0)
+
+
+def test_stretches_of_one_version_that_touch_are_joined(store: Store):
+    started(store)
+
+    def verify(version: int, start: int, end: int) -> None:
+        stretch = VerifiedStretch(
+            version=version, start=NOW + start * MINUTE, end=NOW + end * MINUTE
+        )
+        store.verify(ROLLOUT, stretch)
+
+    for version, start, end in [(1, 0, 1), (1, 1, 2), (1, 4, 5), (2, 2, 3), (1, 0, 1), (1, 6, 6)]:
+        verify(version, start, end)
+
+    def stretches() -> list[tuple[int, int, int]]:
+        return [
+            (one.version, (one.start - NOW) // MINUTE, (one.end - NOW) // MINUTE)
+            for one in store.verified(ROLLOUT)
+        ]
+
+    assert stretches() == [(1, 0, 2), (2, 2, 3), (1, 4, 5)]
+    verify(1, 2, 4)
+    assert stretches() == [(1, 0, 5), (2, 2, 3)]
+
+
+def test_how_far_was_judged_is_replaced(store: Store):
+    started(store)
+    assert store.judged(ROLLOUT) is None
+
+    store.note_judged(ROLLOUT, Judged(through=NOW, seq=1, status={"waits": ("hold_time",)}))
+    store.note_judged(ROLLOUT, Judged(through=NOW + MINUTE, seq=2, status={"samples": 3}))
+
+    assert store.judged(ROLLOUT) == Judged(through=NOW + MINUTE, seq=2, status={"samples": 3})
+
+
+def test_nothing_is_noted_of_an_unknown_rollout(store: Store):
+    with pytest.raises(NotFound):
+        store.note_judged(ROLLOUT, Judged(through=NOW, seq=0))
+    with pytest.raises(NotFound):
+        store.verify(ROLLOUT, VerifiedStretch(version=1, start=NOW, end=NOW + MINUTE))
