@@ -165,7 +165,8 @@ class MetricsStore(Protocol):
         ...
 
     def refused(self, rollout: str) -> Mapping[str, int]:
-        """How many outcomes were refused or still wait, by reason: too_late, waiting."""
+        """How many outcomes were refused or still wait: too_late; and, of the whole store, because whose they are is
+        not known until their observation comes, waiting and expired (waited longer than any rollout's horizon)."""
         ...
 
     def splits(self, rollout: str) -> Sequence[SplitVersion]:

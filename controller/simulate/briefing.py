@@ -1,0 +1,166 @@
+"""What a backtest says before it runs: what is recorded, what is made, and what it cannot tell."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from controller.errors import DataError
+from controller.rollout.metrics import ALWAYS_KNOWN
+from controller.rollout.plan import Plan
+from controller.rollout.units import format_duration
+from controller.simulate.backtest import TICK, Setup
+from controller.simulate.measured import Gap, gaps
+from controller.simulate.results import Recording
+from controller.simulate.stand_ins import OnPause
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strangers:
+    """Intents that only the plan or only the recording knows, and those that both know but the plan pins."""
+
+    only_plan: tuple[str, ...]
+    only_recording: Mapping[str, int]  # items of each
+    pinned: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Briefing:
+    """`facts` are pairs of a word and a sentence; `warnings` are sentences, the weightiest first."""
+
+    facts: tuple[tuple[str, str], ...]
+    warnings: tuple[str, ...]
+    gaps: tuple[Gap, ...]
+    strangers: Strangers
+
+
+def brief(setup: Setup) -> Briefing:
+    """What to know of a setup; DataError if it cannot be judged honestly, or no intent would be compared."""
+    found, strangers = gaps(setup.plan, setup.recording), strangers_of(setup.plan, setup.recording)
+    _refuse_false_knowledge(setup.plan, found)
+    compared = set(setup.recording.intents) - set(strangers.only_recording) - set(strangers.pinned)
+    if not compared:
+        raise DataError(
+            f"{setup.recording.file}: none of its intents ({', '.join(setup.recording.intents)}) gets candidate "
+            f"traffic by the plan, whose intents are {', '.join(one.name for one in setup.plan.intents)}."
+        )
+    return Briefing(
+        facts=tuple(_facts(setup)),
+        warnings=(*_gap_warnings(setup.plan, found), *_intent_warnings(setup.plan, strangers)),
+        gaps=found,
+        strangers=strangers,
+    )
+
+
+def strangers_of(plan: Plan, recording: Recording) -> Strangers:
+    items = Counter(item.intent for item in recording.items)
+    return Strangers(
+        only_plan=tuple(one.name for one in plan.intents if one.name not in items),
+        only_recording={name: n for name, n in items.items() if plan.intent(name) is None},
+        pinned=tuple(one.name for one in plan.intents if one.pinned and one.name in items),
+    )
+
+
+def _refuse_false_knowledge(plan: Plan, found: tuple[Gap, ...]) -> None:
+    """A gateway knows of every request whether it failed or was escalated, so the store counts silence as "no"."""
+    for gap in found:
+        rule = plan.rule(gap.rule)
+        if rule is not None and rule.metric.subject in ALWAYS_KNOWN:
+            raise DataError(
+                f"rule {gap.rule} ({gap.metric}): {gap.why}. Silence would be counted as “none”, and the rule would "
+                "pass without evidence. Leave the rule out of the plan for this backtest."
+            )
+
+
+def _facts(setup: Setup) -> Iterator[tuple[str, str]]:
+    plan, recording = setup.plan, setup.recording
+    critical = [one.name for one in plan.intents if one.critical and not one.pinned]
+    yield (
+        "Plan",
+        f"{plan.name} {plan.digest[:12]}: {_model(plan.baseline.model, recording.baseline)} → "
+        + _model(plan.candidate.model, recording.candidate),
+    )
+    yield "Critical", ", ".join(critical) or "no intent"
+    yield "Recorded", _recorded(recording)
+    yield (
+        "Made",
+        (
+            "which item is asked when: drawn with replacement, each draw a unit of its own with one request; only the "
+            f"served arm's answer counts, its grade comes {_delay(plan)}"
+        ),
+    )
+    yield "Arrivals", setup.arrivals.describe()
+    yield "Seed", f"{setup.seed} for arrivals, draws and label delays"
+    yield (
+        "Clock",
+        (
+            f"moved by hand, a tick every {format_duration(TICK)}; every window is judged; "
+            f"at most {setup.max_days} days"
+        ),
+    )
+    yield (
+        "Person",
+        f"approves automatically after {format_duration(setup.reaction)}; " + _on_pause(setup),
+    )
+
+
+def _model(planned: str, recorded: str) -> str:
+    return planned if planned == recorded else f"{planned} (recorded as {recorded})"
+
+
+def _recorded(recording: Recording) -> str:
+    pairs = len(recording.pairs)
+    alone = (
+        f"; {recording.unpaired:,} rows without a partner are left out"
+        if recording.unpaired
+        else ""
+    )
+    return (
+        f"both models' graded answers to {len(recording.items):,} items ({pairs:,} pairs) of "
+        f"{', '.join(recording.intents)}, from {recording.file}{alone}"
+    )
+
+
+def _delay(plan: Plan) -> str:
+    delay = plan.labels.delay
+    return f"after 0 to {format_duration(delay)}, uniformly" if delay else "at once"
+
+
+def _on_pause(setup: Setup) -> str:
+    return (
+        "a pause ends the run"
+        if setup.on_pause is OnPause.STOP
+        else "resumes after a pause likewise"
+    )
+
+
+def _gap_warnings(plan: Plan, found: tuple[Gap, ...]) -> Iterator[str]:
+    for gap in found:
+        subject = f"rule {gap.rule} ({gap.metric})"
+        if gap.known:
+            yield f"{subject} sees only a part: {gap.why}."
+        else:
+            yield (
+                f"{subject} is UNMEASURED: {gap.why}. Nothing advances while the candidate has traffic that it cannot "
+                f"see, and {format_duration(plan.max_blind)} of that (maxBlind) pause the rollout."
+            )
+
+
+def _intent_warnings(plan: Plan, strangers: Strangers) -> Iterator[str]:
+    for name in strangers.only_plan:
+        critical = plan.intent(name) is not None and name in _critical(plan)
+        consequence = (
+            " It is critical, so whatever asks for it stays unmeasured." if critical else ""
+        )
+        yield f"intent {name} of the plan has no recorded item: it gets no requests.{consequence}"
+    for name, count in strangers.only_recording.items():
+        yield (
+            f"intent {name} of the recording ({count:,} items) is not in the plan: baseline, counted, never compared."
+        )
+    for name in strangers.pinned:
+        yield f"intent {name} is pinned: baseline, counted, never compared."
+
+
+def _critical(plan: Plan) -> set[str]:
+    return {one.name for one in plan.intents if one.critical and not one.pinned}

@@ -1,0 +1,67 @@
+"""Units drawn from a recording: an item with equal chances and with replacement, then one of its trials.
+
+Intents therefore come in the recording's proportions of items. One draw is one unit with one request; which arm it
+gets, and so which of the pair's two results counts, is not decided here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+from numpy.typing import NDArray
+
+from controller.simulate.results import Item, ResultPair
+
+_STREAM = 1  # beside the arrivals' own generators of the same seed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draw:
+    """One unit: when it arrives, what it asks, and when its label comes in."""
+
+    number: int  # from 1
+    at: datetime
+    labelled_at: datetime
+    item: Item
+    pair: ResultPair
+
+    @property
+    def unit(self) -> str:
+        return f"draw-{self.number}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampler:
+    """Draws by seed. Labels come at a uniform delay in [0, label_delay]; each day has a generator of its own."""
+
+    items: tuple[Item, ...]
+    start: datetime
+    seed: int
+    label_delay: timedelta
+
+    def day(self, number: int, arrivals: NDArray[np.float64], *, first: int) -> Sequence[Draw]:
+        """The draws of one day, by arrival; `arrivals` in seconds since the start, `first` is the first's number."""
+        random = np.random.default_rng([self.seed, number, _STREAM])
+        count = len(arrivals)
+        chosen = random.integers(0, len(self.items), count)
+        trials = random.random(count)
+        delays = random.random(count) * self.label_delay.total_seconds()
+        columns = (arrivals.tolist(), chosen.tolist(), trials.tolist(), delays.tolist())
+        return [
+            self._draw(first + index, *values)
+            for index, values in enumerate(zip(*columns, strict=True))
+        ]
+
+    def _draw(self, number: int, arrival_s: float, item: int, trial: float, delay_s: float) -> Draw:
+        at = self.start + timedelta(seconds=arrival_s)
+        asked = self.items[item]
+        return Draw(
+            number=number,
+            at=at,
+            labelled_at=at + timedelta(seconds=delay_s),
+            item=asked,
+            pair=asked.pairs[int(trial * len(asked.pairs))],
+        )
