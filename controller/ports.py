@@ -94,7 +94,7 @@ class RolloutStore(Protocol):
         ...
 
     def tips(self) -> Mapping[str, tuple[int, int]]:
-        """For every rollout its last record's number and its ingest sequence: what changes when anything does. Cheap."""
+        """By rollout, its last record's number and its ingest sequence: they change when anything does. Cheap."""
         ...
 
     def head(self, rollout: str) -> Head:
@@ -229,7 +229,7 @@ class Target(Protocol):
         ...
 
     def set(self, split: Split) -> None:
-        """Put a split in force, or renew its lease. A (fence, version) lower than the present one is refused: Conflict."""
+        """Put a split in force, or renew its lease. Conflict if its (fence, version) is lower than the present one."""
         ...
 
     def off(self, split: Split) -> None:

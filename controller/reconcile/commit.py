@@ -78,9 +78,7 @@ def _record(
         seen=seen,
         verdicts=decision.verdicts,
         # A notice's key is the record's number, so that no two records owe the same one.
-        notices=tuple(
-            replace(notice, key=f"{seq}/{notice.key}") for notice in decision.notices
-        ),
+        notices=tuple(replace(notice, key=f"{seq}/{notice.key}") for notice in decision.notices),
         share_before_bp=before.state.share_bp if before is not None else 0,
         state=decision.state,
         prev=before.hash if before is not None else GENESIS,

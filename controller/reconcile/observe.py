@@ -24,7 +24,9 @@ from controller.stats.proportions import newcombe_difference
 from controller.stats.sequential import sample_ratio_log_e
 
 BASELINE_RECENT = timedelta(minutes=60)
-BASELINE_ERROR_LIMIT = 0.5  # of recent baseline requests: beyond it there is nowhere to roll back to
+BASELINE_ERROR_LIMIT = (
+    0.5  # of recent baseline requests: beyond it there is nowhere to roll back to
+)
 SAMPLE_RATIO_ALPHA = 1e-3  # Kohavi et al. 2020, ch. 21: mismatches are bugs, so few false alarms
 COVERAGE_LEVEL = 0.999
 COVERAGE_GAP = 0.02
@@ -97,7 +99,7 @@ class Observer:
         return known
 
     def _in_force(self, state: State) -> InForceTime:
-        """Stretches in which a split that gives the candidate traffic was verified, or any one before the first step."""
+        """The time in which a split that gives the candidate traffic was verified in force."""
         shifting = {
             split.version
             for split in self._store.splits(state.rollout)
@@ -163,7 +165,7 @@ def sample_ratio(view: View) -> SampleRatio | None:
     state = view.state
     if not 0 < state.share_bp < FULL_BP:
         return None
-    counts = {arm: 0 for arm in Arm}
+    counts = dict.fromkeys(Arm, 0)
     pinned = {name for name, share in shares(view.plan, state).items() if share == 0}
     end = np.array([minute_of(view.now) + 1])
     for arm in Arm:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from controller.clock import Clock
 from controller.errors import Conflict, NotFound, Refused
 from controller.notify.arithmetic import refusal_line

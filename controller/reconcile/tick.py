@@ -61,9 +61,7 @@ class Reconciler:
         seen, seq = self._observer.observe(head, standing, now)
         decision = decide(head.plan, head.state, seen, None, now)
         if decision.recorded:
-            commit(
-                self._store, head, decision, seen=seen, command=None, now=now, fence=self._fence
-            )
+            commit(self._store, head, decision, seen=seen, command=None, now=now, fence=self._fence)
             head = self._store.head(rollout)
         self._note(rollout, decision, seen, seq, now)
         self.converge(head)
@@ -99,9 +97,7 @@ class Reconciler:
                 self._store.verify(head.state.rollout, stretch)
         return standing
 
-    def _note(
-        self, rollout: str, decision: Decision, seen: Seen, seq: int, now: datetime
-    ) -> None:
+    def _note(self, rollout: str, decision: Decision, seen: Seen, seq: int, now: datetime) -> None:
         status = Status(
             at=now,
             action=decision.action,

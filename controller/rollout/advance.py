@@ -23,7 +23,10 @@ def waits(
         case Phase.PENDING:
             return (*_safe_to_raise(plan, state, seen, now),)
         case Phase.PROGRESSING if state.step + 1 < len(plan.steps):
-            return (*_step_done(plan, state, seen, verdicts), *_safe_to_raise(plan, state, seen, now))
+            return (
+                *_step_done(plan, state, seen, verdicts),
+                *_safe_to_raise(plan, state, seen, now),
+            )
         case Phase.PROGRESSING:
             return (*_step_done(plan, state, seen, verdicts),)
         case Phase.BAKING:
@@ -43,7 +46,9 @@ def requirement(plan: Plan, step: int) -> Advance:
     return Advance.PROVEN if following > PROVEN_ABOVE_BP else Advance.CLEAR
 
 
-def _step_done(plan: Plan, state: State, seen: Seen, verdicts: tuple[Verdict, ...]) -> Iterator[Wait]:
+def _step_done(
+    plan: Plan, state: State, seen: Seen, verdicts: tuple[Verdict, ...]
+) -> Iterator[Wait]:
     step = plan.steps[state.step]
     yield from _in_force(seen)
     yield from _time(state.held + seen.held, step.hold)
@@ -73,15 +78,17 @@ def _time(held: timedelta, needed: timedelta) -> Iterator[Wait]:
         )
 
 
-def _samples(
-    plan: Plan, needed: int, seen: Seen, verdicts: tuple[Verdict, ...]
-) -> Iterator[Wait]:
+def _samples(plan: Plan, needed: int, seen: Seen, verdicts: tuple[Verdict, ...]) -> Iterator[Wait]:
     """`minSamples` of a step: candidate requests, and samples of every rule that has a sample size."""
     if seen.samples < needed:
         yield Wait(waiting=Waiting.SAMPLES, have=seen.samples, need=needed)
     for verdict in verdicts:
         rule = plan.rule(verdict.rule)
-        if rule is None or rule.metric.kind in UNSAMPLED or verdict.outcome is Outcome.NOT_APPLICABLE:
+        if (
+            rule is None
+            or rule.metric.kind in UNSAMPLED
+            or verdict.outcome is Outcome.NOT_APPLICABLE
+        ):
             continue
         if verdict.reading.step_samples < needed:
             yield Wait(
@@ -97,9 +104,7 @@ def _clear(seen: Seen, verdicts: tuple[Verdict, ...]) -> Iterator[Wait]:
     for verdict in verdicts:
         match verdict.outcome:
             case Outcome.FAIL:
-                yield Wait(
-                    waiting=Waiting.RULE_FAILED, rule=verdict.rule, intent=verdict.intent
-                )
+                yield Wait(waiting=Waiting.RULE_FAILED, rule=verdict.rule, intent=verdict.intent)
             case Outcome.UNMEASURED:
                 yield Wait(
                     waiting=Waiting.UNMEASURED,
@@ -124,7 +129,9 @@ def _unproven(plan: Plan, state: State, verdicts: tuple[Verdict, ...]) -> Iterat
         for verdict in lacking:
             yield Wait(waiting=Waiting.PROOF, rule=verdict.rule, intent=intent.name)
         if not own:
-            yield Wait(waiting=Waiting.PROOF, intent=intent.name, detail="no accuracy rule covers it")
+            yield Wait(
+                waiting=Waiting.PROOF, intent=intent.name, detail="no accuracy rule covers it"
+            )
 
 
 def _safe_to_raise(plan: Plan, state: State, seen: Seen, now: datetime) -> Iterator[Wait]:

@@ -46,7 +46,11 @@ def _immutable(old: Plan, new: Plan) -> str:
         if getattr(old, arm).model != getattr(new, arm).model:
             return f"{arm} was {getattr(old, arm).model}, would be {getattr(new, arm).model}"
     freed = _free(new) - _free(old)
-    return f"intents {', '.join(sorted(freed))} would get candidate traffic without a step" if freed else ""
+    return (
+        f"intents {', '.join(sorted(freed))} would get candidate traffic without a step"
+        if freed
+        else ""
+    )
 
 
 def _free(plan: Plan) -> set[str]:

@@ -25,8 +25,13 @@ Json = Any  # str | int | float | bool | None | list[Json] | dict[str, Json]
 
 def canonical(value: object) -> str:
     """Canonical JSON of a value; the same value always gives the same text."""
+    return dumps(encode(value))
+
+
+def dumps(data: Json) -> str:
+    """Canonical JSON of what `encode` gave."""
     return json.dumps(
-        encode(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+        data, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )
 
 
@@ -42,29 +47,53 @@ def text_digest(text: str) -> str:
 
 def encode(value: object) -> Json:
     """A JSON-able form of a value. Fields equal to their default are kept: a record explains itself."""
-    if isinstance(value, Enum):
-        return value.value
-    if value is None or isinstance(value, str | bool | int | float):
-        return value
-    encoder = _ENCODERS.get(type(value))
-    if encoder is not None:
-        return encoder(value)
-    if dataclasses.is_dataclass(value):
-        fields = {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        return {"type": type(value).__name__, **fields}
-    if isinstance(value, Mapping):
-        return {str(key): encode(item) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [encode(item) for item in value]
-    raise TypeError(f"{type(value).__name__} has no canonical form")
+    return _encoder(cast(Any, type(value)))(value)
 
 
-_ENCODERS: dict[type, Callable[[Any], Json]] = {
-    datetime: lambda moment: moment.isoformat(),
-    date: lambda day: day.isoformat(),
-    timedelta: lambda span: span.total_seconds(),
-    Fraction: lambda fraction: f"{fraction.numerator}/{fraction.denominator}",
-}
+Encoder = Callable[[Any], Json]
+
+
+@cache
+def _encoder(kind: type) -> Encoder:
+    for base, encoder in _ENCODERS:
+        if issubclass(kind, base):
+            return encoder
+    if dataclasses.is_dataclass(kind):
+        return _dataclass_encoder(cast(type, kind))
+    raise TypeError(f"{kind.__name__} has no canonical form")
+
+
+def _dataclass_encoder(kind: type) -> Encoder:
+    names = tuple(field.name for field in dataclasses.fields(kind))
+    tag = kind.__name__
+
+    def encode_dataclass(value: Any) -> Json:
+        fields = {name: encode(getattr(value, name)) for name in names}
+        fields["type"] = tag
+        return fields
+
+    return encode_dataclass
+
+
+def _itself(value: Any) -> Json:
+    return value
+
+
+# The first that fits: an enum may be a str, a bool is an int, a datetime is a date.
+_ENCODERS: tuple[tuple[type, Encoder], ...] = (
+    (Enum, lambda member: member.value),
+    (str, _itself),
+    (int, _itself),
+    (float, _itself),
+    (type(None), _itself),
+    (datetime, datetime.isoformat),
+    (date, date.isoformat),
+    (timedelta, timedelta.total_seconds),
+    (Fraction, lambda fraction: f"{fraction.numerator}/{fraction.denominator}"),
+    (Mapping, lambda items: {str(key): encode(item) for key, item in items.items()}),
+    (tuple, lambda items: [encode(item) for item in items]),
+    (list, lambda items: [encode(item) for item in items]),
+)
 
 
 def decode(kind: type[T], data: Json) -> T:
@@ -96,7 +125,11 @@ _SCALARS: dict[Any, Callable[[Json], Any]] = {
 
 
 def _union_decoder(options: tuple[Any, ...]) -> Callable[[Json], Any]:
-    named = {str(one.__name__): one for one in options if isinstance(one, type) and dataclasses.is_dataclass(one)}
+    named = {
+        str(one.__name__): one
+        for one in options
+        if isinstance(one, type) and dataclasses.is_dataclass(one)
+    }
     plain = [one for one in options if one.__name__ not in named and one is not type(None)]
 
     def decode_union(data: Json) -> Any:
@@ -112,9 +145,7 @@ def _union_decoder(options: tuple[Any, ...]) -> Callable[[Json], Any]:
 def _tuple_decoder(items: tuple[Any, ...]) -> Callable[[Json], Any]:
     if len(items) == 2 and items[1] is Ellipsis:
         return lambda data: tuple(_decoder(items[0])(one) for one in data)
-    return lambda data: tuple(
-        _decoder(item)(one) for item, one in zip(items, data, strict=True)
-    )
+    return lambda data: tuple(_decoder(item)(one) for item, one in zip(items, data, strict=True))
 
 
 def _dataclass_decoder(kind: type) -> Callable[[Json], Any]:

@@ -67,6 +67,4 @@ class Retire(Command):
     """End the holdback of a complete rollout and sign off what is left on the baseline."""
 
 
-AnyCommand = (
-    Apply | PauseNow | Resume | Promote | Approve | Rollback | Retry | PinIntent | Retire
-)
+AnyCommand = Apply | PauseNow | Resume | Promote | Approve | Rollback | Retry | PinIntent | Retire

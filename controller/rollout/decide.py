@@ -237,9 +237,7 @@ def _pin(scene: Scene) -> Decision | None:
 
 
 def _pinned(state: State, intents: set[str]) -> State:
-    return replace(
-        state, pins=tuple(sorted(intents.union(state.pins))), version=state.version + 1
-    )
+    return replace(state, pins=tuple(sorted(intents.union(state.pins))), version=state.version + 1)
 
 
 def _superseding(stop: Decision, command: AnyCommand | None) -> Decision:
@@ -284,9 +282,7 @@ def _next(scene: Scene, cause: Cause, severity: Severity) -> Decision:
     if state.phase is not Phase.BAKING and plan.bake:
         baking = replace(_clock_restarted(state, scene.now), phase=Phase.BAKING)
         return _decision(scene, Action.BAKE, cause, baking, severity)
-    return _decision(
-        scene, Action.COMPLETE, cause, replace(state, phase=Phase.COMPLETE), severity
-    )
+    return _decision(scene, Action.COMPLETE, cause, replace(state, phase=Phase.COMPLETE), severity)
 
 
 def _at_step(scene: Scene, step: int) -> State:
@@ -459,7 +455,9 @@ def _promotion_refused(scene: Scene, command: Promote) -> Decision | None:
     failed = {one.rule for one in scene.verdicts if one.outcome is Outcome.FAIL}
     failed |= {one.rule for one in scene.state.open_failures if one.then is not Then.PIN}
     if failed - set(command.override):
-        return _refuse(scene, Refusal.RULE_FAILED, ", ".join(sorted(failed - set(command.override))))
+        return _refuse(
+            scene, Refusal.RULE_FAILED, ", ".join(sorted(failed - set(command.override)))
+        )
     if scene.seen.freeze is not None:
         return _refuse(scene, Refusal.FROZEN, scene.seen.freeze)
     if scene.seen.baseline is Health.FAILING:
@@ -577,9 +575,7 @@ def _decision(
         reason=obeyed.reason if obeyed is not None else "",
         detail=detail,
     )
-    return Decision(
-        action=action, cause=cause, state=state, failures=latched, notices=(notice,)
-    )
+    return Decision(action=action, cause=cause, state=state, failures=latched, notices=(notice,))
 
 
 def _of(verdict: Verdict, failures: tuple[Failure, ...]) -> bool:

@@ -160,7 +160,9 @@ def _mean(
     known = f"c.{under or over}"
     sums = _between((f"s.{over}", f"s.{under}", known), arm, intent, tallies, windows)
     values = (
-        _divided(sums[:, 0] * MICRO, sums[:, 1]) if under else _divided(sums[:, 0] / MICRO, sums[:, 2])
+        _divided(sums[:, 0] * MICRO, sums[:, 1])
+        if under
+        else _divided(sums[:, 0] / MICRO, sums[:, 2])
     )
     return _amounts(values, None, sums[:, 2], None)
 
@@ -198,9 +200,7 @@ def _sample_ratio(intent: str | None, tallies: Tallies, windows: Windows) -> Mea
 # Loss
 
 
-def _loss(
-    intent: str | None, tallies: Tallies, windows: Windows, *, pairs_from: int
-) -> Measured:
+def _loss(intent: str | None, tallies: Tallies, windows: Windows, *, pairs_from: int) -> Measured:
     """Post-stratified loss over split versions (and intents, where intent is None); the paired loss where a window
     holds at least `pairs_from` pairs.
     """

@@ -44,7 +44,9 @@ FLAGS = (
 class Kind(StrEnum):
     """How a metric is computed and which evidence forms it has."""
 
-    RATE = "rate"  # share of the candidate's (or `arm`'s) requests with a flag: observed and confident
+    RATE = (
+        "rate"  # share of the candidate's (or `arm`'s) requests with a flag: observed and confident
+    )
     LOSS = "loss"  # accuracy(baseline) − accuracy(candidate), stratified: observed and confident
     ACCURACY = "accuracy"  # mean grade of one arm: plain threshold
     QUANTILE = "quantile"  # a quantile of one arm's histogram, seconds: plain threshold
@@ -81,7 +83,9 @@ class Metric:
 
 
 def _rate(name: str, flag: str, *, labelled: bool = False) -> Metric:
-    return Metric(name=name, kind=Kind.RATE, unit=MeasureUnit.FRACTION, subject=flag, labelled=labelled)
+    return Metric(
+        name=name, kind=Kind.RATE, unit=MeasureUnit.FRACTION, subject=flag, labelled=labelled
+    )
 
 
 def _quantile(name: str, histogram: str, q: float) -> Metric:

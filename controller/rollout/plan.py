@@ -93,7 +93,9 @@ class Price:
                 f"and output ({output_tokens}) >= 0"
             )
         fresh = input_tokens - cached_tokens
-        return round(self.input * fresh + self.cached_input * cached_tokens + self.output * output_tokens)
+        return round(
+            self.input * fresh + self.cached_input * cached_tokens + self.output * output_tokens
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +150,9 @@ class Rule:
     arm: Arm | None = None
     sustained: timedelta = timedelta(0)  # `for:` how long the limit must stay passed
     min_samples: int = 500  # per arm, for the observed form
-    alternative: float | None = None  # the effect worth catching; None: 1.5 × limit for rates, limit for losses
+    alternative: float | None = (
+        None  # the effect worth catching; None: 1.5 × limit for rates, limit for losses
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -57,7 +57,7 @@ class Strongest:
 
 
 def claim_of(rule: Rule) -> float:
-    """What a failing rule has disproved: "no loss" for a loss that pauses (the guarded form), else "within the limit"."""
+    """What a failing rule has disproved: "no loss" for a loss that pauses (the guarded form), else "in the limit"."""
     return 0.0 if rule.metric.kind is Kind.LOSS and rule.then is Then.PAUSE else rule.limit
 
 

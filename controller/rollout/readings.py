@@ -24,7 +24,9 @@ from controller.rollout.tallies import Minutes, Tallies
 from controller.rollout.timeline import Window, minute_of, minutes
 from controller.rollout.verdict import Availability, Look, Proof, RateCounts, Reading
 
-UNLIKELY = 1e-3  # a stretch without labels is blind when chance would leave it so less often than this
+UNLIKELY = (
+    1e-3  # a stretch without labels is blind when chance would leave it so less often than this
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,9 +45,9 @@ class View:
     touched: int | None
 
     def watermark(self, rule: Rule) -> int:
-        """Where this rule's last window closes: after the present minute, or as much earlier as labels need."""
+        """Where this rule's last window closes: after the present minute, or before the first that lacks its labels."""
         delay = self.plan.labels.delay if rule.metric.labelled else timedelta(0)
-        return minute_of(self.now - delay) + 1
+        return minute_of(self.now - delay) if delay else minute_of(self.now) + 1
 
     def ends(self, rule: Rule) -> Minutes:
         """The minutes at which windows close that must be judged now, the last one always."""
@@ -99,9 +101,7 @@ def read(view: View, rule: Rule, intent: str | None) -> Reading:
 # Looks
 
 
-def _look(
-    measured: Measured, windows: Windows, complete: NDArray[np.bool_], i: int
-) -> Look:
+def _look(measured: Measured, windows: Windows, complete: NDArray[np.bool_], i: int) -> Look:
     value = float(measured.values[i])
     return Look(
         window=Window.of_minutes(int(windows.starts[i]), int(windows.ends[i])),
@@ -222,9 +222,7 @@ def _look_beside(
     )
 
 
-def _passing(
-    view: View, rule: Rule, intent: str | None, epoch: Epoch, end: int
-) -> Proof | None:
+def _passing(view: View, rule: Rule, intent: str | None, epoch: Epoch, end: int) -> Proof | None:
     """The proof that the limit is kept, over the whole epoch; None where there is nothing to bet on."""
     start = minute_of(epoch.start)
     found = _evidence(view, rule, intent)
@@ -249,9 +247,7 @@ def _passing(
 # What there is
 
 
-def _availability(
-    view: View, rule: Rule, intent: str | None, epoch_min: int
-) -> Availability:
+def _availability(view: View, rule: Rule, intent: str | None, epoch_min: int) -> Availability:
     if rule.metric.comparing and not _has_control(view):
         return Availability.NO_CONTROL
     known, traffic = known_and_traffic(rule.metric)
@@ -288,12 +284,12 @@ def _has_control(view: View) -> bool:
 
 
 def _step_samples(view: View, rule: Rule, intent: str | None, end: int) -> int:
-    """Samples since the step began, of the arm that has fewer."""
+    """Samples since the step began, of the arm that has fewer: episodes with a grade, or measured requests."""
     start = minute_of(view.state.step_started_at)
-    if end <= start:
-        return 0
-    whole = Windows(starts=np.array([start]), ends=np.array([end]))
-    return int(measure(rule, intent, view.tallies, whole).samples[0])
+    known, _ = known_and_traffic(rule.metric)
+    counted = "e.graded" if rule.metric.kind is Kind.LOSS else known
+    at = np.array([start, max(start, end)])
+    return min(int(_grown(view, (counted,), arm, intent, at)[0]) for arm in _arms(rule))
 
 
 def _blind(view: View, rule: Rule, intent: str | None) -> timedelta:
@@ -309,21 +305,15 @@ def _blind(view: View, rule: Rule, intent: str | None) -> timedelta:
         return timedelta(0)
     arm, end = Arm.CANDIDATE.value, view.watermark(rule)
     since = minute_of(view.state.hold_from)
-    measured = _in(view.tallies.minutes_with(known, arm=arm, intent=intent), 0, end)
-    start = max(since, int(measured[-1]) + 1 if len(measured) else 0)
-    unmeasured = _in(view.tallies.minutes_with(traffic, arm=arm, intent=intent), start, end)
+    measured = view.tallies.last_minute_with(known, end, arm=arm, intent=intent)
+    start = max(since, measured + 1 if measured is not None else 0)
+    unmeasured = view.tallies.minutes_with(traffic, start, end, arm=arm, intent=intent)
     if not len(unmeasured) or _by_chance(view, (known, traffic), intent, start, end):
         return timedelta(0)
     return timedelta(minutes=len(unmeasured))
 
 
-def _in(found: Minutes, start: int, end: int) -> Minutes:
-    return found[(found >= start) & (found < end)]
-
-
-def _by_chance(
-    view: View, keys: tuple[str, str], intent: str | None, start: int, end: int
-) -> bool:
+def _by_chance(view: View, keys: tuple[str, str], intent: str | None, start: int, end: int) -> bool:
     at = np.array([start, end])
     before, after = view.tallies.until(at, keys, arm=Arm.CANDIDATE.value, intent=intent)
     if before[0] == 0:

@@ -74,7 +74,11 @@ def _sides(
     record: Record, before: State | None, plan_of: PlanOf
 ) -> Iterable[tuple[str, object, object]]:
     if before is None:
-        plan = record.command.plan if isinstance(record.command, Apply) else plan_of(record.plan_digest)
+        plan = (
+            record.command.plan
+            if isinstance(record.command, Apply)
+            else plan_of(record.plan_digest)
+        )
         start = first_state(
             plan, record.state.plan_digest, record.state.attempt, record.state.started_at
         )

@@ -35,7 +35,9 @@ def judge_all(plan: Plan, state: State, seen: Seen) -> tuple[Verdict, ...]:
                 continue
             reading = readings.get((rule.name, intent)) or _unread(rule, intent, state)
             verdict = judge(rule, reading)
-            verdicts.append(_distrusted(verdict) if mismatched and rule.metric.comparing else verdict)
+            verdicts.append(
+                _distrusted(verdict) if mismatched and rule.metric.comparing else verdict
+            )
     return tuple(verdicts)
 
 

@@ -117,7 +117,8 @@ class State:
     def failed(self, verdict: Verdict) -> bool:
         """Whether this FAIL is already latched in the verdict's epoch."""
         return any(
-            (one.rule, one.intent, one.epoch) == (verdict.rule, verdict.intent, verdict.reading.epoch)
+            (one.rule, one.intent, one.epoch)
+            == (verdict.rule, verdict.intent, verdict.reading.epoch)
             for one in self.failures
         )
 

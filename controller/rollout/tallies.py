@@ -26,10 +26,10 @@ class Sums:
     """
 
     def __init__(self) -> None:
-        self._columns: dict[str, int] = {}
+        self._columns: dict[str, int] = {"": 0}  # one at least, so that no lookup is out of bounds
         self._minutes: Minutes = np.empty(0, dtype=np.int64)
-        self._values: Table = np.empty((0, 0), dtype=np.int64)
-        self._prefix: Table = np.zeros((1, 0), dtype=np.int64)
+        self._values: Table = np.empty((0, 1), dtype=np.int64)
+        self._prefix: Table = np.zeros((1, 1), dtype=np.int64)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -73,12 +73,10 @@ class Sums:
     def until(self, minutes: Minutes, keys: Sequence[str]) -> Table:
         """Sums of `keys` over all minutes before each of `minutes`; shape (len(minutes), len(keys))."""
         rows = np.searchsorted(self._minutes, minutes)
-        table = np.zeros((len(minutes), len(keys)), dtype=np.int64)
-        for place, key in enumerate(keys):
-            column = self._columns.get(key)
-            if column is not None:
-                table[:, place] = self._prefix[rows, column]
-        return table
+        columns = [self._columns.get(key, -1) for key in keys]
+        table: Table = self._prefix[rows[:, None], columns]
+        # An unknown key took the last column; it has no sums.
+        return np.where(np.array(columns) >= 0, table, 0) if -1 in columns else table
 
     def forget(self, before: int) -> None:
         """Drop the minutes before `before`; windows may no longer start there."""
@@ -88,13 +86,25 @@ class Sums:
             self._values = self._values[first:]
             self._prefix = self._prefix[first:] - self._prefix[first]
 
-    def minutes_with(self, key: str) -> Minutes:
-        """The minutes in which a column is not zero."""
+    def minutes_with(self, key: str, start: int, end: int) -> Minutes:
+        """The minutes in [start, end) in which a column is not zero."""
         column = self._columns.get(key)
         if column is None:
             return np.empty(0, dtype=np.int64)
-        held: Minutes = self._minutes[self._values[:, column] != 0]
+        first, last = np.searchsorted(self._minutes, [start, end])
+        held: Minutes = self._minutes[first:last][self._values[first:last, column] != 0]
         return held
+
+    def last_minute_with(self, key: str, end: int) -> int | None:
+        """The last minute before `end` in which a column is not zero."""
+        column = self._columns.get(key)
+        if column is None:
+            return None
+        total = self._prefix[np.searchsorted(self._minutes, end), column]
+        if total == 0:
+            return None
+        # The first row whose prefix holds all of it; columns only grow, so the search is by halving.
+        return int(self._minutes[np.searchsorted(self._prefix[:, column], total) - 1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -212,10 +222,19 @@ class Tallies:
         }
         return tuple(sorted(keys, key=lambda key: int(key[2:])))
 
-    def minutes_with(self, key: str, *, arm: str, intent: str | None) -> Minutes:
-        """The minutes of compared traffic in which a statistic is not zero."""
-        found = [sums.minutes_with(key) for _, sums in self.select(arm=arm, intent=intent)]
+    def minutes_with(
+        self, key: str, start: int, end: int, *, arm: str, intent: str | None
+    ) -> Minutes:
+        """The minutes of compared traffic in [start, end) in which a statistic is not zero."""
+        found = [
+            sums.minutes_with(key, start, end) for _, sums in self.select(arm=arm, intent=intent)
+        ]
         return np.unique(np.concatenate(found)) if found else np.empty(0, dtype=np.int64)
+
+    def last_minute_with(self, key: str, end: int, *, arm: str, intent: str | None) -> int | None:
+        """The last minute of compared traffic before `end` in which a statistic is not zero."""
+        found = (sums.last_minute_with(key, end) for _, sums in self.select(arm=arm, intent=intent))
+        return max((minute for minute in found if minute is not None), default=None)
 
 
 def _group(row: RollupRow) -> Group:

@@ -208,7 +208,9 @@ def windowed_log_e(
     if width <= 0:
         return _none(ends.size)
     parts = [
-        _strongest(before, after[part], values, bets, starts, needed, first[part], stop[part], width)
+        _strongest(
+            before, after[part], values, bets, starts, needed, first[part], stop[part], width
+        )
         for part in _chunks(ends.size, width * len(values))
     ]
     return _joined(parts)

@@ -121,7 +121,9 @@ def test_where_only_the_proof_fails_the_passing_observed_figure_is_named():
 
 def test_a_guarded_loss_names_the_window_that_is_too_large_and_the_one_that_proves_it():
     seen = loss(stratum((0.96, 4_000), (0.94, 450)))
-    guarded = verdict(ACCURACY, "refund", failing=proof(25, 20, seen, observed=0.02, span=12 * HOUR))
+    guarded = verdict(
+        ACCURACY, "refund", failing=proof(25, 20, seen, observed=0.02, span=12 * HOUR)
+    )
 
     assert line(guarded).startswith("accuracy_delta 2 pp on refund (95% CI ")
     assert "above 1.5 pp in 2026-11-18 03:14..2026-11-21 03:14Z; " in line(guarded)

@@ -7,6 +7,7 @@ situation as the whole one, longer sequences with crashes in several places are 
 """
 
 from collections import deque
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from controller.rollout.replay import fold, replay
 from controller.rollout.state import Phase, shares
 from tests.reconcile.world import ERRORS, ESCALATIONS, MINUTE, QUIET, Crash, Fuse, World
 
-WHO = {"actor": "ann", "reason": "because"}
+WHO: dict[str, Any] = {"actor": "ann", "reason": "because"}
 COMMANDS = (
     None,
     PauseNow(**WHO),
@@ -82,7 +83,9 @@ def check(world):
         assert all(one.delivered for one in owed)
         assert len(owed) == sum(len(one.value.notices) for one in records)
     sent = {one.owed.id for one in world.notifier.sent}
-    assert sent == {one.id for head in world.store.heads() for one in world.store.deliveries(head.state.rollout)}
+    assert sent == {
+        one.id for head in world.store.heads() for one in world.store.deliveries(head.state.rollout)
+    }
     state = world.head.state
     standing = world.target.read(state.rollout)
     assert standing.split is not None
@@ -122,17 +125,17 @@ def explore(depth):
     return len(known), steps, crashes
 
 
-def test_every_crash_in_short_sequences_heals():
+def test_every_crash_in_short_sequences_heals(record_property):
     situations, steps, crashes = explore(2)
 
-    print(f"{situations} situations, {steps} steps, {crashes} crashes")
+    record_property("explored", f"{situations} situations, {steps} steps, {crashes} crashes")
     assert crashes > 200
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(2400)
-def test_every_crash_in_sequences_up_to_six_heals():
+def test_every_crash_in_sequences_up_to_six_heals(record_property):
     situations, steps, crashes = explore(6)
 
-    print(f"{situations} situations, {steps} steps, {crashes} crashes")
+    record_property("explored", f"{situations} situations, {steps} steps, {crashes} crashes")
     assert crashes > 2_000

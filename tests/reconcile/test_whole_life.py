@@ -3,6 +3,7 @@
 import random
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,7 @@ PLAN = load_file(
 )
 BEGIN = datetime(2026, 1, 5, tzinfo=UTC)
 EVERY = timedelta(minutes=15)
-ANN = {"actor": "ann", "reason": "reviewed"}
+ANN: dict[str, Any] = {"actor": "ann", "reason": "reviewed"}
 INTENTS = ("refund", "refund", "order-status", "legal")
 
 
@@ -134,9 +135,7 @@ def test_a_healthy_candidate_goes_all_the_way():
     assert ends[Action.COMPLETE] - ends[Action.BAKE] >= timedelta(days=7)
     assert target.share_bp(rollout, "refund") == 9900
     assert target.share_bp(rollout, "legal") == 0
-    assert len(notifier.sent) == sum(
-        len(one.value.notices) for one in store.records(rollout)
-    )
+    assert len(notifier.sent) == sum(len(one.value.notices) for one in store.records(rollout))
     audit(store, rollout)
 
 

@@ -66,8 +66,8 @@ EFFECTS = {
 
 
 # A copy of an adapter needs a lock of its own; locks know no copying.
-for _lock in (Lock, RLock):
-    copyreg.pickle(type(_lock()), lambda _, make=_lock: (make, ()))
+copyreg.pickle(type(Lock()), lambda _: (Lock, ()))
+copyreg.pickle(type(RLock()), lambda _: (RLock, ()))
 
 
 class Crash(BaseException):
@@ -76,7 +76,7 @@ class Crash(BaseException):
 
 @dataclass(slots=True)
 class Fuse:
-    """Burns one effect at a time; at the `at`-th boundary the process ends. Boundaries: before and after each effect."""
+    """At the `at`-th boundary the process ends. Every effect has a boundary before it and one after it."""
 
     at: int | None = None
     passed: int = 0
@@ -163,7 +163,9 @@ class World:
         share = standing.split.shares["chat"]
         batch = [self._request(Arm.BASELINE, standing.split.version, {}) for _ in range(20)]
         if share:
-            batch += [self._request(Arm.CANDIDATE, standing.split.version, flags) for _ in range(20)]
+            batch += [
+                self._request(Arm.CANDIDATE, standing.split.version, flags) for _ in range(20)
+            ]
         self.store.ingest(Batch(observations=tuple(batch)), self.clock.now())
 
     def _request(self, arm: Arm, version: int, flags: dict[str, bool]) -> Observation:
@@ -192,7 +194,7 @@ class World:
 
         A tick that only put a split in force looks quiet; the next one finds it verified. So two in a row are needed.
         """
-        actions = []
+        actions: list[Action] = []
         quiet = 0
         for _ in range(24):
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -19,7 +20,7 @@ from controller.rollout.commands import (
 from controller.rollout.verdict import Availability, Health, InForce, SampleRatio
 from tests.rollout.factories import ACCURACY, ESCALATION, NOW, bad, proof, reading, seen
 
-WHO = {"actor": "ann", "reason": "because"}
+WHO: dict[str, Any] = {"actor": "ann", "reason": "because"}
 
 COMMANDS = (
     PauseNow(**WHO),
@@ -61,7 +62,7 @@ def _fields(one):
 MISMATCH = SampleRatio(candidate=9, baseline=1, share_bp=1000, log_e=99.0, log_threshold=6.9)
 
 worlds = st.builds(
-    lambda accuracy, escalation, **rest: seen(accuracy, escalation, **rest),
+    seen,
     sights(ACCURACY, "refund"),
     sights(ESCALATION, None),
     in_force=st.sampled_from([InForce.VERIFIED, InForce.VERIFIED, *InForce]),

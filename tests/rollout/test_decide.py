@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import date, timedelta
+from typing import Any
 
 import pytest
 
@@ -47,7 +48,7 @@ from tests.rollout.factories import (
 
 PLAN = plan()
 LATER = NOW + 4 * DAY
-ANN = {"actor": "ann", "reason": "looked at it"}
+ANN: dict[str, Any] = {"actor": "ann", "reason": "looked at it"}
 
 
 def on(state, sight=None, command=None, *, of=PLAN, now=LATER):
@@ -246,7 +247,12 @@ def test_rollback_comes_before_pause():
 
 @pytest.mark.parametrize(
     "state",
-    [at_step(0), at_step(2), at_step(3, phase=Phase.BAKING), on(at_step(1), None, PauseNow(**ANN)).state],
+    [
+        at_step(0),
+        at_step(2),
+        at_step(3, phase=Phase.BAKING),
+        on(at_step(1), None, PauseNow(**ANN)).state,
+    ],
     ids=["holding", "awaiting approval", "baking", "paused"],
 )
 def test_rules_are_judged_in_every_state_that_can_change(state):
@@ -258,7 +264,13 @@ def test_a_rollback_is_sticky():
 
     for sight in (seen(), seen(bad(ESCALATION))):
         assert on(stopped, sight).action is Action.HOLD
-    for command in (Promote(**ANN), Resume(**ANN), Approve(**ANN), PauseNow(**ANN), Apply(plan=plan(alpha=0.01), **ANN)):
+    for command in (
+        Promote(**ANN),
+        Resume(**ANN),
+        Approve(**ANN),
+        PauseNow(**ANN),
+        Apply(plan=plan(alpha=0.01), **ANN),
+    ):
         refused = on(stopped, None, command)
         assert (refused.action, refused.state) == (Action.REFUSE, stopped)
 
@@ -333,7 +345,9 @@ def test_a_second_failure_while_paused_is_latched_and_told_without_a_new_deadlin
 
 
 def test_being_blind_for_too_long_pauses():
-    dark = reading(ACCURACY, "refund", availability=Availability.NO_DATA, blind=timedelta(minutes=31))
+    dark = reading(
+        ACCURACY, "refund", availability=Availability.NO_DATA, blind=timedelta(minutes=31)
+    )
     dusk = replace(dark, blind=timedelta(minutes=30))
 
     assert on(at_step(0), seen(dark)).cause is Cause.BLIND
@@ -433,8 +447,12 @@ def test_an_intent_is_pinned_by_command_once():
     pinned = on(at_step(0), None, PinIntent(intent="refund", **ANN))
 
     assert shares(PLAN, pinned.state)["refund"] == 0
-    assert on(pinned.state, None, PinIntent(intent="refund", **ANN)).refusal is Refusal.ALREADY_PINNED
-    assert on(at_step(0), None, PinIntent(intent="refunds", **ANN)).refusal is Refusal.UNKNOWN_INTENT
+    assert (
+        on(pinned.state, None, PinIntent(intent="refund", **ANN)).refusal is Refusal.ALREADY_PINNED
+    )
+    assert (
+        on(at_step(0), None, PinIntent(intent="refunds", **ANN)).refusal is Refusal.UNKNOWN_INTENT
+    )
 
 
 # Revisions
