@@ -1,0 +1,131 @@
+"""The loop wakes: at its interval, when outcomes or commands were committed, and never twice at a time."""
+
+import threading
+from contextlib import contextmanager
+from datetime import timedelta
+
+from controller.reconcile.loop import Loop
+from controller.rollout.commands import Rollback
+from controller.rollout.state import Phase
+from tests.reconcile.world import ESCALATIONS, MINUTE, World
+
+PATIENCE_S = 20.0  # an upper bound for a broken loop, not a measure of a working one
+
+
+class Ticks:
+    """A reconciler whose ticks can be waited for."""
+
+    def __init__(self, world):
+        self.world = world
+        self.count = 0
+        self.overlapping = False
+        self._busy = threading.Lock()
+        self._changed = threading.Condition()
+
+    def tick(self, rollout):
+        if not self._busy.acquire(blocking=False):
+            self.overlapping = True
+        try:
+            return self.world.reconciler.tick(rollout)
+        finally:
+            self._busy.release()
+            with self._changed:
+                self.count += 1
+                self._changed.notify_all()
+
+    def until(self, holds):
+        with self._changed:
+            assert self._changed.wait_for(holds, PATIENCE_S), "the loop did not get there"
+
+
+@contextmanager
+def running(world, *, interval_s):
+    ticks = Ticks(world)
+    stop = threading.Event()
+    loop = Loop(
+        reconciler=ticks,
+        sender=world.sender,
+        store=world.store,
+        clock=world.clock,
+        interval_s=interval_s,
+        poll_s=0.05,
+    )
+    thread = threading.Thread(target=loop.run_until, args=(stop,))
+    thread.start()
+    try:
+        yield loop, ticks
+    finally:
+        stop.set()
+        thread.join(PATIENCE_S)
+        assert not thread.is_alive()
+
+
+def progressing():
+    """A world at its first step, with quiet traffic."""
+    world = World()
+    world.settle()
+    world.traffic("quiet")
+    world.settle()
+    return world
+
+
+def phase(world):
+    return world.head.state.phase
+
+
+def test_an_outcome_that_proves_a_failure_is_acted_on_before_the_next_interval():
+    world = progressing()
+    world.clock.advance(MINUTE)
+    with running(world, interval_s=3_600) as (_, ticks):
+        ticks.until(lambda: ticks.count >= 1)
+        world.traffic(ESCALATIONS)
+        ticks.until(lambda: phase(world) is Phase.ROLLED_BACK)
+
+    assert world.target.share_bp(world.head.state.rollout, "chat") == 0
+    assert "ROLLED BACK" in world.notifier.messages[-1].title
+
+
+def test_a_command_committed_by_another_process_takes_effect_at_once():
+    world = progressing()
+    with running(world, interval_s=3_600) as (_, ticks):
+        ticks.until(lambda: ticks.count >= 1)
+        world.command(Rollback(actor="ann", reason="now"))
+        ticks.until(
+            lambda: world.target.share_bp(world.head.state.rollout, "chat") == 0 and ticks.count > 1
+        )
+
+    assert phase(world) is Phase.ROLLED_BACK
+
+
+def test_it_ticks_at_its_interval_and_never_twice_at_a_time():
+    world = progressing()
+    with running(world, interval_s=0.02) as (loop, ticks):
+        for _ in range(20):
+            loop.wake([world.head.state.rollout])
+        ticks.until(lambda: ticks.count >= 5)
+
+    assert not ticks.overlapping
+
+
+def test_an_unreachable_target_costs_a_tick_and_not_the_loop():
+    world = progressing()
+    world.target.cut()
+    with running(world, interval_s=0.02) as (_, ticks):
+        ticks.until(lambda: ticks.count >= 2)
+        world.target.mend()
+        seen = ticks.count
+        ticks.until(lambda: ticks.count >= seen + 2)
+
+    world.clock.advance(timedelta(minutes=1))
+    assert phase(world) is not Phase.ROLLED_BACK
+
+
+def test_what_is_due_is_finished_when_it_is_told_to_stop():
+    world = progressing()
+    with running(world, interval_s=3_600) as (loop, ticks):
+        ticks.until(lambda: ticks.count >= 1)
+        world.command(Rollback(actor="ann", reason="now"))
+        loop.wake([world.head.state.rollout])
+
+    assert world.target.share_bp(world.head.state.rollout, "chat") == 0
+    assert all(one.delivered for one in world.store.deliveries(world.head.state.rollout))
