@@ -40,6 +40,7 @@ class Terms:
 
     unit: Unit
     horizon: timedelta
+    delay: timedelta  # until a label may be used for a block
 
 
 @dataclass(slots=True)

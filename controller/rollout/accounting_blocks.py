@@ -1,18 +1,28 @@
 """Blocks: unpaired accuracy as a sequence of bounded values (STATISTICS.md §2(b)).
 
-Inside one intent and one split version, one label of the smaller arm and k of the larger, each used once, in the order
-in which episodes were first graded. At most one arm of a stratum ever has enough labels in line for a block.
+Inside one intent and one split version, one label of the smaller arm and k of the larger, each used once.
+
+When a label is used must not depend on its value. An error is known at once and a good answer hours later: taken as
+they come, an arm's failures would stand before its successes, and neither a block's members nor the blocks' order
+would be exchangeable. So a label is used only once it is mature, its episode's start minute `labels.delay` ago, when
+the good answers of that minute are known too; and labels stand in line by their episodes' start (ids break ties),
+never by when they were graded. One that is graded later than the delay joins where its start belongs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
 
 from controller.rollout.accounting_state import MINUTE_US, Block, Episode, Label, rounded
 from controller.rollout.accounting_tally import Tally, count_block
 from controller.rollout.plan import FULL_BP, Arm
+from controller.rollout.timeline import minute_of
 
+ARMS: Final = (Arm.BASELINE.value, Arm.CANDIDATE.value)
 Stratum = tuple[str, int, str]
 """rollout, split version, intent."""
 
@@ -26,6 +36,11 @@ class Sizes:
 
     def of(self, arm: str) -> int:
         return self.candidate if arm == Arm.CANDIDATE.value else self.baseline
+
+    def smaller_first(self) -> tuple[str, str]:
+        """The arms, the one of which a block takes a single label first."""
+        baseline, candidate = ARMS
+        return (baseline, candidate) if self.baseline < self.candidate else (candidate, baseline)
 
 
 def block_sizes(share_bp: int) -> Sizes | None:
@@ -41,24 +56,23 @@ def stratum_of(one: Episode | Label) -> Stratum:
     return one.rollout, one.version, one.intent
 
 
-def needed(sizes: Sizes, fresh: Sequence[Label]) -> dict[str, int]:
-    """How many labels in line, by arm, can be used at most when these new ones join.
-
-    One arm was short of a block before, so no more can close than one and what the new labels are enough for.
-    """
-    blocks = 1 + max(sum(one.arm == arm for one in fresh) // sizes.of(arm) for arm in _ARMS)
-    return {arm: blocks * sizes.of(arm) for arm in _ARMS}
+def immature_from(now: datetime, delay: timedelta) -> int:
+    """The first start, in microseconds, of episodes whose labels are not mature yet."""
+    return (minute_of(now - delay) + 1) * MINUTE_US
 
 
-def close_blocks(line: Iterable[Label], sizes: Sizes) -> list[tuple[Block, list[Label]]]:
-    """The blocks that labels in line (one stratum, none in a block yet) are enough for, with their members."""
-    waiting: dict[str, list[Label]] = {arm: [] for arm in _ARMS}
-    for label in sorted(line, key=lambda label: label.position):
-        waiting[label.arm].append(label)
-    count = min(len(waiting[arm]) // sizes.of(arm) for arm in _ARMS)
+def block_count(line: Iterable[Label], sizes: Sizes) -> int:
+    """How many blocks these labels are enough for."""
+    arms = Counter(label.arm for label in line)
+    return min(arms[arm] // sizes.of(arm) for arm in ARMS)
+
+
+def close_blocks(line: Collection[Label], sizes: Sizes) -> list[tuple[Block, list[Label]]]:
+    """The blocks that mature labels of one stratum, none in a block yet, are enough for, with their members."""
+    waiting = _by_arm(sorted(line, key=place_of))
     return [
-        _close([one for arm in _ARMS for one in _nth(waiting[arm], number, sizes.of(arm))])
-        for number in range(count)
+        _close([one for arm in ARMS for one in _nth(waiting[arm], number, sizes.of(arm))])
+        for number in range(block_count(line, sizes))
     ]
 
 
@@ -73,8 +87,13 @@ def amend(block: Block, members: Sequence[Label], tally: Tally) -> bool:
     return True
 
 
-def label_of(episode: Episode, position: int) -> Label:
-    """A newly graded episode's place in line."""
+def place_of(label: Label) -> tuple[int, str]:
+    """Where it stands in line."""
+    return label.start, label.id
+
+
+def label_of(episode: Episode) -> Label:
+    """A newly graded episode's label."""
     grade_u = episode.grade_u()
     assert grade_u is not None, "only a graded episode is a label"  # noqa: S101 # the caller's invariant
     return Label(
@@ -83,13 +102,9 @@ def label_of(episode: Episode, position: int) -> Label:
         version=episode.version,
         intent=episode.intent,
         arm=episode.arm,
-        position=position,
-        minute=episode.start // MINUTE_US,
+        start=episode.start,
         grade_u=grade_u,
     )
-
-
-_ARMS = (Arm.BASELINE.value, Arm.CANDIDATE.value)
 
 
 def _nth(labels: Sequence[Label], number: int, size: int) -> Sequence[Label]:
@@ -99,15 +114,15 @@ def _nth(labels: Sequence[Label], number: int, size: int) -> Sequence[Label]:
 def _close(members: list[Label]) -> tuple[Block, list[Label]]:
     alone = min(_by_arm(members).values(), key=len)[0]
     rollout, version, intent = stratum_of(alone)
-    minute = max(label.minute for label in members)
+    minute = max(label.start for label in members) // MINUTE_US
     block = Block(alone.id, rollout, version, intent, minute, _value_u(members))
     for label in members:
         label.block = block.id
     return block, members
 
 
-def _by_arm(members: Iterable[Label]) -> Mapping[str, list[Label]]:
-    arms: dict[str, list[Label]] = {arm: [] for arm in _ARMS}
+def _by_arm(members: Iterable[Label]) -> dict[str, list[Label]]:
+    arms: dict[str, list[Label]] = {arm: [] for arm in ARMS}
     for label in members:
         arms[label.arm].append(label)
     return arms

@@ -113,15 +113,14 @@ class Episode:
 
 @dataclass(slots=True)
 class Label:
-    """A graded episode in line for a block. `position` is its place among the rollout's labels, from 0."""
+    """A graded episode, in line for a block or in one. Its place in line is its episode's start."""
 
     id: str  # the episode's
     rollout: str
     version: int
     intent: str
     arm: str
-    position: int
-    minute: int
+    start: int
     grade_u: int
     block: str | None = None
 

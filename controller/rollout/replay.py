@@ -9,11 +9,12 @@ from datetime import datetime
 from controller.errors import ChainBroken
 from controller.rollout.codec import canonical
 from controller.rollout.commands import Apply
-from controller.rollout.decide import decide, first_state
+from controller.rollout.decide import decide
 from controller.rollout.decision import Action, Notice
 from controller.rollout.plan import Plan
 from controller.rollout.record import Record
 from controller.rollout.state import State
+from controller.rollout.steps import first_state
 
 PlanOf = Callable[[str], Plan]
 

@@ -443,6 +443,14 @@ def test_a_complete_rollout_is_retired_once_and_its_holdback_ends():
     assert on(retired.state, None, Retire(**ANN)).refusal is Refusal.NOT_COMPLETE
 
 
+def test_a_command_on_a_complete_rollout_is_not_lost_behind_an_expired_lease():
+    expired = seen(in_force=InForce.EXPIRED, expired_at=NOW)
+    complete = at_step(3, phase=Phase.COMPLETE)
+
+    assert on(complete, expired, Retire(**ANN)).action is Action.RETIRE
+    assert on(complete, expired).action is Action.EXPIRE
+
+
 def test_an_intent_is_pinned_by_command_once():
     pinned = on(at_step(0), None, PinIntent(intent="refund", **ANN))
 
