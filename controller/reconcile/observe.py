@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -36,20 +36,17 @@ COVERAGE_GAP = 0.02
 class Memory:
     """What the controller keeps of a rollout between ticks; can be lost at any time and is then read again.
 
-    `touched` is the earliest minute that changed since the windows were last judged and noted as such.
+    `touched` are the minutes that changed since the windows were last judged and noted as such.
     """
 
     tallies: Tallies
     plan_digest: str
-    touched: int | None = None
+    touched: set[int] = field(default_factory=set)
 
     def touch(self, rows: Iterable[RollupRow], judged: Judged | None) -> None:
         """Note the minutes of rows that changed after the last judgement."""
         since = judged.seq if judged is not None else 0
-        changed = [row.minute for row in rows if row.seq > since]
-        if self.touched is not None:
-            changed.append(self.touched)
-        self.touched = min(changed, default=None)
+        self.touched.update(row.minute for row in rows if row.seq > since)
 
 
 class Observer:
@@ -74,7 +71,7 @@ class Observer:
             in_force=self._in_force(state),
             now=now,
             judged=minute_of(judged.through) if judged is not None else None,
-            touched=memory.touched,
+            touched=sorted(memory.touched),
         )
         memory.tallies.forget_histograms(minute_of(now) - _histogram_reach(plan))
         return self._seen(view, standing), seq
@@ -83,7 +80,7 @@ class Observer:
         """The last observation's windows were judged, and that is noted in the store."""
         memory = self._memories.get(rollout)
         if memory is not None:
-            memory.touched = None
+            memory.touched.clear()
 
     def forget(self, rollout: str) -> None:
         """Drop what is kept of a rollout."""

@@ -6,7 +6,7 @@ change touches is judged again, so "any 24-hour window" is literally true.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -33,7 +33,7 @@ UNLIKELY = (
 class View:
     """What the readings of one tick are made from.
 
-    `judged` is the minute up to which windows were judged before, `touched` the earliest minute that changed since.
+    `judged` is the minute up to which windows were judged before, `touched` the minutes that changed since.
     """
 
     plan: Plan
@@ -42,7 +42,7 @@ class View:
     in_force: InForceTime
     now: datetime
     judged: int | None
-    touched: int | None
+    touched: Sequence[int]
 
     def watermark(self, rule: Rule) -> int:
         """Where this rule's last window closes: after the present minute, or before the first that lacks its labels."""
@@ -50,16 +50,30 @@ class View:
         return minute_of(self.now - delay) if delay else minute_of(self.now) + 1
 
     def ends(self, rule: Rule) -> Minutes:
-        """The minutes at which windows close that must be judged now, the last one always."""
+        """The minutes at which windows close that must be judged now, ascending, the last one always.
+
+        Those that closed since the last judgement, and those that contain a minute that changed since.
+        """
         last = self.watermark(rule)
-        first = last
-        if self.judged is not None:
-            closed = self.judged + last - minute_of(self.now)
-            first = min(first, closed + 1)
-        if self.touched is not None:
-            first = min(first, self.touched + 1)
-        first = max(first, minute_of(self.state.epoch(rule.name).start) + 1)
-        return np.arange(min(first, last), last + 1, dtype=np.int64)
+        closed = last if self.judged is None else self.judged + last - minute_of(self.now) + 1
+        span = minutes(rule.window) + minutes(rule.sustained)
+        ranges = [(min(closed, last), last)]
+        ranges += [(minute + 1, min(minute + span, last)) for minute in self.touched]
+        first = minute_of(self.state.epoch(rule.name).start) + 1
+        return _union([(max(start, first), end) for start, end in ranges], last)
+
+
+def _union(ranges: Sequence[tuple[int, int]], last: int) -> Minutes:
+    """The whole numbers in any of the closed ranges, ascending, and `last`."""
+    merged: list[list[int]] = []
+    for start, end in sorted(ranges):
+        if merged and start <= merged[-1][1] + 1:
+            merged[-1][1] = max(end, merged[-1][1])
+        elif start <= end:
+            merged.append([start, end])
+    if not merged or merged[-1][1] < last:
+        merged.append([last, last])
+    return np.concatenate([np.arange(start, end + 1, dtype=np.int64) for start, end in merged])
 
 
 def read_all(view: View) -> Iterator[Reading]:
@@ -77,7 +91,9 @@ def read(view: View, rule: Rule, intent: str | None) -> Reading:
     ends = view.ends(rule)
     # `for`: the limit must stay passed at every minute of the stretch before, so that stretch is measured too.
     sustained = minutes(rule.sustained)
-    measured_ends = np.arange(ends[0] - sustained, ends[-1] + 1, dtype=np.int64)
+    measured_ends = (
+        np.arange(ends[0] - sustained, ends[-1] + 1, dtype=np.int64) if sustained else ends
+    )
     windows = Windows(
         starts=np.maximum(measured_ends - minutes(rule.window), epoch_min), ends=measured_ends
     )

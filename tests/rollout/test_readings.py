@@ -40,7 +40,7 @@ def row(minute, stats, *, arm="candidate", intent="refund", version=2, cohort=Co
     )
 
 
-def view(rows, *, minutes, of=None, judged=None, touched=None, state=None):
+def view(rows, *, minutes, of=None, judged=None, touched=(), state=None):
     """`minutes` after the step began, with the split in force all the while."""
     of = of or plan()
     now = start_of(START + minutes)
@@ -107,13 +107,25 @@ def test_normally_only_the_window_that_ends_now_is_judged():
 def test_a_late_change_has_every_window_that_it_touches_judged_again():
     rows = [requests(START + i, 100, 0) for i in range(200)]
     rows[40] = requests(START + 40, 100, 90)
-    late = view(rows, minutes=199, of=plan(rules=(SHORT,)), judged=START + 199, touched=START + 40)
+    late = view(
+        rows, minutes=199, of=plan(rules=(SHORT,)), judged=START + 199, touched=[START + 40]
+    )
 
     found = read(late, SHORT, None)
 
     assert found.worst is not None
     assert found.worst.value == pytest.approx(90 / 3000)
     assert found.worst.window.start <= start_of(START + 40) < found.worst.window.end
+
+
+def test_exactly_the_windows_that_a_change_touches_are_judged_again():
+    of = plan(rules=(SHORT,))
+    changed = view([], minutes=600, of=of, judged=START + 598, touched=[START + 100, START + 110])
+
+    ends = changed.ends(SHORT)
+
+    again = list(range(START + 101, START + 141))
+    assert list(ends) == [*again, START + 600, START + 601]
 
 
 def test_a_window_is_complete_only_within_the_epoch_and_while_the_split_was_in_force():
@@ -393,7 +405,15 @@ def test_a_new_epoch_forgets_what_was_before_it():
     state = replace(state, epochs={"escalation": Epoch(number=1, start=start_of(START + 50))})
     rows = [requests(START + i, 100, 90 if i < 50 else 0) for i in range(100)]
     found = read(
-        view(rows, minutes=99, of=plan(rules=(SHORT,)), state=state, touched=START), SHORT, None
+        view(
+            rows,
+            minutes=99,
+            of=plan(rules=(SHORT,)),
+            state=state,
+            touched=range(START, START + 100),
+        ),
+        SHORT,
+        None,
     )
 
     assert found.epoch == 1
