@@ -47,6 +47,7 @@ from controller.rollout.plan import (
 from controller.rollout.units import format_duration, format_share
 
 _CONFIDENT = (Kind.RATE, Kind.LOSS)
+SPENT_PER_HOUR = ("per_hour", "tokens_per_hour")  # subjects of the catalogue
 _NAMED_METRIC = re.compile(r"custom\.([A-Za-z][A-Za-z0-9_]{0,62})")
 
 
@@ -303,8 +304,14 @@ def _rule(shape: RuleShape, spec: SpecShape, reading: Reading) -> Rule | None:
         intents=names,
         arm=shape.arm,
         sustained=shape.sustained,
-        min_samples=shape.min_samples,
+        min_samples=_min_samples(shape, metric),
     )
+
+
+def _min_samples(shape: RuleShape, metric: Metric) -> int:
+    if shape.min_samples is not None:
+        return shape.min_samples
+    return 1 if metric.subject in SPENT_PER_HOUR else 500
 
 
 def _metric(shape: RuleShape, reading: Reading) -> Metric | None:

@@ -315,8 +315,11 @@ class RuleShape(Shape):
     sustained: Duration = Field(
         timedelta(0), alias="for", description="How long the limit must stay passed."
     )
-    min_samples: Count = Field(
-        500, alias="minSamples", description="Per arm, before the observed form is judged."
+    min_samples: Count | None = Field(
+        None,
+        alias="minSamples",
+        description="Per arm, before the observed form is judged. Default 500; 1 for what is spent per hour, "
+        "which is accounting and no estimate.",
     )
     arm: Annotated[Arm | None, leaves.choice(Arm)] = Field(
         None, description="The arm that is measured, where the metric is of one arm."

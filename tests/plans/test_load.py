@@ -265,3 +265,14 @@ def test_a_huge_file_is_refused_before_it_is_parsed(tmp_path):
 def test_bytes_that_are_not_utf_8_are_refused_where_they_stand(data: bytes, message: str):
     with pytest.raises(PlanError, match=message):
         decode(data, file="f")
+
+
+def test_what_is_spent_per_hour_needs_no_sample_size_and_an_estimate_does():
+    plan = load(plan_text())
+
+    assert {rule.name: rule.min_samples for rule in plan.rules} == {
+        "accuracy": 500,
+        "escalation": 500,
+        "latency": 500,
+        "spend": 1,
+    }

@@ -99,7 +99,7 @@ def explore(depth):
     """Breadth first over situations: every step from every situation, whole and cut off everywhere."""
     first = World()
     first.settle()
-    known = {first.situation()}
+    known = {first.kind()}
     queue = deque([(first, 0)])
     crashes = steps = 0
     while queue:
@@ -120,8 +120,8 @@ def explore(depth):
                 assert cut.situation() == whole.situation(), (kind, command, boundary)
                 crashes += 1
                 boundary += 1
-            if whole.situation() not in known and length + 1 < depth:
-                known.add(whole.situation())
+            if whole.kind() not in known and length + 1 < depth:
+                known.add(whole.kind())
                 queue.append((whole, length + 1))
     return len(known), steps, crashes
 

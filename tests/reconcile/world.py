@@ -208,6 +208,20 @@ class World:
             actions.append(decision.action)
         raise AssertionError(f"does not come to rest: {actions}")
 
+    def kind(self) -> tuple:
+        """The situation without the numbers that merely label evidence: attempts, epochs, failures of the past."""
+        state = self.head.state
+        return (
+            state.phase,
+            state.step,
+            state.share_bp,
+            state.pins,
+            state.approved,
+            tuple(sorted({one.rule for one in state.open_failures})),
+            state.paused is not None and (state.paused.phase, state.paused.share_bp),
+            tuple(sorted(state.told)),
+        )
+
     def situation(self) -> tuple:
         """Where the rollout stands, without numbers that merely count ticks."""
         state = self.head.state
