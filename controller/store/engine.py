@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
+from operator import eq
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -13,6 +16,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Engine,
+    FromClause,
     Select,
     Table,
     Text,
@@ -24,12 +28,12 @@ from sqlalchemy import (
     make_url,
     select,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.pool import QueuePool
 from sqlalchemy.sql import column as column_
 from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import TypeEngine
 
 from controller.errors import Conflict, Unreachable
 from controller.store import schema
@@ -120,12 +124,24 @@ def listed(column: ColumnElement[Any]) -> ColumnElement[bool]:
 
 def keyed(table: Table) -> Select[Any]:
     """The table's rows whose primary keys are among `values(...)`, each a list."""
+    items = listed_rows(*(column.type for column in table.primary_key))
+    matches = map(eq, table.primary_key, items.columns)
+    return select(table).select_from(items.rows).join(table, and_(*matches))
+
+
+@dataclass(frozen=True)
+class ListedRows:
+    """Rows to select from, and their columns."""
+
+    rows: FromClause
+    columns: Sequence[ColumnElement[Any]]
+
+
+def listed_rows(*kinds: type[TypeEngine[Any]] | TypeEngine[Any]) -> ListedRows:
+    """`values(...)` as rows, each a list of values of these types."""
     items = _items(_VALUES).table_valued(column_("value", JSON))
-    matches = (
-        column == cast(items.c.value.op("->>")(place), column.type)
-        for place, column in enumerate(table.primary_key)
-    )
-    return select(table).select_from(items).join(table, and_(*matches))
+    columns = [cast(items.c.value.op("->>")(place), kind) for place, kind in enumerate(kinds)]
+    return ListedRows(items, columns)
 
 
 def values(some: Iterable[str | tuple[str | int, ...]]) -> dict[str, str]:
@@ -165,7 +181,9 @@ def _items_in_postgresql(element: FunctionElement[Any], compiler: Any, **options
 
 
 def _dialect_insert(table: Table, dialect: str) -> Any:
-    return {"sqlite": sqlite.insert, "postgresql": postgresql.insert}[dialect](table)
+    # The other dialect is not loaded: that costs more than a read.
+    module = import_module(f"sqlalchemy.dialects.{dialect}")
+    return module.insert(table)
 
 
 @cache
@@ -214,11 +232,15 @@ def _begin_sqlite(connection: Connection) -> None:
 
 @contextmanager
 def _told(engine: Engine) -> Iterator[None]:
-    """Turn SQLAlchemy's errors into words."""
+    """Turn SQLAlchemy's errors into words. A broken constraint is a defect of ours and stays what it is, unless it is
+    about a key that another writer took first.
+    """
     database = engine.url.render_as_string(hide_password=True)
     try:
         yield
     except IntegrityError as error:
+        if not _is_taken(error):
+            raise
         raise Conflict(
             f"{database}: another writer was first ({error.orig}). Read again, and repeat if it still makes sense."
         ) from error
@@ -228,3 +250,14 @@ def _told(engine: Engine) -> Iterator[None]:
         ) from error
     except SQLAlchemyError as error:
         raise Unreachable(f"The database {database} could not be used: {error}") from error
+
+
+# https://www.sqlite.org/rescode.html: SQLITE_CONSTRAINT_PRIMARYKEY, _ROWID and _UNIQUE
+_SQLITE_TAKEN: Final = frozenset((1555, 2579, 2067))
+_POSTGRESQL_TAKEN: Final = "23505"  # unique_violation
+
+
+def _is_taken(error: IntegrityError) -> bool:
+    """Whether a unique or primary key was there already."""
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    return code in _SQLITE_TAKEN or getattr(error.orig, "sqlstate", None) == _POSTGRESQL_TAKEN

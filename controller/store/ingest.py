@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, Protocol, TypeVar
+from itertools import chain
+from typing import Final, Literal, Protocol, TypeVar
 
 from controller.ports import SplitVersion
 from controller.rollout.accounting import Account, Regraded, Terms, kept, request_of
@@ -17,10 +18,11 @@ from controller.rollout.accounting_blocks import (
     Sizes,
     Stratum,
     amend,
+    block_count,
     block_sizes,
     close_blocks,
+    immature_from,
     label_of,
-    needed,
     stratum_of,
 )
 from controller.rollout.accounting_state import (
@@ -38,15 +40,17 @@ from controller.rollout.observation import Batch, Ingested, Pair
 from controller.rollout.plan import Unit
 
 Kind = Literal["observations", "outcomes", "pairs"]
+PIECE: Final = 16  # blocks
 
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """Where a rollout's episodes are looked for: these units, starts from `low` to `high`."""
+    """Where a rollout's episodes are looked for: these units, starts from `low` to `high`, a request since `active`."""
 
     units: Collection[str]
     low: int
     high: int
+    active: int
 
 
 @dataclass(slots=True)
@@ -60,7 +64,6 @@ class Changes:
     pairs: Collection[Pair] = ()
     labels: Collection[Label] = ()
     blocks: Collection[Block] = ()
-    labels_in_all: dict[str, int] = field(default_factory=dict)  # by rollout
     minutes: Mapping[RowKey, Mapping[str, int]] = field(default_factory=dict)
     hours: Mapping[RowKey, Mapping[str, int]] = field(default_factory=dict)
 
@@ -86,12 +89,15 @@ class Rows(Protocol):
 
     def splits(self, rollout: str) -> Sequence[SplitVersion]: ...
 
-    def labels_in_all(self, rollout: str) -> int:
-        """How many labels were ever put in line."""
+    def ready(self, strata: Collection[Stratum], sizes: Sizes, before: int) -> Collection[Stratum]:
+        """Which of these strata of one rollout have a block's labels in line, of episodes that started before.
+
+        Asked for every stratum there ever was, at every batch: the cost must not grow with what is left in line.
+        """
         ...
 
-    def in_line(self, stratum: Stratum, arm: str, limit: int) -> list[Label]:
-        """The first labels that are in no block yet."""
+    def in_line(self, stratum: Stratum, arm: str, before: int, limit: int) -> list[Label]:
+        """The first labels that are in no block yet, by start and id, of episodes that started before."""
         ...
 
     def labels(self, ids: Collection[str]) -> list[Label]: ...
@@ -125,7 +131,7 @@ def ingest(rows: Rows, batch: Batch, now: datetime) -> Ingested:
         _apply(account, outcome, now)
     for pair in fresh.pairs.values():
         account.pair(pair)
-    changes = _settle(rows, account)
+    changes = _settle(rows, account, fresh.terms, now)
     changes.outcomes, changes.pairs = outcomes, fresh.pairs.values()
     rows.write(changes)
     rows.expire(now)
@@ -199,12 +205,14 @@ def _reaches(fresh: _Fresh, stored: Sequence[Request]) -> dict[str, Reach]:
         new = [one for one in fresh.requests.values() if one.rollout == rollout]
         old = [one for one in stored if one.rollout == rollout]
         starts = [one.episode for one in old if one.episode is not None]
+        active = list(starts)
         if new:
             moments = [one.at for one in new]
             starts += [min(moments) - LONGEST_US, max(moments) + IDLE_US]
+            active.append(min(moments) - IDLE_US)
         if starts:
             units = {one.unit for one in (*new, *old)}
-            reaches[rollout] = Reach(units, min(starts), max(starts))
+            reaches[rollout] = Reach(units, min(starts), max(starts), min(active))
     return reaches
 
 
@@ -220,9 +228,10 @@ def _apply(account: Account, outcome: KeptOutcome, now: datetime) -> None:
     account.learn(request, outcome)
 
 
-def _settle(rows: Rows, account: Account) -> Changes:
+def _settle(rows: Rows, account: Account, terms: Mapping[str, Terms], now: datetime) -> Changes:
     changes = Changes()
-    _settle_blocks(rows, account.tally, account.settle(), changes)
+    immature = {rollout: immature_from(now, one.delay) for rollout, one in terms.items()}
+    _settle_blocks(rows, account.tally, account.settle(), immature, changes)
     changes.new_requests = account.new_requests.values()
     changes.changed_requests = account.changed_requests.values()
     changes.episodes = account.stored_episodes()
@@ -235,24 +244,28 @@ def _settle(rows: Rows, account: Account) -> Changes:
     return changes
 
 
-def _settle_blocks(rows: Rows, tally: Tally, regraded: Regraded, changes: Changes) -> None:
-    """Amend the blocks whose labels were graded again, then close those that the new labels are enough for.
+def _settle_blocks(
+    rows: Rows, tally: Tally, regraded: Regraded, immature: Mapping[str, int], changes: Changes
+) -> None:
+    """Amend the blocks whose labels were graded again, then close those that mature labels are enough for.
 
     Labels are handed around by identity: one that is graded again may be used by a block in the same batch.
     """
     labels = _grade_again(rows, regraded.again)
     blocks = _amend(rows, tally, labels)
-    for stratum, episodes in _by_stratum(regraded.first).items():
-        sizes = _sizes(rows, stratum)
-        if sizes is None:
-            continue
-        fresh = _put_in_line(rows, stratum[0], episodes, changes)
-        labels.update((label.id, label) for label in fresh)
-        line = [*_in_line(rows, stratum, sizes, fresh, labels), *fresh]
-        for block, members in close_blocks(line, sizes):
-            blocks.append(block)
-            count_block(tally, block, +1)
-            labels.update((label.id, label) for label in members)
+    by_stratum = _by_stratum(regraded.first)
+    for rollout, before in immature.items():
+        strata = _strata(rows, rollout)
+        fresh = {one: [label_of(each) for each in by_stratum.get(one, ())] for one in strata}
+        for label in chain.from_iterable(fresh.values()):
+            labels[label.id] = label
+        for stratum in _ready(rows, strata, fresh, before):
+            line = _line(rows, stratum, strata[stratum], before, fresh[stratum])
+            line = [labels.get(label.id, label) for label in line]
+            for block, members in close_blocks(line, strata[stratum]):
+                blocks.append(block)
+                count_block(tally, block, +1)
+                labels.update((label.id, label) for label in members)
     changes.labels, changes.blocks = labels.values(), blocks
 
 
@@ -282,31 +295,48 @@ def _by_stratum(episodes: Iterable[Episode]) -> dict[Stratum, list[Episode]]:
     return strata
 
 
-def _sizes(rows: Rows, stratum: Stratum) -> Sizes | None:
-    """None also for a split that was never committed, or an intent it does not know."""
-    rollout, version, intent = stratum
-    shares = next((one.shares for one in rows.splits(rollout) if one.version == version), {})
-    return block_sizes(shares.get(intent, 0))
+def _strata(rows: Rows, rollout: str) -> dict[Stratum, Sizes]:
+    """Those in which both arms are served; none for a split that was never committed, or an intent it does not know."""
+    sizes = {
+        (rollout, split.version, intent): block_sizes(share_bp)
+        for split in rows.splits(rollout)
+        for intent, share_bp in split.shares.items()
+    }
+    return {stratum: one for stratum, one in sizes.items() if one is not None}
 
 
-def _put_in_line(
-    rows: Rows, rollout: str, episodes: Iterable[Episode], changes: Changes
+def _ready(
+    rows: Rows,
+    strata: Mapping[Stratum, Sizes],
+    fresh: Mapping[Stratum, Sequence[Label]],
+    before: int,
+) -> set[Stratum]:
+    """Strata in which a block can close, and those in which it may by the help of new labels."""
+    by_sizes: dict[Sizes, list[Stratum]] = {}
+    for stratum, sizes in strata.items():
+        by_sizes.setdefault(sizes, []).append(stratum)
+    helped = {one for one, labels in fresh.items() if any(each.start < before for each in labels)}
+    return helped.union(*(rows.ready(ones, sizes, before) for sizes, ones in by_sizes.items()))
+
+
+def _line(
+    rows: Rows, stratum: Stratum, sizes: Sizes, before: int, fresh: Sequence[Label]
 ) -> list[Label]:
-    count = changes.labels_in_all.get(rollout)
-    first = rows.labels_in_all(rollout) if count is None else count
-    fresh = [label_of(episode, position) for position, episode in enumerate(episodes, first)]
-    changes.labels_in_all[rollout] = first + len(fresh)
-    return fresh
+    """Of a stratum's mature labels in line all that its blocks need, and little more.
 
-
-def _in_line(
-    rows: Rows, stratum: Stratum, sizes: Sizes, fresh: Sequence[Label], labels: Mapping[str, Label]
-) -> list[Label]:
-    return [
-        labels.get(label.id, label)
-        for arm, limit in needed(sizes, fresh).items()
-        for label in rows.in_line(stratum, arm, limit)
-    ]
+    One arm's surplus may be long, so the line is read in pieces, until an arm is short of a block within one.
+    """
+    few, many = sizes.smaller_first()
+    blocks = PIECE
+    while True:
+        line = [label for label in fresh if label.start < before]
+        line += rows.in_line(stratum, few, before, blocks)
+        most = min(blocks, sum(label.arm == few for label in line))
+        if most:
+            line += rows.in_line(stratum, many, before, most * sizes.of(many))
+        if block_count(line, sizes) < blocks:
+            return line
+        blocks *= 4
 
 
 def _receipt(batch: Batch, fresh: _Fresh, changes: Changes) -> Ingested:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -10,6 +11,7 @@ from threading import RLock
 
 from controller.ports import Commit, Head, Judged, Owed, SplitVersion, VerifiedStretch
 from controller.rollout.accounting_state import Fate
+from controller.rollout.accounting_tally import RowKey
 from controller.rollout.anchors import next_anchor
 from controller.rollout.codec import canonical
 from controller.rollout.observation import Batch, Cohort, Ingested, RollupRow
@@ -18,7 +20,7 @@ from controller.rollout.record import Anchor, Record, Sealed
 from controller.rollout.timeline import start_of
 from controller.store import rules
 from controller.store.ingest import ingest
-from controller.store.memory_rows import MemoryRows, Rollups
+from controller.store.memory_rows import MemoryRows, newer
 
 
 class MemoryStore:
@@ -32,6 +34,8 @@ class MemoryStore:
         self._records: dict[str, list[Sealed[Record]]] = {}
         self._anchors: list[Sealed[Anchor]] = []
         self._outbox: dict[str, Owed] = {}
+        self._undelivered: dict[str, None] = {}  # ids, in the order in which they were owed
+        self._notices: defaultdict[str, list[str]] = defaultdict(list)  # ids by rollout
         self._verified: dict[str, list[VerifiedStretch]] = {}
         self._judged: dict[str, Judged] = {}
 
@@ -105,9 +109,8 @@ class MemoryStore:
     def owed(self, now: datetime, *, limit: int = 100) -> Sequence[Owed]:
         with self._lock:
             first: dict[str, Owed] = {}
-            for one in self._outbox.values():
-                if one.delivered is None:
-                    first.setdefault(one.rollout, one)
+            for one in map(self._outbox.__getitem__, self._undelivered):
+                first.setdefault(one.rollout, one)
             return [one for one in first.values() if one.next_attempt <= now][:limit]
 
     def delivered(self, notice_id: str, at: datetime) -> None:
@@ -115,6 +118,7 @@ class MemoryStore:
             one = self._notice(notice_id)
             if one.delivered is None:
                 self._outbox[notice_id] = replace(one, delivered=at, last_error="")
+                del self._undelivered[notice_id]
 
     def undelivered(self, notice_id: str, *, error: str, next_attempt: datetime) -> None:
         with self._lock:
@@ -126,7 +130,7 @@ class MemoryStore:
 
     def deliveries(self, rollout: str) -> Sequence[Owed]:
         with self._lock:
-            return [one for one in self._outbox.values() if one.rollout == rollout]
+            return [self._outbox[one] for one in self._notices.get(rollout, ())]
 
     def ingest(self, batch: Batch, now: datetime) -> Ingested:
         with self._lock:
@@ -134,22 +138,26 @@ class MemoryStore:
 
     def rollups(self, rollout: str, *, changed_after: int = 0) -> tuple[Sequence[RollupRow], int]:
         with self._lock:
-            rows = _rollups(self._rows.kept_minutes, rollout)
-            changed = [row for row in rows if row.seq > changed_after]
-            return changed, self._rows.ingest_seqs.get(rollout, 0)
+            changed = newer(self._rows.kept_minutes.get(rollout, {}), changed_after)
+            rows = [_row(key, seq, stats) for key, seq, stats in changed]
+            return rows, self._rows.ingest_seqs.get(rollout, 0)
 
     def hours(self, rollout: str, *, since: datetime, until: datetime) -> Sequence[RollupRow]:
         with self._lock:
-            rows = _rollups(self._rows.kept_hours, rollout)
-            return [row for row in rows if since <= start_of(row.minute) < until]
+            kept = self._rows.kept_hours.get(rollout, {})
+            return [
+                _row(key, seq, stats)
+                for key, (seq, stats) in kept.items()
+                if since <= start_of(key[1]) < until
+            ]
 
     def refused(self, rollout: str) -> Mapping[str, int]:
         with self._lock:
-            counts = {fate.value: 0 for fate in Fate if fate is not Fate.COUNTED}
-            for one in self._rows.kept_outcomes.values():
-                if one.fate is not Fate.COUNTED and one.rollout in (None, rollout):
-                    counts[one.fate.value] += 1
-            return counts
+            return {
+                fate.value: self._rows.refused(None, fate) + self._rows.refused(rollout, fate)
+                for fate in Fate
+                if fate is not Fate.COUNTED
+            }
 
     def splits(self, rollout: str) -> Sequence[SplitVersion]:
         with self._lock:
@@ -194,7 +202,10 @@ class MemoryStore:
                 attempts=0,
                 next_attempt=record.at,
             )
-            self._outbox.setdefault(one.id, one)
+            if one.id not in self._outbox:
+                self._outbox[one.id] = one
+                self._undelivered[one.id] = None
+                self._notices[one.rollout].append(one.id)
 
     def _notice(self, notice_id: str) -> Owed:
         if notice_id not in self._outbox:
@@ -206,19 +217,15 @@ class MemoryStore:
             raise rules.no_rollout(rollout, self._rows.heads)
 
 
-def _rollups(kept: Rollups, rollout: str) -> list[RollupRow]:
-    return [
-        RollupRow(
-            rollout=key[0],
-            minute=key[1],
-            version=key[2],
-            arm=key[3],
-            intent=key[4],
-            endpoint=key[5],
-            cohort=Cohort(key[6]),
-            seq=seq,
-            stats=stats,
-        )
-        for key, (seq, stats) in kept.items()
-        if key[0] == rollout
-    ]
+def _row(key: RowKey, seq: int, stats: Mapping[str, int]) -> RollupRow:
+    return RollupRow(
+        rollout=key[0],
+        minute=key[1],
+        version=key[2],
+        arm=key[3],
+        intent=key[4],
+        endpoint=key[5],
+        cohort=Cohort(key[6]),
+        seq=seq,
+        stats=stats,
+    )

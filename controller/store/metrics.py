@@ -16,8 +16,7 @@ from controller.rollout.observation import Batch, Cohort, Ingested, RollupRow
 from controller.rollout.timeline import minute_of, start_of
 from controller.store import rules, schema
 from controller.store.engine import Database, add, put
-from controller.store.ingest import ingest
-from controller.store.rows import FATE_REFUSED, SqlRows, splits_of
+from controller.store.splits import splits_of
 
 
 class SqlMetrics:
@@ -27,6 +26,10 @@ class SqlMetrics:
         self._database = database
 
     def ingest(self, batch: Batch, now: datetime) -> Ingested:
+        # Whoever only reads starts without its statements.
+        from controller.store.ingest import ingest
+        from controller.store.rows import SqlRows
+
         with self._database.writing() as (connection, _):
             return ingest(SqlRows(connection), batch, now)
 
@@ -53,7 +56,9 @@ class SqlMetrics:
         # Whose the waiting and the expired are is not known; only what came too late was matched.
         mine = or_(table.c.rollout.is_(None), table.c.rollout == rollout)
         counted = (
-            select(table.c.fate, func.count()).where(FATE_REFUSED, mine).group_by(table.c.fate)
+            select(table.c.fate, func.count())
+            .where(schema.FATE_REFUSED, mine)
+            .group_by(table.c.fate)
         )
         with self._database.reading() as connection:
             counts = {row[0]: int(row[1]) for row in connection.execute(counted)}

@@ -185,6 +185,7 @@ def _write_head(connection: Connection, commit: Commit) -> None:
         "plan_digest": commit.plan.hash,
         "unit": plan.unit.value,
         "horizon_us": plan.labels.horizon // timedelta(microseconds=1),
+        "delay_us": plan.labels.delay // timedelta(microseconds=1),
     }
     table = schema.rollouts
     if commit.expected is None:

@@ -9,11 +9,22 @@ from functools import lru_cache
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Connection, Select, Table, bindparam, func, literal, select, update
+from sqlalchemy import (
+    Connection,
+    Integer,
+    ScalarSelect,
+    Select,
+    Table,
+    Text,
+    bindparam,
+    func,
+    select,
+    update,
+)
 
 from controller.ports import SplitVersion
 from controller.rollout.accounting import Terms
-from controller.rollout.accounting_blocks import Stratum
+from controller.rollout.accounting_blocks import ARMS, Sizes, Stratum
 from controller.rollout.accounting_state import (
     Block,
     Episode,
@@ -22,18 +33,14 @@ from controller.rollout.accounting_state import (
     Label,
     Request,
     micros,
-    moment_of,
 )
 from controller.rollout.accounting_tally import RowKey
 from controller.rollout.observation import QUANTITIES, Pair
 from controller.rollout.plan import Unit
 from controller.store import schema
-from controller.store.engine import add, keyed, listed, many, put, values
+from controller.store.engine import add, keyed, listed, listed_rows, many, put, values
 from controller.store.ingest import Changes, Kind, Reach
-
-# Written as partial indexes know them: a parameter in their place would hide the index from the planner.
-FATE_WAITING = schema.outcomes.c.fate == literal(Fate.WAITING.value, literal_execute=True)
-FATE_REFUSED = schema.outcomes.c.fate != literal(Fate.COUNTED.value, literal_execute=True)
+from controller.store.splits import splits_of
 
 _to_json = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -53,7 +60,10 @@ _episode_values = attrgetter(*_EPISODE)
 _learnt = attrgetter(*_LEARNT)
 
 _TERMS = select(
-    schema.rollouts.c.rollout, schema.rollouts.c.unit, schema.rollouts.c.horizon_us
+    schema.rollouts.c.rollout,
+    schema.rollouts.c.unit,
+    schema.rollouts.c.horizon_us,
+    schema.rollouts.c.delay_us,
 ).where(listed(schema.rollouts.c.rollout))
 _KNOWN: Mapping[Kind, Select[Any]] = {
     "observations": select(schema.observations.c.id).where(listed(schema.observations.c.id)),
@@ -63,17 +73,19 @@ _KNOWN: Mapping[Kind, Select[Any]] = {
 _REQUESTS = select(*(schema.observations.c[name] for name in (*_REQUEST, "flags"))).where(
     listed(schema.observations.c.id)
 )
-_ANY_WAITING = select(schema.outcomes.c.id).where(FATE_WAITING).limit(1)
+_ANY_WAITING = select(schema.outcomes.c.id).where(schema.FATE_WAITING).limit(1)
 _WAITING = (
     select(schema.outcomes)
-    .where(FATE_WAITING, listed(schema.outcomes.c.observation))
+    .where(schema.FATE_WAITING, listed(schema.outcomes.c.observation))
     .order_by(schema.outcomes.c.received, schema.outcomes.c.id)
 )
 _EPISODES = select(*(schema.episodes.c[name] for name in (*_EPISODE, "flags"))).where(
     schema.episodes.c.rollout == bindparam("rollout"),
     schema.episodes.c.start.between(bindparam("low"), bindparam("high")),
+    schema.episodes.c.last >= bindparam("active"),
     listed(schema.episodes.c.unit),
 )
+_PLACE = (schema.labels.c.start, schema.labels.c.id)
 _IN_LINE = (
     select(schema.labels)
     .where(
@@ -82,9 +94,37 @@ _IN_LINE = (
         schema.labels.c.intent == bindparam("intent"),
         schema.labels.c.arm == bindparam("arm"),
         schema.labels.c.block.is_(None),
+        schema.labels.c.start < bindparam("before"),
     )
-    .order_by(schema.labels.c.position)
+    .order_by(*_PLACE)
     .limit(bindparam("limit"))
+)
+_STRATA = listed_rows(Integer, Text)  # of one rollout: version and intent
+
+
+def _last_of_a_block(arm: str) -> ScalarSelect[int]:
+    """The start of the label that completes an arm's part of a stratum's next block: one seek in the index."""
+    table, (version, intent) = schema.labels, _STRATA.columns
+    return (
+        select(table.c.start)
+        .where(
+            table.c.rollout == bindparam("rollout"),
+            table.c.version == version,
+            table.c.intent == intent,
+            table.c.arm == arm,
+            table.c.block.is_(None),
+        )
+        .order_by(*_PLACE)
+        .limit(1)
+        .offset(bindparam(f"{arm}_others"))
+        .scalar_subquery()
+    )
+
+
+_READY = (
+    select(*_STRATA.columns)
+    .select_from(_STRATA.rows)
+    .where(*(_last_of_a_block(arm) < bindparam("before") for arm in ARMS))
 )
 _LABELS = select(schema.labels).where(listed(schema.labels.c.id))
 _MEMBERS = select(schema.labels).where(listed(schema.labels.c.block))
@@ -114,8 +154,12 @@ class SqlRows:
 
     def terms(self, rollouts: Collection[str]) -> dict[str, Terms]:
         return {
-            rollout: Terms(unit=Unit(unit), horizon=timedelta(microseconds=horizon))
-            for rollout, unit, horizon in self._among(_TERMS, rollouts)
+            rollout: Terms(
+                unit=Unit(unit),
+                horizon=timedelta(microseconds=horizon),
+                delay=timedelta(microseconds=delay),
+            )
+            for rollout, unit, horizon, delay in self._among(_TERMS, rollouts)
         }
 
     def known(self, kind: Kind, ids: Collection[str]) -> set[str]:
@@ -131,7 +175,13 @@ class SqlRows:
         return [_outcome(row) for row in self._among(_WAITING, observations)]
 
     def episodes(self, rollout: str, reach: Reach) -> list[Episode]:
-        where = {"rollout": rollout, "low": reach.low, "high": reach.high, **values(reach.units)}
+        where = {
+            "rollout": rollout,
+            "low": reach.low,
+            "high": reach.high,
+            "active": reach.active,
+            **values(reach.units),
+        }
         return [_episode(row) for row in self._connection.execute(_EPISODES, where)]
 
     def splits(self, rollout: str) -> Sequence[SplitVersion]:
@@ -139,18 +189,30 @@ class SqlRows:
             self._splits[rollout] = splits_of(self._connection, rollout)
         return self._splits[rollout]
 
-    def labels_in_all(self, rollout: str) -> int:
-        table = schema.rollouts
-        count = self._connection.scalar(select(table.c.labels).where(table.c.rollout == rollout))
-        return int(count or 0)
+    def ready(self, strata: Collection[Stratum], sizes: Sizes, before: int) -> list[Stratum]:
+        rollouts = {stratum[0] for stratum in strata}
+        return [
+            (rollout, version, intent)
+            for rollout in rollouts
+            for version, intent in self._connection.execute(
+                _READY,
+                {
+                    "rollout": rollout,
+                    "before": before,
+                    **{f"{arm}_others": sizes.of(arm) - 1 for arm in ARMS},
+                    **values(stratum[1:] for stratum in strata if stratum[0] == rollout),
+                },
+            )
+        ]
 
-    def in_line(self, stratum: Stratum, arm: str, limit: int) -> list[Label]:
+    def in_line(self, stratum: Stratum, arm: str, before: int, limit: int) -> list[Label]:
         rollout, version, intent = stratum
         where = {
             "rollout": rollout,
             "version": version,
             "intent": intent,
             "arm": arm,
+            "before": before,
             "limit": limit,
         }
         return [Label(*row) for row in self._connection.execute(_IN_LINE, where)]
@@ -180,7 +242,6 @@ class SqlRows:
         add(connection, schema.pairs, [_pair_row(one) for one in changes.pairs])
         put(connection, schema.labels, [_label_row(one) for one in changes.labels])
         put(connection, schema.blocks, [_block_row(one) for one in changes.blocks])
-        self._note_labels(changes.labels_in_all)
         seqs = self._advance({key[0] for key in changes.minutes})
         for table, rows in ((schema.minutes, changes.minutes), (schema.hours, changes.hours)):
             put(connection, table, [(*key, seqs[key[0]], _to_json(rows[key])) for key in rows])
@@ -188,7 +249,7 @@ class SqlRows:
     def expire(self, now: datetime) -> None:
         table = schema.outcomes
         longest = select(func.max(schema.rollouts.c.horizon_us)).scalar_subquery()
-        stale = (FATE_WAITING, FATE_REFUSED, table.c.received < micros(now) - longest)
+        stale = (schema.FATE_WAITING, schema.FATE_REFUSED, table.c.received < micros(now) - longest)
         self._connection.execute(update(table).where(*stale).values(fate=Fate.EXPIRED.value))
 
     def _among(self, wanted: Select[Any], some: Collection[str]) -> Sequence[Any]:
@@ -200,28 +261,12 @@ class SqlRows:
         rows = self._connection.execute(_ROLLUPS[table.name], values(keys))
         return {tuple(row[:7]): json.loads(row.stats) for row in rows}
 
-    def _note_labels(self, labels_in_all: Mapping[str, int]) -> None:
-        table = schema.rollouts
-        for rollout, count in labels_in_all.items():
-            self._connection.execute(
-                update(table).where(table.c.rollout == rollout).values(labels=count)
-            )
-
     def _advance(self, rollouts: Collection[str]) -> dict[str, int]:
         """The next ingest sequence of each rollout, from now on its present one."""
         if not rollouts:
             return {}
         self._connection.execute(_ADVANCE, values(rollouts))
         return {rollout: seq for rollout, seq in self._connection.execute(_SEQS, values(rollouts))}  # noqa: C416
-
-
-def splits_of(connection: Connection, rollout: str) -> Sequence[SplitVersion]:
-    table = schema.splits
-    every = select(table).where(table.c.rollout == rollout).order_by(table.c.version)
-    return [
-        SplitVersion(version=row.version, shares=json.loads(row.shares), since=moment_of(row.since))
-        for row in connection.execute(every)
-    ]
 
 
 def _flags(flags: Mapping[str, bool]) -> str:
@@ -311,8 +356,7 @@ def _label_row(one: Label) -> tuple[Any, ...]:
         one.version,
         one.intent,
         one.arm,
-        one.position,
-        one.minute,
+        one.start,
         one.grade_u,
         one.block,
     )

@@ -90,8 +90,7 @@ def upgrade() -> None:
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("intent", sa.Text(), nullable=False),
         sa.Column("arm", sa.Text(), nullable=False),
-        sa.Column("position", sa.BigInteger(), nullable=False),
-        sa.Column("minute", sa.BigInteger(), nullable=False),
+        sa.Column("start", sa.BigInteger(), nullable=False),
         sa.Column("grade_u", sa.BigInteger(), nullable=False),
         sa.Column("block", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_labels")),
@@ -100,7 +99,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_labels_in_line",
         "labels",
-        ["rollout", "version", "intent", "arm", "position"],
+        ["rollout", "version", "intent", "arm", "start", "id"],
         unique=False,
         sqlite_where=sa.text("block IS NULL"),
         postgresql_where=sa.text("block IS NULL"),
@@ -215,8 +214,8 @@ def upgrade() -> None:
         sa.Column("plan_digest", sa.Text(), nullable=False),
         sa.Column("unit", sa.Text(), nullable=False),
         sa.Column("horizon_us", sa.BigInteger(), nullable=False),
+        sa.Column("delay_us", sa.BigInteger(), nullable=False),
         sa.Column("ingest_seq", sa.BigInteger(), server_default="0", nullable=False),
-        sa.Column("labels", sa.BigInteger(), server_default="0", nullable=False),
         sa.ForeignKeyConstraint(
             ["plan_digest"], ["plans.digest"], name=op.f("fk_rollouts_plan_digest_plans")
         ),

@@ -36,7 +36,11 @@ HALF = {"refund": 5000, "order-status": 5000}
 
 
 def plan(
-    *, name: str = "support-bot", unit: Unit = Unit.CONVERSATION, horizon: timedelta = 7 * DAY
+    *,
+    name: str = "support-bot",
+    unit: Unit = Unit.CONVERSATION,
+    horizon: timedelta = 7 * DAY,
+    delay: timedelta = timedelta(0),
 ) -> Plan:
     return Plan(
         name=name,
@@ -55,7 +59,7 @@ def plan(
                 then=Then.ROLLBACK,
             ),
         ),
-        labels=Labels(horizon=horizon),
+        labels=Labels(delay=delay, horizon=horizon),
     )
 
 
@@ -136,10 +140,11 @@ def started(
     rollout: str = ROLLOUT,
     unit: Unit = Unit.CONVERSATION,
     horizon: timedelta = 7 * DAY,
+    delay: timedelta = timedelta(0),
     shares: Mapping[str, int] | None = HALF,
 ) -> str:
     """A rollout in the store, with split version 1 in force."""
-    of = plan(name=rollout.rpartition("/")[0], unit=unit, horizon=horizon)
+    of = plan(name=rollout.rpartition("/")[0], unit=unit, horizon=horizon, delay=delay)
     store.commit(commit(rollout=rollout, of=of, shares=shares))
     return rollout
 

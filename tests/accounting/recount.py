@@ -48,6 +48,7 @@ class Recount:
 
     unit: Unit
     horizon: timedelta
+    delay: timedelta
     shares: dict[int, dict[str, int]]
     observations: dict[str, Observation] = field(default_factory=dict)
     counted: dict[str, list[Outcome]] = field(default_factory=dict)
@@ -56,26 +57,27 @@ class Recount:
     too_late: int = 0
     pairs: dict[str, Pair] = field(default_factory=dict)
     episodes: list[Conversation] = field(default_factory=list)
-    line: list[Conversation] = field(default_factory=list)  # in the order of first grading
+    blocks: list[tuple[list[Conversation], list[Conversation]]] = field(
+        default_factory=list
+    )  # by arm
 
     def feed(self, batch: Batch, now: datetime) -> None:
-        touched: list[Conversation] = []
+        news = [outcome for outcome in batch.outcomes if outcome.id not in self.outcome_ids]
         for one in batch.observations:
             if one.id not in self.observations:
-                touched += self._observe(one, now)
+                self._observe(one, now)
         for outcome in batch.outcomes:
             if outcome.id not in self.outcome_ids:
                 self.outcome_ids.add(outcome.id)
-                touched += self._match(outcome, now)
+                self._match(outcome, now)
         for pair in batch.pairs:
             self.pairs.setdefault(pair.id, pair)
-        for episode in touched:
-            if self._mean(episode) is not None and episode not in self.line:
-                self.line.append(episode)
+        about_ours = any(outcome.observation in self.observations for outcome in news)
+        if batch.observations or batch.pairs or about_ours:
+            self._close_blocks(now)
 
-    def _observe(self, one: Observation, now: datetime) -> list[Conversation]:
+    def _observe(self, one: Observation, now: datetime) -> None:
         self.observations[one.id] = one
-        touched = []
         if one.cohort is Cohort.COMPARED:
             fitting = (
                 [] if self.unit is Unit.REQUEST else [e for e in self.episodes if e.takes(one)]
@@ -86,24 +88,21 @@ class Recount:
             else:
                 episode = Conversation([one])
                 self.episodes.append(episode)
-            touched.append(episode)
         mine = [outcome for outcome in self.waiting if outcome.observation == one.id]
         self.waiting = [outcome for outcome in self.waiting if outcome.observation != one.id]
         for outcome in mine:
-            touched += self._match(outcome, now)
-        return touched
+            self._match(outcome, now)
 
-    def _match(self, outcome: Outcome, now: datetime) -> list[Conversation]:
+    def _match(self, outcome: Outcome, now: datetime) -> None:
         if outcome.observation not in self.observations:
             self.waiting.append(outcome)
-            return []
+            return
         one = self.observations[outcome.observation]
         episode = self._episode(one)
         if now - (one if episode is None else episode.anchor).at > self.horizon:
             self.too_late += 1
-            return []
+            return
         self.counted.setdefault(one.id, []).append(outcome)
-        return [] if episode is None else [episode]
 
     def _episode(self, one: Observation) -> Conversation | None:
         return next((e for e in self.episodes if one in e.members), None)
@@ -147,8 +146,12 @@ class Recount:
             rows.setdefault(key, Counter())[
                 f"p.{pair.baseline_correct:d}{pair.candidate_correct:d}"
             ] += 1
-        for key, value in self._blocks():
-            rows.setdefault(key, Counter())[f"b.{value}"] += 1
+        for left, right in self.blocks:
+            closing = max(minute_of(e.anchor.at) for e in (*left, *right))
+            anchor = left[0].anchor
+            key = (closing, anchor.version, "both", anchor.intent, "", "compared")
+            loss = self._mean_of(left) - self._mean_of(right)
+            rows.setdefault(key, Counter())[f"b.{round(loss)}"] += 1
         return {key: {name: n for name, n in row.items() if n} for key, row in rows.items()}
 
     def _of_request(self, one: Observation) -> Counter[str]:
@@ -179,29 +182,33 @@ class Recount:
             row.update({"e.graded": 1, "e.correct_u": mean})
         return row
 
-    def _blocks(self) -> Iterable[tuple[Row, int]]:
-        strata = {(episode.anchor.version, episode.anchor.intent) for episode in self.line}
-        for version, intent in strata:
-            bp = self.shares.get(version, {}).get(intent, 0)
+    def _close_blocks(self, now: datetime) -> None:
+        """Of the graded episodes that started long enough ago, the earliest first; each is used once."""
+        used = [e for block in self.blocks for arm in block for e in arm]
+        usable = [
+            e
+            for e in self.episodes
+            if e not in used
+            and self._mean(e) is not None
+            and minute_of(e.anchor.at) <= minute_of(now - self.delay)
+        ]
+        usable.sort(key=lambda e: (e.anchor.at, e.anchor.id))
+        for stratum in {(e.anchor.version, e.anchor.intent) for e in usable}:
+            bp = self.shares.get(stratum[0], {}).get(stratum[1], 0)
             if bp in (0, 10_000):
                 continue
             share = Fraction(bp, 10_000)
             baselines = max(1, round((1 - share) / share)) if share <= Fraction(1, 2) else 1
             candidates = 1 if share <= Fraction(1, 2) else round(share / (1 - share))
-            line = [
-                e for e in self.line if (e.anchor.version, e.anchor.intent) == (version, intent)
-            ]
+            line = [e for e in usable if (e.anchor.version, e.anchor.intent) == stratum]
             left = [e for e in line if e.anchor.arm is Arm.BASELINE]
             right = [e for e in line if e.anchor.arm is Arm.CANDIDATE]
             while len(left) >= baselines and len(right) >= candidates:
-                members = left[:baselines] + right[:candidates]
-                closing = max(minute_of(e.anchor.at) for e in members)
-                means = [
-                    Fraction(sum(self._mean(e) or 0 for e in arm), len(arm))
-                    for arm in (left[:baselines], right[:candidates])
-                ]
-                yield (closing, version, "both", intent, "", "compared"), round(means[0] - means[1])
+                self.blocks.append((left[:baselines], right[:candidates]))
                 left, right = left[baselines:], right[candidates:]
+
+    def _mean_of(self, arm: list[Conversation]) -> Fraction:
+        return Fraction(sum(self._mean(e) or 0 for e in arm), len(arm))
 
 
 def _row(one: Observation, at: datetime) -> Row:

@@ -144,9 +144,11 @@ def named(one: Batch, rollout: str) -> Batch:
     )
 
 
-def new_rollout(store: Store, unit: Unit, horizon: timedelta) -> str:
+def new_rollout(
+    store: Store, unit: Unit, horizon: timedelta, delay: timedelta = timedelta(0)
+) -> str:
     rollout = f"example-{next(_numbers)}/1"
-    of = plan(name=rollout.removesuffix("/1"), unit=unit, horizon=horizon)
+    of = plan(name=rollout.removesuffix("/1"), unit=unit, horizon=horizon, delay=delay)
     store.commit(commit(rollout=rollout, of=of, shares=SHARES[1]))
     store.commit(commit(store.head(rollout), rollout=rollout, shares=SHARES[2], version=2))
     return rollout
@@ -182,12 +184,13 @@ SHARED_STORE = settings(
     data=st.data(),
     unit=st.sampled_from([Unit.CONVERSATION, Unit.REQUEST]),
     hours=st.integers(1, 40),
+    delay=st.sampled_from([0 * MINUTE, timedelta(seconds=90), 30 * MINUTE, 6 * HOUR]),
 )
 def test_rows_equal_a_recount_of_everything_that_was_sent(
-    store: Store, data: st.DataObject, unit: Unit, hours: int
+    store: Store, data: st.DataObject, unit: Unit, hours: int, delay: timedelta
 ):
-    rollout = new_rollout(store, unit, hours * HOUR)
-    recount = Recount(unit=unit, horizon=hours * HOUR, shares=SHARES)
+    rollout = new_rollout(store, unit, hours * HOUR, delay)
+    recount = Recount(unit=unit, horizon=hours * HOUR, delay=delay, shares=SHARES)
     now, seq = NOW, 0
 
     for arrived in data.draw(arrivals(data.draw(things()))):

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import multiprocessing
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from sqlalchemy.exc import IntegrityError
 
-from controller.errors import SchemaBehind, Unreachable
+from controller.errors import Conflict, SchemaBehind, Unreachable
 from controller.store import migrate, schema
-from controller.store.engine import connect
+from controller.store.engine import connect, raw_writing
 from controller.store.open import open_store
 from controller.store.sql import SqlStore
 from tests.accounting.factories import (
@@ -128,6 +131,60 @@ def test_a_reader_is_not_held_up_by_a_writer(store: SqlStore, url: str):
     assert store.head(ROLLOUT).seq == 1
 
     writer.execute("ROLLBACK")
+
+
+TAKEN = [
+    "INSERT INTO plans (digest, name, text) VALUES ('d', 'n', 't'), ('d', 'n', 't')",
+    "INSERT INTO anchors (seq, hour, hash, text) VALUES (1, 7, 'h', 't'), (2, 7, 'h', 't')",
+    "INSERT INTO minutes (rollout, minute, version, arm, intent, endpoint, cohort, seq, stats) "
+    "VALUES ('r', 1, 1, 'a', 'i', 'e', 'c', 1, '{}'), ('r', 1, 1, 'a', 'i', 'e', 'c', 1, '{}')",
+]
+BROKEN = {
+    "NOT NULL": "INSERT INTO plans (digest, name) VALUES ('d', 'n')",
+    "CHECK": "INSERT INTO fence (id, value) VALUES (2, 0)",
+    "FOREIGN KEY": "INSERT INTO verified (rollout, version, start, end) VALUES ('nobody/1', 1, 1, 2)",
+    "append-only": "DELETE FROM plans",
+}
+
+
+def execute(url: str, statement: str) -> None:
+    engine = connect(url)
+    try:
+        with raw_writing(engine) as connection:
+            connection.exec_driver_sql(statement)
+    finally:
+        engine.dispose()
+
+
+@pytest.mark.parametrize("statement", TAKEN)
+def test_a_key_that_is_taken_already_is_a_conflict(url: str, statement: str):
+    with pytest.raises(Conflict, match="another writer was first"):
+        execute(url, statement)
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_any_other_broken_constraint_is_a_defect_and_stays_one(
+    store: SqlStore, url: str, broken: str
+):
+    started(store)
+
+    with pytest.raises(IntegrityError, match=broken):
+        execute(url, BROKEN[broken])
+
+
+def test_reading_needs_neither_numpy_nor_alembic_nor_the_other_database(store: SqlStore, url: str):
+    started(store)
+    script = f"""
+import sys
+from controller.store.open import open_store
+store = open_store({url!r}, migrate=True)
+assert store.heads() and store.tips() and store.judged({ROLLOUT!r}) is None
+print([name for name in sys.modules if name in {{"numpy", "alembic", "sqlalchemy.dialects.postgresql"}}])
+"""
+
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert ran.stdout.strip() == "[]"
 
 
 def test_a_file_that_is_no_database_is_unreachable(tmp_path: Path):

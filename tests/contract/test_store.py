@@ -307,6 +307,12 @@ def test_rollups_are_those_changed_after_a_sequence(store: Store):
         minute_of(NOW) + 1
     ]
     assert store.rollups(ROLLOUT, changed_after=2) == ([], 2)
+    send(store, observation("c"))
+    changed = store.rollups(ROLLOUT, changed_after=1)[0]
+    assert sorted((row.seq, row.minute) for row in changed) == [
+        (2, minute_of(NOW) + 1),
+        (3, minute_of(NOW)),
+    ]
     assert store.rollups("other/1") == ([], 0)
 
 

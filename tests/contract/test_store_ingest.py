@@ -9,14 +9,12 @@ import pytest
 
 from controller.errors import DataError
 from controller.ports import Store
-from controller.rollout.observation import Batch, Cohort, Grades, Observation, Outcome
+from controller.rollout.observation import Batch, Cohort, Grades
 from controller.rollout.plan import Unit
 from controller.rollout.timeline import minute_of
 from tests.accounting.factories import (
     BASELINE,
-    CANDIDATE,
     DAY,
-    HALF,
     HOUR,
     MICROSECOND,
     MINUTE,
@@ -206,6 +204,19 @@ def test_an_outcome_stops_waiting_after_the_longest_horizon(store: Store):
 
     assert store.refused(ROLLOUT) == {"waiting": 0, "too_late": 0, "expired": 1}
     assert send(store, outcome("never", 1.0), now=NOW + 2 * DAY).duplicate == 1
+
+
+def test_of_two_outcomes_that_wait_for_one_observation_the_younger_one_still_counts(store: Store):
+    started(store, horizon=DAY)
+    send(store, outcome("a", 0.0, name="older"))
+    send(store, outcome("a", 1.0, name="younger"), now=NOW + HOUR)
+    send(store, now=NOW + DAY + MINUTE)
+    assert store.refused(ROLLOUT) == {"waiting": 1, "too_late": 0, "expired": 1}
+
+    send(store, observation("a", at=NOW + DAY), now=NOW + DAY + MINUTE)
+
+    assert store.refused(ROLLOUT) == {"waiting": 0, "too_late": 0, "expired": 1}
+    assert totals(store)["correct_u"] == 1_000_000
 
 
 def test_a_late_outcome_lands_in_the_minute_of_its_episode_and_changes_that_row_only(store: Store):
@@ -401,93 +412,7 @@ def test_an_episode_is_graded_by_the_mean_of_its_requests(store: Store):
     assert (total["e.graded"], total["e.correct_u"], total["ef.error"]) == (1, 500_000, 1)
 
 
-# Ingest: blocks
-
-
-def graded(name: str, arm, correct: float, *, at=NOW, **more) -> tuple[Observation, Outcome]:
-    return observation(name, arm=arm, at=at, **more), outcome(name, correct)
-
-
-def blocks(store: Store) -> dict[tuple[int, str], int]:
-    """Counts by minutes after NOW and value."""
-    return {
-        (row.minute - minute_of(NOW), key): count
-        for row in store.rollups(ROLLOUT)[0]
-        for key, count in row.stats.items()
-        if key.startswith("b.")
-    }
-
-
-def test_a_block_at_ten_percent_is_one_candidate_and_nine_baseline_labels(store: Store):
-    started(store, shares={"refund": 1000})
-    for number in range(8):
-        send(store, *graded(f"b{number}", BASELINE, 1.0, at=NOW + number * MINUTE))
-    send(store, *graded("c", CANDIDATE, 1.0))
-    assert blocks(store) == {}
-
-    send(store, *graded("b8", BASELINE, 0.0, at=NOW + 3 * MINUTE))
-
-    # 8/9 − 1 = −0.111111, in the minute of the latest member
-    assert blocks(store) == {(7, "b.-111111"): 1}
-
-
-def test_a_block_above_half_is_one_baseline_label_and_several_candidate_ones(store: Store):
-    started(store, shares={"refund": 8000})
-    send(store, *graded("b", BASELINE, 1.0))
-    for number in range(4):
-        assert blocks(store) == {}
-        send(store, *graded(f"c{number}", CANDIDATE, 0.0))
-
-    assert blocks(store) == {(0, "b.1000000"): 1}
-
-
-@pytest.mark.parametrize(
-    "shares", [{"refund": 0}, {"refund": 10_000}, {"order-status": 5000}, None]
-)
-def test_there_are_no_blocks_without_a_concurrent_control(store: Store, shares):
-    started(store, shares=shares)
-
-    send(store, *graded("b", BASELINE, 1.0), *graded("c", CANDIDATE, 1.0))
-
-    assert blocks(store) == {}
-
-
-def test_labels_are_used_once_in_the_order_in_which_they_came(store: Store):
-    started(store)
-    send(store, *graded("b1", BASELINE, 1.0), *graded("b2", BASELINE, 0.0, at=NOW + MINUTE))
-    send(store, *graded("c1", CANDIDATE, 1.0), *graded("c2", CANDIDATE, 1.0))
-
-    assert blocks(store) == {(0, "b.0"): 1, (1, "b.-1000000"): 1}
-
-
-def test_labels_of_different_intents_and_splits_are_never_compared(store: Store):
-    started(store)
-    store.commit(commit(store.head(ROLLOUT), shares=HALF, version=2))
-
-    send(store, *graded("b", BASELINE, 1.0), *graded("c", CANDIDATE, 1.0, version=2))
-    send(store, *graded("d", CANDIDATE, 1.0, intent="order-status"))
-
-    assert blocks(store) == {}
-
-
-def test_a_block_is_amended_in_its_minute_when_a_member_is_graded_again(store: Store):
-    started(store)
-    send(store, *graded("b", BASELINE, 1.0), *graded("c", CANDIDATE, 1.0))
-    assert blocks(store) == {(0, "b.0"): 1}
-
-    received = send(store, outcome("c", 0.0, name="review"), now=NOW + DAY)
-
-    assert blocks(store) == {(0, "b.500000"): 1}
-    assert received.touched == (ROLLOUT,)
-
-
-def test_a_label_in_line_is_graded_again_before_its_block_closes(store: Store):
-    started(store)
-    send(store, *graded("b", BASELINE, 1.0))
-
-    send(store, outcome("b", 0.0, name="review"), *graded("c", CANDIDATE, 1.0))
-
-    assert blocks(store) == {(0, "b.-500000"): 1}
+# Ingest: rollouts
 
 
 def test_a_revision_changes_what_is_too_late(store: Store):
