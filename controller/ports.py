@@ -152,7 +152,9 @@ class MetricsStore(Protocol):
         """Count a batch, in one transaction. Idempotent by id; order does not matter (see `Ingested`).
 
         An outcome before its observation waits for it. An outcome counts in its episode's (its request's) minute; if
-        that is more than the plan's labels.horizon before `now`, it is refused and counted.
+        that is more than the plan's labels.horizon before `now`, it is refused and counted. Closes blocks of every
+        stratum of a rollout that the batch names, from labels whose episodes started `labels.delay` ago or earlier, in
+        order of start. DataError, and nothing counted, for a batch with a value that cannot be.
         """
         ...
 
@@ -192,6 +194,10 @@ class MetricsStore(Protocol):
 
 class Store(RolloutStore, MetricsStore, Protocol):
     """Both, in one database."""
+
+    def close(self) -> None:
+        """Let go of connections; harmless if it was done."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,11 +23,8 @@ if TYPE_CHECKING:
     from controller.reconcile.tick import Reconciler
     from controller.rollout.plan import Plan
     from controller.settings import Settings
-    from controller.store.sql import SqlStore
 
 T = TypeVar("T")
-
-EMPTY = "sqlite:///:memory:"
 
 
 class Kind(StrEnum):
@@ -51,18 +48,20 @@ class Opening(StrEnum):
 # Stores, by the scheme of their address
 
 
-def open_store(url: str, opening: Opening = Opening.CREATED) -> SqlStore:
+def open_store(url: str, opening: Opening = Opening.CREATED) -> Store:
     """The store at an address such as `CANARY_DATABASE_URL`'s. NotFound, SchemaBehind; see `Opening`."""
     factory = _known("database", url.partition(":")[0], STORES)
     return factory(url, opening)
 
 
-def memory_store() -> SqlStore:
+def memory_store() -> Store:
     """An empty store that is gone with the process."""
-    return open_store(EMPTY)
+    from controller.store.memory import MemoryStore
+
+    return MemoryStore()
 
 
-def _sqlite(url: str, opening: Opening) -> SqlStore:
+def _sqlite(url: str, opening: Opening) -> Store:
     from controller.store.open import open_store as opened
 
     path = Path(url.removeprefix("sqlite:///").partition("?")[0])
@@ -84,14 +83,14 @@ def _sqlite(url: str, opening: Opening) -> SqlStore:
             assert_never(unreachable)
 
 
-def _postgresql(_url: str, _opening: Opening) -> SqlStore:
+def _postgresql(_url: str, _opening: Opening) -> Store:
     raise SettingsError(
         "CANARY_DATABASE_URL: PostgreSQL is not supported yet, the next release brings it. "
         "Use sqlite:///FILE on a disk that survives restarts."
     )
 
 
-STORES: Mapping[str, Callable[[str, Opening], SqlStore]] = {
+STORES: Mapping[str, Callable[[str, Opening], Store]] = {
     "sqlite": _sqlite,
     "postgresql": _postgresql,
     "postgresql+psycopg": _postgresql,

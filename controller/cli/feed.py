@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from controller.errors import DataError, NotFound
 from controller.ports import Head, SplitVersion
-from controller.rollout.metrics import ALWAYS_KNOWN, FLAGS
+from controller.rollout.metrics import FLAGS
 from controller.rollout.observation import (
     QUANTITIES,
     Batch,
@@ -231,7 +231,7 @@ def _flags(value: Any) -> Mapping[str, bool]:
 
 def _request_flags(value: Any) -> Mapping[str, bool]:
     flags = _flags(value)
-    missing = [name for name in ALWAYS_KNOWN if name not in flags]
+    missing = [name for name in ("error", "escalated") if name not in flags]
     if missing:
         raise _Wrong(f"{' and '.join(missing)} must be given: true or false for every request")
     return flags

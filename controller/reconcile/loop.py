@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
+from typing import Protocol
 
 import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -16,11 +17,17 @@ from controller.clock import Clock
 from controller.errors import Conflict, Unreachable
 from controller.notify.sender import Sender
 from controller.ports import Store
-from controller.reconcile.tick import Reconciler
+from controller.rollout.decision import Decision
 
 POLL_S = 1.0  # how soon a command or an outcome committed by another process is noticed
 
 log = structlog.get_logger(__name__)
+
+
+class Ticking(Protocol):
+    """What the loop wakes: a `Reconciler`."""
+
+    def tick(self, rollout: str) -> Decision: ...
 
 
 class Loop:
@@ -29,7 +36,7 @@ class Loop:
     def __init__(
         self,
         *,
-        reconciler: Reconciler,
+        reconciler: Ticking,
         sender: Sender,
         store: Store,
         clock: Clock,

@@ -8,7 +8,7 @@ from itertools import chain
 from typing import Final, TypeVar
 
 from controller.rollout.accounting_state import MINUTE_US, Block, Episode, Request, rounded
-from controller.rollout.metrics import ALWAYS_KNOWN, MICRO
+from controller.rollout.metrics import MICRO
 from controller.rollout.observation import BOTH_ARMS, QUANTITIES, Cohort, Pair
 from controller.rollout.timeline import minute_of
 from controller.stats.histogram import bucket_of
@@ -85,8 +85,7 @@ def count_findings(tally: Tally, requests: Iterable[Request], sign: int) -> None
         for (flag, value), times in _flags(together).items():
             if value:
                 row[f"f.{flag}"] += sign * times
-            if flag not in ALWAYS_KNOWN:
-                row[f"d.{flag}"] += sign * times
+            row[f"d.{flag}"] += sign * times
         grades = [grade for one in together if (grade := one.grade_u()) is not None]
         row["graded"] += sign * len(grades)
         row["correct_u"] += sign * sum(grades)
@@ -103,8 +102,7 @@ def count_episodes(tally: Tally, episodes: Iterable[Episode], sign: int) -> None
         for (flag, value), times in _flags(together).items():
             if value:
                 row[f"ef.{flag}"] += sign * times
-            if flag not in ALWAYS_KNOWN:
-                row[f"ed.{flag}"] += sign * times
+            row[f"ed.{flag}"] += sign * times
         grades = [grade for one in together if (grade := one.grade_u()) is not None]
         row["e.graded"] += sign * len(grades)
         row["e.correct_u"] += sign * sum(grades)

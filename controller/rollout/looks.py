@@ -14,7 +14,7 @@ from typing import assert_never
 import numpy as np
 from numpy.typing import NDArray
 
-from controller.rollout.metrics import ALWAYS_KNOWN, MICRO, Kind, Metric
+from controller.rollout.metrics import MICRO, Kind, Metric
 from controller.rollout.observation import BOTH_ARMS, Cohort
 from controller.rollout.plan import Arm, Rule
 from controller.rollout.tallies import Minutes, Tallies
@@ -83,7 +83,7 @@ def known_and_traffic(metric: Metric) -> tuple[str, str]:
     """The statistic that says a request was measured for this metric, and the one that says there was a request."""
     match metric.kind:
         case Kind.RATE:
-            return ("n" if metric.subject in ALWAYS_KNOWN else f"d.{metric.subject}"), "n"
+            return metric.known[0], "n"
         case Kind.LOSS | Kind.ACCURACY | Kind.COVERAGE:
             return ("served" if metric.subject == "served" else "graded"), "n"
         case Kind.QUANTILE | Kind.QUANTILE_RATIO:

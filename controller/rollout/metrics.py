@@ -5,7 +5,7 @@ Statistics are kept per rollout, split version, arm, intent, endpoint and minute
     n, e                  requests, episodes
     units                 units newly assigned by the hash (for the sample-ratio check)
     f.X, d.X              requests whose flag X is true; requests whose flag X is known
-    ef.X, ed.X            episodes with any such request
+    ef.X, ed.X            the same of episodes: any of its requests
     graded, correct_u     requests with a grade, and the sum of their grades in millionths
     e.graded, e.correct_u the same by episode, an episode's grade being the mean of its requests'
     served, served_u      requests whose served answer has a grade, and the sum of those grades in millionths
@@ -15,7 +15,7 @@ Statistics are kept per rollout, split version, arm, intent, endpoint and minute
     b.V                   under the arm `both`: closed accuracy blocks of value V (baseline mean − candidate mean)
     p.XY                  under the arm `both`: pairs; X and Y are 1 or 0, baseline then candidate right
 
-Flags: error, escalated (known for every request); retry, schema_failure, wrong_tool, wrong_arguments, refusal,
+Flags: error, escalated, retry, schema_failure, wrong_tool, wrong_arguments, refusal,
 grounding_failure, safety_failure, human_reject, complaint, cache_hit; and `custom.NAME`.
 """
 
@@ -25,9 +25,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 MICRO = 1_000_000
-ALWAYS_KNOWN = ("error", "escalated")
 FLAGS = (
-    *ALWAYS_KNOWN,
+    "error",
+    "escalated",
     "retry",
     "schema_failure",
     "wrong_tool",
@@ -80,6 +80,12 @@ class Metric:
     quantile: float | None = None
     labelled: bool = False  # needs outcomes: its windows end at now − labels.delay
     comparing: bool = False  # needs a concurrent baseline
+    of_requests: bool = False  # a rate of all requests: who has nothing to say of one says nothing, like a complaint
+
+    @property
+    def known(self) -> tuple[str, str]:
+        """Of a rate: the statistics that count the requests and the episodes it is a rate of."""
+        return ("n", "e") if self.of_requests else (f"d.{self.subject}", f"ed.{self.subject}")
 
 
 def _rate(name: str, flag: str, *, labelled: bool = False) -> Metric:
@@ -122,7 +128,14 @@ CATALOGUE: dict[str, Metric] = {
         _rate("hallucination_rate", "grounding_failure", labelled=True),
         _rate("safety_failure_rate", "safety_failure"),
         _rate("human_reject_rate", "human_reject", labelled=True),
-        _rate("complaint_rate", "complaint", labelled=True),
+        Metric(
+            name="complaint_rate",
+            kind=Kind.RATE,
+            unit=MeasureUnit.FRACTION,
+            subject="complaint",
+            labelled=True,
+            of_requests=True,
+        ),
         _rate("cache_hit_rate", "cache_hit"),
         Metric(name="latency_mean", kind=Kind.MEAN, unit=MeasureUnit.SECONDS, subject="latency_us"),
         _quantile("latency_p50", "latency", 0.50),

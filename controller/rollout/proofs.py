@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from controller.rollout.metrics import ALWAYS_KNOWN, MICRO, Kind
+from controller.rollout.metrics import MICRO, Kind, Metric
 from controller.rollout.observation import BOTH_ARMS
 from controller.rollout.plan import FULL_BP, Plan, Rule, Then
 from controller.rollout.rules import alpha_of
@@ -102,7 +102,7 @@ def _loss_variance(plan: Plan, kind: str) -> float:
 def evidence(rule: Rule, intent: str | None, tallies: Tallies, arm: str) -> tuple[Evidence, ...]:
     """What there is to bet on: episodes for a rate; blocks, and pairs if there are any, for a loss."""
     if rule.metric.kind is Kind.RATE:
-        return (_episodes(rule.metric.subject, intent, tallies, arm),)
+        return (_episodes(rule.metric, intent, tallies, arm),)
     found = [_blocks(intent, tallies)]
     pairs = _pairs(intent, tallies)
     if pairs.until(np.array([np.iinfo(np.int64).max])).any():
@@ -110,11 +110,11 @@ def evidence(rule: Rule, intent: str | None, tallies: Tallies, arm: str) -> tupl
     return tuple(one for one in found if len(one.values))
 
 
-def _episodes(flag: str, intent: str | None, tallies: Tallies, arm: str) -> Evidence:
-    known = "e" if flag in ALWAYS_KNOWN else f"ed.{flag}"
+def _episodes(metric: Metric, intent: str | None, tallies: Tallies, arm: str) -> Evidence:
+    keys = (metric.known[1], f"ef.{metric.subject}")
 
     def until(at: Minutes) -> NDArray[np.int64]:
-        counted = tallies.until(at, (known, f"ef.{flag}"), arm=arm, intent=intent)
+        counted = tallies.until(at, keys, arm=arm, intent=intent)
         return np.stack([counted[:, 0] - counted[:, 1], counted[:, 1]], axis=1)
 
     return Evidence(kind="episodes", values=np.array([0.0, 1.0]), until=until)

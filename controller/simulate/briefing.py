@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from controller.errors import DataError
-from controller.rollout.metrics import ALWAYS_KNOWN
 from controller.rollout.plan import Plan
 from controller.rollout.units import format_duration
 from controller.simulate.backtest import TICK, Setup
@@ -38,7 +37,6 @@ class Briefing:
 def brief(setup: Setup) -> Briefing:
     """What to know of a setup; DataError if it cannot be judged honestly, or no intent would be compared."""
     found, strangers = gaps(setup.plan, setup.recording), strangers_of(setup.plan, setup.recording)
-    _refuse_false_knowledge(setup.plan, found)
     compared = set(setup.recording.intents) - set(strangers.only_recording) - set(strangers.pinned)
     if not compared:
         raise DataError(
@@ -60,17 +58,6 @@ def strangers_of(plan: Plan, recording: Recording) -> Strangers:
         only_recording={name: n for name, n in items.items() if plan.intent(name) is None},
         pinned=tuple(one.name for one in plan.intents if one.pinned and one.name in items),
     )
-
-
-def _refuse_false_knowledge(plan: Plan, found: tuple[Gap, ...]) -> None:
-    """A gateway knows of every request whether it failed or was escalated, so the store counts silence as "no"."""
-    for gap in found:
-        rule = plan.rule(gap.rule)
-        if rule is not None and rule.metric.subject in ALWAYS_KNOWN:
-            raise DataError(
-                f"rule {gap.rule} ({gap.metric}): {gap.why}. Silence would be counted as “none”, and the rule would "
-                "pass without evidence. Leave the rule out of the plan for this backtest."
-            )
 
 
 def _facts(setup: Setup) -> Iterator[tuple[str, str]]:

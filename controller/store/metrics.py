@@ -11,7 +11,7 @@ from sqlalchemy import Connection, delete, func, or_, select, tuple_
 
 from controller.ports import Judged, SplitVersion, VerifiedStretch
 from controller.rollout.accounting_state import Fate, micros, moment_of
-from controller.rollout.codec import canonical
+from controller.rollout.codec import dumps
 from controller.rollout.observation import Batch, Cohort, Ingested, RollupRow
 from controller.rollout.timeline import minute_of, start_of
 from controller.store import rules, schema
@@ -99,7 +99,7 @@ class SqlMetrics:
     def note_judged(self, rollout: str, judged: Judged) -> None:
         with self._database.writing() as (connection, _):
             _require(connection, rollout)
-            row = (rollout, micros(judged.through), judged.seq, canonical(judged.status))
+            row = (rollout, micros(judged.through), judged.seq, dumps(judged.status))
             put(connection, schema.judged, [row])
 
 

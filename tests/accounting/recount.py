@@ -219,6 +219,5 @@ def _of_flags(flags: dict[str, bool], prefix: str) -> Counter[str]:
     row: Counter[str] = Counter()
     for flag, value in flags.items():
         row[f"{prefix}f.{flag}"] += value
-        if flag not in ("error", "escalated"):
-            row[f"{prefix}d.{flag}"] += 1
+        row[f"{prefix}d.{flag}"] += 1
     return row

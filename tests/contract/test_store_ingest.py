@@ -311,7 +311,7 @@ def test_what_is_not_known_is_absent(store: Store):
 
     send(store, observation("a", flags={"error": False}, quantities={"cost_nusd": 0}))
 
-    assert totals(store) == {"n": 1, "e": 1, "c.cost_nusd": 1}
+    assert totals(store) == {"n": 1, "e": 1, "d.error": 1, "ed.error": 1, "c.cost_nusd": 1}
 
 
 def test_quantities_are_summed_and_latencies_go_to_buckets(store: Store):
@@ -343,7 +343,13 @@ def test_a_request_outside_the_comparison_is_counted_by_request_only(store: Stor
 
     send(store, observation("a", cohort=Cohort.OUTSIDE, flags={"error": True}, assigned=True))
 
-    assert totals(store, cohort=Cohort.OUTSIDE) == {"n": 1, "units": 1, "f.error": 1, "graded": 1}
+    assert totals(store, cohort=Cohort.OUTSIDE) == {
+        "n": 1,
+        "units": 1,
+        "f.error": 1,
+        "d.error": 1,
+        "graded": 1,
+    }
 
 
 # Ingest: episodes

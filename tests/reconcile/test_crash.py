@@ -133,8 +133,9 @@ def told(capsys, counts):
     return crashes
 
 
-def test_every_crash_in_short_sequences_heals(capsys):
-    assert told(capsys, explore(2)) > 200
+@pytest.mark.timeout(300)
+def test_every_crash_in_every_first_step_heals(capsys):
+    assert told(capsys, explore(1)) > 200
 
 
 @pytest.mark.slow

@@ -61,7 +61,14 @@ def view(rows, *, minutes, of=None, judged=None, touched=(), state=None):
 def requests(minute, n, escalated, **key):
     return row(
         minute,
-        {"n": n, "e": n, "f.escalated": escalated, "ef.escalated": escalated},
+        {
+            "n": n,
+            "e": n,
+            "d.escalated": n,
+            "ed.escalated": n,
+            "f.escalated": escalated,
+            "ef.escalated": escalated,
+        },
         **key,
     )
 

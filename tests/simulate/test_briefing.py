@@ -38,9 +38,10 @@ def test_a_rule_that_cannot_be_measured_is_told_with_the_reason_and_what_follows
 
 
 @pytest.mark.parametrize("metric", ["escalation_rate", "error_rate"])
-def test_a_rule_for_which_silence_would_count_as_no_is_refused(metric: str):
-    with pytest.raises(DataError, match="pass without evidence"):
-        briefing(plan(rule(metric)))
+def test_silence_of_the_data_on_errors_or_escalations_is_not_taken_for_none(metric: str):
+    (warned,) = briefing(plan(rule(metric))).warnings
+
+    assert f"({metric}) is UNMEASURED" in warned
 
 
 def test_names_the_intents_that_only_one_side_knows_and_those_that_are_pinned():
