@@ -94,9 +94,7 @@ def read(view: View, rule: Rule, intent: str | None) -> Reading:
     measured_ends = (
         np.arange(ends[0] - sustained, ends[-1] + 1, dtype=np.int64) if sustained else ends
     )
-    windows = Windows(
-        starts=np.maximum(measured_ends - minutes(rule.window), epoch_min), ends=measured_ends
-    )
+    windows = _whole_windows(rule, epoch, measured_ends)
     measured = measure(rule, intent, view.tallies, windows)
     complete = view.in_force.complete(measured_ends, minutes(rule.window), epoch_min)
     availability = _availability(view, rule, intent, epoch_min)
@@ -210,9 +208,9 @@ def _margin(proof: Proof) -> float:
 
 
 def _whole_windows(rule: Rule, epoch: Epoch, ends: Minutes) -> Windows:
-    return Windows(
-        starts=np.maximum(ends - minutes(rule.window), minute_of(epoch.start)), ends=ends
-    )
+    """The rule's window before each end, no further back than the epoch; empty where the epoch starts after the end."""
+    starts = np.maximum(ends - minutes(rule.window), minute_of(epoch.start))
+    return Windows(starts=np.minimum(starts, ends), ends=ends)
 
 
 def _look_beside(
@@ -268,7 +266,7 @@ def _availability(view: View, rule: Rule, intent: str | None, epoch_min: int) ->
         return Availability.NO_CONTROL
     known, traffic = known_and_traffic(rule.metric)
     end = view.watermark(rule)
-    at = np.array([max(end - minutes(rule.window), epoch_min), end])
+    at = np.array([min(max(end - minutes(rule.window), epoch_min), end), end])
     arms = _arms(rule)
     seen = {arm: _grown(view, (traffic, known), arm, intent, at) for arm in arms}
     if any(count[0] <= 0 for count in seen.values()):

@@ -16,6 +16,7 @@ from controller.rollout.observation import BOTH_ARMS, Cohort, RollupRow
 from controller.rollout.plan import Evidence, Scope, Then
 from controller.rollout.readings import View, read
 from controller.rollout.rules import alpha_of
+from controller.rollout.state import Epoch
 from controller.rollout.tallies import Tallies
 from controller.rollout.timeline import minute_of, start_of
 from controller.rollout.verdict import Availability, LossCounts, PairCounts, RateCounts
@@ -407,8 +408,6 @@ def test_at_a_full_share_a_comparing_rule_has_no_control():
 
 def test_a_new_epoch_forgets_what_was_before_it():
     state = at_step(0, plan(rules=(SHORT,)), started_at=NOW)
-    from controller.rollout.state import Epoch
-
     state = replace(state, epochs={"escalation": Epoch(number=1, start=start_of(START + 50))})
     rows = [requests(START + i, 100, 90 if i < 50 else 0) for i in range(100)]
     found = read(
@@ -428,3 +427,25 @@ def test_a_new_epoch_forgets_what_was_before_it():
     assert found.worst.value == 0
     assert found.failing is not None
     assert found.failing.window.start >= start_of(START + 50)
+
+
+def test_a_new_epoch_younger_than_the_labels_has_seen_nothing_yet():
+    of = plan()
+    rows = [
+        labels(START + 1, 90, 90, arm="baseline"),
+        labels(START + 1, 10, 5, arm="candidate"),
+        row(START + 590, {"n": 5, "e": 5}),
+        row(START + 590, {"n": 5, "e": 5}, arm="baseline"),
+    ]
+    resumed = replace(
+        at_step(0, of, started_at=NOW),
+        epochs={"accuracy": Epoch(number=1, start=start_of(START + 590))},
+    )
+
+    found = read(view(rows, minutes=600, of=of, state=resumed, touched=[START]), ACCURACY, "refund")
+
+    assert found.availability is Availability.NOT_DUE
+    assert found.latest is not None
+    assert (found.latest.value, found.latest.samples) == (None, 0)
+    assert found.latest.counts == LossCounts(strata=())
+    assert (found.worst, found.failing, found.passing) == (None, None, None)
