@@ -1,4 +1,4 @@
-"""`canaryctl check`: what a valid plan may not have meant. Pure; a finding never stops a plan from being applied."""
+"""`canaryctl check`: what a valid plan may not have meant. Pure. Errors keep `apply` from applying it, the rest does not."""
 
 from __future__ import annotations
 
@@ -252,6 +252,17 @@ def _late_verdict(plan: Plan, rule: Rule, path: str) -> Iterator[Finding]:
         yield _warning("late-verdict", path, f"{message}; lengthen its hold or shorten the window")
 
 
+def _label_delay(plan: Plan) -> Iterator[Finding]:
+    losses = [rule.name for rule in plan.rules if rule.metric.kind is Kind.LOSS]
+    if losses and not plan.labels.delay:
+        yield _warning(
+            "no-label-delay",
+            "spec.labels.delay",
+            f"{losses[0]}: with no delay an answer that fails is judged before those whose grades come later, "
+            "and the arm that fails at once looks worse than it is; write how long grades take, such as `6h`",
+        )
+
+
 def _control(plan: Plan) -> Iterator[Finding]:
     last = len(plan.steps) - 1
     if plan.share_at(last) < FULL_BP:
@@ -294,6 +305,7 @@ def _notices(plan: Plan) -> Iterator[Finding]:
 
 
 _LINTS: tuple[Callable[[Plan], Iterator[Finding]], ...] = (
+    _label_delay,
     _rising_shares,
     _last_share,
     _proof,

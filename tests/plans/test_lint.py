@@ -198,3 +198,11 @@ def test_a_finding_reads_level_path_words_and_code(code: str):
 
     assert text.endswith(f" [{code}]")
     assert text.split(": ", maxsplit=1)[0] in ("info", "warning")
+
+
+def test_an_accuracy_rule_without_a_label_delay_is_warned_about():
+    at_once = load(
+        plan_text(("labels: {delay: 6h, horizon: 7d}", "labels: {delay: 0s, horizon: 7d}"))
+    )
+
+    assert one(at_once, "no-label-delay").path == "spec.labels.delay"
