@@ -1,4 +1,4 @@
-"""`canaryctl check`: what a valid plan may not have meant. Pure. Errors keep `apply` from applying it, the rest does not."""
+"""`canaryctl check`: what a valid plan may not have meant. Pure. Only errors keep `apply` from it."""
 
 from __future__ import annotations
 

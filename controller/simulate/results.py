@@ -1,6 +1,6 @@
 """Recorded results: the same items answered by several models, one row per model, item and trial.
 
-The columns are those of `../shared/data/README.md`. An empty cell means that the source does not say: unknown,
+The columns are those of `docs/recorded-results.md`. An empty cell means that the source does not say: unknown,
 never 0. Only the column `error` is otherwise: where it exists, an empty cell says that there was none.
 """
 
