@@ -22,14 +22,28 @@ Table = NDArray[np.int64]
 class Sums:
     """Prefix sums by minute over named columns, sparse in minutes.
 
-    Invariant: `_minutes` ascends; `_prefix[i]` is the sum of the first i rows, so `_prefix[0]` is zero.
+    Invariant: `_minutes` ascends; `_prefix[i]` is the sum of the first i rows, and of all that was forgotten.
     """
 
     def __init__(self) -> None:
         self._columns: dict[str, int] = {"": 0}  # one at least, so that no lookup is out of bounds
-        self._minutes: Minutes = np.empty(0, dtype=np.int64)
-        self._values: Table = np.empty((0, 1), dtype=np.int64)
-        self._prefix: Table = np.zeros((1, 1), dtype=np.int64)
+        self._size = 0
+        # Rooms are larger than what is in them, so that a new minute at the end moves nothing.
+        self._minutes_room: Minutes = np.empty(0, dtype=np.int64)
+        self._values_room: Table = np.empty((0, 1), dtype=np.int64)
+        self._prefix_room: Table = np.zeros((1, 1), dtype=np.int64)
+
+    @property
+    def _minutes(self) -> Minutes:
+        return self._minutes_room[: self._size]
+
+    @property
+    def _values(self) -> Table:
+        return self._values_room[: self._size]
+
+    @property
+    def _prefix(self) -> Table:
+        return self._prefix_room[: self._size + 1]
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -43,10 +57,11 @@ class Sums:
         minutes = np.array(sorted(changed), dtype=np.int64)
         self._open(minutes)
         rows = np.searchsorted(self._minutes, minutes)
+        values = self._values
         for row, minute in zip(rows, minutes, strict=True):
-            self._values[row] = 0
+            values[row] = 0
             for key, value in changed[int(minute)].items():
-                self._values[row, self._columns[key]] = value
+                values[row, self._columns[key]] = value
         self._resum(int(rows[0]))
 
     def _widen(self, keys: Iterable[str]) -> None:
@@ -54,21 +69,38 @@ class Sums:
         if new:
             for key in new:
                 self._columns[key] = len(self._columns)
-            self._values = np.pad(self._values, ((0, 0), (0, len(new))))
-            self._prefix = np.pad(self._prefix, ((0, 0), (0, len(new))))
+            self._values_room = np.pad(self._values_room, ((0, 0), (0, len(new))))
+            self._prefix_room = np.pad(self._prefix_room, ((0, 0), (0, len(new))))
 
     def _open(self, minutes: Minutes) -> None:
         """Make room for minutes that have no row yet."""
-        new = minutes[~np.isin(minutes, self._minutes)]
-        if new.size:
-            at = np.searchsorted(self._minutes, new)
-            self._minutes = np.insert(self._minutes, at, new)
-            self._values = np.insert(self._values, at, 0, axis=0)
+        known = self._minutes
+        at = np.searchsorted(known, minutes)
+        there = at < known.size
+        there[there] = known[at[there]] == minutes[there]
+        new, at = minutes[~there], at[~there]
+        if not new.size:
+            return
+        if self._size + new.size > len(self._minutes_room):
+            self._enlarge(2 * (self._size + new.size))
+        first, last = int(at[0]), self._size + new.size
+        # What lies behind the first new minute moves up; at the end, where minutes usually come, nothing does.
+        self._minutes_room[first:last] = np.insert(known[first:], at - first, new)
+        self._values_room[first:last] = np.insert(self._values[first:], at - first, 0, axis=0)
+        self._size = last
+
+    def _enlarge(self, rows: int) -> None:
+        minutes = np.zeros(rows, dtype=np.int64)
+        minutes[: self._size] = self._minutes
+        self._minutes_room = minutes
+        self._values_room = _taller(self._values_room, rows)
+        self._prefix_room = _taller(self._prefix_room, rows + 1)
 
     def _resum(self, first: int) -> None:
-        tail = np.cumsum(self._values[first:], axis=0)
-        head = self._prefix[: first + 1]
-        self._prefix = np.concatenate([head, tail + head[-1]])
+        """Prefix sums from a row on; those before it stand."""
+        tail = self._prefix[first + 1 :]
+        np.cumsum(self._values[first:], axis=0, out=tail)
+        tail += self._prefix[first]
 
     def until(self, minutes: Minutes, keys: Sequence[str]) -> Table:
         """Sums of `keys` over all minutes before each of `minutes`; shape (len(minutes), len(keys))."""
@@ -82,9 +114,11 @@ class Sums:
         """Drop the minutes before `before`; windows may no longer start there."""
         first = int(np.searchsorted(self._minutes, before))
         if first:
-            self._minutes = self._minutes[first:]
-            self._values = self._values[first:]
-            self._prefix = self._prefix[first:] - self._prefix[first]
+            self._minutes_room = self._minutes_room[first:]
+            self._values_room = self._values_room[first:]
+            # The sums of what is dropped stay in all the others: only differences are ever asked for.
+            self._prefix_room = self._prefix_room[first:]
+            self._size -= first
 
     def minutes_with(self, key: str, start: int, end: int) -> Minutes:
         """The minutes in [start, end) in which a column is not zero."""
@@ -105,6 +139,13 @@ class Sums:
             return None
         # The first row whose prefix holds all of it; columns only grow, so the search is by halving.
         return int(self._minutes[np.searchsorted(self._prefix[:, column], total) - 1])
+
+
+def _taller(table: Table, rows: int) -> Table:
+    """The same rows with zeros below."""
+    room: Table = np.zeros((rows, table.shape[1]), dtype=np.int64)
+    room[: len(table)] = table
+    return room
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
