@@ -36,17 +36,21 @@ COVERAGE_GAP = 0.02
 class Memory:
     """What the controller keeps of a rollout between ticks; can be lost at any time and is then read again.
 
-    `touched` are the minutes that changed since the windows were last judged and noted as such.
+    `touched` are the minutes that changed since the windows were last judged and noted as such, `moved` those of them
+    in which more than labels changed.
     """
 
     tallies: Tallies
     plan_digest: str
     touched: set[int] = field(default_factory=set)
+    moved: set[int] = field(default_factory=set)
 
-    def touch(self, rows: Iterable[RollupRow], judged: Judged | None) -> None:
+    def touch(self, rows: Iterable[RollupRow], moved: set[int], judged: Judged | None) -> None:
         """Note the minutes of rows that changed after the last judgement."""
         since = judged.seq if judged is not None else 0
-        self.touched.update(row.minute for row in rows if row.seq > since)
+        changed = {row.minute for row in rows if row.seq > since}
+        self.touched |= changed
+        self.moved |= changed & moved
 
 
 class Observer:
@@ -62,8 +66,7 @@ class Observer:
         memory = self._memory(head)
         judged = self._store.judged(state.rollout)
         rows, seq = self._store.rollups(state.rollout, changed_after=memory.tallies.seq)
-        memory.tallies.feed(rows, seq)
-        memory.touch(rows, judged)
+        memory.touch(rows, memory.tallies.feed(rows, seq), judged)
         view = View(
             plan=plan,
             state=state,
@@ -72,6 +75,7 @@ class Observer:
             now=now,
             judged=minute_of(judged.through) if judged is not None else None,
             touched=sorted(memory.touched),
+            moved=sorted(memory.moved),
         )
         memory.tallies.forget_histograms(minute_of(now) - _histogram_reach(plan))
         return self._seen(view, standing), seq
@@ -81,6 +85,7 @@ class Observer:
         memory = self._memories.get(rollout)
         if memory is not None:
             memory.touched.clear()
+            memory.moved.clear()
 
     def forget(self, rollout: str) -> None:
         """Drop what is kept of a rollout."""

@@ -33,7 +33,8 @@ UNLIKELY = (
 class View:
     """What the readings of one tick are made from.
 
-    `judged` is the minute up to which windows were judged before, `touched` the minutes that changed since.
+    `judged` is the minute up to which windows were judged before, `touched` the minutes that changed since, `moved`
+    those of them in which more than labels changed.
     """
 
     plan: Plan
@@ -43,6 +44,7 @@ class View:
     now: datetime
     judged: int | None
     touched: Sequence[int]
+    moved: Sequence[int]
 
     def watermark(self, rule: Rule) -> int:
         """Where this rule's last window closes: after the present minute, or before the first that lacks its labels."""
@@ -58,7 +60,8 @@ class View:
         closed = last if self.judged is None else self.judged + last - minute_of(self.now) + 1
         span = minutes(rule.window) + minutes(rule.sustained)
         ranges = [(min(closed, last), last)]
-        ranges += [(minute + 1, min(minute + span, last)) for minute in self.touched]
+        changed = self.touched if rule.metric.labelled else self.moved
+        ranges += [(minute + 1, min(minute + span, last)) for minute in changed]
         first = minute_of(self.state.epoch(rule.name).start) + 1
         return _union([(max(start, first), end) for start, end in ranges], last)
 

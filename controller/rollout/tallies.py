@@ -19,6 +19,14 @@ Minutes = NDArray[np.int64]
 Table = NDArray[np.int64]
 
 
+LABELS = frozenset(("graded", "correct_u", "e.graded", "e.correct_u", "served", "served_u"))
+
+
+def is_label(key: str) -> bool:
+    """Whether a statistic comes of grades alone: only rules on labels look at it."""
+    return key in LABELS or key.startswith(("b.", "p."))
+
+
 class Sums:
     """Prefix sums by minute over named columns, sparse in minutes.
 
@@ -49,20 +57,27 @@ class Sums:
     def columns(self) -> tuple[str, ...]:
         return tuple(self._columns)
 
-    def replace(self, changed: Mapping[int, Mapping[str, int]]) -> None:
-        """Set whole minutes to new values (a rollup row is replaced, never added to)."""
+    def replace(self, changed: Mapping[int, Mapping[str, int]]) -> set[int]:
+        """Set whole minutes to new values (a rollup row is replaced, never added to).
+
+        Returns the minutes in which more than labels changed.
+        """
         if not changed:
-            return
+            return set()
         self._widen(key for stats in changed.values() for key in stats)
         minutes = np.array(sorted(changed), dtype=np.int64)
         self._open(minutes)
         rows = np.searchsorted(self._minutes, minutes)
         values = self._values
+        before = values[rows]
+        values[rows] = 0
         for row, minute in zip(rows, minutes, strict=True):
-            values[row] = 0
             for key, value in changed[int(minute)].items():
                 values[row, self._columns[key]] = value
         self._resum(int(rows[0]))
+        firm = [place for key, place in self._columns.items() if not is_label(key)]
+        moved = (values[rows][:, firm] != before[:, firm]).any(axis=1)
+        return {int(minute) for minute in minutes[moved]}
 
     def _widen(self, keys: Iterable[str]) -> None:
         new = [key for key in dict.fromkeys(keys) if key not in self._columns]
@@ -175,8 +190,8 @@ class Tallies:
         self._histograms_from = 0
         self.seq = 0
 
-    def feed(self, rows: Iterable[RollupRow], seq: int) -> None:
-        """Take in the rows that changed up to `seq`."""
+    def feed(self, rows: Iterable[RollupRow], seq: int) -> set[int]:
+        """Take in the rows that changed up to `seq`; the minutes in which more than labels changed."""
         sums: Changes = defaultdict(dict)
         histograms: Changes = defaultdict(dict)
         for row in rows:
@@ -184,10 +199,12 @@ class Tallies:
             sums[group][row.minute], buckets = self._split(row.stats)
             if buckets and row.minute >= self._histograms_from:
                 histograms[group][row.minute] = buckets
+        moved: set[int] = set()
         for kept, changes in ((self._groups, sums), (self._histograms, histograms)):
             for group, minutes in changes.items():
-                kept.setdefault(group, Sums()).replace(minutes)
+                moved |= kept.setdefault(group, Sums()).replace(minutes)
         self.seq = seq
+        return moved
 
     def _split(self, stats: Mapping[str, int]) -> tuple[dict[str, int], dict[str, int]]:
         kept = {key: value for key, value in stats.items() if self._keep(key)}

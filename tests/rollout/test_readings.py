@@ -56,6 +56,7 @@ def view(rows, *, minutes, of=None, judged=None, touched=(), state=None):
         now=now,
         judged=judged,
         touched=touched,
+        moved=touched,
     )
 
 
@@ -134,6 +135,19 @@ def test_exactly_the_windows_that_a_change_touches_are_judged_again():
 
     again = list(range(START + 101, START + 141))
     assert list(ends) == [*again, START + 600, START + 601]
+
+
+def test_grades_alone_touch_only_the_rules_that_look_at_them():
+    tallies = Tallies()
+    tallies.feed([row(START, {"n": 5}), row(START + 1, {"n": 5})], 1)
+
+    graded = tallies.feed([row(START, {"n": 5, "graded": 5}), blocks(START, {0: 1})], 2)
+    escalated = tallies.feed([row(START + 1, {"n": 5, "f.escalated": 1})], 3)
+
+    assert (graded, escalated) == (set(), {START + 1})
+    seen = replace(view([], minutes=600, judged=START + 599, touched=[START + 200]), moved=[])
+    assert list(seen.ends(ESCALATION)) == [START + 601]
+    assert len(seen.ends(replace(ACCURACY, window=timedelta(hours=1)))) > 1
 
 
 def test_a_window_is_complete_only_within_the_epoch_and_while_the_split_was_in_force():
