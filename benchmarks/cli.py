@@ -1,7 +1,7 @@
 """Start-up of the command line: `python benchmarks/cli.py [--runs N] [--json]`.
 
 Wall time of whole processes, median of N, as a ratio to a bare interpreter in the same run. Bytecode is compiled
-once, before measuring, as an installed package has it. Budgets (DESIGN.md §12): --help 250 ms, get 600 ms.
+once, before measuring, as an installed package has it. Budgets: --help 250 ms, get 600 ms.
 """
 
 from __future__ import annotations

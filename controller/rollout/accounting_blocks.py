@@ -1,4 +1,4 @@
-"""Blocks: unpaired accuracy as a sequence of bounded values (STATISTICS.md §2(b)).
+"""Blocks: unpaired accuracy as a sequence of bounded values.
 
 Inside one intent and one split version, one label of the smaller arm and k of the larger, each used once.
 

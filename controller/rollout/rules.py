@@ -6,7 +6,7 @@ confident  FAIL when the e-process disproves that all is well and, for a loss, t
            (the guarded form with `then: pause`); PASS when the opposite e-process proves that the limit is kept.
 
 A rule with `evidence: observed` fails by either form, the confident one being sooner; with `evidence: confident`
-only by proof (STATISTICS: "Evidence, as the plan says it").
+only by proof.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Sample sizes of fixed designs, to say beforehand what a canary can see.
 
 Real numbers, not rounded up. An any-time test needs about as many in the median and 1.6 times as
-many at its 80th percentile (STATISTICS.md, section 5).
+many at its 80th percentile.
 """
 
 import math

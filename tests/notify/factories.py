@@ -98,7 +98,7 @@ SPEND = rule("spend", "cost_per_hour", 50, window=HOUR, then=Then.PAUSE)
 
 
 def plan(*rules: Rule, **changes) -> Plan:
-    """The plan of DESIGN.md, section 4."""
+    """The shipped plan, as values."""
     given: dict[str, Any] = {
         "name": "support-bot",
         "baseline": ModelRef(model="gpt-4.1"),
@@ -257,7 +257,7 @@ def verdict(
 
 
 ESCALATED = verdict(ESCALATION, latest=rate_look(187, 7_762), worst=rate_look(187, 7_762))
-"""187 of 7,762: the example of DESIGN.md, section 10."""
+"""187 of 7,762: an escalation rate of 2.41%."""
 
 REFUND_LOSS = loss(stratum((0.962, 4_120), (0.931, 463)))
 LOST_ACCURACY = verdict(

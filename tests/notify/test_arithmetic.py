@@ -45,7 +45,7 @@ def line(one, *, of=PLAN) -> str:
 
 
 def test_a_rate_shows_its_interval_limit_window_and_counts():
-    # DESIGN.md, section 10, word for word; Wilson 1927 for 187 of 7,762.
+    # The interval: Wilson 1927 for 187 of 7,762.
     assert line(ESCALATED) == (
         "escalation_rate 2.41% (95% CI 2.09..2.77, Wilson) above 2% in "
         "2026-11-20 03:14..2026-11-21 03:14Z; 187 of 7,762 candidate requests"

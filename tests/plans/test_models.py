@@ -42,7 +42,7 @@ def priced(name: str, usd: str) -> ModelRef:
 @pytest.mark.parametrize(
     ("name", "usd_per_m", "window", "output_limit", "shutdown"),
     [
-        # Prices: WIRE.md "Price check"; shutdown: LIBRARIES.md §0 and openai 3.52.0, ChatModel's docstring.
+        # Prices: the vendor's list as of 2026-11-21; shutdown: openai 3.52.0, ChatModel's docstring.
         ("gpt-4.1", ("2", "0.5", "8"), 1_047_576, 32_768, date(2027, 1, 14)),
         ("gpt-4.1-mini", ("0.4", "0.1", "1.6"), 1_047_576, 32_768, date(2027, 1, 14)),
         ("gpt-4.1-nano", ("0.1", "0.025", "0.4"), 1_047_576, 32_768, date(2026, 10, 23)),

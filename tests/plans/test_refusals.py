@@ -345,7 +345,7 @@ def test_a_dearer_candidate_is_taken_where_the_plan_accepts_it():
 
 
 def test_a_model_that_is_shut_down_is_refused_from_that_day_on():
-    # 2027-01-14: announced shutdown of gpt-4.1 and gpt-4.1-mini (LIBRARIES.md §0, finding 1).
+    # 2027-01-14: announced shutdown of gpt-4.1 and gpt-4.1-mini.
     found = problems(plan_text(), today=date(2027, 1, 14))
 
     assert [one.path for one in found] == ["spec.baseline.model", "spec.candidate.model"]

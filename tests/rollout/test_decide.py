@@ -1,4 +1,4 @@
-"""What `decide` concludes, one sentence a case. The words are DESIGN's: precedence, advance, pause, pin, bake."""
+"""What `decide` concludes, one sentence a case. Precedence, advance, pause, pin, bake."""
 
 from dataclasses import replace
 from datetime import date, timedelta

@@ -1,4 +1,4 @@
-"""DESIGN's invariants as properties of `decide`: any world, any command, any order."""
+"""The invariants as properties of `decide`: any world, any command, any order."""
 
 import json
 from dataclasses import replace
