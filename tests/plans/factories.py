@@ -20,7 +20,7 @@ MODELS: ModelTable = bundled_models()
 
 
 def plan_text(*changes: tuple[str, str]) -> str:
-    """The plan of the design page with each `old` replaced by `new`; every `old` must be there once."""
+    """The shipped plan with each `old` replaced by `new`; every `old` must be there once."""
     text = DESIGN.read_text(encoding="utf-8")
     for old, new in changes:
         assert text.count(old) == 1, f"{text.count(old)} × {old!r}"
@@ -29,12 +29,12 @@ def plan_text(*changes: tuple[str, str]) -> str:
 
 
 def with_spec(*lines: str) -> str:
-    """The plan of the design page with more lines under `spec`."""
+    """The shipped plan with more lines under `spec`."""
     return plan_text(("spec:\n", "spec:\n" + "".join(f"  {line}\n" for line in lines)))
 
 
 def with_rule(rule: str) -> str:
-    """The plan of the design page with one more rule, in flow style."""
+    """The shipped plan with one more rule, in flow style."""
     return plan_text(("  rules:\n", f"  rules:\n    - {rule}\n"))
 
 
