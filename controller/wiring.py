@@ -8,6 +8,7 @@ an error that lists the known ones.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, assert_never
@@ -167,12 +168,16 @@ def _known(what: str, name: str, known: Mapping[str, T]) -> T:
 # The controller
 
 
-def build_reconciler(store: Store, clock: Clock) -> Reconciler:
+def build_reconciler(settings: Settings, store: Store, clock: Clock) -> Reconciler:
     """A reconciler that is the leader from now on: its fence is higher than any before."""
     from controller.reconcile.tick import Reconciler
 
     return Reconciler(
-        store=store, target=target("gateway", clock), clock=clock, fence=store.take_fence()
+        store=store,
+        target=target("gateway", clock),
+        clock=clock,
+        fence=store.take_fence(),
+        lease=timedelta(seconds=settings.lease_s),
     )
 
 
@@ -181,7 +186,7 @@ def build_loop(settings: Settings, store: Store, clock: Clock) -> Loop:
     from controller.reconcile.loop import Loop
 
     return Loop(
-        reconciler=build_reconciler(store, clock),
+        reconciler=build_reconciler(settings, store, clock),
         sender=Sender(store=store, notifier=notifier("log"), clock=clock),
         store=store,
         clock=clock,

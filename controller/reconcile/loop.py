@@ -87,6 +87,9 @@ class Loop:
             self._sender.send_due()
         except Unreachable as error:
             log.warning("store_unreachable", error=str(error))
+        except Exception:
+            # The loop's top: a defect in one notice must not end the judging of every rollout.
+            log.exception("send_failed")
 
     def _tick(self, rollout: str) -> None:
         try:
@@ -96,6 +99,9 @@ class Loop:
             log.info("tick_overtaken", rollout=rollout, error=str(error))
         except Unreachable as error:
             log.warning("tick_unreachable", rollout=rollout, error=str(error))
+        except Exception:
+            # The loop's top: a defect that one rollout meets must not end the judging of the others.
+            log.exception("tick_failed", rollout=rollout)
         else:
             if decision.recorded:
                 log.info(

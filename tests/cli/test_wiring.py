@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,14 @@ from controller.cli.process import stopped_by_signals
 from controller.clock import ManualClock
 from controller.errors import NotFound, SettingsError
 from controller.ports import Target
+from controller.rollout.decision import Action
 from controller.settings import load_settings
 from controller.traffic.memory import MemoryTarget
 from controller.wiring import (
     Kind,
     Opening,
     build_loop,
+    build_reconciler,
     memory_store,
     named,
     open_store,
@@ -86,6 +89,24 @@ def test_the_loop_is_built_and_drains(world: World):
     assert store.judged("support-bot/1") is not None
     assert all(one.delivered for one in store.deliveries("support-bot/1"))
     store.close()
+
+
+@pytest.mark.parametrize(("lease_s", "expires"), [("300", True), ("600", False)])
+def test_a_split_stays_in_force_without_renewal_for_as_long_as_the_settings_say(
+    world: World, lease_s: str, expires: bool
+):
+    world.cli("apply", "-f", world.plan())
+    world.cli("promote", "support-bot", "--reason", "try it")
+    store = open_store(world.url)
+    settings = load_settings({**world.environ, "CANARY_LEASE_S": lease_s})
+    reconciler = build_reconciler(settings, store, world.clock)
+
+    reconciler.tick("support-bot")
+    world.clock.advance(timedelta(seconds=500))
+    decision = reconciler.tick("support-bot")
+    store.close()
+
+    assert (decision.action is Action.EXPIRE) is expires
 
 
 def test_the_first_signal_drains_and_the_second_kills():

@@ -2,10 +2,12 @@
 
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 
 from controller.reconcile.loop import Loop
-from controller.rollout.commands import Rollback
+from controller.reconcile.submit import submit
+from controller.rollout.commands import Apply, Rollback
 from controller.rollout.state import Phase
 from tests.reconcile.world import ESCALATIONS, MINUTE, World
 
@@ -129,3 +131,42 @@ def test_what_is_due_is_finished_when_it_is_told_to_stop():
 
     assert world.target.share_bp(world.head.state.rollout, "chat") == 0
     assert all(one.delivered for one in world.store.deliveries(world.head.state.rollout))
+
+
+class Broken:
+    """A reconciler that meets a defect in one rollout."""
+
+    def __init__(self, ticks, rollout):
+        self.ticks = ticks
+        self.rollout = rollout
+        self.defects = 0
+
+    def tick(self, rollout):
+        if rollout == self.rollout:
+            self.defects += 1
+            raise ArithmeticError("a defect")
+        return self.ticks.tick(rollout)
+
+
+def test_a_defect_in_one_rollout_does_not_end_the_judging_of_the_others():
+    world = progressing()
+    other = replace(world.plan, name="other", match_model="gpt-4o")
+    submit(world.store, world.clock, "other", Apply(plan=other, actor="ann", reason="go"))
+    ticks = Ticks(world)
+    broken = Broken(ticks, "other/1")
+    stop = threading.Event()
+    loop = Loop(
+        reconciler=broken,
+        sender=world.sender,
+        store=world.store,
+        clock=world.clock,
+        interval_s=0.02,
+        poll_s=0.05,
+    )
+    thread = threading.Thread(target=loop.run_until, args=(stop,))
+    thread.start()
+    ticks.until(lambda: ticks.count >= 3 and broken.defects >= 3)
+    stop.set()
+    thread.join(PATIENCE_S)
+
+    assert not thread.is_alive()
