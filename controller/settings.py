@@ -73,7 +73,7 @@ class Settings(BaseSettings):
     """
 
     slack_token: SecretStr | None = None
-    """Slack bot token (`xoxb-…`) that notices are sent with. Default: none, notices stay in the outbox and the log."""
+    """Slack bot token (`xoxb-…`). Nothing reads it in this release: notices go to the log. Default: none."""
 
     tick_interval_s: float = Field(default=60.0, gt=0, le=3600, allow_inf_nan=False)
     """Seconds between two looks at every running rollout, more than 0, at most an hour.
