@@ -29,6 +29,11 @@ class SystemClock:
         return time.monotonic()
 
 
+def elapsed() -> float:
+    """Seconds from an arbitrary origin, for measuring how long an answer took; never for leases or records."""
+    return time.perf_counter()
+
+
 class ManualClock:
     """A clock that stands still until it is moved: tests, backtests and the demo's lock-step time."""
 

@@ -21,6 +21,7 @@ from pydantic import (
     PrivateAttr,
     SecretStr,
     ValidationError,
+    field_validator,
     model_validator,
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -29,7 +30,8 @@ from controller.errors import SettingsError
 
 PREFIX = "CANARY_"
 MASK = "********"
-SECRETS = frozenset({"database_url", "slack_token"})
+SHORTEST_TOKEN = 16
+SECRETS = frozenset({"database_url", "link_token", "slack_token"})
 """The settings that may also be given as the content of a file, by `CANARY_<NAME>_FILE`."""
 
 LogFormat = Literal["auto", "json", "console"]
@@ -45,6 +47,21 @@ def _known_database(url: str) -> str:
         msg = "a database address starts with sqlite:/// or postgresql://"
         raise ValueError(msg)
     return url
+
+
+def _host_and_port(text: str) -> str:
+    address(text)
+    return text
+
+
+def address(text: str) -> tuple[str, int]:
+    """HOST:PORT as both; an IPv6 host stands in brackets. ValueError."""
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not colon or not host or not port.isdecimal() or not 0 <= int(port) <= 65_535:
+        msg = "an address to listen on is HOST:PORT, such as 127.0.0.1:8700"
+        raise ValueError(msg)
+    return host, int(port)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +91,30 @@ class Settings(BaseSettings):
 
     slack_token: SecretStr | None = None
     """Slack bot token (`xoxb-…`). Nothing reads it in this release: notices go to the log. Default: none."""
+
+    link_listen: Annotated[str, AfterValidator(_host_and_port)] = "127.0.0.1:8701"
+    """Where `canaryctl run` listens for gateways, HOST:PORT. Default: this host alone.
+
+    What goes over it is as sensitive as the traffic's metadata: put TLS in front where it leaves the host.
+    """
+
+    link_token: SecretStr | None = None
+    """What a gateway shows to the controller, the same on both sides; at least 16 characters. Default: none.
+
+    Without it `canaryctl run` serves no gateways.
+    """
+
+    controller_url: str | None = None
+    """Where `canaryctl gateway` finds the controller, such as http://controller:8701. `--controller` goes first."""
+
+    upstream_url: str | None = None
+    """The models' address, an OpenAI client's base URL. `--upstream` goes first."""
+
+    gateway_listen: Annotated[str, AfterValidator(_host_and_port)] = "127.0.0.1:8700"
+    """Where the gateway listens for the application's requests, HOST:PORT. `--listen` goes first."""
+
+    gateway_dir: str = Field(default="canaryctl-gateway", min_length=1)
+    """The folder that a gateway keeps its splits, live units and spool in; one for each. Survives restarts."""
 
     tick_interval_s: float = Field(default=60.0, gt=0, le=3600, allow_inf_nan=False)
     """Seconds between two looks at every running rollout, more than 0, at most an hour.
@@ -112,6 +153,14 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Only what `load_settings` passes: the environment is an argument, never ambient."""
         return (init_settings,)
+
+    @field_validator("link_token")
+    @classmethod
+    def _long_enough(cls, token: SecretStr | None) -> SecretStr | None:
+        if token is not None and len(token.get_secret_value()) < SHORTEST_TOKEN:
+            msg = f"a token has at least {SHORTEST_TOKEN} characters"
+            raise ValueError(msg)
+        return token
 
     @model_validator(mode="after")
     def _lease_outlives_lost_ticks(self) -> Self:

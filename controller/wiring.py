@@ -8,6 +8,7 @@ an error that lists the known ones.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -19,11 +20,14 @@ from controller.errors import NotFound, SettingsError
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-    from controller.ports import Notifier, Store, Target
+    from controller.gateway.app import Gateway
+    from controller.gateway.uplink import Pace
+    from controller.ports import Link, Notifier, Store, Target
     from controller.reconcile.loop import Loop
     from controller.reconcile.tick import Reconciler
     from controller.rollout.plan import Plan
     from controller.settings import Settings
+    from controller.traffic.hub import GatewayTarget
 
 T = TypeVar("T")
 
@@ -117,6 +121,13 @@ def _memory(clock: Clock) -> Target:
     return MemoryTarget(clock)
 
 
+def _gateway(clock: Clock) -> Target:
+    from controller.ports import LEASE
+    from controller.traffic.hub import GatewayTarget
+
+    return GatewayTarget(clock, term=LEASE)
+
+
 # Notifiers
 
 
@@ -132,8 +143,7 @@ def _log() -> Notifier:
 
 
 BUILT_IN: Mapping[Kind, Mapping[str, Callable[..., Any]]] = {
-    # The link to gateways comes with them; until then their splits are kept in this process.
-    Kind.TRAFFIC_TARGETS: {"memory": _memory, "gateway": _memory},
+    Kind.TRAFFIC_TARGETS: {"memory": _memory, "gateway": _gateway},
     Kind.METRIC_SOURCES: {},
     Kind.NOTIFIERS: {"log": _log},
     Kind.CHECKS: {},
@@ -168,39 +178,71 @@ def _known(what: str, name: str, known: Mapping[str, T]) -> T:
 # The controller
 
 
-def build_reconciler(settings: Settings, store: Store, clock: Clock) -> Reconciler:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Controller:
+    """A controller's parts: the loop to run, and its end of the link to gateways."""
+
+    loop: Loop
+    hub: GatewayTarget
+    link: Link
+
+
+def build_controller(settings: Settings, store: Store, clock: Clock) -> Controller:
+    """A controller that is the leader from now on."""
+    from controller.notify.sender import Sender
+    from controller.reconcile.intake import Intake
+    from controller.reconcile.loop import Loop
+    from controller.traffic.hub import GatewayTarget
+    from controller.traffic.link import LocalLink
+
+    hub = GatewayTarget(clock, term=timedelta(seconds=settings.lease_s))
+    loop = Loop(
+        reconciler=build_reconciler(settings, store, hub, clock),
+        sender=Sender(store=store, notifier=notifier("log"), clock=clock),
+        store=store,
+        clock=clock,
+        interval_s=settings.tick_interval_s,
+    )
+    hub.when_changed(loop.wake)
+    return Controller(
+        loop=loop, hub=hub, link=LocalLink(hub, Intake(store, clock, loop.wake), clock)
+    )
+
+
+def build_reconciler(settings: Settings, store: Store, target: Target, clock: Clock) -> Reconciler:
     """A reconciler that is the leader from now on: its fence is higher than any before."""
     from controller.reconcile.tick import Reconciler
 
     return Reconciler(
         store=store,
-        target=target("gateway", clock),
+        target=target,
         clock=clock,
         fence=store.take_fence(),
         lease=timedelta(seconds=settings.lease_s),
     )
 
 
-def build_loop(settings: Settings, store: Store, clock: Clock) -> Loop:
-    from controller.notify.sender import Sender
-    from controller.reconcile.loop import Loop
+# The gateway
 
-    return Loop(
-        reconciler=build_reconciler(settings, store, clock),
-        sender=Sender(store=store, notifier=notifier("log"), clock=clock),
-        store=store,
-        clock=clock,
-        interval_s=settings.tick_interval_s,
-    )
+
+def build_gateway(
+    folder: Path, link: Link, upstream: str, clock: Clock, pace: Pace | None = None
+) -> Gateway:
+    """A gateway that keeps its state in a folder. Called in an event loop."""
+    from controller.gateway.app import Gateway
+
+    return Gateway(link=link, upstream=upstream, folder=folder, clock=clock, pace=pace)
+
+
+def link_to(controller: str, token: str) -> Link:
+    """The link to a controller elsewhere. Called in an event loop."""
+    from controller.gateway.http_link import HttpLink
+
+    return HttpLink(controller, token=token)
 
 
 def shortcomings(plan: Plan) -> tuple[str, ...]:
     """What this release does not do of what a plan asks, in words for whoever starts the controller."""
-    found = []
-    if plan.target == "gateway":
-        found.append("no gateway link in this release: splits are kept in memory")
-    if plan.slack is not None:
-        found.append(
-            f"no Slack in this release: notices for {plan.slack.channel} are written to the log"
-        )
-    return tuple(found)
+    if plan.slack is None:
+        return ()
+    return (f"no Slack in this release: notices for {plan.slack.channel} are written to the log",)

@@ -57,10 +57,34 @@ def apply(
     output: OutputForm = Output.TABLE,
 ) -> None:
     """Start a rollout of each plan, or amend the running one. Findings go to stderr; an error refuses them all."""
+    context = Context.of(ctx)
+    applied = _apply_all(context, files, reason=reason, actor=actor, dry_run=dry_run)
+    emit(
+        context,
+        output,
+        document=lambda: listing("Applied", [_document(one, dry_run=dry_run) for one in applied]),
+        names=lambda: [one.rollout for one in applied],
+        table=lambda: _print(context, applied, dry_run=dry_run),
+    )
+    _tell_refusals(context, applied)
+
+
+def apply_plans(context: Context, files: Sequence[str], *, reason: str) -> None:
+    """The same for a command that does more: what is refused ends it."""
+    if not files:
+        return
+    applied = _apply_all(context, files, reason=reason, actor=None, dry_run=False)
+    for one in applied:
+        context.say(f"{one.rollout} {one.done}")
+    _tell_refusals(context, applied)
+
+
+def _apply_all(
+    context: Context, files: Sequence[str], *, reason: str, actor: str | None, dry_run: bool
+) -> list[Applied]:
     from controller.cli.planfiles import read_plans
     from controller.rollout.commands import Apply
 
-    context = Context.of(ctx)
     sources = read_plans(files, stdin=context.stdin, today=context.clock.now().date())
     found = {source.plan.name: findings_of(source, context) for source in sources}
     _tell_findings(context, sources, found)
@@ -86,13 +110,10 @@ def apply(
                 refusal=refusal,
             )
         )
-    emit(
-        context,
-        output,
-        document=lambda: listing("Applied", [_document(one, dry_run=dry_run) for one in applied]),
-        names=lambda: [one.rollout for one in applied],
-        table=lambda: _print(context, applied, dry_run=dry_run),
-    )
+    return applied
+
+
+def _tell_refusals(context: Context, applied: Sequence[Applied]) -> None:
     for one in applied:
         if one.refusal:
             context.say(f"{one.rollout}: {one.refusal}")

@@ -36,7 +36,7 @@ def ingest(
 
     A wrong line refuses the whole file; sending a file twice is harmless.
     """
-    from controller.cli.feed import read_feed
+    from controller.sources.feed import read_feed
 
     context = Context.of(ctx)
     store = context.store()

@@ -21,7 +21,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "retire",
     ),
     "Prove": ("audit", "replay"),
-    "Operate": ("run", "ingest", "db", "settings", "version"),
+    "Operate": ("up", "run", "gateway", "ingest", "db", "settings", "version"),
 }
 
 EXIT_CODES = """\

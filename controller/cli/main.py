@@ -20,6 +20,7 @@ from controller.cli import (
     history,
     plans,
     process,
+    traffic,
     watch,
 )
 from controller.cli.context import DEBUG, Context
@@ -40,6 +41,7 @@ MODULES = (
     act,
     audit,
     data,
+    traffic,
     process,
     backtest,
 )

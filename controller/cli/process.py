@@ -7,16 +7,21 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from controller.cli.background import in_background
 from controller.cli.context import Context
 from controller.cli.options import OutputForm
 from controller.cli.output import API_VERSION, Output, emit, print_table
+from controller.errors import SettingsError
 
 if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
     from controller.ports import Store
+    from controller.wiring import Controller
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -35,36 +40,115 @@ def register(app: typer.Typer) -> None:
     app.add_typer(database, name="db")
 
 
-def run(ctx: typer.Context) -> None:
+def run(
+    ctx: typer.Context,
+    listen: Annotated[
+        str | None,
+        typer.Option(
+            "--listen",
+            metavar="HOST:PORT",
+            help="Where gateways find this controller. Default: CANARY_LINK_LISTEN, else 127.0.0.1:8701.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
     """Run the controller until SIGTERM or Ctrl-C.
 
-    It judges every rollout each minute and acts on what it sees. A second signal ends it at once. Log lines go to
-    stderr; see CANARY_LOG_FORMAT and CANARY_LOG_LEVEL.
+    It judges every rollout each minute and acts on what it sees. Gateways (`canaryctl gateway`) connect to it with
+    CANARY_LINK_TOKEN. A second signal ends it at once. Log lines go to stderr; see CANARY_LOG_FORMAT, CANARY_LOG_LEVEL.
     """
     from controller.logs import configure_logging
-    from controller.wiring import build_loop
+    from controller.wiring import build_controller
 
     context = Context.of(ctx)
-    configure_logging(
-        context.settings.log_format, context.settings.log_level, stream=context.stderr
-    )
+    settings = context.settings
+    configure_logging(settings.log_format, settings.log_level, stream=context.stderr)
+    address = _address(listen or settings.link_listen)
     store = context.store_made()
-    _warn(store)
-    loop = build_loop(context.settings, store, context.clock)
+    log_started(store)
+    controller = build_controller(settings, store, context.clock)
     with stopped_by_signals() as stop:
-        loop.run_until(stop)
+        if settings.link_token is None:
+            _log().warning("no_link", what="CANARY_LINK_TOKEN is not set: no gateway can connect")
+            controller.loop.run_until(stop)
+            return
+        token = settings.link_token.get_secret_value()
+        with in_background(lambda: LinkService(controller, address, token), name="link"):
+            controller.loop.run_until(stop)
 
 
-def _warn(store: Store) -> None:
-    import structlog
+def _address(text: str) -> tuple[str, int]:
+    from controller.settings import address
 
+    try:
+        return address(text)
+    except ValueError as error:
+        raise SettingsError(f"--listen: {text!r} is refused: {error}.") from error
+
+
+class LinkService:
+    """The controller's end of the link, over HTTP."""
+
+    def __init__(self, controller: Controller, address: tuple[str, int], token: str) -> None:
+        from aiohttp import web
+
+        from controller.traffic.link_server import link_app
+
+        self._address = address
+        # Reports are held back for as long as nothing is said: at the end nobody waits for them.
+        self._runner = web.AppRunner(
+            link_app(controller.link, controller.hub, token=token),
+            access_log=None,
+            shutdown_timeout=0.5,
+        )
+
+    async def start(self) -> None:
+        from aiohttp import web
+
+        await self._runner.setup()
+        host, port = self._address
+        try:
+            await web.TCPSite(self._runner, host, port).start()
+        except OSError as error:
+            raise SettingsError(
+                f"{host}:{port} cannot be listened on: {error.strerror}."
+            ) from error
+        _log().info("link_listening", address=f"{host}:{self._runner.addresses[0][1]}")
+
+    async def stop(self) -> None:
+        await self._runner.cleanup()
+
+
+@contextmanager
+def controller_running(controller: Controller) -> Iterator[None]:
+    """The controller's loop, in a thread; at the end it finishes its tick and sends what is owed."""
+    stop = threading.Event()
+    thread = threading.Thread(
+        target=controller.loop.run_until, args=(stop,), name="loop", daemon=True
+    )
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def log_started(store: Store) -> None:
     from controller.wiring import shortcomings
 
-    log = structlog.get_logger("controller.cli.run")
+    log = _log()
     plans = [head.plan for head in store.heads()]
     for words in dict.fromkeys(one for plan in plans for one in shortcomings(plan)):
         log.warning("not_supported_yet", what=words)
     log.info("started", rollouts=len(plans))
+
+
+def _log() -> FilteringBoundLogger:
+    import structlog
+
+    log: FilteringBoundLogger = structlog.get_logger("controller.cli.run")
+    return log
 
 
 @contextmanager

@@ -63,19 +63,20 @@ class Loop:
         """Run in this thread until `stop` is set."""
         scheduler = BackgroundScheduler(timezone="UTC")
         defaults = {"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
-        scheduler.add_job(self._wake_all, "interval", seconds=self._interval_s, **defaults)
+        scheduler.add_job(self.wake_all, "interval", seconds=self._interval_s, **defaults)
         scheduler.add_job(self._wake_changed, "interval", seconds=self._poll_s, **defaults)
         scheduler.start()
-        self._wake_all()
+        self.wake_all()
         try:
             while not stop.is_set():
-                self._work(timeout_s=min(self._poll_s, 1.0))
+                self.work(timeout_s=min(self._poll_s, 1.0))
         finally:
             # Drain: no new wakes, the last due ticks, and what they owe.
             scheduler.shutdown(wait=True)
-            self._work(timeout_s=0)
+            self.work(timeout_s=0)
 
-    def _work(self, timeout_s: float) -> None:
+    def work(self, timeout_s: float) -> None:
+        """Tick what is due and send what is owed; wait for something to be due for at most so long."""
         with self._signal:
             if not self._due:
                 self._signal.wait(timeout_s)
@@ -112,7 +113,8 @@ class Loop:
                     share_bp=decision.state.share_bp,
                 )
 
-    def _wake_all(self) -> None:
+    def wake_all(self) -> None:
+        """Every rollout is due."""
         try:
             heads = self._store.heads()
         except Unreachable as error:

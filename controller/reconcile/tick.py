@@ -18,9 +18,11 @@ from controller.ports import (
 )
 from controller.reconcile.commit import commit
 from controller.reconcile.observe import Observer, in_force
+from controller.rollout.accounting_state import LONGEST
 from controller.rollout.codec import encode
 from controller.rollout.decide import decide
 from controller.rollout.decision import Decision
+from controller.rollout.route import route_of, settled_shares
 from controller.rollout.state import Phase, shares
 from controller.rollout.status import Status
 from controller.rollout.verdict import InForce, Seen
@@ -69,14 +71,16 @@ class Reconciler:
 
     def converge(self, head: Head) -> None:
         """Put the committed split in force, or renew its lease; after a rollback, put the candidate off."""
-        state = head.state
+        state, now = head.state, self._clock.now()
         split = Split(
             rollout=state.rollout,
             fence=self._fence,
             version=state.version,
             shares=shares(head.plan, state),
+            settled=settled_shares(self._store.splits(state.rollout), now - LONGEST),
             salt=state.salt,
-            expires=self._clock.now() + self._lease,
+            expires=now + self._lease,
+            route=route_of(head.plan, state),
             on_expiry=head.plan.on_controller_loss,
         )
         if state.phase is Phase.ROLLED_BACK:

@@ -13,11 +13,15 @@ from enum import StrEnum
 
 from controller.rollout.timeline import EPOCH
 
-IDLE_US = 30 * 60_000_000
-LONGEST_US = 24 * 3_600_000_000
+IDLE = timedelta(minutes=30)
+"""A unit that is silent for this long is a new one when it comes back."""
+LONGEST = timedelta(hours=24)
+"""No unit lives longer than this."""
 MINUTE_US = 60_000_000
 
 _MICROSECOND = timedelta(microseconds=1)
+IDLE_US = IDLE // _MICROSECOND
+LONGEST_US = LONGEST // _MICROSECOND
 
 
 def micros(moment: datetime) -> int:

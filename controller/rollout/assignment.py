@@ -23,4 +23,9 @@ def assign(salt: str, unit: str, share_bp: int) -> Arm:
     """The arm of a unit at a share of the candidate in basis points, 0..10000."""
     if not 0 <= share_bp <= FULL_BP:
         raise ValueError(f"share_bp is {share_bp}, not in 0..{FULL_BP}")
-    return Arm.CANDIDATE if point(salt, unit) * FULL_BP < share_bp * _SCALE else Arm.BASELINE
+    return Arm.CANDIDATE if below(point(salt, unit), share_bp) else Arm.BASELINE
+
+
+def below(at: int, share_bp: int) -> bool:
+    """Whether a point lies in the candidate's part of the circle."""
+    return at * FULL_BP < share_bp * _SCALE

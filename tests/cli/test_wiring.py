@@ -13,14 +13,14 @@ import pytest
 from controller.cli.process import stopped_by_signals
 from controller.clock import ManualClock
 from controller.errors import NotFound, SettingsError
-from controller.ports import Target
+from controller.ports import LEASE, Target
 from controller.rollout.decision import Action
 from controller.settings import load_settings
 from controller.traffic.memory import MemoryTarget
 from controller.wiring import (
     Kind,
     Opening,
-    build_loop,
+    build_controller,
     build_reconciler,
     memory_store,
     named,
@@ -73,7 +73,6 @@ def test_what_this_release_does_not_do_of_a_plan_is_said(world: World):
     store.close()
 
     assert shortcomings(plan) == (
-        "no gateway link in this release: splits are kept in memory",
         "no Slack in this release: notices for #llm-oncall are written to the log",
     )
 
@@ -84,7 +83,7 @@ def test_the_loop_is_built_and_drains(world: World):
     stop = threading.Event()
     stop.set()
 
-    build_loop(load_settings(world.environ), store, world.clock).run_until(stop)
+    build_controller(load_settings(world.environ), store, world.clock).loop.run_until(stop)
 
     assert store.judged("support-bot/1") is not None
     assert all(one.delivered for one in store.deliveries("support-bot/1"))
@@ -99,7 +98,7 @@ def test_a_split_stays_in_force_without_renewal_for_as_long_as_the_settings_say(
     world.cli("promote", "support-bot", "--reason", "try it")
     store = open_store(world.url)
     settings = load_settings({**world.environ, "CANARY_LEASE_S": lease_s})
-    reconciler = build_reconciler(settings, store, world.clock)
+    reconciler = build_reconciler(settings, store, MemoryTarget(world.clock), world.clock)
 
     reconciler.tick("support-bot")
     world.clock.advance(timedelta(seconds=500))
@@ -122,7 +121,9 @@ def test_the_first_signal_drains_and_the_second_kills():
 
 
 def test_a_target_is_one_by_contract():
-    found: Target = target("gateway", ManualClock(START))
+    clock = ManualClock(START)
+    found: Target = target("gateway", clock)
+    clock.advance(LEASE)  # it may have had another controller before
 
     assert found.read("nobody/1").split is None
 

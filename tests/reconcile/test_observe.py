@@ -9,6 +9,7 @@ from controller.ports import Split, Standing
 from controller.reconcile.observe import baseline_health, coverage, in_force, needed, sample_ratio
 from controller.rollout.observation import Cohort
 from controller.rollout.plan import Plan
+from controller.rollout.route import route_of
 from controller.rollout.state import shares
 from controller.rollout.tallies import Tallies
 from controller.rollout.timeline import start_of
@@ -25,6 +26,8 @@ def split(of: Plan, **changes) -> Split:
         fence=1,
         version=STATE.version,
         shares=shares(of, STATE),
+        settled=shares(of, STATE),
+        route=route_of(of, STATE),
         salt=STATE.salt,
         expires=NOW + timedelta(minutes=5),
     )

@@ -4,11 +4,22 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from controller.ports import LEASE, Split
-from controller.rollout.plan import OnLoss
+from controller.rollout.plan import ModelRef, OnLoss, Unit
+from controller.rollout.route import Route
 
 NOW = datetime(2026, 11, 21, 3, 15, tzinfo=UTC)
 ROLLOUT = "support-bot/1"
 SECOND = timedelta(seconds=1)
+
+
+ROUTE = Route(
+    match_model="gpt-4.1",
+    baseline=ModelRef(model="gpt-4.1"),
+    candidate=ModelRef(model="gpt-4.1-mini"),
+    unit=Unit.CONVERSATION,
+    pinned=("legal",),
+    claimed_at=NOW,
+)
 
 
 def split(
@@ -21,13 +32,18 @@ def split(
     on_expiry: OnLoss = OnLoss.BASELINE,
     rollout: str = ROLLOUT,
     salt: str = "salt",
+    settled: Mapping[str, int] | None = None,
+    route: Route = ROUTE,
 ) -> Split:
+    shares = {"refund": share_bp, "legal": 0} if shares is None else shares
     return Split(
         rollout=rollout,
         fence=fence,
         version=version,
-        shares={"refund": share_bp, "legal": 0} if shares is None else shares,
+        shares=shares,
+        settled=shares if settled is None else settled,
         salt=salt,
         expires=expires,
+        route=route,
         on_expiry=on_expiry,
     )

@@ -78,6 +78,14 @@ def read_feed(lines: Iterable[str], *, file: str, store: Splits) -> Batch:
     return Batch(observations=tuple(observations), outcomes=tuple(outcomes), pairs=tuple(pairs))
 
 
+def outcome_of(fields: Mapping[str, Any]) -> Outcome:
+    """An outcome from its fields, without `kind`. DataError with everything that is wrong with them."""
+    try:
+        return Outcome(**_fields(fields, OUTCOME))
+    except _Wrong as wrong:
+        raise DataError(str(wrong)) from wrong
+
+
 def _listed(problems: Sequence[str]) -> str:
     more = len(problems) - MOST_PROBLEMS
     rest = [f"… and {more} more lines with problems"] if more > 0 else []
@@ -230,11 +238,17 @@ def _flags(value: Any) -> Mapping[str, bool]:
 
 
 def _request_flags(value: Any) -> Mapping[str, bool]:
-    flags = _flags(value)
-    missing = [name for name in ("error", "escalated") if name not in flags]
-    if missing:
-        raise _Wrong(f"{' and '.join(missing)} must be given: true or false for every request")
-    return flags
+    """`error` and `escalated` must be spoken of; null says that it is not known."""
+    told = value if isinstance(value, dict) else {}
+    missing = [name for name in ("error", "escalated") if name not in told]
+    if isinstance(value, dict) and missing:
+        raise _Wrong(
+            f"{' and '.join(missing)} must be given: true or false for every request, null where it is not known"
+        )
+    unknown = {name for name in ("error", "escalated") if told.get(name, False) is None}
+    return _flags(
+        {name: one for name, one in told.items() if name not in unknown} if told else value
+    )
 
 
 def _quantities(value: Any) -> Mapping[str, int]:

@@ -1,0 +1,30 @@
+"""What gateways send: JSON lines, counted, and the rollouts they touch judged again at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from controller.clock import Clock
+from controller.errors import DataError
+from controller.ports import Store
+from controller.sources.feed import read_feed
+
+
+class Intake:
+    """Ingests on any controller, leader or not. `wake` is told which rollouts were touched."""
+
+    def __init__(self, store: Store, clock: Clock, wake: Callable[[Iterable[str]], None]) -> None:
+        self._store = store
+        self._clock = clock
+        self._wake = wake
+
+    def __call__(self, lines: bytes) -> None:
+        """Count some lines. DataError if one of them can never be counted, and then none was; Unreachable."""
+        try:
+            text = lines.decode()
+        except UnicodeDecodeError as error:
+            raise DataError(f"gateway: not UTF-8: {error}") from error
+        batch = read_feed(text.split("\n"), file="gateway", store=self._store)
+        if batch.observations or batch.outcomes or batch.pairs:
+            received = self._store.ingest(batch, self._clock.now())
+            self._wake(received.touched)

@@ -1,0 +1,327 @@
+"""The traffic target `gateway`: what the gateways are told, and what they say is in force.
+
+A replica's report is its acknowledgement and its heartbeat. Between reports it is taken to hold what it last said,
+until the longest lease that it was ever granted has run out; from then on it does `on_expiry`. So a rollback is
+verified when every replica has acknowledged it, or can no longer hold anything else.
+
+Terms are counted on the monotonic clock, from the moment of the grant. A replica counts from a moment that is not
+later (see `Word`), so it never holds a lease for longer than it is believed to here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from threading import RLock
+
+import structlog
+
+from controller.clock import Clock
+from controller.errors import Unreachable
+from controller.ports import Granted, Held, Report, Split, Standing
+from controller.rollout.plan import OnLoss
+from controller.traffic import lease
+from controller.traffic.lease import Lease
+
+FORGET = timedelta(hours=24)
+"""A silent replica whose plan accepts `hold` may serve the candidate for as long as it lives; after this it is not
+believed to live."""
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Replica:
+    """What is known of one gateway. `until` is when the longest lease it was granted ends, by rollout, monotonic."""
+
+    heard: float
+    heard_at: datetime
+    held: Mapping[str, Held] = field(default_factory=dict)
+    until: dict[str, float] = field(default_factory=dict)
+    lost: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """A replica for whoever looks: when it was last heard, and which version of each rollout it acknowledged."""
+
+    name: str
+    heard_at: datetime
+    versions: Mapping[str, int]
+    lost: int
+
+
+class GatewayTarget:
+    """See the module. `term` is how long an earlier controller's leases may still run: the lease in the settings.
+
+    A process that has just started does not know which replicas an earlier one granted leases to, so for that long it
+    does not say what is in force of a rollout that an earlier one may have given traffic to. What a replica then
+    reports reaches back, so no time in force is lost.
+    """
+
+    def __init__(self, clock: Clock, *, term: timedelta) -> None:
+        self._clock = clock
+        self._term = term.total_seconds()
+        self._started = clock.monotonic()
+        self._accepted: dict[str, Lease] = {}
+        self._new_here: set[str] = set()
+        self._replicas: dict[str, _Replica] = {}
+        self._noted: dict[str, datetime] = {}  # the last expiry that was read, or known here
+        self._unread: dict[str, datetime] = {}  # of leases that an earlier process had granted
+        self._listeners: dict[str, Callable[[], None]] = {}
+        self._changed: Callable[[Iterable[str]], None] = lambda _: None
+        self._lock = RLock()
+
+    def when_changed(self, wake: Callable[[Iterable[str]], None]) -> None:
+        """Have somebody told which rollouts' standing moved: they may be judged at once."""
+        self._changed = wake
+
+    # As a target
+
+    def read(self, rollout: str) -> Standing:
+        with self._lock:
+            self._require_known(rollout)
+            together = lease.everywhere(list(self._standings(rollout)))
+            unread = self._unread.get(rollout)
+            if unread is None:
+                return together
+            self._noted[rollout] = unread
+            return replace(together, expired_at=together.expired_at or unread)
+
+    def set(self, split: Split) -> None:
+        with self._lock:
+            before = self._accepted.get(split.rollout)
+            self._accepted[split.rollout] = lease.receive(before, split, self._clock.now())
+            if before is None and split.version == 1:
+                self._new_here.add(split.rollout)
+            self._settle_expiries(split.rollout)
+            due = [
+                tell
+                for name, tell in self._listeners.items()
+                if name in self._replicas and self._is_due(self._replicas[name], split.rollout)
+            ]
+        for tell in due:
+            tell()
+
+    def off(self, split: Split) -> None:
+        self.set(lease.zeroed(split))
+
+    # As the controller's end of the link
+
+    def hear(self, report: Report) -> None:
+        """Take in what a replica says."""
+        with self._lock:
+            before = self._replicas.get(report.replica)
+            if report.leaving:
+                self._replicas.pop(report.replica, None)
+                moved: AbstractSet[str] = before.held.keys() if before is not None else set()
+            else:
+                moved = self._note(report, before)
+        if moved:
+            self._changed(sorted(moved))
+
+    def grants(self, name: str, *, renew: bool) -> tuple[Granted, ...]:
+        """What a replica is to be told now; with `renew` also leases that are not yet half over.
+
+        What is returned counts as granted from here on, whether or not it arrives.
+        """
+        with self._lock:
+            replica = self._replicas.get(name)
+            if replica is None:
+                return ()
+            now, monotonic = self._clock.now(), self._clock.monotonic()
+            given = []
+            for rollout, accepted in self._accepted.items():
+                split = accepted.split
+                if lease.has_run_out(split, now) or not self._is_wanted(
+                    replica, split, renew=renew
+                ):
+                    continue
+                term_s = max(0.0, (split.expires - now).total_seconds())
+                replica.until[rollout] = max(replica.until.get(rollout, 0.0), monotonic + term_s)
+                given.append(Granted(split=split, term_s=term_s))
+            return tuple(given)
+
+    def has_news(self, name: str) -> bool:
+        """Whether there is something that a replica is to be told at once."""
+        with self._lock:
+            replica = self._replicas.get(name)
+            return replica is not None and any(self._is_due(replica, one) for one in self._accepted)
+
+    def listen(self, name: str, tell: Callable[[], None]) -> None:
+        """Call `tell`, from any thread, when there is something for a replica; one listener a replica."""
+        with self._lock:
+            self._listeners[name] = tell
+
+    def unlisten(self, name: str, tell: Callable[[], None]) -> None:
+        with self._lock:
+            if self._listeners.get(name) is tell:
+                del self._listeners[name]
+
+    def replicas(self) -> tuple[Seen, ...]:
+        """Every gateway that is counted, by name."""
+        with self._lock:
+            return tuple(
+                Seen(
+                    name=name,
+                    heard_at=one.heard_at,
+                    versions={rollout: held.version for rollout, held in one.held.items()},
+                    lost=one.lost,
+                )
+                for name, one in sorted(self._replicas.items())
+            )
+
+    def settled(self) -> bool:
+        """Whether every replica holds the splits that were last set, with more than half of each term left."""
+        with self._lock:
+            return not any(self.has_news(name) for name in self._replicas)
+
+    # What is in force
+
+    def _require_known(self, rollout: str) -> None:
+        if rollout in self._new_here or self._clock.monotonic() >= self._started + self._term:
+            return
+        raise Unreachable(
+            f"{rollout}: this controller has just started and is still learning which gateways hold a lease from "
+            "before. It is asked again at the next tick."
+        )
+
+    def _standings(self, rollout: str) -> Iterator[Standing]:
+        for replica in self._replicas.values():
+            held = replica.held.get(rollout)
+            if held is None:
+                yield Standing(split=None, since=None)
+            elif self._has_run_out(replica, rollout):
+                yield self._run_out(replica, held)
+            else:
+                yield self._by_its_word(replica, held)
+
+    def _by_its_word(self, replica: _Replica, held: Held) -> Standing:
+        split = self._split_of(held)
+        current = held.expired_at if _expired(held) else None
+        if held.age_s is None:
+            return Standing(split=None, since=None, expired_at=current)
+        since = replica.heard_at - timedelta(seconds=held.age_s)
+        return Standing(split=split, since=since, expired_at=current)
+
+    def _run_out(self, replica: _Replica, held: Held) -> Standing:
+        """A replica that was not heard of for as long as any lease of its could last."""
+        expired_at = replica.heard_at + timedelta(
+            seconds=replica.until[held.rollout] - replica.heard
+        )
+        expired_at = held.expired_at if _expired(held) and held.expired_at else expired_at
+        if held.on_expiry is OnLoss.HOLD:
+            return Standing(split=self._split_of(held), since=None, expired_at=expired_at)
+        return Standing(split=None, since=None, expired_at=expired_at)
+
+    def _has_run_out(self, replica: _Replica, rollout: str) -> bool:
+        held = replica.held[rollout]
+        if not any(held.shares.values()):
+            return False
+        return replica.until.get(rollout, replica.heard) <= self._clock.monotonic()
+
+    def _split_of(self, held: Held) -> Split:
+        """The split as the replica has it; the rest of it from what was accepted here, which it is compared with."""
+        accepted = self._accepted.get(held.rollout)
+        if accepted is None:
+            raise Unreachable(f"{held.rollout}: nothing was set since this controller started.")
+        return replace(
+            accepted.split,
+            fence=held.fence,
+            version=held.version,
+            shares=dict(held.shares),
+            salt=held.salt,
+            expires=held.expires,
+            on_expiry=held.on_expiry,
+        )
+
+    # What replicas say
+
+    def _note(self, report: Report, before: _Replica | None) -> AbstractSet[str]:
+        """Take in a report; the rollouts whose standing at this replica moved."""
+        monotonic, now = self._clock.monotonic(), self._clock.now()
+        held = {one.rollout: one for one in report.held}
+        until = dict(before.until) if before is not None else {}
+        for one in report.held:
+            left = (one.expires - now).total_seconds()
+            # Also of leases that an earlier process granted.
+            until[one.rollout] = max(until.get(one.rollout, 0.0), monotonic + left)
+            self._note_expiry(one)
+        self._replicas[report.replica] = _Replica(
+            heard=monotonic, heard_at=now, held=held, until=until, lost=report.lost
+        )
+        if report.lost and (before is None or before.lost != report.lost):
+            _log.warning("gateway_lost_lines", replica=report.replica, lost=report.lost)
+        if before is None:
+            _log.info("gateway_heard", replica=report.replica, holds=len(held))
+        known = before.held if before is not None else {}
+        return {
+            rollout
+            for rollout in held.keys() | known.keys()
+            if _gist(held.get(rollout)) != _gist(known.get(rollout))
+        }
+
+    def _note_expiry(self, held: Held) -> None:
+        last = held.expired_at
+        if last is None or last <= self._noted.get(held.rollout, last - timedelta(days=1)):
+            return
+        self._unread[held.rollout] = max(last, self._unread.get(held.rollout, last))
+
+    def _settle_expiries(self, rollout: str) -> None:
+        """A split is set after the expiries were read and recorded: they are not told twice."""
+        noted = self._noted.get(rollout)
+        if noted is not None and self._unread.get(rollout) == noted:
+            del self._unread[rollout]
+        for name, replica in list(self._replicas.items()):
+            held = replica.held.get(rollout)
+            if held is None or not self._has_run_out(replica, rollout):
+                continue
+            ended = self._run_out(replica, held).expired_at
+            if ended is not None:
+                self._noted[rollout] = max(ended, self._noted.get(rollout, ended))
+            if self._is_gone(replica):
+                _log.warning("gateway_gone", replica=name, last_heard=replica.heard_at.isoformat())
+                del self._replicas[name]
+
+    def _is_gone(self, replica: _Replica) -> bool:
+        """Whether a replica can hold nothing any more; it is counted again when it is heard again."""
+        silent_s = self._clock.monotonic() - replica.heard
+        for rollout, held in replica.held.items():
+            if held.on_expiry is OnLoss.HOLD and silent_s < FORGET.total_seconds():
+                return False
+            if any(held.shares.values()) and not self._has_run_out(replica, rollout):
+                return False
+        return silent_s >= self._term
+
+    # What replicas are told
+
+    def _is_due(self, replica: _Replica, rollout: str) -> bool:
+        """Whether a replica is to be told at once, not just when its report has waited long enough."""
+        return self._is_wanted(replica, self._accepted[rollout].split, renew=False)
+
+    def _is_wanted(self, replica: _Replica, split: Split, *, renew: bool) -> bool:
+        held = replica.held.get(split.rollout)
+        if held is None or _expired(held):
+            return True
+        if (held.fence, held.version) != lease.order(split):
+            return True
+        if dict(held.shares) != dict(split.shares):
+            return True
+        if split.expires <= held.expires:
+            return False
+        left_s = (held.expires - self._clock.now()).total_seconds()
+        return renew or left_s < self._term / 2
+
+
+def _expired(held: Held) -> bool:
+    """Whether the lease that a replica holds has run out, by its own word."""
+    return held.expired_at is not None and held.expired_at >= held.expires
+
+
+def _gist(held: Held | None) -> object:
+    """What of a replica's word a decision may hang on; renewals are not part of it."""
+    if held is None:
+        return None
+    return held.fence, held.version, dict(held.shares), held.age_s is None, held.expired_at
