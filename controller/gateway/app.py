@@ -7,6 +7,7 @@ import fcntl
 import os
 from collections.abc import Coroutine
 from dataclasses import asdict
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -83,8 +84,11 @@ class Gateway:
 
     async def start(self, host: str, port: int) -> None:
         """Listen. SettingsError if the address cannot be had. Port 0 takes a free one; it is in `port` then."""
+        request = partial(
+            web.BaseRequest, loop=asyncio.get_running_loop(), client_max_size=LARGEST
+        )
         self._runner = web.ServerRunner(
-            web.Server(self._handle, request_factory=_request, access_log=None),
+            web.Server(self._handle, request_factory=request, access_log=None),
             shutdown_timeout=DRAIN_S,
         )
         await self._runner.setup()
@@ -168,10 +172,6 @@ class Gateway:
             "live_units": {"now": len(self.live), "forgotten": self.live.forgotten},
             **asdict(self.counts),
         }
-
-
-def _request(*arguments: Any) -> web.BaseRequest:
-    return web.BaseRequest(*arguments, asyncio.get_running_loop(), client_max_size=LARGEST)
 
 
 async def _for_ever(work: Coroutine[Any, Any, None], name: str) -> None:
