@@ -7,6 +7,7 @@ from typing import Any
 from typer.core import TyperGroup
 
 SECTIONS: dict[str, tuple[str, ...]] = {
+    "Try": ("demo",),
     "Write a plan": ("check", "diff", "explain", "schema", "backtest"),
     "See": ("get", "describe", "watch", "history"),
     "Act": (

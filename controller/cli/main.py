@@ -15,6 +15,7 @@ from controller.cli import (
     audit,
     backtest,
     data,
+    demo,
     describe,
     get,
     history,
@@ -32,6 +33,7 @@ Moves LLM traffic from one model to another in steps, and pauses or rolls back b
 
 
 MODULES = (
+    demo,
     plans,
     apply,
     get,

@@ -84,9 +84,7 @@ class Gateway:
 
     async def start(self, host: str, port: int) -> None:
         """Listen. SettingsError if the address cannot be had. Port 0 takes a free one; it is in `port` then."""
-        request = partial(
-            web.BaseRequest, loop=asyncio.get_running_loop(), client_max_size=LARGEST
-        )
+        request = partial(web.BaseRequest, loop=asyncio.get_running_loop(), client_max_size=LARGEST)
         self._runner = web.ServerRunner(
             web.Server(self._handle, request_factory=request, access_log=None),
             shutdown_timeout=DRAIN_S,
@@ -96,6 +94,8 @@ class Gateway:
         try:
             await site.start()
         except OSError as error:
+            await self._runner.cleanup()
+            await self._let_go()
             raise SettingsError(
                 f"{host}:{port} cannot be listened on: {error.strerror}."
             ) from error
@@ -120,17 +120,26 @@ class Gateway:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.uplink.leave()
         self.book.save()
+        await self._let_go()
+        _log.info("gateway_stopped", spooled=self.spool.pending)
+
+    async def _let_go(self) -> None:
         await self._link.close()
         await self._chat.upstream.close()
         self.live.close()
         self.spool.close()
         os.close(self._lock)
-        _log.info("gateway_stopped", spooled=self.spool.pending)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         self.counts.in_flight += 1
         try:
             return await self._routed(request)
+        except web.HTTPRequestEntityTooLarge:
+            return error_response(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                f"the request has more than {LARGEST} bytes",
+                code="too_large",
+            )
         finally:
             self.counts.in_flight -= 1
 

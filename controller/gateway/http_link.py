@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import aiohttp
 
 from controller.errors import DataError, SettingsError, Unreachable
@@ -20,8 +22,13 @@ class HttpLink:
                 f"controller: {address!r} is not an address; it looks like http://controller:8701"
             )
         self._address = address.rstrip("/")
-        self._session = aiohttp.ClientSession(
-            headers={"Authorization": f"Bearer {token}"},
+        self._token = token
+
+    @cached_property
+    def _session(self) -> aiohttp.ClientSession:
+        # Opened when it is first used: a gateway that is refused its folder or its port leaves nothing open.
+        return aiohttp.ClientSession(
+            headers={"Authorization": f"Bearer {self._token}"},
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=5.0),
         )
 
@@ -36,7 +43,8 @@ class HttpLink:
         await self._post(wire.INGEST, lines, wire.LINES, 20.0)
 
     async def close(self) -> None:
-        await self._session.close()
+        if "_session" in vars(self):
+            await self._session.close()
 
     async def _post(self, path: str, body: bytes, kind: str, wait_s: float) -> bytes:
         limit = aiohttp.ClientTimeout(total=wait_s + _MARGIN_S)

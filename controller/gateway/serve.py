@@ -6,6 +6,7 @@ byte leaves, so what a client was answered is counted, whatever happens to this 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -30,6 +31,7 @@ ARM = "x-canary-arm"
 ROLLOUT = "x-canary-rollout"
 ESCALATED = "x-canary-escalated"
 
+_ID = re.compile(r"[A-Za-z0-9._/-]{8,100}")
 _CLIENTS_FAULT = frozenset((400, 401, 403, 404, 405, 413, 415, 422))
 """The request is at fault, not the model, unless the other arm answers it."""
 
@@ -84,7 +86,7 @@ class _Exchange:
         self._request = request
         self._asked = asked
         self._began = began
-        request_id, now = uuid4().hex, chat.clock.now()
+        request_id, now = _id(request), chat.clock.now()
         placement = place(claim, asked, request.headers, chat.live, request_id=request_id, now=now)
         self._entry = Entry(id=request_id, at=now, claim=claim, placement=placement)
         chat.counts.requests += 1
@@ -270,6 +272,12 @@ def _body(request: web.BaseRequest, headers: CIMultiDict[str]) -> object:
     if request.content_length is not None:
         headers["Content-Length"] = str(request.content_length)
     return request.content
+
+
+def _id(request: web.BaseRequest) -> str:
+    """The request's id: a new one, unless the client gave it a name of its own. Requests of one name count once."""
+    given = request.headers.get(REQUEST_ID, "")
+    return given if _ID.fullmatch(given) else uuid4().hex
 
 
 def _failed(answer: Answer) -> bool:

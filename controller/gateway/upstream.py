@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 import aiohttp
@@ -100,7 +101,11 @@ class Upstream:
 
     def __init__(self, address: str) -> None:
         self._base = _base(address)
-        self._session = aiohttp.ClientSession(
+
+    @cached_property
+    def _session(self) -> aiohttp.ClientSession:
+        # Opened when it is first used: a gateway that is refused its folder or its port leaves nothing open.
+        return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60, keepalive_timeout=30),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=SILENT_S),
             auto_decompress=False,
@@ -135,7 +140,8 @@ class Upstream:
         return Answer(response, retried=False)
 
     async def close(self) -> None:
-        await self._session.close()
+        if "_session" in vars(self):
+            await self._session.close()
 
     async def _post(
         self, path: str, headers: Mapping[str, str], body: bytes
