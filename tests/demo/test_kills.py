@@ -1,0 +1,108 @@
+"""A demonstration whose controller and gateway are killed again and again, at random moments, goes on as if not."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from controller.demo.place import Place
+from tests.demo.aftermath import Ledger, Told, beyond_what_was_committed, flips, told
+
+KILLS = 50  # of each
+PARTS = ("controller", "gateway")
+UP_S = (0.05, 0.6)  # how long a part may live between two kills, beside its start
+SEED = 20261121
+
+
+class Killer:
+    """Kills parts of a demonstration by the pids that it writes down."""
+
+    def __init__(self, place: Place, seed: int) -> None:
+        self._place = place
+        self._random = random.Random(seed)
+        self.kills: Counter[str] = Counter()
+
+    def until_it_ends(self, director: subprocess.Popen[str], deadline: float) -> None:
+        while director.poll() is None and time.monotonic() < deadline:
+            time.sleep(self._random.uniform(*UP_S))
+            part = self._random.choice(PARTS)
+            if self.kills[part] < KILLS:
+                self._kill(part)
+
+    def _kill(self, part: str) -> None:
+        """Only one that has come up: a process that is killed before it is there proves nothing."""
+        try:
+            pid = int(self._place.pid(part).read_text())
+            if not _listens(pid):
+                return
+            os.kill(pid, signal.SIGKILL)
+        except (FileNotFoundError, ValueError, ProcessLookupError):
+            return
+        self.kills[part] += 1
+
+
+def _listens(pid: int) -> bool:
+    """Whether a process has a socket open."""
+    folder = Path(f"/proc/{pid}/fd")
+    try:
+        return any("socket:" in str(one.readlink()) for one in folder.iterdir())
+    except OSError:
+        return False
+
+
+def conserved(story: Told, ledger: Ledger) -> None:
+    """Whatever was answered is counted once; what is counted beside it was under way when a process was killed."""
+    stored = Counter(row["id"] for row in ledger.observations())
+    claimed = {name for name, one in story.answered.items() if one["arm"] is not None}
+    assert max(stored.values()) == 1
+    assert claimed <= stored.keys()
+    assert stored.keys() - claimed <= story.lost.keys()
+    by_arm = Counter((row["rollout"], row["arm"]) for row in ledger.observations())
+    assert ledger.counted("minutes") == by_arm
+    assert ledger.counted("hours") == by_arm
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_demonstration_survives_fifty_kills_of_each_process(tmp_path: Path):
+    kills: Counter[str] = Counter()
+    for run in range(4):
+        place = Place(tmp_path / f"run{run}")
+        director = subprocess.Popen(
+            [sys.executable, "-m", "controller.cli.main", "demo", "--dir", str(place.folder)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        killer = Killer(place, SEED + run)
+        killer.until_it_ends(director, time.monotonic() + 400)
+        said, _ = director.communicate(timeout=60)
+        kills += killer.kills
+
+        assert director.returncode == 0, said  # `audit verify` is part of it
+        _check(place)
+        if all(kills[part] >= KILLS for part in PARTS):
+            break
+    assert all(kills[part] >= KILLS for part in PARTS), kills
+
+
+def _check(place: Place) -> None:
+    story, ledger = told(place), Ledger(place)
+    try:
+        assert ledger.phases() == {"support-bot": "complete", "product-search": "rolled_back"}
+        assert story.refused == []
+        assert set(story.lost.values()) <= story.keys.keys()  # asked again, and answered
+        assert max(story.keys.values()) == 1
+        conserved(story, ledger)
+        assert list(beyond_what_was_committed(ledger)) == []
+        assert list(flips(ledger)) == []
+    finally:
+        ledger.close()
