@@ -20,6 +20,7 @@ from controller.cli.view import View, limit_text, look, rule_of, share_change, v
 from controller.cli.why import why
 from controller.clock import elapsed
 from controller.rollout.decision import Action
+from controller.rollout.plan import FULL_BP
 from controller.rollout.state import Phase
 from controller.rollout.units import format_duration, format_share
 from controller.rollout.verdict import Outcome, Verdict
@@ -185,6 +186,9 @@ def _share(view: View) -> Text:
         line.append(f", {doing} {rough(view.held)} of {format_duration(view.hold)}", style="dim")
     if state.phase is Phase.PROGRESSING:
         line.append(f", step {view.step}", style="dim")
+    if view.plan.holdback_bp and view.plan.share_at(state.step) + view.plan.holdback_bp == FULL_BP:
+        held_back = format_share(view.plan.holdback_bp)
+        line.append(f", 100% less {held_back} held back as control", style="dim")
     return line
 
 
