@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +18,6 @@ from controller.errors import DataError, Refused
 
 if TYPE_CHECKING:
     from controller.cli.stage import Stage
-    from controller.clock import Clock
     from controller.demo.director import Setup
     from controller.demo.place import Place
     from controller.ports import Store
@@ -116,14 +117,13 @@ def _perform(context: Context, place: Place, store: Store, setup: Setup) -> bool
 
 def _conclude(context: Context, place: Place, folder: Path) -> None:
     """What an auditor would look at, by the commands that he would use."""
-    from controller.demo.clock import FileClock
     from controller.demo.story import HEALTHY, WORSE
 
-    clock = FileClock(place.clock)
-    environ = {"CANARY_DATABASE_URL": place.database}
     for line in (["history", HEALTHY], ["history", WORSE], ["audit", "verify"]):
-        _run_as_typed(context, line, environ, clock)
-    clock.close()
+        print(f"\n$ canaryctl {' '.join(line)}", file=context.stdout, flush=True)
+        code = _run_as_typed(context, line, place)
+        if code:
+            raise typer.Exit(code)
     database = folder / "canaryctl.db"
     print(
         f"\nAll of it was simulated: models and time. The rest was real, and is in {folder}/:\n"
@@ -133,21 +133,12 @@ def _conclude(context: Context, place: Place, folder: Path) -> None:
     )
 
 
-def _run_as_typed(
-    context: Context, arguments: Sequence[str], environ: dict[str, str], clock: Clock
-) -> None:
-    from controller.cli.main import run
-
-    print(f"\n$ canaryctl {' '.join(arguments)}", file=context.stdout, flush=True)
-    inner = Context(
-        environ={**context.environ, **environ},
-        clock=clock,
-        stdout=context.stdout,
-        stderr=context.stderr,
-    )
-    code = run(arguments, inner)
-    if code:
-        raise typer.Exit(code)
+def _run_as_typed(context: Context, arguments: Sequence[str], place: Place) -> int:
+    """The command itself, in a process of its own."""
+    environ = {**context.environ, "CANARY_DATABASE_URL": place.database}
+    environ.pop("CANARY_DATABASE_URL_FILE", None)
+    command = [sys.executable, "-m", "controller.cli.main", *arguments]
+    return subprocess.run(command, env=environ, check=False).returncode  # noqa: S603 - our own
 
 
 def _dir_option(folder: Path) -> str:

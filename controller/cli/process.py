@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import signal
 import threading
@@ -111,7 +112,7 @@ class LinkService:
             await web.TCPSite(self._runner, host, port).start()
         except OSError as error:
             raise SettingsError(
-                f"{host}:{port} cannot be listened on: {error.strerror}."
+                f"{host}:{port} cannot be listened on: {os.strerror(error.errno or 0)}."
             ) from error
         _log().info("link_listening", address=f"{host}:{self._runner.addresses[0][1]}")
 

@@ -86,7 +86,10 @@ class Gateway:
         """Listen. SettingsError if the address cannot be had. Port 0 takes a free one; it is in `port` then."""
         request = partial(web.BaseRequest, loop=asyncio.get_running_loop(), client_max_size=LARGEST)
         self._runner = web.ServerRunner(
-            web.Server(self._handle, request_factory=request, access_log=None),
+            # Bodies as they come: what was unpacked here would go on under a header that says it is packed.
+            web.Server(
+                self._handle, request_factory=request, access_log=None, auto_decompress=False
+            ),
             shutdown_timeout=DRAIN_S,
         )
         await self._runner.setup()
@@ -97,7 +100,7 @@ class Gateway:
             await self._runner.cleanup()
             await self._let_go()
             raise SettingsError(
-                f"{host}:{port} cannot be listened on: {error.strerror}."
+                f"{host}:{port} cannot be listened on: {os.strerror(error.errno or 0)}."
             ) from error
         self.port = self._runner.addresses[0][1]
         self._tasks = [
@@ -119,7 +122,6 @@ class Gateway:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.uplink.leave()
-        self.book.save()
         await self._let_go()
         _log.info("gateway_stopped", spooled=self.spool.pending)
 
@@ -133,6 +135,10 @@ class Gateway:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         self.counts.in_flight += 1
         try:
+            if request.headers.get("Expect", "").lower() == "100-continue":
+                # Else curl holds a body of more than a megabyte back for a second.
+                await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                request.writer.output_size = 0  # the answer has not begun
             return await self._routed(request)
         except web.HTTPRequestEntityTooLarge:
             return error_response(
@@ -178,7 +184,7 @@ class Gateway:
             "heard_controller": self.uplink.heard.is_set(),
             "splits": [encode(one) for one in self.book.held()],
             "spool": {"pending_bytes": self.spool.pending, "lost_lines": self.spool.lost},
-            "live_units": {"now": len(self.live), "forgotten": self.live.forgotten},
+            "units": {"known": len(self.live), "forgotten": self.live.forgotten},
             **asdict(self.counts),
         }
 

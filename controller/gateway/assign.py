@@ -18,6 +18,7 @@ from controller.rollout.assignment import assign, below, point
 from controller.rollout.observation import Cohort
 from controller.rollout.plan import Arm, Unit
 from controller.rollout.route import over_limits
+from controller.sources.feed import is_unicode
 
 NO_INTENT: Final = "(none)"
 UNKNOWN_INTENT: Final = "(unknown)"
@@ -87,8 +88,10 @@ def _of_unit(
         # It began elsewhere, and perhaps before the raise that would make it the candidate's.
         live.put(at, Arm.BASELINE, claim.version, now)
         return _placed(asked, claim.version, Arm.BASELINE, outside=True)
+    # A unit that comes back after it had ended gets the same arm: it says nothing new about the split.
+    fresh = not under_way and not live.is_known(at, claim.version)
     live.put(at, arm, claim.version, now)
-    return _placed(asked, claim.version, arm, assigned=not under_way)
+    return _placed(asked, claim.version, arm, assigned=fresh)
 
 
 def _share_bp(claim: Claim, request: ChatRequest, intent: str) -> int | None:
@@ -131,7 +134,7 @@ def _asked(
 def _key(kind: Unit, request: ChatRequest, headers: Mapping[str, str]) -> str | None:
     """The unit's key, of the type that the plan declares; never `prompt_cache_key`, which is about prompts."""
     header = headers.get(UNIT_HEADER)
-    if header:
+    if header and is_unicode(header):
         return header
     if kind is Unit.USER:
         return request.text("safety_identifier", "user") or request.metadata("user_id", "user")
@@ -142,5 +145,5 @@ def _intent(claim: Claim, request: ChatRequest, headers: Mapping[str, str]) -> s
     named = headers.get(INTENT_HEADER) or request.metadata("intent")
     if not named:
         return NO_INTENT
-    known = (claim.shares or claim.settled).keys() | set(claim.route.pinned)
-    return named if named in known else UNKNOWN_INTENT
+    known = named in (claim.shares or claim.settled) or named in claim.route.pinned
+    return named if known else UNKNOWN_INTENT

@@ -55,7 +55,8 @@ class HttpLink:
                 answer = await response.read()
         except (aiohttp.ClientError, TimeoutError) as error:
             raise Unreachable(f"{self._address} did not answer: {error!r}") from error
-        if response.status == 422:
+        if response.status in (413, 422):
+            # Too large or wrong: sent again it would be so again.
             raise DataError(answer.decode(errors="replace"))
         if response.status >= 300:
             said = answer.decode(errors="replace").strip()[:300]

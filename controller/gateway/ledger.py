@@ -55,8 +55,12 @@ def outcome_line(outcome: Mapping[str, object]) -> bytes:
     return _line({"kind": "outcome", **outcome})
 
 
+# Made once: `json.dumps` with options makes one for every call.
+_written = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+
 def _line(value: object) -> bytes:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+    return _written(value).encode() + b"\n"
 
 
 def _flags(entry: Entry) -> dict[str, bool | None]:

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from controller.sources.feed import is_unicode
+
 _value = json.JSONDecoder().raw_decode  # a value, and where it ends
 _space = re.compile(r"[ \t\n\r]*").match
 
@@ -68,13 +70,15 @@ def _ended(text: str, at: int, found: list[Member]) -> list[Member]:
 class ChatRequest:
     """The body of `POST /v1/chat/completions`, as far as a gateway looks into it. ValueError: no JSON object."""
 
-    __slots__ = ("_members", "_size", "_text", "fields")
+    __slots__ = ("_body", "_text", "fields")
 
     def __init__(self, body: bytes) -> None:
+        self._body = body
         self._text = body.decode()
-        self._size = len(body)
-        self._members = members(self._text)
-        self.fields: Mapping[str, Any] = {one.key: one.value for one in self._members}
+        fields = json.loads(self._text)
+        if not isinstance(fields, dict):
+            raise ValueError("expected an object")  # noqa: TRY004 - of JSON, not of Python
+        self.fields: Mapping[str, Any] = fields
 
     @property
     def model(self) -> str | None:
@@ -101,7 +105,7 @@ class ChatRequest:
     @property
     def input_tokens(self) -> int:
         """About how many tokens the request has, rather too many than too few: exact numbers come with the usage."""
-        return -(-self._size // BYTES_PER_TOKEN)
+        return -(-len(self._body) // BYTES_PER_TOKEN)
 
     @property
     def output_tokens(self) -> int | None:
@@ -132,13 +136,11 @@ class ChatRequest:
             options = self.fields.get("stream_options")
             kept = options if isinstance(options, dict) else {}
             changes["stream_options"] = json.dumps({**kept, "include_usage": True})
-        return self._with(changes).encode()
+        return self._with(changes).encode() if changes else self._body
 
     def _with(self, changes: Mapping[str, str]) -> str:
-        if not changes:
-            return self._text
         pieces, at = [], 0
-        for one in self._members:
+        for one in members(self._text):
             if one.key in changes:
                 pieces += [self._text[at : one.start], changes[one.key]]
                 at = one.end
@@ -165,4 +167,4 @@ def _first(fields: Mapping[str, Any], names: Sequence[str]) -> str | None:
 
 
 def _text_or_none(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
+    return value if isinstance(value, str) and value and is_unicode(value) else None

@@ -11,11 +11,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeGuard
 
+from controller.gateway.message import members
 from controller.rollout.plan import Price
 
+MOST_TOKENS: Final = 2**31
+"""Of one call; no model reads or writes as many."""
+
 _END_OF_EVENT: Final = re.compile(rb"\r\n\r\n|\n\n|\r\r")
-_NO_USAGE: Final = re.compile(rb',\s*"usage":\s*null')
-# Quotes inside a JSON string are escaped, so neither pattern can match in what a model wrote.
+# Quotes inside a JSON string are escaped, so this cannot match in a text that a model wrote.
 _FINISHED: Final = re.compile(rb'"finish_reason":\s*"')
 
 
@@ -55,7 +58,7 @@ def usage_in(body: bytes) -> Usage | None:
     """The usage in the body of an answer; None if the body is no JSON or has none."""
     try:
         return usage_of(json.loads(body))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
@@ -79,7 +82,7 @@ def quantities_of(calls: Iterable[tuple[Usage | None, Price | None]]) -> dict[st
 
 
 def _is_count(value: Any) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS
 
 
 class Stream:
@@ -125,7 +128,7 @@ class Stream:
             self.done = True
         if _FINISHED.search(event):
             self.finished = True
-        if b'"error"' in event and "error" in _object(data):
+        if b'"error"' in event and _object(data).get("error") is not None:
             self.failed = True
         if b'"usage"' not in event:
             return event
@@ -135,7 +138,7 @@ class Stream:
             return event
         if chunk.get("choices") == [] and chunk.get("usage") is not None:
             return b""
-        return _NO_USAGE.sub(b"", event)
+        return _without_null_usage(event, data)
 
 
 def _data(event: bytes) -> bytes:
@@ -146,9 +149,23 @@ def _data(event: bytes) -> bytes:
     return b"\n".join(lines)
 
 
+def _without_null_usage(event: bytes, data: bytes) -> bytes:
+    """The event without the `"usage": null` of its object itself; what lies deeper may be a model's own words."""
+    try:
+        text = data.decode()
+        found = members(text)
+    except (ValueError, RecursionError):
+        return event
+    at = next((n for n, one in enumerate(found) if one.key == "usage"), 0)
+    if at == 0 or found[at].value is not None:
+        return event
+    kept = text[: found[at - 1].end] + text[found[at].end :]
+    return event.replace(data, kept.encode())
+
+
 def _object(data: bytes) -> Mapping[str, Any]:
     try:
         found = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

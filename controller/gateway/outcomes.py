@@ -36,7 +36,7 @@ def read_outcomes(body: bytes, now: datetime) -> list[dict[str, Any]]:
 def _listed(body: bytes) -> list[Any]:
     try:
         read = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"not JSON: {error}") from error
     if not isinstance(read, dict):
         raise DataError('expected an object: one outcome, or {"outcomes": [...]}')

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from uuid import uuid4
+from secrets import token_hex
 
 from aiohttp import ClientConnectionResetError, web
 from multidict import CIMultiDict
@@ -109,8 +109,8 @@ class _Exchange:
     async def _ask(self, arm: Arm) -> Answer | None:
         """An arm's answer, begun; None if there was none, or one that is nothing but an error."""
         model = self._entry.claim.route.model(arm).model
-        headers = passed_on(self._request.headers, without=("accept-encoding",))
-        headers["Accept-Encoding"] = "identity"
+        headers = passed_on(self._request.headers)
+        headers["Accept-Encoding"] = "identity"  # what is packed cannot be metered
         try:
             answer = await self._chat.upstream.ask(
                 self._request.raw_path, headers, self._asked.for_model(model)
@@ -240,7 +240,7 @@ async def relay(
         return error_response(HTTPStatus.BAD_GATEWAY, str(error), code="upstream_failed")
     try:
         back = answer.headers()
-        back[REQUEST_ID] = uuid4().hex
+        back[REQUEST_ID] = token_hex(16)
         out = web.StreamResponse(status=answer.status, headers=back)
         length = answer.response.headers.get("Content-Length")
         if length is not None:
@@ -277,7 +277,7 @@ def _body(request: web.BaseRequest, headers: CIMultiDict[str]) -> object:
 def _id(request: web.BaseRequest) -> str:
     """The request's id: a new one, unless the client gave it a name of its own. Requests of one name count once."""
     given = request.headers.get(REQUEST_ID, "")
-    return given if _ID.fullmatch(given) else uuid4().hex
+    return given if _ID.fullmatch(given) else token_hex(16)
 
 
 def _failed(answer: Answer) -> bool:

@@ -43,11 +43,15 @@ class Claim:
 
 @dataclass(slots=True)
 class _Entry:
-    """A lease on this gateway's own time, and the `expires` by which the controller knows it."""
+    """A lease on this gateway's own time, and the `expires` by which the controller knows it.
+
+    One that was given up serves nothing and is not spoken of; it is kept so that no lower split is taken.
+    """
 
     lease: Lease
     expires: datetime
     expired_at: datetime | None = None
+    given_up: bool = False
 
 
 class SplitBook:
@@ -70,12 +74,13 @@ class SplitBook:
         standing = lease.standing(entry.lease, self._now())
         if standing.expired_at is not None:
             self._note_expiry(entry)
+        in_force = standing.split is not None and not entry.given_up
         return Claim(
             rollout=rollout,
             version=split.version,
             salt=split.salt,
             route=split.route,
-            shares=split.shares if standing.split is not None else None,
+            shares=split.shares if in_force else None,
             settled=split.settled,
         )
 
@@ -89,13 +94,31 @@ class SplitBook:
                 refused.append(str(error))
         if word.granted:
             self._index()
-            self.save()
+            refused += self._kept()
         return refused
+
+    def _kept(self) -> list[str]:
+        """Save. What is in the way is told and tried again: a full disk must not end the link."""
+        try:
+            self.save()
+        except OSError as error:
+            return [f"{self._file}: not kept: {error}"]
+        return []
 
     def held(self) -> tuple[Held, ...]:
         """What to report."""
         now = self._now()
-        return tuple(self._held(entry, now) for entry in self._entries.values())
+        held = (one for one in self._entries.values() if not one.given_up)
+        return tuple(self._held(entry, now) for entry in held)
+
+    def give_up(self) -> None:
+        """Let every lease go, on disk too. Before a goodbye: whoever was told it counts on nothing being served."""
+        now = self._now()
+        for entry in self._entries.values():
+            given_up = replace(entry.lease.split, expires=now)
+            entry.lease = replace(entry.lease, split=given_up)
+            entry.given_up = True
+        self.save()
 
     def save(self) -> None:
         """Keep it on disk, as a whole or not at all."""
@@ -107,6 +130,7 @@ class SplitBook:
                     "split": encode(replace(one.lease.split, expires=one.expires)),
                     "left_s": _seconds(one.lease.split.expires) - monotonic,
                     "expired_at": encode(one.expired_at),
+                    "given_up": one.given_up,
                 }
                 for one in self._entries.values()
             ],
@@ -121,10 +145,7 @@ class SplitBook:
             self._note_expiry(known)
         here = replace(split, expires=_moment(starts + granted.term_s))
         taken = lease.receive(known.lease if known else None, here, now)
-        renewed = (
-            known is None or taken.split.expires > known.lease.split.expires or taken.split is here
-        )
-        expires = split.expires if renewed or known is None else known.expires
+        expires = split.expires if known is None or taken.split is here else known.expires
         self._entries[split.rollout] = _Entry(
             lease=taken, expires=expires, expired_at=known.expired_at if known else None
         )
@@ -155,7 +176,7 @@ class SplitBook:
         )
 
     def _note_expiry(self, entry: _Entry) -> None:
-        if entry.expired_at == entry.expires:
+        if entry.given_up or entry.expired_at == entry.expires:
             return
         entry.expired_at = entry.expires
         _log.warning(
@@ -175,12 +196,12 @@ class SplitBook:
 
     def _load(self) -> None:
         try:
-            text = self._file.read_text(encoding="utf-8")
+            content = self._file.read_bytes()
         except FileNotFoundError:
             return
         try:
-            self._entries = self._read(json.loads(text))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            self._entries = self._read(json.loads(content))
+        except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
             aside = self._file.with_suffix(".unreadable")
             self._file.replace(aside)
             _log.error(
@@ -203,6 +224,7 @@ class SplitBook:
                 lease=Lease(split=here, since=_moment(monotonic)),
                 expires=split.expires,
                 expired_at=decode(datetime, one["expired_at"]) if one["expired_at"] else None,
+                given_up=one["given_up"],
             )
         return entries
 

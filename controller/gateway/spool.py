@@ -8,6 +8,7 @@ the last few. Delivered lines go at segment's granularity; what is sent twice af
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections import deque
 from dataclasses import dataclass
@@ -59,6 +60,7 @@ class Spool:
         # What a killed process wrote last may be half a line, so nothing is appended to it.
         self._number = _number(self._segments[-1].path) if self._segments else 0
         self._out = -1
+        self._torn = False  # the last segment ends in half a line
         self._begin()
         self._filled = asyncio.Event()
         self._emptied = asyncio.Event()
@@ -75,18 +77,17 @@ class Spool:
             self._lose("full")
             return
         try:
+            if self._torn or self._segments[-1].size >= self._segment:
+                self._begin()
             written = os.write(self._out, line)
         except OSError as error:
             self._lose(str(error))
             return
-        last = self._segments[-1]
-        last.size += written
+        self._segments[-1].size += written
         if written < len(line):
-            # The rest of it would be a line of its own.
+            # The next line would be the rest of it.
+            self._torn = True
             self._lose("cut off")
-            self._begin()
-        elif last.size >= self._segment:
-            self._begin()
         self._filled.set()
         self._emptied.clear()
 
@@ -111,7 +112,9 @@ class Spool:
         if first.path == parcel.segment:
             first.sent = parcel.end
         if first.sent >= first.size >= RESENT and len(self._segments) == 1:
-            self._begin()
+            # Where that cannot be, it goes when there is another.
+            with contextlib.suppress(OSError):
+                self._begin()
         if first.sent >= first.size and len(self._segments) > 1:
             self._segments.popleft()
             first.path.unlink(missing_ok=True)
@@ -120,9 +123,13 @@ class Spool:
     def refuse(self, line: bytes, why: str) -> None:
         """Put a line aside that can never be counted, for a person to look at."""
         self.lost += 1
-        _log.error("line_refused", why=why, kept_in=str(self._folder / "refused.jsonl"))
-        with (self._folder / "refused.jsonl").open("ab") as out:
-            out.write(line if line.endswith(b"\n") else line + b"\n")
+        file = self._folder / "refused.jsonl"
+        _log.error("line_refused", why=why, kept_in=str(file))
+        try:
+            with file.open("ab") as out:
+                out.write(line if line.endswith(b"\n") else line + b"\n")
+        except OSError as error:
+            _log.error("line_not_kept", line=line.decode(errors="replace"), error=str(error))
 
     async def filled(self) -> None:
         """Wait until there is something to take."""
@@ -151,11 +158,12 @@ class Spool:
             wanted *= 2
 
     def _begin(self) -> None:
+        path = self._folder / f"{self._number + 1:010d}.jsonl"
+        made = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
         if self._out >= 0:
             os.close(self._out)
+        self._out, self._torn = made, False
         self._number += 1
-        path = self._folder / f"{self._number:010d}.jsonl"
-        self._out = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
         self._segments.append(_Segment(path, 0))
 
     def _lose(self, why: str) -> None:

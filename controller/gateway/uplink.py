@@ -93,30 +93,29 @@ class Uplink:
             async with asyncio.timeout(GOODBYE_S):
                 while (parcel := self._spool.take()) is not None:
                     await self._hand_in(parcel)
+        self._book.give_up()
+        with contextlib.suppress(Unreachable, TimeoutError):
+            async with asyncio.timeout(GOODBYE_S):
                 await self._link.poll(self._report(leaving=True), wait_s=0)
 
     async def _hand_in(self, parcel: Parcel) -> None:
-        try:
-            await self._link.ingest(parcel.lines)
-        except DataError:
-            await self._one_by_one(parcel.lines)
+        # Put aside only when the rest has arrived: what is tried again would be put aside again.
+        for line, why in await self._uncountable(parcel.lines):
+            self._spool.refuse(line, why)
         self._spool.strike(parcel)
 
-    async def _one_by_one(self, lines: bytes) -> None:
-        """Halve until the lines that can never be counted stand alone, and put those aside."""
-        each = lines.splitlines(keepends=True)
-        if len(each) > 1:
-            half = len(each) // 2
-            for part in (b"".join(each[:half]), b"".join(each[half:])):
-                try:
-                    await self._link.ingest(part)
-                except DataError:
-                    await self._one_by_one(part)
-            return
+    async def _uncountable(self, lines: bytes) -> list[tuple[bytes, str]]:
+        """Have lines counted; those that can never be, found by halving, each with the reason."""
         try:
             await self._link.ingest(lines)
         except DataError as error:
-            self._spool.refuse(lines, str(error))
+            each = lines.splitlines(keepends=True)
+            half = len(each) // 2
+            if half == 0:
+                return [(lines, str(error))]
+            first, second = b"".join(each[:half]), b"".join(each[half:])
+            return [*await self._uncountable(first), *await self._uncountable(second)]
+        return []
 
     def _report(self, *, leaving: bool = False) -> Report:
         return Report(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
@@ -154,15 +154,14 @@ class Upstream:
         return URL(self._base + path.removeprefix(PREFIX), encoded=True)
 
 
-def passed_on(
-    headers: Mapping[str, str] | CIMultiDictProxy[str], *, without: Iterable[str] = ()
-) -> CIMultiDict[str]:
+def passed_on(headers: Mapping[str, str] | CIMultiDictProxy[str]) -> CIMultiDict[str]:
     """The headers that go through a proxy: not those of one connection, and not ours."""
-    dropped = {*without, *_HOP_BY_HOP}
     return CIMultiDict(
-        (name, value)
-        for name, value in headers.items()
-        if (lower := name.lower()) not in dropped and not lower.startswith(OURS)
+        [
+            (name, value)
+            for name, value in headers.items()
+            if (lower := name.lower()) not in _HOP_BY_HOP and not lower.startswith(OURS)
+        ]
     )
 
 

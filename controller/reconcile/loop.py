@@ -1,7 +1,8 @@
 """The controller's loop: APScheduler wakes, one worker ticks.
 
 A rollout is ticked when its minute comes, and at once when something that could change a verdict was accepted or when
-somebody committed a command. One worker, so that no rollout is ever ticked twice at a time.
+somebody committed a command. One worker, so that no rollout is ever ticked twice at a time; it takes what was woken and
+what the minute brought in turn, so that neither waits for all of the other.
 """
 
 from __future__ import annotations
@@ -49,14 +50,15 @@ class Loop:
         self._clock = clock
         self._interval_s = interval_s
         self._poll_s = poll_s
-        self._due: set[str] = set()
+        self._woken: dict[str, None] = {}  # in their order, oldest first
+        self._due: dict[str, None] = {}
         self._tips: dict[str, tuple[int, int]] = {}
         self._signal = threading.Condition()
 
     def wake(self, rollouts: Iterable[str]) -> None:
         """Tick these as soon as the worker is free. From any thread."""
         with self._signal:
-            self._due.update(rollouts)
+            self._woken.update(dict.fromkeys(rollouts))
             self._signal.notify()
 
     def run_until(self, stop: threading.Event) -> None:
@@ -78,11 +80,28 @@ class Loop:
     def work(self, timeout_s: float) -> None:
         """Tick what is due and send what is owed; wait for something to be due for at most so long."""
         with self._signal:
-            if not self._due:
+            if not (self._woken or self._due):
                 self._signal.wait(timeout_s)
-            due, self._due = self._due, set()
-        for rollout in sorted(due):
-            self._tick(rollout)
+        while batch := self._next():
+            decided = [self._tick(rollout) for rollout in batch]
+            # What was decided is told before the rest is judged: that may take a while.
+            if any(decided):
+                self._send()
+        self._send()
+
+    def _next(self) -> list[str]:
+        """One that was woken and one that is due; what is both is ticked once."""
+        with self._signal:
+            batch = []
+            for line in (self._woken, self._due):
+                if line:
+                    rollout = next(iter(line))
+                    batch.append(rollout)
+                    self._woken.pop(rollout, None)
+                    self._due.pop(rollout, None)
+            return batch
+
+    def _send(self) -> None:
         try:
             self._store.anchor(self._clock.now())
             self._sender.send_due()
@@ -92,7 +111,8 @@ class Loop:
             # The loop's top: a defect in one notice must not end the judging of every rollout.
             log.exception("send_failed")
 
-    def _tick(self, rollout: str) -> None:
+    def _tick(self, rollout: str) -> bool:
+        """Whether something was decided and recorded."""
         try:
             decision = self._reconciler.tick(rollout)
         except Conflict as error:
@@ -112,6 +132,8 @@ class Loop:
                     cause=decision.cause.value,
                     share_bp=decision.state.share_bp,
                 )
+            return decision.recorded
+        return False
 
     def wake_all(self) -> None:
         """Every rollout is due."""
@@ -121,7 +143,9 @@ class Loop:
             log.warning("store_unreachable", error=str(error))
             return
         # A rolled-back, complete or retired one is ticked too: its lease must be renewed.
-        self.wake(head.state.rollout for head in heads)
+        with self._signal:
+            self._due.update(dict.fromkeys(head.state.rollout for head in heads))
+            self._signal.notify()
 
     def _wake_changed(self) -> None:
         try:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from fractions import Fraction
+from math import lcm
 
 from controller.rollout.codec import digest
 from controller.rollout.metrics import Metric
@@ -92,10 +93,16 @@ class Price:
                 f"tokens must satisfy 0 <= cached ({cached_tokens}) <= input ({input_tokens}) "
                 f"and output ({output_tokens}) >= 0"
             )
-        fresh = input_tokens - cached_tokens
-        return round(
-            self.input * fresh + self.cached_input * cached_tokens + self.output * output_tokens
+        parts = (
+            (self.input, input_tokens - cached_tokens),
+            (self.cached_input, cached_tokens),
+            (self.output, output_tokens),
         )
+        # In whole numbers over one denominator: for every request, and a sum of fractions takes four times as long.
+        scale = lcm(*(price.denominator for price, _ in parts))
+        total = sum(price.numerator * (scale // price.denominator) * n for price, n in parts)
+        whole, rest = divmod(total, scale)
+        return whole + (2 * rest > scale or (2 * rest == scale and whole % 2 == 1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,14 +64,11 @@ class _Shares(Protocol):
 def settled_shares(splits: Iterable[_Shares], since: datetime) -> dict[str, int]:
     """By intent, the lowest share that was committed at any time from `since` on; `splits` in order of version.
 
-    Whatever unit was first seen since then, it was a candidate's if its point lies below.
+    Whatever unit was first seen since then, it was a candidate's if its point lies below. An intent that a split did
+    not have yet was the baseline's.
     """
-    settled: dict[str, int] = {}
     ordered = list(splits)
-    for number, one in enumerate(ordered):
-        ended = ordered[number + 1].since if number + 1 < len(ordered) else None
-        if ended is not None and ended <= since:
-            continue
-        for intent, share in one.shares.items():
-            settled[intent] = min(share, settled.get(intent, share))
-    return settled
+    ends = [one.since for one in ordered[1:]]
+    recent = [one for one, end in zip(ordered, ends, strict=False) if end > since] + ordered[-1:]
+    intents = {intent for one in recent for intent in one.shares}
+    return {intent: min(one.shares.get(intent, 0) for one in recent) for intent in sorted(intents)}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,6 +31,11 @@ from controller.rollout.plan import Arm
 
 MOST_PROBLEMS = 50
 """Problems that are printed one by one; the rest is counted."""
+
+LARGEST = 2**53
+"""A number beyond is no measurement, and a few of them summed fit in no database."""
+
+_HALF_A_PAIR = re.compile("[\ud800-\udfff]")
 
 
 class Splits(Protocol):
@@ -74,7 +80,7 @@ def read_feed(lines: Iterable[str], *, file: str, store: Splits) -> Batch:
         except _Wrong as wrong:
             problems.append(f"{file}:{number}: {wrong}")
     if problems:
-        raise DataError(_listed(problems))
+        raise DataError(_writable(_listed(problems)))
     return Batch(observations=tuple(observations), outcomes=tuple(outcomes), pairs=tuple(pairs))
 
 
@@ -83,7 +89,17 @@ def outcome_of(fields: Mapping[str, Any]) -> Outcome:
     try:
         return Outcome(**_fields(fields, OUTCOME))
     except _Wrong as wrong:
-        raise DataError(str(wrong)) from wrong
+        raise DataError(_writable(str(wrong))) from wrong
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text can be written down: JSON may escape half of a surrogate pair, which no encoding has."""
+    return _HALF_A_PAIR.search(text) is None
+
+
+def _writable(text: str) -> str:
+    """A text about what was found, in a form that can be printed and sent."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _listed(problems: Sequence[str]) -> str:
@@ -148,6 +164,8 @@ def _object(raw: str) -> dict[str, Any]:
         entry = json.loads(raw, object_pairs_hook=_without_duplicates)
     except json.JSONDecodeError as error:
         raise _Wrong(f"not JSON: {error.msg} at column {error.colno}") from error
+    except (ValueError, RecursionError) as error:
+        raise _Wrong(f"not readable: {error}") from error
     if not isinstance(entry, dict):
         raise _Wrong("expected an object")
     return entry
@@ -190,6 +208,8 @@ def _unknown(name: str, known: Iterable[str]) -> str:
 def _text(value: Any) -> str:
     if not isinstance(value, str) or not value.strip():
         raise _Wrong(f"{_shown(value)} is not a text of at least one character")
+    if not is_unicode(value):
+        raise _Wrong(f"{_shown(value)} has half of a surrogate pair, which is no character")
     return value
 
 
@@ -206,6 +226,8 @@ def _moment(value: Any) -> datetime:
 def _whole(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise _Wrong(f"{_shown(value)} is not a whole number of 0 or more")
+    if value > LARGEST:
+        raise _Wrong(f"{_shown(value)} is more than {LARGEST}, which nothing measures")
     return value
 
 
@@ -262,6 +284,7 @@ def _mapping(
         raise _Wrong(f"{_shown(value)} is not an object")
     parsed = {}
     for name, one in value.items():
+        _text(name)
         if not accepts(name):
             close = difflib.get_close_matches(name, known, n=1)
             raise _Wrong(

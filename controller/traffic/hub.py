@@ -34,13 +34,29 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class _Replica:
-    """What is known of one gateway. `until` is when the longest lease it was granted ends, by rollout, monotonic."""
+    """What is known of one gateway, by rollout.
+
+    `until` is when the longest lease it was granted ends, monotonic; `ends` is the `expires` that names that lease.
+    `granted` is what it was told since its last report, where that gives the candidate anything: it may hold that.
+    """
 
     heard: float
     heard_at: datetime
     held: Mapping[str, Held] = field(default_factory=dict)
     until: dict[str, float] = field(default_factory=dict)
+    ends: dict[str, datetime] = field(default_factory=dict)
+    granted: dict[str, Split] = field(default_factory=dict)
     lost: int = 0
+
+    def lengthen(self, rollout: str, until: float, ends: datetime) -> None:
+        """It may hold a lease that lasts until then."""
+        self.until[rollout] = max(until, self.until.get(rollout, until))
+        self.ends[rollout] = max(ends, self.ends.get(rollout, ends))
+
+    def may_serve(self, rollout: str) -> bool:
+        """Whether it may hold a split that gives the candidate anything."""
+        held = self.held.get(rollout)
+        return rollout in self.granted or (held is not None and any(held.shares.values()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +156,9 @@ class GatewayTarget:
                 ):
                     continue
                 term_s = max(0.0, (split.expires - now).total_seconds())
-                replica.until[rollout] = max(replica.until.get(rollout, 0.0), monotonic + term_s)
+                replica.lengthen(rollout, monotonic + term_s, split.expires)
+                if not lease.gives_nothing(split):
+                    replica.granted[rollout] = split
                 given.append(Granted(split=split, term_s=term_s))
             return tuple(given)
 
@@ -180,8 +198,12 @@ class GatewayTarget:
 
     # What is in force
 
+    def _is_known(self, rollout: str) -> bool:
+        """Whether every replica that may hold a lease for a rollout has been heard, or its lease is over."""
+        return rollout in self._new_here or self._clock.monotonic() >= self._started + self._term
+
     def _require_known(self, rollout: str) -> None:
-        if rollout in self._new_here or self._clock.monotonic() >= self._started + self._term:
+        if self._is_known(rollout):
             return
         raise Unreachable(
             f"{rollout}: this controller has just started and is still learning which gateways hold a lease from "
@@ -190,15 +212,22 @@ class GatewayTarget:
 
     def _standings(self, rollout: str) -> Iterator[Standing]:
         for replica in self._replicas.values():
+            granted = replica.granted.get(rollout)
             held = replica.held.get(rollout)
-            if held is None:
-                yield Standing(split=None, since=None)
-            elif self._has_run_out(replica, rollout):
-                yield self._run_out(replica, held)
+            told_so = held is not None and _expired(held) and granted is None
+            if self._has_run_out(replica, rollout) and not told_so:
+                yield self._run_out(replica, rollout)
+                continue
+            word = self._by_its_word(replica, held)
+            if word.split is None and granted is not None:
+                # It says that it has nothing, but said so before this was granted.
+                yield replace(word, split=granted)
             else:
-                yield self._by_its_word(replica, held)
+                yield word
 
-    def _by_its_word(self, replica: _Replica, held: Held) -> Standing:
+    def _by_its_word(self, replica: _Replica, held: Held | None) -> Standing:
+        if held is None:
+            return Standing(split=None, since=None)
         split = self._split_of(held)
         current = held.expired_at if _expired(held) else None
         if held.age_s is None:
@@ -206,21 +235,22 @@ class GatewayTarget:
         since = replica.heard_at - timedelta(seconds=held.age_s)
         return Standing(split=split, since=since, expired_at=current)
 
-    def _run_out(self, replica: _Replica, held: Held) -> Standing:
+    def _run_out(self, replica: _Replica, rollout: str) -> Standing:
         """A replica that was not heard of for as long as any lease of its could last."""
-        expired_at = replica.heard_at + timedelta(
-            seconds=replica.until[held.rollout] - replica.heard
+        return Standing(
+            split=self._kept_on(replica, rollout), since=None, expired_at=replica.ends[rollout]
         )
-        expired_at = held.expired_at if _expired(held) and held.expired_at else expired_at
-        if held.on_expiry is OnLoss.HOLD:
-            return Standing(split=self._split_of(held), since=None, expired_at=expired_at)
-        return Standing(split=None, since=None, expired_at=expired_at)
+
+    def _kept_on(self, replica: _Replica, rollout: str) -> Split | None:
+        """The lowest split that a replica may serve although its lease ran out."""
+        held, granted = replica.held.get(rollout), replica.granted.get(rollout)
+        if held is not None and _holds_on(held):
+            return self._split_of(held)
+        return granted if granted is not None and granted.on_expiry is OnLoss.HOLD else None
 
     def _has_run_out(self, replica: _Replica, rollout: str) -> bool:
-        held = replica.held[rollout]
-        if not any(held.shares.values()):
-            return False
-        return replica.until.get(rollout, replica.heard) <= self._clock.monotonic()
+        """Whether a replica may have served the candidate, under leases that are all over now."""
+        return replica.may_serve(rollout) and replica.until[rollout] <= self._clock.monotonic()
 
     def _split_of(self, held: Held) -> Split:
         """The split as the replica has it; the rest of it from what was accepted here, which it is compared with."""
@@ -243,15 +273,15 @@ class GatewayTarget:
         """Take in a report; the rollouts whose standing at this replica moved."""
         monotonic, now = self._clock.monotonic(), self._clock.now()
         held = {one.rollout: one for one in report.held}
-        until = dict(before.until) if before is not None else {}
+        replica = _Replica(heard=monotonic, heard_at=now, held=held, lost=report.lost)
+        if before is not None:
+            replica.until, replica.ends = before.until, before.ends
         for one in report.held:
-            left = (one.expires - now).total_seconds()
             # Also of leases that an earlier process granted.
-            until[one.rollout] = max(until.get(one.rollout, 0.0), monotonic + left)
+            left_s = (one.expires - now).total_seconds()
+            replica.lengthen(one.rollout, monotonic + left_s, one.expires)
             self._note_expiry(one)
-        self._replicas[report.replica] = _Replica(
-            heard=monotonic, heard_at=now, held=held, until=until, lost=report.lost
-        )
+        self._replicas[report.replica] = replica
         if report.lost and (before is None or before.lost != report.lost):
             _log.warning("gateway_lost_lines", replica=report.replica, lost=report.lost)
         if before is None:
@@ -271,29 +301,42 @@ class GatewayTarget:
 
     def _settle_expiries(self, rollout: str) -> None:
         """A split is set after the expiries were read and recorded: they are not told twice."""
+        if not self._is_known(rollout):
+            return  # nothing could be read
         noted = self._noted.get(rollout)
         if noted is not None and self._unread.get(rollout) == noted:
             del self._unread[rollout]
         for name, replica in list(self._replicas.items()):
-            held = replica.held.get(rollout)
-            if held is None or not self._has_run_out(replica, rollout):
-                continue
-            ended = self._run_out(replica, held).expired_at
-            if ended is not None:
+            if self._has_run_out(replica, rollout):
+                ended = replica.ends[rollout]
                 self._noted[rollout] = max(ended, self._noted.get(rollout, ended))
             if self._is_gone(replica):
                 _log.warning("gateway_gone", replica=name, last_heard=replica.heard_at.isoformat())
                 del self._replicas[name]
 
     def _is_gone(self, replica: _Replica) -> bool:
-        """Whether a replica can hold nothing any more; it is counted again when it is heard again."""
+        """Whether a replica can hold nothing any more, and that was told; it is counted again when heard again."""
         silent_s = self._clock.monotonic() - replica.heard
-        for rollout, held in replica.held.items():
-            if held.on_expiry is OnLoss.HOLD and silent_s < FORGET.total_seconds():
-                return False
-            if any(held.shares.values()) and not self._has_run_out(replica, rollout):
-                return False
-        return silent_s >= self._term
+        held_on = any(map(_holds_on, replica.held.values())) or any(
+            one.on_expiry is OnLoss.HOLD for one in replica.granted.values()
+        )
+        if silent_s < (FORGET.total_seconds() if held_on else self._term):
+            return False
+        return not any(
+            replica.may_serve(rollout)
+            and (not self._has_run_out(replica, rollout) or self._is_untold(replica, rollout))
+            for rollout in replica.until
+        )
+
+    def _is_untold(self, replica: _Replica, rollout: str) -> bool:
+        """Whether the end of a replica's lease is still to be read, for a rollout that goes on."""
+        accepted = self._accepted.get(rollout)
+        if accepted is None or lease.gives_nothing(accepted.split):
+            return False
+        ended, noted = replica.ends[rollout], self._noted.get(rollout)
+        # A split that was not renewed for so long is nobody's.
+        given_up = accepted.split.expires + timedelta(seconds=self._term) <= self._clock.now()
+        return not given_up and (noted is None or noted < ended)
 
     # What replicas are told
 
@@ -317,7 +360,12 @@ class GatewayTarget:
 
 def _expired(held: Held) -> bool:
     """Whether the lease that a replica holds has run out, by its own word."""
-    return held.expired_at is not None and held.expired_at >= held.expires
+    return held.expired_at == held.expires
+
+
+def _holds_on(held: Held) -> bool:
+    """Whether a replica goes on giving the candidate traffic after its lease."""
+    return held.on_expiry is OnLoss.HOLD and any(held.shares.values())
 
 
 def _gist(held: Held | None) -> object:

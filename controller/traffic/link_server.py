@@ -70,7 +70,7 @@ def _authorised(token: str) -> Callable[..., Awaitable[web.StreamResponse]]:
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        given = request.headers.get("Authorization", "").encode()
+        given = request.headers.get("Authorization", "").encode(errors="surrogateescape")
         if request.path != "/livez" and not hmac.compare_digest(given, expected):
             return web.Response(status=401, text="The link asks for CANARY_LINK_TOKEN.\n")
         return await handler(request)

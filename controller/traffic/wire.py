@@ -31,7 +31,14 @@ def read(kind: type[Message], body: bytes) -> Message:
     """DataError if the body is not such a message."""
     try:
         return decode(kind, json.loads(body))
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except (
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
         raise DataError(
             f"not a {kind.__name__.lower()} of this release: {error!r}. Gateways and controllers must be of one."
         ) from error

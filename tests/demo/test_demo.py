@@ -29,7 +29,7 @@ def command(place: Place, *options: str) -> list[str]:
 
 def decisions(place: Place) -> list[tuple[str, ...]]:
     """What was decided when, of both rollouts."""
-    found = []
+    found: list[tuple[str, ...]] = []
     for name in ("support-bot", "product-search"):
         answer = subprocess.run(
             [sys.executable, "-m", "controller.cli.main", "history", name, "-o", "json"],

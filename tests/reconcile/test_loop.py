@@ -170,3 +170,31 @@ def test_a_defect_in_one_rollout_does_not_end_the_judging_of_the_others():
     thread.join(PATIENCE_S)
 
     assert not thread.is_alive()
+
+
+def test_what_was_woken_does_not_wait_for_everything_that_is_due():
+    world = World()
+    for number in range(10):
+        plan = replace(world.head.plan, name=f"plan-{number}")
+        submit(world.store, world.clock, plan.name, Apply(actor="ada", plan=plan))
+    ticked = []
+
+    class Recording:
+        def tick(self, rollout):
+            ticked.append(rollout)
+            if len(ticked) == 1:
+                loop.wake(["plan-9/1"])
+            return world.reconciler.tick(rollout)
+
+    loop = Loop(
+        reconciler=Recording(),
+        sender=world.sender,
+        store=world.store,
+        clock=world.clock,
+        interval_s=60,
+    )
+    loop.wake_all()
+    loop.work(timeout_s=0)
+
+    assert ticked[1] == "plan-9/1"
+    assert len(ticked) == len(set(ticked)) == 11
