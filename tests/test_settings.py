@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from controller.errors import SettingsError
-from controller.settings import MASK, PREFIX, SECRETS, Settings, load_settings
+from controller.settings import MASK, PREFIX, SECRETS, Settings, address, load_settings
 
 
 def refused(environ: dict[str, str]) -> str:
@@ -63,7 +63,7 @@ def test_a_mistyped_variable_is_refused_with_the_likely_name():
 def test_an_unrelated_variable_is_refused_with_the_known_names():
     message = refused({"CANARY_ZZZZZZZZZZZZZZZZ": "1"})
 
-    assert "Known are CANARY_ACTOR, CANARY_DATABASE_URL" in message
+    assert "Known are CANARY_ACTOR, CANARY_CONTROLLER_URL, CANARY_DATABASE_URL" in message
 
 
 def test_only_a_secret_may_come_from_a_file():
@@ -171,6 +171,8 @@ def test_describe_names_sources_and_masks_secrets(tmp_path: Path):
         {
             "CANARY_DATABASE_URL": "postgresql://canary:hunter2@db:5432/canary",
             "CANARY_SLACK_TOKEN_FILE": token,
+            "CANARY_LINK_TOKEN": "hunter2-hunter2-hunter2",
+            "CANARY_UPSTREAM_URL": "http://models:8000/v1",
             "CANARY_TICK_INTERVAL_S": "30",
             "USER": "ada",
         }
@@ -179,6 +181,12 @@ def test_describe_names_sources_and_masks_secrets(tmp_path: Path):
     assert shown(settings) == {
         "database_url": (f"postgresql://canary:{MASK}@db:5432/canary", "CANARY_DATABASE_URL"),
         "slack_token": (MASK, f"file {token} (CANARY_SLACK_TOKEN_FILE)"),
+        "link_listen": ("127.0.0.1:8701", "default"),
+        "link_token": (MASK, "CANARY_LINK_TOKEN"),
+        "controller_url": ("not set", "default"),
+        "upstream_url": ("http://models:8000/v1", "CANARY_UPSTREAM_URL"),
+        "gateway_listen": ("127.0.0.1:8700", "default"),
+        "gateway_dir": ("canaryctl-gateway", "default"),
         "tick_interval_s": ("30", "CANARY_TICK_INTERVAL_S"),
         "lease_s": ("300", "default"),
         "actor": ("ada", "login name"),
@@ -205,6 +213,63 @@ def test_no_part_of_a_password_is_shown(url: str):
     assert "er2" not in value
     assert "hunt" not in value
     assert MASK in value
+
+
+@pytest.mark.parametrize("name", ["CANARY_LINK_LISTEN", "CANARY_GATEWAY_LISTEN"])
+@pytest.mark.parametrize(
+    "value",
+    ["8701", ":8701", "localhost", "localhost:", "localhost:http", "localhost:65536", "h:-1"],
+)
+def test_an_address_to_listen_on_is_a_host_and_a_port(name: str, value: str):
+    message = refused({name: value})
+
+    assert message.startswith(f"{name}: {value!r} is refused: ")
+    assert "127.0.0.1:8700" in message
+
+
+@pytest.mark.parametrize(
+    ("value", "both"),
+    [
+        ("127.0.0.1:8701", ("127.0.0.1", 8701)),
+        ("gateway:0", ("gateway", 0)),
+        ("[::1]:65535", ("::1", 65_535)),
+    ],
+)
+def test_an_address_is_taken_apart_and_an_ipv6_host_loses_its_brackets(
+    value: str, both: tuple[str, int]
+):
+    assert load_settings({"CANARY_LINK_LISTEN": value}).link_listen == value
+    assert address(value) == both
+
+
+def test_a_token_that_could_be_guessed_is_refused_and_not_shown():
+    message = refused({"CANARY_LINK_TOKEN": "hunter2-hunter2"})
+
+    assert message == "CANARY_LINK_TOKEN: a token has at least 16 characters."
+
+
+def test_a_token_of_enough_characters_is_kept_secret():
+    settings = load_settings({"CANARY_LINK_TOKEN": "hunter2-hunter2-"})
+
+    assert settings.link_token is not None
+    assert settings.link_token.get_secret_value() == "hunter2-hunter2-"
+    assert "hunter2" not in repr(settings)
+
+
+def test_a_gateway_needs_no_setting_but_may_have_them():
+    environ = {
+        "CANARY_CONTROLLER_URL": "http://controller:8701",
+        "CANARY_UPSTREAM_URL": "https://api.openai.com/v1",
+        "CANARY_GATEWAY_DIR": "/var/lib/gateway",
+    }
+
+    settings, default = load_settings(environ), load_settings({})
+
+    assert settings.controller_url == "http://controller:8701"
+    assert settings.upstream_url == "https://api.openai.com/v1"
+    assert settings.gateway_dir == "/var/lib/gateway"
+    assert (default.controller_url, default.upstream_url) == (None, None)
+    assert default.link_token is None
 
 
 def test_settings_cannot_be_changed():

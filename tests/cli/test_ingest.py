@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from controller.wiring import open_store
 from tests.cli.world import START, World, requests
 
 OBSERVATION = {
@@ -40,6 +42,18 @@ PAIR = {
 
 def lines(*entries: dict[str, Any]) -> str:
     return "".join(f"{json.dumps(one)}\n" for one in entries)
+
+
+def stats(world: World, *, version: int) -> Counter[str]:
+    """What was counted of the requests under a split."""
+    store = open_store(world.url)
+    rows, _ = store.rollups("support-bot/1")
+    store.close()
+    counted = Counter[str]()
+    for row in rows:
+        if row.version == version:
+            counted.update(row.stats)
+    return counted
 
 
 def test_everything_sent_is_counted_once(world: World):
@@ -93,6 +107,20 @@ def test_a_late_outcome_is_refused_and_told(world: World):
             {**OBSERVATION, "flags": {"error": False, "escalated": False, "refused": True}},
             "did you mean refusal?",
         ),
+        (
+            {**OBSERVATION, "flags": {"error": None, "escalated": False, "retry": None}},
+            "flags: retry: null is not true or false",
+        ),
+        ({**OBSERVATION, "flags": {}}, "error and escalated must be given"),
+        ({**OBSERVATION, "flags": None}, "flags: null is not an object"),
+        ({**OUTCOME, "flags": {"error": None}}, "flags: error: null is not true or false"),
+        ({**OBSERVATION, "unit": "u\ud800"}, 'unit: "u\\ud800" has half of a surrogate pair'),
+        ({**OUTCOME, "flags": {"custom.\udfff": True}}, "has half of a surrogate pair"),
+        ({**OBSERVATION, "uni\ud800": "u1"}, "uni\\ud800: unknown field"),
+        (
+            {**OBSERVATION, "quantities": {"input_tokens": 2**53 + 1}},
+            "input_tokens: 9007199254740993 is more than 9007199254740992",
+        ),
         ({**OBSERVATION, "quantities": {"latency_us": -1}}, "latency_us: -1 is not a whole number"),
         ({**OBSERVATION, "quantities": {"latency": 1}}, "did you mean latency_us?"),
         ({**OUTCOME, "correct": 1.5}, "correct: 1.5 is not a grade"),
@@ -108,6 +136,28 @@ def test_a_wrong_line_refuses_the_file(running: World, entry: dict[str, Any], wo
     assert words in answer.err
     assert "Nothing was ingested." in answer.err
     assert answer.out == ""
+
+
+def test_a_flag_that_is_null_is_not_known_rather_than_false(world: World):
+    world.started()
+    unknown = {**OBSERVATION, "flags": {"error": None, "escalated": None}}
+
+    assert world.cli("ingest", "-", "-o", "json", stdin=lines(unknown)).json["accepted"] == 1
+
+    counted = stats(world, version=2)
+    assert counted["n"] - counted["d.error"] == 1
+    assert counted["n"] - counted["d.escalated"] == 1
+
+
+def test_a_line_that_no_reader_can_take_in_is_refused_with_its_number(running: World):
+    digits = "9" * 5_000
+    text = f'{"[" * 100_000}\n{{"id": {digits}}}\n'
+
+    told = running.cli("ingest", "-", stdin=text)
+
+    assert told.code == 2
+    assert "<stdin>:1: not readable" in told.err
+    assert "<stdin>:2: not readable" in told.err
 
 
 def test_nothing_of_a_refused_file_was_counted(world: World):
@@ -132,8 +182,6 @@ def test_the_split_of_an_observation_is_the_one_that_was_in_force(world: World):
     world.started()  # the share rose at 12:01
     early: dict[str, object] = {**OBSERVATION, "id": "early", "at": START.isoformat()}
     world.feed(iter([early, {**OBSERVATION}]))
-
-    from controller.wiring import open_store
 
     store = open_store(world.url)
     rows, _ = store.rollups("support-bot/1")

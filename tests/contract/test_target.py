@@ -1,16 +1,23 @@
-"""The contract of `controller.ports.Target`, at its boundaries, for every target there is."""
+"""The contract of `controller.ports.Target`, at its boundaries, for every target there is.
+
+The target in memory, and the gateway target with real split books at the other end of the link.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 
 import pytest
 
 from controller.clock import ManualClock
 from controller.errors import Conflict
-from controller.ports import LEASE, Split, Standing, Target
+from controller.gateway.splits import SplitBook
+from controller.ports import LEASE, Report, Split, Standing, Target, Word
 from controller.rollout.plan import OnLoss
+from controller.traffic.hub import GatewayTarget
 from controller.traffic.memory import MemoryTarget
 from tests.traffic.factories import NOW, ROLLOUT, SECOND, split
 
@@ -24,21 +31,61 @@ class World:
         return self.target.read(ROLLOUT)
 
 
-def in_memory(replicas: int) -> Callable[[], World]:
-    def build() -> World:
-        clock = ManualClock(NOW)
-        return World(target=MemoryTarget(clock, replicas=replicas), clock=clock)
+@dataclass(frozen=True)
+class Gateways:
+    """The gateway target with gateways that report whenever something is asked of it, as over a link without delay."""
 
-    return build
+    hub: GatewayTarget
+    books: Mapping[str, SplitBook]
+    clock: ManualClock
+
+    def read(self, rollout: str) -> Standing:
+        self._exchange()
+        return self.hub.read(rollout)
+
+    def set(self, split: Split) -> None:
+        self.hub.set(split)
+        self._exchange()
+
+    def off(self, split: Split) -> None:
+        self.hub.off(split)
+        self._exchange()
+
+    def _exchange(self) -> None:
+        for name, book in self.books.items():
+            asked = self.clock.monotonic()
+            self.hub.hear(Report(replica=name, held=book.held()))
+            granted = self.hub.grants(name, renew=True)
+            assert book.receive(Word(granted=granted, waited_s=0.0), asked=asked) == []
+            self.hub.hear(Report(replica=name, held=book.held()))
 
 
-WORLDS = {"memory": in_memory(1), "memory, three replicas": in_memory(3)}
+def in_memory(folder: Path, *, replicas: int) -> World:
+    clock = ManualClock(NOW)
+    return World(target=MemoryTarget(clock, replicas=replicas), clock=clock)
+
+
+def at_gateways(folder: Path, *, replicas: int) -> World:
+    # A controller that has been up for a whole term knows every lease that there can be.
+    clock = ManualClock(NOW - LEASE)
+    hub = GatewayTarget(clock, term=LEASE)
+    books = {f"gw-{n}": SplitBook(clock, folder / f"splits-{n}.json") for n in range(replicas)}
+    clock.set(NOW)
+    return World(target=Gateways(hub, books, clock), clock=clock)
+
+
+WORLDS: Mapping[str, Callable[[Path], World]] = {
+    "memory": partial(in_memory, replicas=1),
+    "memory, three replicas": partial(in_memory, replicas=3),
+    "gateway": partial(at_gateways, replicas=1),
+    "gateway, three replicas": partial(at_gateways, replicas=3),
+}
 
 
 @pytest.fixture(params=list(WORLDS.values()), ids=list(WORLDS))
-def world(request: pytest.FixtureRequest) -> World:
-    build: Callable[[], World] = request.param
-    return build()
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> World:
+    build: Callable[[Path], World] = request.param
+    return build(tmp_path)
 
 
 def off(one: Split) -> Split:
