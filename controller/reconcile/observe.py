@@ -149,17 +149,20 @@ def in_force(plan: Plan, state: State, standing: Standing | None) -> InForce:
 
 
 def baseline_health(tallies: Tallies, now: datetime) -> Health:
-    """Whether the baseline answered most of its requests of the last hour, pinned ones included."""
+    """Whether the baseline answered most of its requests of the last hour, pinned ones included.
+
+    An error rate of those whose fate is known: a client that went away says nothing of the baseline.
+    """
     end = minute_of(now) + 1
     at = np.array([end - minutes(BASELINE_RECENT), end])
-    total = np.zeros(2, dtype=np.int64)
+    total = np.zeros(3, dtype=np.int64)
     for _, sums in tallies.select(arm=Arm.BASELINE.value, cohort=None):
-        before, after = sums.until(at, ("n", "f.error"))
+        before, after = sums.until(at, ("n", "d.error", "f.error"))
         total += after - before
-    requests, errors = int(total[0]), int(total[1])
+    requests, known, errors = (int(one) for one in total)
     if requests == 0:
         return Health.UNKNOWN
-    return Health.FAILING if errors > BASELINE_ERROR_LIMIT * requests else Health.ANSWERING
+    return Health.FAILING if errors > BASELINE_ERROR_LIMIT * known else Health.ANSWERING
 
 
 def sample_ratio(view: View) -> SampleRatio | None:
@@ -215,7 +218,18 @@ def _differs(graded_b: int, n_b: int, graded_c: int, n_c: int) -> bool:
 
 def needed(plan: Plan) -> Callable[[str], bool]:
     """Which statistics this plan's rules can ask for; the others are not kept in memory."""
-    keys = {"n", "e", "units", "f.error", "graded", "e.graded", "e.correct_u", "served", "served_u"}
+    keys = {
+        "n",
+        "e",
+        "units",
+        "f.error",
+        "d.error",
+        "graded",
+        "e.graded",
+        "e.correct_u",
+        "served",
+        "served_u",
+    }
     prefixes = ["b.", "p."]
     for rule in plan.rules:
         keys.update(known_and_traffic(rule.metric))

@@ -98,7 +98,8 @@ def everywhere(replicas: Sequence[Standing]) -> Standing:
     """The standing of several replicas as one.
 
     `split` is the lowest in force at any of them, and None only if none has one: a rollback that one replica has not
-    heard of is never reported as done because another replica's lease ran out. `since` is given only when every
+    heard of is never reported as done because another replica's lease ran out. Of two of one (fence, version), of which
+    one puts the candidate off, the other is the lower. `since` is given only when every
     replica serves these very shares (for a split of zeros, a replica with nothing in force does). `expired_at` is
     the first expiry among replicas that still await a renewal; it does not matter once the candidate is off.
     """
@@ -106,7 +107,7 @@ def everywhere(replicas: Sequence[Standing]) -> Standing:
     expired_at = min((one.expired_at for one in replicas if one.expired_at), default=None)
     if not splits:
         return Standing(split=None, since=None, expired_at=expired_at)
-    lowest = min(splits, key=order)
+    lowest = min(splits, key=lambda one: (order(one), gives_nothing(one)))
     since = _since_everywhere(lowest, replicas)
     if since and gives_nothing(lowest):
         expired_at = None
@@ -116,13 +117,17 @@ def everywhere(replicas: Sequence[Standing]) -> Standing:
 def _since_everywhere(split: Split, replicas: Sequence[Standing]) -> datetime | None:
     moments = []
     for one in replicas:
-        if one.split and order(one.split) == order(split) and one.since:
+        if one.split and _is_same(one.split, split) and one.since:
             moments.append(one.since)
         elif one.split is None and gives_nothing(split):
             moments.extend([one.expired_at] if one.expired_at else [])
         else:
             return None
     return max(moments)
+
+
+def _is_same(one: Split, other: Split) -> bool:
+    return order(one) == order(other) and _same_shares(one, other)
 
 
 def _renewed(held: Lease, split: Split, now: datetime) -> Lease:

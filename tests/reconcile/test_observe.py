@@ -52,7 +52,7 @@ def test_a_split_is_verified_only_by_every_replicas_word_for_these_very_shares(s
 
 
 def baseline(n: int, errors: int, minute: int = START, cohort: Cohort = Cohort.COMPARED):
-    return row(minute, {"n": n, "f.error": errors}, arm="baseline", cohort=cohort)
+    return row(minute, {"n": n, "d.error": n, "f.error": errors}, arm="baseline", cohort=cohort)
 
 
 @pytest.mark.parametrize(
@@ -64,9 +64,13 @@ def baseline(n: int, errors: int, minute: int = START, cohort: Cohort = Cohort.C
         ([baseline(10, 6)], Health.FAILING),
         ([baseline(10, 0, cohort=Cohort.OUTSIDE)], Health.ANSWERING),
         ([baseline(10, 0, START - 61)], Health.UNKNOWN),
-        ([row(START, {"n": 10})], Health.UNKNOWN),
+        ([row(START, {"n": 10, "d.error": 10})], Health.UNKNOWN),
+        ([row(START, {"n": 10, "d.error": 4, "f.error": 3}, arm="baseline")], Health.FAILING),
     ],
-    ids=["silent", "well", "half", "worse", "pinned traffic counts", "long ago", "candidate only"],
+    ids=[
+        *("silent", "well", "half", "worse", "pinned traffic counts", "long ago"),
+        *("candidate only", "most of those that are known"),
+    ],
 )
 def test_the_baselines_health_is_what_it_answered_in_the_last_hour(rows, health):
     tallies = Tallies()

@@ -155,6 +155,13 @@ def test_a_rollback_is_in_force_where_it_was_acknowledged_or_the_lease_ran_out()
     assert lease.everywhere([standing(off), RAN_OUT]) == standing(off, since=EXPIRY)
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_off_under_the_same_version_is_not_done_while_a_replica_still_serves(order):
+    replicas = [standing(lease.zeroed(split())), standing(split())]
+
+    assert lease.everywhere(replicas[::order]) == Standing(split=split(), since=None)
+
+
 def test_nothing_is_in_force_when_every_lease_ran_out():
     assert lease.everywhere([RAN_OUT, COLD]) == RAN_OUT
 
