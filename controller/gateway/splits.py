@@ -20,6 +20,7 @@ import structlog
 from controller.clock import Clock
 from controller.errors import Conflict
 from controller.ports import Granted, Held, Split, Word
+from controller.rollout.accounting_state import LONGEST
 from controller.rollout.codec import decode, dumps, encode
 from controller.rollout.route import Route
 from controller.rollout.timeline import EPOCH
@@ -93,9 +94,21 @@ class SplitBook:
             except Conflict as error:
                 refused.append(str(error))
         if word.granted:
+            self._forget()
             self._index()
             refused += self._kept()
         return refused
+
+    def _forget(self) -> None:
+        """Let go of what no controller has spoken of for a day and what serves nothing: attempts of the past."""
+        now = self._now()
+        for rollout, entry in list(self._entries.items()):
+            split = entry.lease.split
+            silent = now - split.expires > LONGEST
+            if silent and (
+                lease.gives_nothing(split) or lease.standing(entry.lease, now).split is None
+            ):
+                del self._entries[rollout]
 
     def _kept(self) -> list[str]:
         """Save. What is in the way is told and tried again: a full disk must not end the link."""

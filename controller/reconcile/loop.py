@@ -74,6 +74,8 @@ class Loop:
                 self.work(timeout_s=min(self._poll_s, 1.0))
         finally:
             # Drain: no new wakes, the last due ticks, and what they owe.
+            # Without jobs first: else one may come due while the executor that should take it is shut down.
+            scheduler.remove_all_jobs()
             scheduler.shutdown(wait=True)
             self.work(timeout_s=0)
 
@@ -136,15 +138,16 @@ class Loop:
         return False
 
     def wake_all(self) -> None:
-        """Every rollout is due."""
+        """Every plan's newest attempt is due: who serves a newer one asks no more for those before."""
         try:
             heads = self._store.heads()
         except Unreachable as error:
             log.warning("store_unreachable", error=str(error))
             return
+        newest = {head.state.name: head.state.rollout for head in heads}  # the last of a name wins
         # A rolled-back, complete or retired one is ticked too: its lease must be renewed.
         with self._signal:
-            self._due.update(dict.fromkeys(head.state.rollout for head in heads))
+            self._due.update(dict.fromkeys(newest.values()))
             self._signal.notify()
 
     def _wake_changed(self) -> None:

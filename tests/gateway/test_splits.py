@@ -331,3 +331,18 @@ def test_rollouts_of_other_models_do_not_know_each_other(host):
     assert host.book.claim("gpt-4o").version == 7
     assert host.book.claim(MODEL).version == 1
     assert host.book.claim("o3") is None
+
+
+def test_what_nobody_has_spoken_of_for_a_day_is_forgotten_unless_it_serves(host):
+    off, ran_out, holds = "support-bot/1", "support-bot/2", "support-bot/3"
+    host.take(split(0, rollout=off), split(rollout=ran_out))
+    host.take(split(rollout=holds, on_expiry=OnLoss.HOLD))
+    host.clock.advance(LEASE + timedelta(hours=24))
+    still = split(rollout="support-bot/4", expires=host.clock.now() + LEASE)
+    host.take(still)
+    assert {one.rollout for one in host.book.held()} == {off, ran_out, holds, still.rollout}
+
+    host.clock.advance(2 * SECOND)
+    host.take(replace(still, expires=host.clock.now() + LEASE))
+
+    assert {one.rollout for one in host.book.held()} == {holds, still.rollout}

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from controller.reconcile.loop import Loop
 from controller.reconcile.submit import submit
-from controller.rollout.commands import Apply, Rollback
+from controller.rollout.commands import Apply, Retry, Rollback
 from controller.rollout.state import Phase
 from tests.reconcile.world import ESCALATIONS, MINUTE, World
 
@@ -198,3 +198,27 @@ def test_what_was_woken_does_not_wait_for_everything_that_is_due():
 
     assert ticked[1] == "plan-9/1"
     assert len(ticked) == len(set(ticked)) == 11
+
+
+def test_an_attempt_that_has_a_successor_is_left_alone():
+    world = progressing()
+    submit(world.store, world.clock, "quick", Rollback(actor="ada", reason="no"))
+    submit(world.store, world.clock, "quick", Retry(actor="ada", reason="again"))
+    ticked = []
+
+    class Recording:
+        def tick(self, rollout):
+            ticked.append(rollout)
+            return world.reconciler.tick(rollout)
+
+    loop = Loop(
+        reconciler=Recording(),
+        sender=world.sender,
+        store=world.store,
+        clock=world.clock,
+        interval_s=60,
+    )
+    loop.wake_all()
+    loop.work(timeout_s=0)
+
+    assert ticked == ["quick/2"]
