@@ -84,7 +84,10 @@ class Loop:
         with self._signal:
             if not (self._woken or self._due):
                 self._signal.wait(timeout_s)
-        while batch := self._next():
+            # No more than this: where wakes come faster than ticks, it would never end.
+            most = len(self._woken) + len(self._due)
+        for _ in range(most):
+            batch = self._next()
             decided = [self._tick(rollout) for rollout in batch]
             # What was decided is told before the rest is judged: that may take a while.
             if any(decided):

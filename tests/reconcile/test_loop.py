@@ -222,3 +222,28 @@ def test_an_attempt_that_has_a_successor_is_left_alone():
     loop.work(timeout_s=0)
 
     assert ticked == ["quick/2"]
+
+
+def test_work_comes_to_an_end_where_wakes_come_faster_than_ticks():
+    world = progressing()
+    count = 0
+
+    class Waking:
+        def tick(self, rollout):
+            nonlocal count
+            count += 1
+            assert count < 10
+            loop.wake([rollout])
+            return world.reconciler.tick(rollout)
+
+    loop = Loop(
+        reconciler=Waking(),
+        sender=world.sender,
+        store=world.store,
+        clock=world.clock,
+        interval_s=60,
+    )
+    loop.wake_all()
+    loop.work(timeout_s=0)
+
+    assert count == 1
