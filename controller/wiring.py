@@ -180,9 +180,10 @@ def _known(what: str, name: str, known: Mapping[str, T]) -> T:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Controller:
-    """A controller's parts: the loop to run, and its end of the link to gateways."""
+    """A controller's parts: the loop to run, what it wakes, and its end of the link to gateways."""
 
     loop: Loop
+    reconciler: Reconciler
     hub: GatewayTarget
     link: Link
 
@@ -196,17 +197,17 @@ def build_controller(settings: Settings, store: Store, clock: Clock) -> Controll
     from controller.traffic.link import LocalLink
 
     hub = GatewayTarget(clock, term=timedelta(seconds=settings.lease_s))
+    reconciler = build_reconciler(settings, store, hub, clock)
     loop = Loop(
-        reconciler=build_reconciler(settings, store, hub, clock),
+        reconciler=reconciler,
         sender=Sender(store=store, notifier=notifier("log"), clock=clock),
         store=store,
         clock=clock,
         interval_s=settings.tick_interval_s,
     )
     hub.when_changed(loop.wake)
-    return Controller(
-        loop=loop, hub=hub, link=LocalLink(hub, Intake(store, clock, loop.wake), clock)
-    )
+    link = LocalLink(hub, Intake(store, clock, loop.wake), clock)
+    return Controller(loop=loop, reconciler=reconciler, hub=hub, link=link)
 
 
 def build_reconciler(settings: Settings, store: Store, target: Target, clock: Clock) -> Reconciler:

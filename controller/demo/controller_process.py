@@ -12,15 +12,18 @@ from typing import Final
 
 from aiohttp import web
 
+from controller.clock import Clock
 from controller.demo.clock import FileClock
 from controller.demo.place import TOKEN, Place
 from controller.demo.serving import serve_until_told
 from controller.logs import configure_logging
+from controller.ports import Store
 from controller.settings import load_settings
 from controller.traffic.link_server import link_app
 from controller.wiring import Controller, build_controller, open_store
 
 MINUTE: Final = "/demo/minute"
+READY: Final = "/demo/ready"
 SETTLED_S: Final = 5.0
 
 
@@ -30,9 +33,14 @@ def main() -> None:
     store = open_store(place.database)
     clock = FileClock(place.clock)
     controller = build_controller(load_settings({}), store, clock)
+    # Every minute judges everything, once: that a gateway has acknowledged is not a reason to judge it again.
+    controller.hub.when_changed(lambda _: None)
+    for head in store.heads():
+        controller.reconciler.converge(head)  # who goes on with a minute does not wait for its end
     app = link_app(controller.link, controller.hub, token=TOKEN)
-    minute = _Minute(controller)
+    minute = _Minute(controller, store, clock)
     app.router.add_post(MINUTE, minute.judge)
+    app.router.add_post(READY, minute.is_ready)
     asyncio.run(serve_until_told(web.AppRunner(app, access_log=None), port))
     store.close()
 
@@ -40,17 +48,26 @@ def main() -> None:
 class _Minute:
     """The end of a simulated minute: every rollout is judged, and every gateway has heard what came of it."""
 
-    def __init__(self, controller: Controller) -> None:
+    def __init__(self, controller: Controller, store: Store, clock: Clock) -> None:
         self._controller = controller
+        self._store = store
+        self._clock = clock
 
     async def judge(self, _: web.Request) -> web.Response:
         await asyncio.to_thread(self._work)
-        settled = await self._settled()
-        replicas = len(self._controller.hub.replicas())
-        return web.json_response({"settled": settled, "replicas": replicas})
+        return web.json_response({"settled": await self._settled()})
+
+    async def is_ready(self, _: web.Request) -> web.Response:
+        """Whether a gateway is there and holds what was committed: before the first minute of this process."""
+        return web.json_response({"settled": await self._settled()})
 
     def _work(self) -> None:
-        self._controller.loop.wake_all()
+        """Judge what this minute has not judged; the director asks again where the answer did not reach it."""
+        now = self._clock.now()
+        for head in self._store.heads():
+            judged = self._store.judged(head.state.rollout)
+            if judged is None or judged.through < now:
+                self._controller.loop.wake([head.state.rollout])
         self._controller.loop.work(timeout_s=0)
 
     async def _settled(self) -> bool:

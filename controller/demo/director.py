@@ -79,6 +79,9 @@ class Director:
         session = aiohttp.ClientSession(headers={"Authorization": f"Bearer {TOKEN}"})
         try:
             await self._start()
+            await self._until(
+                session, f"{self._controller()}{controller_process.READY}", settled=True
+            )
             while not await self._played(application, session):
                 if self._processes.failed is not None:
                     raise self._processes.failed

@@ -47,9 +47,11 @@ def decisions(place: Place) -> list[tuple[str, ...]]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_demonstration_that_was_stopped_goes_on_to_the_same_decisions(tmp_path: Path):
-    whole, halved = Place(tmp_path / "whole"), Place(tmp_path / "halved")
-    subprocess.run(command(whole), check=True, capture_output=True, timeout=250)
+def test_the_same_seed_tells_the_same_story_and_a_stop_delays_it_at_most(tmp_path: Path):
+    whole, twin, halved = (Place(tmp_path / name) for name in ("whole", "twin", "halved"))
+    for place in (whole, twin):
+        subprocess.run(command(place), check=True, capture_output=True, timeout=250)
+    assert decisions(twin) == decisions(whole)
 
     director = subprocess.Popen(command(halved), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     while not (halved.requests.exists() and halved.requests.stat().st_size > 300_000):
@@ -62,7 +64,10 @@ def test_a_demonstration_that_was_stopped_goes_on_to_the_same_decisions(tmp_path
 
     assert director.returncode == 130
     assert again.returncode == 0, again.stderr
-    assert decisions(halved) == decisions(whole)
+    # A restarted controller verifies nothing for one term, so a moment may shift; what is decided does not.
+    assert [(name, *what) for name, _, *what in decisions(halved)] == [
+        (name, *what) for name, _, *what in decisions(whole)
+    ]
     ledger = Ledger(whole)
     assert ledger.phases() == {"support-bot": "complete", "product-search": "rolled_back"}
     ledger.close()
