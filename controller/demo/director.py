@@ -83,8 +83,7 @@ class Director:
                 session, f"{self._controller()}{controller_process.READY}", settled=True
             )
             while not await self._played(application, session):
-                if self._processes.failed is not None:
-                    raise self._processes.failed
+                pass
         finally:
             self._clock.save()
             await self._processes.stop()
@@ -143,7 +142,9 @@ class Director:
         self, session: aiohttp.ClientSession, url: str, *, settled: bool = False
     ) -> None:
         """Ask a process until it has done its part of the minute; it may be killed and come back meanwhile."""
-        while self._processes.failed is None:
+        while True:
+            if self._processes.failed is not None:
+                raise self._processes.failed
             try:
                 async with session.post(
                     url, timeout=aiohttp.ClientTimeout(total=_PATIENCE_S)

@@ -26,6 +26,11 @@ class Told:
     lost: Mapping[str, str]  # key by id
     refused: list[dict[str, Any]]
 
+    def graded(self, last_minute: int) -> Counter[str]:
+        """Outcomes that were sent by then, by what must become of them: one about a request of no rollout waits."""
+        due = [one for one in self.answered.values() if one["due"] <= last_minute]
+        return Counter("counted" if one["arm"] is not None else "waiting" for one in due)
+
     @property
     def keys(self) -> Counter[str]:
         return Counter(one["answered"] for one in self.answered.values())

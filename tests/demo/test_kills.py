@@ -9,11 +9,13 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from controller.demo.place import Place
+from controller.demo.clock import FileClock
+from controller.demo.place import START, Place
 from tests.demo.aftermath import Ledger, Told, beyond_what_was_committed, flips, told
 
 KILLS = 50  # of each
@@ -58,7 +60,7 @@ def _listens(pid: int) -> bool:
         return False
 
 
-def conserved(story: Told, ledger: Ledger) -> None:
+def conserved(story: Told, ledger: Ledger, last_minute: int) -> None:
     """Whatever was answered is counted once; what is counted beside it was under way when a process was killed."""
     stored = Counter(row["id"] for row in ledger.observations())
     claimed = {name for name, one in story.answered.items() if one["arm"] is not None}
@@ -68,6 +70,7 @@ def conserved(story: Told, ledger: Ledger) -> None:
     by_arm = Counter((row["rollout"], row["arm"]) for row in ledger.observations())
     assert ledger.counted("minutes") == by_arm
     assert ledger.counted("hours") == by_arm
+    assert ledger.outcome_fates() == story.graded(last_minute)
 
 
 @pytest.mark.slow
@@ -94,6 +97,13 @@ def test_a_demonstration_survives_fifty_kills_of_each_process(tmp_path: Path):
     assert all(kills[part] >= KILLS for part in PARTS), kills
 
 
+def _last_minute(place: Place) -> int:
+    clock = FileClock(place.clock)
+    minute = (clock.now() - START) // timedelta(minutes=1)
+    clock.close()
+    return minute
+
+
 def _check(place: Place) -> None:
     story, ledger = told(place), Ledger(place)
     try:
@@ -101,7 +111,7 @@ def _check(place: Place) -> None:
         assert story.refused == []
         assert set(story.lost.values()) <= story.keys.keys()  # asked again, and answered
         assert max(story.keys.values()) == 1
-        conserved(story, ledger)
+        conserved(story, ledger, _last_minute(place))
         assert list(beyond_what_was_committed(ledger)) == []
         assert list(flips(ledger)) == []
     finally:

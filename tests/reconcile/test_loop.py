@@ -172,18 +172,19 @@ def test_a_defect_in_one_rollout_does_not_end_the_judging_of_the_others():
     assert not thread.is_alive()
 
 
-def test_what_was_woken_does_not_wait_for_everything_that_is_due():
-    world = World()
-    for number in range(10):
-        plan = replace(world.head.plan, name=f"plan-{number}")
-        submit(world.store, world.clock, plan.name, Apply(actor="ada", plan=plan))
+def quietly(_loop, _ticked):
+    pass
+
+
+def ticked_in_one_go(world, wake=quietly):
+    """What one call of `work` ticks, in its order, when everything is due; `wake` wakes more at every tick."""
     ticked = []
 
     class Recording:
         def tick(self, rollout):
             ticked.append(rollout)
-            if len(ticked) == 1:
-                loop.wake(["plan-9/1"])
+            assert len(ticked) < 50, "work does not come to an end"
+            wake(loop, ticked)
             return world.reconciler.tick(rollout)
 
     loop = Loop(
@@ -195,6 +196,20 @@ def test_what_was_woken_does_not_wait_for_everything_that_is_due():
     )
     loop.wake_all()
     loop.work(timeout_s=0)
+    return ticked
+
+
+def test_what_was_woken_does_not_wait_for_everything_that_is_due():
+    world = World()
+    for number in range(10):
+        plan = replace(world.head.plan, name=f"plan-{number}")
+        submit(world.store, world.clock, plan.name, Apply(actor="ada", plan=plan))
+
+    def once(loop, ticked):
+        if len(ticked) == 1:
+            loop.wake(["plan-9/1"])
+
+    ticked = ticked_in_one_go(world, once)
 
     assert ticked[1] == "plan-9/1"
     assert len(ticked) == len(set(ticked)) == 11
@@ -204,46 +219,11 @@ def test_an_attempt_that_has_a_successor_is_left_alone():
     world = progressing()
     submit(world.store, world.clock, "quick", Rollback(actor="ada", reason="no"))
     submit(world.store, world.clock, "quick", Retry(actor="ada", reason="again"))
-    ticked = []
 
-    class Recording:
-        def tick(self, rollout):
-            ticked.append(rollout)
-            return world.reconciler.tick(rollout)
-
-    loop = Loop(
-        reconciler=Recording(),
-        sender=world.sender,
-        store=world.store,
-        clock=world.clock,
-        interval_s=60,
-    )
-    loop.wake_all()
-    loop.work(timeout_s=0)
-
-    assert ticked == ["quick/2"]
+    assert ticked_in_one_go(world) == ["quick/2"]
 
 
 def test_work_comes_to_an_end_where_wakes_come_faster_than_ticks():
-    world = progressing()
-    count = 0
+    always = lambda loop, ticked: loop.wake(ticked)
 
-    class Waking:
-        def tick(self, rollout):
-            nonlocal count
-            count += 1
-            assert count < 10
-            loop.wake([rollout])
-            return world.reconciler.tick(rollout)
-
-    loop = Loop(
-        reconciler=Waking(),
-        sender=world.sender,
-        store=world.store,
-        clock=world.clock,
-        interval_s=60,
-    )
-    loop.wake_all()
-    loop.work(timeout_s=0)
-
-    assert count == 1
+    assert ticked_in_one_go(progressing(), always) == ["quick/1"]
