@@ -6,6 +6,8 @@ import os
 
 from hypothesis import settings
 
+from tests.postgres import postgresql, postgresql_url  # noqa: F401 # fixtures are found by name
+
 # Removed once, before anything is imported: a test that wants a setting passes it in a mapping.
 for _name in [name for name in os.environ if name.startswith("CANARY_")]:
     del os.environ[_name]
