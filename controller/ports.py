@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Protocol
 
 from controller.rollout.decision import Notice
@@ -14,6 +15,7 @@ from controller.rollout.plan import OnLoss, Plan
 from controller.rollout.record import Anchor, Record, Sealed
 from controller.rollout.route import Route
 from controller.rollout.state import State
+from controller.rollout.status import Status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -327,6 +329,50 @@ class Notifier(Protocol):
     """Delivers notices. Raises Unreachable when a notice was not delivered; `wait` says when to try again."""
 
     def send(self, owed: Owed, plan: Plan) -> None: ...
+
+
+class Ticked(StrEnum):
+    """How one tick ended."""
+
+    HELD = "held"  # nothing to decide
+    DECIDED = "decided"  # a record was committed
+    OVERTAKEN = "overtaken"  # somebody else committed first
+    UNREACHABLE = "unreachable"  # the database or a target did not answer
+    FAILED = "failed"  # a defect
+
+
+class Telemetry:
+    """Is told what the controller does, as it does it: for metrics, probes and log lines. This one does nothing.
+
+    No call raises, blocks or decides anything; they come from any thread.
+    """
+
+    def turned(self) -> None:
+        """The worker came round: it is not stuck."""
+
+    def running(self, rollouts: Iterable[str]) -> None:
+        """These are ticked from now on; what is known of others is out of date."""
+
+    def ticked(self, rollout: str, ended: Ticked, *, took_s: float, waited_s: float | None) -> None:
+        """A tick ended. `waited_s`: from the wake that it answered to its end; None if its minute had come."""
+
+    def decided(self, record: Sealed[Record], *, took_s: float) -> None:
+        """A decision was committed, so long after its tick began."""
+
+    def judged(self, head: Head, status: Status, standing: Standing | None) -> None:
+        """What a tick saw, and what its target said; None where that could not be had."""
+
+    def ingested(self, received: Ingested) -> None:
+        """A batch was counted."""
+
+    def refused(self, lines: int) -> None:
+        """Lines that can never be counted were sent."""
+
+    def scheduled(self, job: str, what: str) -> None:
+        """A job of the scheduler did not run as it should: missed, overrun or failed."""
+
+
+UNTOLD = Telemetry()
 
 
 class Wakeable(Protocol):

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any, TypeVar, assert_never
 
 from controller.clock import Clock
 from controller.errors import NotFound, SettingsError
+from controller.ports import UNTOLD
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
     from controller.gateway.app import Gateway
     from controller.gateway.uplink import Pace
-    from controller.ports import Link, Notifier, Store, Target
+    from controller.ports import Link, Notifier, Store, Target, Telemetry
     from controller.reconcile.loop import Loop
     from controller.reconcile.tick import Reconciler
     from controller.rollout.plan import Plan
@@ -193,24 +194,33 @@ def build_controller(settings: Settings, store: Store, clock: Clock) -> Controll
     from controller.notify.sender import Sender
     from controller.reconcile.intake import Intake
     from controller.reconcile.loop import Loop
+    from controller.telemetry.journal import Journal
     from controller.traffic.hub import GatewayTarget
     from controller.traffic.link import LocalLink
 
     hub = GatewayTarget(clock, term=timedelta(seconds=settings.lease_s))
-    reconciler = build_reconciler(settings, store, hub, clock)
+    telemetry = Journal()
+    reconciler = build_reconciler(settings, store, hub, clock, telemetry)
     loop = Loop(
         reconciler=reconciler,
         sender=Sender(store=store, notifier=notifier("log"), clock=clock),
         store=store,
         clock=clock,
         interval_s=settings.tick_interval_s,
+        telemetry=telemetry,
     )
     hub.when_changed(loop.wake)
-    link = LocalLink(hub, Intake(store, clock, loop.wake), clock)
+    link = LocalLink(hub, Intake(store, clock, loop.wake, telemetry), clock)
     return Controller(loop=loop, reconciler=reconciler, hub=hub, link=link)
 
 
-def build_reconciler(settings: Settings, store: Store, target: Target, clock: Clock) -> Reconciler:
+def build_reconciler(
+    settings: Settings,
+    store: Store,
+    target: Target,
+    clock: Clock,
+    telemetry: Telemetry = UNTOLD,
+) -> Reconciler:
     """A reconciler that is the leader from now on: its fence is higher than any before."""
     from controller.reconcile.tick import Reconciler
 
@@ -220,6 +230,7 @@ def build_reconciler(settings: Settings, store: Store, target: Target, clock: Cl
         clock=clock,
         fence=store.take_fence(),
         lease=timedelta(seconds=settings.lease_s),
+        telemetry=telemetry,
     )
 
 

@@ -25,14 +25,15 @@ def commit(
     command: AnyCommand | None,
     now: datetime,
     fence: int | None,
-) -> None:
+) -> Sealed[Record]:
     """Write one decision: record, new head, split and notices in one transaction. Conflict if the head moved."""
     before = head if head is not None and head.state.rollout == decision.state.rollout else None
     plan = _plan(store, head, decision, command)
     record = _record(decision, before, seen=seen, command=command, now=now, fence=fence)
+    sealed = seal(record)
     store.commit(
         Commit(
-            record=seal(record),
+            record=sealed,
             plan=plan,
             expected=before.hash if before is not None else None,
             notices=record.notices,
@@ -40,6 +41,7 @@ def commit(
             fence=fence,
         )
     )
+    return sealed
 
 
 def _plan(

@@ -12,14 +12,25 @@ from collections.abc import Iterable
 from typing import Protocol
 
 import structlog
+from apscheduler.events import (
+    EVENT_JOB_ERROR,
+    EVENT_JOB_MAX_INSTANCES,
+    EVENT_JOB_MISSED,
+    SchedulerEvent,
+)
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from controller.clock import Clock
+from controller.clock import Clock, elapsed
 from controller.errors import Conflict, Unreachable
 from controller.notify.sender import Sender
-from controller.ports import Store
+from controller.ports import UNTOLD, Store, Telemetry, Ticked
 from controller.rollout.decision import Decision
 
+_TROUBLES = {
+    EVENT_JOB_MISSED: "missed",
+    EVENT_JOB_MAX_INSTANCES: "overrun",
+    EVENT_JOB_ERROR: "failed",
+}
 POLL_S = 1.0  # how soon a command or an outcome committed by another process is noticed
 
 log = structlog.get_logger(__name__)
@@ -43,30 +54,37 @@ class Loop:
         clock: Clock,
         interval_s: float,
         poll_s: float = POLL_S,
+        telemetry: Telemetry = UNTOLD,
     ) -> None:
+        self._telemetry = telemetry
         self._reconciler = reconciler
         self._sender = sender
         self._store = store
         self._clock = clock
         self._interval_s = interval_s
         self._poll_s = poll_s
-        self._woken: dict[str, None] = {}  # in their order, oldest first
-        self._due: dict[str, None] = {}
+        self._woken: dict[str, float] = {}  # since when, by `elapsed`; oldest first
+        self._due: dict[str, float] = {}
         self._tips: dict[str, tuple[int, int]] = {}
         self._signal = threading.Condition()
 
     def wake(self, rollouts: Iterable[str]) -> None:
         """Tick these as soon as the worker is free. From any thread."""
         with self._signal:
-            self._woken.update(dict.fromkeys(rollouts))
+            _note(self._woken, rollouts)
             self._signal.notify()
 
     def run_until(self, stop: threading.Event) -> None:
         """Run in this thread until `stop` is set."""
         scheduler = BackgroundScheduler(timezone="UTC")
         defaults = {"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
-        scheduler.add_job(self.wake_all, "interval", seconds=self._interval_s, **defaults)
-        scheduler.add_job(self._wake_changed, "interval", seconds=self._poll_s, **defaults)
+        scheduler.add_job(
+            self.wake_all, "interval", id="minute", seconds=self._interval_s, **defaults
+        )
+        scheduler.add_job(
+            self._wake_changed, "interval", id="changes", seconds=self._poll_s, **defaults
+        )
+        scheduler.add_listener(self._troubled, sum(_TROUBLES))
         scheduler.start()
         self.wake_all()
         try:
@@ -81,6 +99,7 @@ class Loop:
 
     def work(self, timeout_s: float) -> None:
         """Tick what is due and send what is owed; wait for something to be due for at most so long."""
+        self._telemetry.turned()
         with self._signal:
             if not (self._woken or self._due):
                 self._signal.wait(timeout_s)
@@ -88,23 +107,31 @@ class Loop:
             most = len(self._woken) + len(self._due)
         for _ in range(most):
             batch = self._next()
-            decided = [self._tick(rollout) for rollout in batch]
+            decided = [self._tick(rollout, since) for rollout, since in batch]
             # What was decided is told before the rest is judged: that may take a while.
             if any(decided):
                 self._send()
         self._send()
 
-    def _next(self) -> list[str]:
-        """One that was woken and one that is due; what is both is ticked once."""
+    def _next(self) -> list[tuple[str, float | None]]:
+        """One that was woken and one that is due, each with when it was woken; what is both is ticked once."""
         with self._signal:
             batch = []
             for line in (self._woken, self._due):
                 if line:
                     rollout = next(iter(line))
-                    batch.append(rollout)
-                    self._woken.pop(rollout, None)
+                    batch.append((rollout, self._woken.pop(rollout, None)))
                     self._due.pop(rollout, None)
             return batch
+
+    def lag_s(self) -> float:
+        """For how long the oldest of what should be ticked has waited; 0 if nothing waits. From any thread."""
+        with self._signal:
+            oldest = [next(iter(line.values())) for line in (self._woken, self._due) if line]
+        return elapsed() - min(oldest) if oldest else 0.0
+
+    def _troubled(self, event: SchedulerEvent) -> None:
+        self._telemetry.scheduled(event.job_id, _TROUBLES[event.code])
 
     def _send(self) -> None:
         try:
@@ -116,29 +143,33 @@ class Loop:
             # The loop's top: a defect in one notice must not end the judging of every rollout.
             log.exception("send_failed")
 
-    def _tick(self, rollout: str) -> bool:
+    def _tick(self, rollout: str, woken: float | None) -> bool:
         """Whether something was decided and recorded."""
+        begun = elapsed()
+        # Whatever is logged within says which rollout it is about.
+        with structlog.contextvars.bound_contextvars(rollout=rollout):
+            ended = self._ticked(rollout)
+        done = elapsed()
+        waited_s = done - woken if woken is not None else None
+        self._telemetry.ticked(rollout, ended, took_s=done - begun, waited_s=waited_s)
+        self._telemetry.turned()
+        return ended is Ticked.DECIDED
+
+    def _ticked(self, rollout: str) -> Ticked:
         try:
             decision = self._reconciler.tick(rollout)
         except Conflict as error:
             # A command was committed while we judged: its record changes the tip, and the next poll wakes us.
-            log.info("tick_overtaken", rollout=rollout, error=str(error))
+            log.info("tick_overtaken", error=str(error))
+            return Ticked.OVERTAKEN
         except Unreachable as error:
-            log.warning("tick_unreachable", rollout=rollout, error=str(error))
+            log.warning("tick_unreachable", error=str(error))
+            return Ticked.UNREACHABLE
         except Exception:
             # The loop's top: a defect that one rollout meets must not end the judging of the others.
-            log.exception("tick_failed", rollout=rollout)
-        else:
-            if decision.recorded:
-                log.info(
-                    "decision",
-                    rollout=rollout,
-                    action=decision.action.value,
-                    cause=decision.cause.value,
-                    share_bp=decision.state.share_bp,
-                )
-            return decision.recorded
-        return False
+            log.exception("tick_failed")
+            return Ticked.FAILED
+        return Ticked.DECIDED if decision.recorded else Ticked.HELD
 
     def wake_all(self) -> None:
         """Every plan's newest attempt is due: who serves a newer one asks no more for those before."""
@@ -150,8 +181,9 @@ class Loop:
         newest = {head.state.name: head.state.rollout for head in heads}  # the last of a name wins
         # A rolled-back, complete or retired one is ticked too: its lease must be renewed.
         with self._signal:
-            self._due.update(dict.fromkeys(newest.values()))
+            _note(self._due, newest.values())
             self._signal.notify()
+        self._telemetry.running(newest.values())
 
     def _wake_changed(self) -> None:
         try:
@@ -163,3 +195,10 @@ class Loop:
         self._tips = tips
         if changed:
             self.wake(changed)
+
+
+def _note(line: dict[str, float], rollouts: Iterable[str]) -> None:
+    """Add to a line what does not wait in it yet."""
+    now = elapsed()
+    for rollout in rollouts:
+        line.setdefault(rollout, now)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from controller.clock import Clock
+from controller.clock import Clock, elapsed
 from controller.errors import Unreachable
 from controller.ports import (
     LEASE,
+    UNTOLD,
     Head,
     Judged,
     Split,
     Standing,
     Store,
     Target,
+    Telemetry,
     VerifiedStretch,
 )
 from controller.reconcile.commit import commit
@@ -44,8 +46,10 @@ class Reconciler:
         clock: Clock,
         fence: int,
         lease: timedelta = LEASE,
+        telemetry: Telemetry = UNTOLD,
     ) -> None:
         self._store = store
+        self._telemetry = telemetry
         self._target = target
         self._clock = clock
         self._fence = fence
@@ -56,6 +60,7 @@ class Reconciler:
         """Judge a rollout once and act on it. Conflict if somebody committed meanwhile; Unreachable if the target
         could not be set, with everything else done.
         """
+        begun = elapsed()
         head = self._store.head(rollout)
         rollout = head.state.rollout  # a bare name stands for its newest attempt
         now = max(self._clock.now(), head.state.updated_at)
@@ -63,9 +68,14 @@ class Reconciler:
         seen, seq = self._observer.observe(head, standing, now)
         decision = decide(head.plan, head.state, seen, None, now)
         if decision.recorded:
-            commit(self._store, head, decision, seen=seen, command=None, now=now, fence=self._fence)
+            record = commit(
+                self._store, head, decision, seen=seen, command=None, now=now, fence=self._fence
+            )
+            self._telemetry.decided(record, took_s=elapsed() - begun)
             head = self._store.head(rollout)
-        self._note(rollout, decision, seen, seq, now)
+        status = _status(decision, seen, now)
+        self._note(rollout, status, seq)
+        self._telemetry.judged(head, status, standing)
         self.converge(head)
         return decision
 
@@ -101,13 +111,17 @@ class Reconciler:
                 self._store.verify(head.state.rollout, stretch)
         return standing
 
-    def _note(self, rollout: str, decision: Decision, seen: Seen, seq: int, now: datetime) -> None:
-        status = Status(
-            at=now,
-            action=decision.action,
-            seen=seen,
-            verdicts=decision.verdicts,
-            waits=decision.waits,
-        )
-        self._store.note_judged(rollout, Judged(through=now, seq=seq, status=encode(status)))
+    def _note(self, rollout: str, status: Status, seq: int) -> None:
+        judged = Judged(through=status.at, seq=seq, status=encode(status))
+        self._store.note_judged(rollout, judged)
         self._observer.judged(rollout)
+
+
+def _status(decision: Decision, seen: Seen, now: datetime) -> Status:
+    return Status(
+        at=now,
+        action=decision.action,
+        seen=seen,
+        verdicts=decision.verdicts,
+        waits=decision.waits,
+    )
