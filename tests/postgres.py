@@ -91,18 +91,11 @@ class Cluster:
         """Start the server if it is not up, and wait until it answers."""
         if self._server is not None and self._server.poll() is None:
             return
-        settings = {**SETTINGS, "port": self.port, "unix_socket_directories": self.folder}
-        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        server = [str(self._bindir / "postgres"), "-D", str(self.data), *options]
-        with (self.folder / "log").open("ab") as log:
-            self._server = subprocess.Popen(
-                ["/bin/sh", "-c", GUARDED, "guard", *server],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                **self._identity(),
-            )
-        self._wait_until_ready()
+        deadline = time.monotonic() + START_S
+        while not self._comes_up():
+            if time.monotonic() > deadline:
+                log = (self.folder / "log").read_text(errors="replace")[-2000:]
+                raise RuntimeError(f"PostgreSQL did not start:\n{log}")
 
     def stop(self) -> None:
         """At once, as `pg_ctl stop -m immediate`; harmless if it is stopped."""
@@ -119,9 +112,14 @@ class Cluster:
 
     def kill(self) -> None:
         """As a crash of the host: the server has no chance to say anything."""
-        if self._server is not None:
-            os.kill(int((self.data / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
-            self.stop()
+        if self._server is None:
+            return
+        server = int((self.data / "postmaster.pid").read_text().split()[0])
+        # The server first, else it starts again what it has lost. Those left would end by themselves, but later.
+        for process in (server, *_children(server)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        self.stop()
 
     def close(self) -> None:
         self.stop()
@@ -133,6 +131,7 @@ class Cluster:
 
     def fresh(self) -> str:
         """The address of a new, empty database at the present schema."""
+        self.start()
         if not self._migrated:
             from controller.store.open import open_store
 
@@ -179,21 +178,33 @@ class Cluster:
             "extra_groups": [],
         }
 
-    def _wait_until_ready(self) -> None:
+    def _comes_up(self) -> bool:
+        """Whether a new server answers; it ends at once while memory of a killed one is still in use."""
         import psycopg
 
-        deadline = time.monotonic() + START_S
-        while True:
+        self._launch()
+        assert self._server is not None
+        while self._server.poll() is None:
             try:
                 self.execute("SELECT 1")
-                return
+                return True
             except psycopg.OperationalError:
-                assert self._server is not None
-                if time.monotonic() > deadline or self._server.poll() is not None:
-                    log = (self.folder / "log").read_text(errors="replace")[-2000:]
-                    self.stop()
-                    raise RuntimeError(f"PostgreSQL did not start:\n{log}") from None
                 time.sleep(0.02)
+        self.stop()
+        return False
+
+    def _launch(self) -> None:
+        settings = {**SETTINGS, "port": self.port, "unix_socket_directories": self.folder}
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        server = [str(self._bindir / "postgres"), "-D", str(self.data), *options]
+        with (self.folder / "log").open("ab") as log:
+            self._server = subprocess.Popen(
+                ["/bin/sh", "-c", GUARDED, "guard", *server],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                **self._identity(),
+            )
 
 
 @cache
@@ -225,6 +236,16 @@ def postgresql_url(postgresql: Cluster) -> Iterator[str]:
     yield url
     postgresql.start()
     postgresql.drop(url)
+
+
+def _children(process: int) -> list[int]:
+    """Where the system tells of them (Linux)."""
+    found = []
+    for state in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            if int(state.read_text().rpartition(") ")[2].split()[1]) == process:
+                found.append(int(state.parent.name))
+    return found
 
 
 def _account() -> pwd.struct_passwd | None:

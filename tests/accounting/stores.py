@@ -1,22 +1,23 @@
-"""Fresh stores of every kind. PostgreSQL joins as one more entry of STORES."""
+"""Fresh stores of every kind."""
 
 from __future__ import annotations
 
 import itertools
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from multiprocessing.queues import Queue
 from pathlib import Path
 from tempfile import mkdtemp
 
 from controller.errors import Conflict
+from controller.ports import Store
 from controller.store.memory import MemoryStore
 from controller.store.open import open_store
-from controller.store.sql import SqlStore
 from tests.accounting.factories import ROLLOUT, commit
+from tests.postgres import cluster
 
-AnyStore = MemoryStore | SqlStore
 _numbers = itertools.count()
 
 
@@ -29,21 +30,53 @@ def _migrated() -> Path:
 
 
 def fresh_database(folder: Path) -> str:
-    """The address of an empty database of its own."""
+    """The address of an empty SQLite database of its own."""
     path = folder / f"store-{next(_numbers)}.db"
     shutil.copy(_migrated(), path)
     return f"sqlite:///{path}"
 
 
-def sqlite(folder: Path) -> SqlStore:
-    return open_store(fresh_database(folder), migrate=False)
+@contextmanager
+def _sqlite(folder: Path) -> Iterator[str]:
+    yield fresh_database(folder)
 
 
-def memory(_: Path) -> MemoryStore:
-    return MemoryStore()
+@contextmanager
+def _postgresql(_: Path) -> Iterator[str]:
+    url = cluster().fresh()
+    yield url
+    cluster().start()  # the test may have stopped it
+    cluster().drop(url)
 
 
-STORES: dict[str, Callable[[Path], AnyStore]] = {"memory": memory, "sqlite": sqlite}
+DATABASES: Mapping[str, Callable[[Path], AbstractContextManager[str]]] = {
+    "sqlite": _sqlite,
+    "postgresql": _postgresql,
+}
+"""By kind, the address of an empty database of its own at the present schema, while it is needed."""
+
+
+@contextmanager
+def _memory(_: Path) -> Iterator[Store]:
+    yield MemoryStore()
+
+
+def _in(kind: str) -> Callable[[Path], AbstractContextManager[Store]]:
+    @contextmanager
+    def opened(folder: Path) -> Iterator[Store]:
+        with DATABASES[kind](folder) as url:
+            store = open_store(url, migrate=False)
+            yield store
+            store.close()
+
+    return opened
+
+
+STORES: Mapping[str, Callable[[Path], AbstractContextManager[Store]]] = {
+    "memory": _memory,
+    **{kind: _in(kind) for kind in DATABASES},
+}
+"""By kind, an empty store of its own, while it is needed."""
 
 
 def commit_in_another_process(url: str, results: Queue[int]) -> None:

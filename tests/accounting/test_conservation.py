@@ -43,10 +43,10 @@ def store(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Store]:
     """One store for all examples: each has a rollout of its own, and ids of its own."""
-    opened = STORES[request.param](Path(tmp_path_factory.mktemp("store")))
-    new_rollout(opened, Unit.REQUEST, NEVER)  # for its sake, no outcome of another rollout expires
-    yield opened
-    opened.close()
+    with STORES[request.param](Path(tmp_path_factory.mktemp("store"))) as opened:
+        # For its sake, no outcome of another rollout expires.
+        new_rollout(opened, Unit.REQUEST, NEVER)
+        yield opened
 
 
 FLAGS = st.dictionaries(

@@ -13,6 +13,5 @@ from tests.accounting.stores import STORES
 
 @pytest.fixture(params=list(STORES))
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    opened = STORES[request.param](tmp_path)
-    yield opened
-    opened.close()
+    with STORES[request.param](tmp_path) as opened:
+        yield opened
