@@ -49,7 +49,7 @@ from benchmarks.gateway import (
     until,
 )
 from controller.clock import Clock, ManualClock
-from controller.ports import Store, VerifiedStretch
+from controller.ports import Note, Store, VerifiedStretch
 from controller.reconcile.submit import submit
 from controller.rollout.commands import Apply, Promote
 from controller.rollout.metrics import CATALOGUE
@@ -167,10 +167,12 @@ def running(rollouts: Sequence[str]) -> Iterator[World]:
 
 def _half_an_hour_in_force(store: Store, begun: Clock, rollout: str) -> None:
     """A window is judged when it was in force throughout: let the first step have begun before it."""
-    decision = submit(store, begun, rollout, Promote(actor="benchmark"))
-    begin, end = decision.state.updated_at, datetime.now(UTC)
-    stretch = VerifiedStretch(version=decision.state.version, start=begin, end=end)
-    store.verify(rollout, stretch)
+    # Noted before the commit: a running controller reads what others noted when it sees a new head.
+    state = store.head(rollout).state
+    begin = max(begun.now(), state.updated_at)
+    stretch = VerifiedStretch(version=state.version + 1, start=begin, end=datetime.now(UTC))
+    store.note([Note(rollout=rollout, verified=(stretch,))])
+    submit(store, begun, rollout, Promote(actor="benchmark"))
 
 
 def _holds(port: int, count: int, share_bp: int) -> bool:

@@ -89,6 +89,30 @@ class Judged:
     status: Mapping[str, object] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """What ticks leave behind besides decisions: stretches verified in force, and how far windows were judged.
+
+    `through`, `seq` and `status`, as canonical JSON, are those of `Judged`; without `through` only stretches are noted.
+    """
+
+    rollout: str
+    verified: tuple[VerifiedStretch, ...] = ()
+    through: datetime | None = None
+    seq: int = 0
+    status: str = "{}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """A rollout as one consistent read found it: see `Store.sight`."""
+
+    head: Head
+    splits: Sequence[SplitVersion]
+    rows: Sequence[RollupRow]
+    seq: int  # the present ingest sequence
+
+
 class RolloutStore(Protocol):
     """Records, plans, heads and the outbox. Safe to use from several threads and processes."""
 
@@ -178,10 +202,6 @@ class MetricsStore(Protocol):
         """Every split committed, by version."""
         ...
 
-    def verify(self, rollout: str, stretch: VerifiedStretch) -> None:
-        """Note that a version was verified in force over a stretch; stretches of one version that touch are joined."""
-        ...
-
     def verified(self, rollout: str) -> Sequence[VerifiedStretch]:
         """All stretches, by start."""
         ...
@@ -190,13 +210,25 @@ class MetricsStore(Protocol):
         """How far the windows have been judged; None before the first tick."""
         ...
 
-    def note_judged(self, rollout: str, judged: Judged) -> None:
-        """Replace it."""
+    def note(self, notes: Sequence[Note], *, fence: int | None = None) -> None:
+        """For each rollout add its stretches and replace how far it was judged, all in one transaction.
+
+        Stretches of one version that touch are joined. Conflict, and nothing written, if the fence is lower than the
+        store's; None is nobody's in particular. NotFound for a rollout that does not exist.
+        """
         ...
 
 
 class Store(RolloutStore, MetricsStore, Protocol):
     """Both, in one database."""
+
+    def sight(self, rollout: str, *, known: Sight | None = None) -> Sight:
+        """All that a tick reads of one rollout (`name/attempt`), in one consistent view; NotFound.
+
+        `rows` are the minute rows that changed after `known`, all of them without it. Of a head that is still the
+        known one, it and its splits are handed back as they are: only a commit changes either.
+        """
+        ...
 
     def close(self) -> None:
         """Let go of connections; harmless if it was done."""

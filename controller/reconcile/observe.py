@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import numpy as np
 
-from controller.ports import Head, Judged, MetricsStore, Standing
+from controller.ports import Sight, Standing, Store, VerifiedStretch
 from controller.reconcile.freeze import active_freeze
-from controller.rollout.force import InForceTime
+from controller.rollout.force import InForceTime, Stretch, merged
 from controller.rollout.looks import known_and_traffic
 from controller.rollout.metrics import Kind
-from controller.rollout.observation import RollupRow
 from controller.rollout.plan import FULL_BP, Arm, Plan
 from controller.rollout.readings import View, read_all
 from controller.rollout.state import State, shares
@@ -28,92 +27,135 @@ BASELINE_ERROR_LIMIT = (
     0.5  # of recent baseline requests: beyond it there is nowhere to roll back to
 )
 SAMPLE_RATIO_ALPHA = 1e-3  # Kohavi et al. 2020, ch. 21: mismatches are bugs, so few false alarms
+# A command committed while a tick was under way bears an earlier moment than the tick's judgement, by less than this.
+OVERTAKEN = timedelta(minutes=5)
 COVERAGE_LEVEL = 0.999
 COVERAGE_GAP = 0.02
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Memory:
     """What the controller keeps of a rollout between ticks; can be lost at any time and is then read again.
 
-    `touched` are the minutes that changed since the windows were last judged and noted as such, `moved` those of them
-    in which more than labels changed.
+    `through` is when its windows were last judged, `since` the ingest sequence up to which changes were. `touched` are
+    the minutes that changed after that, `moved` those of them in which more than labels changed. `verified` is by
+    version, in order of time.
+
+    What is not read again is safe to keep: splits change only with the head, which every look compares; `verified`
+    and `through` only by the one reconciler that holds the highest fence, whose memory this is.
     """
 
+    sight: Sight
     tallies: Tallies
-    plan_digest: str
+    through: datetime | None
+    since: int
+    verified: dict[int, list[Stretch]] = field(default_factory=dict)
     touched: set[int] = field(default_factory=set)
     moved: set[int] = field(default_factory=set)
+    _in_force: InForceTime | None = None
 
-    def touch(self, rows: Iterable[RollupRow], moved: set[int], judged: Judged | None) -> None:
-        """Note the minutes of rows that changed after the last judgement."""
-        since = judged.seq if judged is not None else 0
-        changed = {row.minute for row in rows if row.seq > since}
+    def take(self, sight: Sight) -> None:
+        """Take in what changed since the last look."""
+        if sight.head.hash != self.sight.head.hash:
+            self.judge_again_from(sight.head.state.updated_at)
+            self._in_force = None
+        moved = self.tallies.feed(sight.rows, sight.seq)
+        changed = {row.minute for row in sight.rows if row.seq > self.since}
         self.touched |= changed
         self.moved |= changed & moved
+        self.sight = replace(sight, rows=())
+
+    def judge_again_from(self, moment: datetime) -> None:
+        """Windows judged under an earlier head, after the present one was committed, were judged under other terms."""
+        if self.through is not None:
+            self.through = min(self.through, moment)
+
+    def verify(self, stretch: VerifiedStretch) -> None:
+        """Note that a version was verified in force over a stretch."""
+        known = self.verified.get(stretch.version, ())
+        self.verified[stretch.version] = merged([*known, (stretch.start, stretch.end)])
+        self._in_force = None
+
+    def judged(self, through: datetime) -> None:
+        """The windows of what was taken in were judged."""
+        self.through, self.since = through, self.sight.seq
+        self.touched.clear()
+        self.moved.clear()
+
+    def in_force(self) -> InForceTime:
+        """The time in which a split that gives the candidate traffic was verified in force."""
+        if self._in_force is None:
+            shifting = {one.version for one in self.sight.splits if any(one.shares.values())}
+            self._in_force = InForceTime(
+                [one for version in shifting for one in self.verified.get(version, ())]
+            )
+        return self._in_force
 
 
 class Observer:
-    """Reads a rollout's metrics, only what changed since the last time."""
+    """Reads a rollout's metrics, only what changed since the last time. For one reconciler, under one fence."""
 
-    def __init__(self, store: MetricsStore) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
         self._memories: dict[str, Memory] = {}
 
-    def observe(self, head: Head, standing: Standing | None, now: datetime) -> tuple[Seen, int]:
-        """What is seen at `now`, and the ingest sequence that it was read at. `standing` None: not known."""
-        state, plan = head.state, head.plan
-        memory = self._memory(head)
-        judged = self._store.judged(state.rollout)
-        rows, seq = self._store.rollups(state.rollout, changed_after=memory.tallies.seq)
-        memory.touch(rows, memory.tallies.feed(rows, seq), judged)
+    def look(self, rollout: str) -> Memory:
+        """Read a rollout (`name/attempt`, or a bare name for its newest attempt) as it is now. NotFound."""
+        known = self._memories.get(rollout)
+        if known is None and "/" not in rollout:
+            return self.look(self._store.head(rollout).state.rollout)
+        sight = self._store.sight(rollout, known=known.sight if known is not None else None)
+        plan = sight.head.plan
+        if known is None:
+            known = self._first(sight)
+        elif known.sight.head.hash != sight.head.hash:
+            self._read_verified(known)
+        if known.sight.head.state.plan_digest != sight.head.state.plan_digest:
+            # Another revision may ask for statistics that were not kept.
+            whole = self._store.sight(rollout)
+            known = replace(known, sight=replace(whole, seq=0), tallies=Tallies(keep=needed(plan)))
+            sight = whole
+        self._memories[rollout] = known
+        known.take(sight)
+        return known
+
+    def seen(self, memory: Memory, standing: Standing | None, now: datetime) -> Seen:
+        """What is seen of a rollout at `now`. `standing` None: not known."""
+        head, through = memory.sight.head, memory.through
         view = View(
-            plan=plan,
-            state=state,
+            plan=head.plan,
+            state=head.state,
             tallies=memory.tallies,
-            in_force=self._in_force(state),
+            in_force=memory.in_force(),
             now=now,
-            judged=minute_of(judged.through) if judged is not None else None,
+            judged=minute_of(through) if through is not None else None,
             touched=sorted(memory.touched),
             moved=sorted(memory.moved),
         )
-        memory.tallies.forget_histograms(minute_of(now) - _histogram_reach(plan))
-        return self._seen(view, standing), seq
-
-    def judged(self, rollout: str) -> None:
-        """The last observation's windows were judged, and that is noted in the store."""
-        memory = self._memories.get(rollout)
-        if memory is not None:
-            memory.touched.clear()
-            memory.moved.clear()
+        memory.tallies.forget_histograms(minute_of(now) - _histogram_reach(head.plan))
+        return self._seen(view, standing)
 
     def forget(self, rollout: str) -> None:
         """Drop what is kept of a rollout."""
         self._memories.pop(rollout, None)
 
-    def _memory(self, head: Head) -> Memory:
-        known = self._memories.get(head.state.rollout)
-        if known is None or known.plan_digest != head.state.plan_digest:
-            known = Memory(
-                tallies=Tallies(keep=needed(head.plan)), plan_digest=head.state.plan_digest
-            )
-            self._memories[head.state.rollout] = known
-        return known
-
-    def _in_force(self, state: State) -> InForceTime:
-        """The time in which a split that gives the candidate traffic was verified in force."""
-        shifting = {
-            split.version
-            for split in self._store.splits(state.rollout)
-            if any(split.shares.values())
-        }
-        return InForceTime(
-            [
-                (stretch.start, stretch.end)
-                for stretch in self._store.verified(state.rollout)
-                if stretch.version in shifting
-            ]
+    def _first(self, sight: Sight) -> Memory:
+        state = sight.head.state
+        judged = self._store.judged(state.rollout)
+        memory = Memory(
+            sight=sight,
+            tallies=Tallies(keep=needed(sight.head.plan)),
+            through=judged.through if judged is not None else None,
+            since=judged.seq if judged is not None else 0,
         )
+        self._read_verified(memory)
+        if judged is not None and judged.through - state.updated_at < OVERTAKEN:
+            memory.judge_again_from(state.updated_at)
+        return memory
+
+    def _read_verified(self, memory: Memory) -> None:
+        for one in self._store.verified(memory.sight.head.state.rollout):
+            memory.verify(one)
 
     def _seen(self, view: View, standing: Standing | None) -> Seen:
         state, now = view.state, view.now

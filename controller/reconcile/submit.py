@@ -5,9 +5,9 @@ from __future__ import annotations
 from controller.clock import Clock
 from controller.errors import Conflict, NotFound, Refused
 from controller.notify.arithmetic import refusal_line
-from controller.ports import Head, Store
+from controller.ports import Store
 from controller.reconcile.commit import commit
-from controller.reconcile.observe import Observer
+from controller.reconcile.observe import Memory, Observer
 from controller.rollout.commands import AnyCommand, Apply
 from controller.rollout.decide import decide, start
 from controller.rollout.decision import Decision, Refusal
@@ -33,10 +33,12 @@ def submit(store: Store, clock: Clock, rollout: str, command: AnyCommand) -> Dec
 
 
 def _once(store: Store, clock: Clock, rollout: str, command: AnyCommand) -> Decision:
-    head = _head(store, rollout, command)
+    observer = Observer(store)
+    memory = _memory(observer, rollout, command)
     now = clock.now()
-    if head is None:
+    if memory is None:
         return _started(store, clock, command)
+    head = memory.sight.head
     if command.expected is not None and command.expected != head.seq:
         raise Refused(
             refusal_line(
@@ -45,7 +47,7 @@ def _once(store: Store, clock: Clock, rollout: str, command: AnyCommand) -> Deci
             )
         )
     now = max(now, head.state.updated_at)
-    seen, _ = Observer(store).observe(head, None, now)
+    seen = observer.seen(memory, None, now)
     decision = decide(head.plan, head.state, seen, command, now)
     if decision.recorded:
         commit(store, head, decision, seen=seen, command=command, now=now, fence=None)
@@ -54,9 +56,9 @@ def _once(store: Store, clock: Clock, rollout: str, command: AnyCommand) -> Deci
     return decision
 
 
-def _head(store: Store, rollout: str, command: AnyCommand) -> Head | None:
+def _memory(observer: Observer, rollout: str, command: AnyCommand) -> Memory | None:
     try:
-        return store.head(rollout)
+        return observer.look(rollout)
     except NotFound:
         if isinstance(command, Apply):
             return None

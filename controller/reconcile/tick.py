@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from controller.clock import Clock, elapsed
@@ -10,7 +11,8 @@ from controller.ports import (
     LEASE,
     UNTOLD,
     Head,
-    Judged,
+    Note,
+    Sight,
     Split,
     Standing,
     Store,
@@ -19,9 +21,9 @@ from controller.ports import (
     VerifiedStretch,
 )
 from controller.reconcile.commit import commit
-from controller.reconcile.observe import Observer, in_force
+from controller.reconcile.observe import Memory, Observer, in_force
 from controller.rollout.accounting_state import LONGEST
-from controller.rollout.codec import encode
+from controller.rollout.codec import canonical
 from controller.rollout.decide import decide
 from controller.rollout.decision import Decision
 from controller.rollout.route import route_of, settled_shares
@@ -33,9 +35,13 @@ from controller.rollout.verdict import InForce, Seen
 class Reconciler:
     """Makes the world follow the records. Effects, in this order:
 
-    1. the stretch in force is noted   2. the decision is committed   3. the judgement is noted   4. the target is set
+    1. the stretch in force is noted   2. the decision is committed   3. the target is set   4. the judgement is noted
 
-    Nothing moves before it is committed; each effect may be lost or repeated without harm.
+    Nothing moves before it is committed; each effect may be lost or repeated without harm. Without a decision there is
+    no second, and the first waits for the fourth: notes of many rollouts are written in one transaction. What a crash
+    takes of them is judged again, and verified time is never more than was noted.
+
+    One reconciler is one term of leadership: its fence is fixed, and so is what it may remember.
     """
 
     def __init__(
@@ -55,39 +61,62 @@ class Reconciler:
         self._fence = fence
         self._lease = lease
         self._observer = Observer(store)
+        self._notes: dict[str, Note] = {}
 
     def tick(self, rollout: str) -> Decision:
-        """Judge a rollout once and act on it. Conflict if somebody committed meanwhile; Unreachable if the target
-        could not be set, with everything else done.
+        """Judge a rollout once, act on it and note it. Conflict if somebody committed meanwhile; Unreachable if the
+        target could not be set, with everything else done.
         """
+        try:
+            decision = self.judge(rollout)
+        except Unreachable:
+            self.flush()
+            raise
+        self.flush()
+        return decision
+
+    def judge(self, rollout: str) -> Decision:
+        """A tick whose note is left to the next `flush`."""
         begun = elapsed()
-        head = self._store.head(rollout)
+        memory = self._observer.look(rollout)
+        head = memory.sight.head
         rollout = head.state.rollout  # a bare name stands for its newest attempt
         now = max(self._clock.now(), head.state.updated_at)
-        standing = self._standing(head, now)
-        seen, seq = self._observer.observe(head, standing, now)
+        standing = self._standing(memory, now)
+        seen = self._observer.seen(memory, standing, now)
         decision = decide(head.plan, head.state, seen, None, now)
         if decision.recorded:
+            self.flush()
             record = commit(
                 self._store, head, decision, seen=seen, command=None, now=now, fence=self._fence
             )
             self._telemetry.decided(record, took_s=elapsed() - begun)
-            head = self._store.head(rollout)
         status = _status(decision, seen, now)
-        self._note(rollout, status, seq)
-        self._telemetry.judged(head, status, standing)
-        self.converge(head)
+        self._note(rollout, status, memory)
+        if decision.recorded:
+            memory = self._observer.look(rollout)
+        self._telemetry.judged(memory.sight.head, status, standing)
+        self._converge(memory.sight)
         return decision
+
+    def flush(self) -> None:
+        """Write the notes of what was judged, in one transaction. Conflict if another controller leads."""
+        if self._notes:
+            self._store.note(list(self._notes.values()), fence=self._fence)
+            self._notes.clear()
 
     def converge(self, head: Head) -> None:
         """Put the committed split in force, or renew its lease; after a rollback, put the candidate off."""
-        state, now = head.state, self._clock.now()
+        self._converge(self._observer.look(head.state.rollout).sight)
+
+    def _converge(self, sight: Sight) -> None:
+        head, state, now = sight.head, sight.head.state, self._clock.now()
         split = Split(
             rollout=state.rollout,
             fence=self._fence,
             version=state.version,
             shares=shares(head.plan, state),
-            settled=settled_shares(self._store.splits(state.rollout), now - LONGEST),
+            settled=settled_shares(sight.splits, now - LONGEST),
             salt=state.salt,
             expires=now + self._lease,
             route=route_of(head.plan, state),
@@ -98,8 +127,9 @@ class Reconciler:
         else:
             self._target.set(split)
 
-    def _standing(self, head: Head, now: datetime) -> Standing | None:
+    def _standing(self, memory: Memory, now: datetime) -> Standing | None:
         """The target's word, noted as verified time where it is the committed split. None if it cannot be had."""
+        head = memory.sight.head
         try:
             standing = self._target.read(head.state.rollout)
         except Unreachable:
@@ -108,13 +138,22 @@ class Reconciler:
             start = max(standing.since, head.state.started_at)
             if start < now:
                 stretch = VerifiedStretch(version=head.state.version, start=start, end=now)
-                self._store.verify(head.state.rollout, stretch)
+                memory.verify(stretch)
+                note = self._pending(head.state.rollout)
+                self._notes[note.rollout] = replace(note, verified=_with(note.verified, stretch))
         return standing
 
-    def _note(self, rollout: str, status: Status, seq: int) -> None:
-        judged = Judged(through=status.at, seq=seq, status=encode(status))
-        self._store.note_judged(rollout, judged)
-        self._observer.judged(rollout)
+    def _note(self, rollout: str, status: Status, memory: Memory) -> None:
+        self._notes[rollout] = replace(
+            self._pending(rollout),
+            through=status.at,
+            seq=memory.sight.seq,
+            status=canonical(status),
+        )
+        memory.judged(status.at)
+
+    def _pending(self, rollout: str) -> Note:
+        return self._notes.get(rollout) or Note(rollout=rollout)
 
 
 def _status(decision: Decision, seen: Seen, now: datetime) -> Status:
@@ -125,3 +164,14 @@ def _status(decision: Decision, seen: Seen, now: datetime) -> Status:
         verdicts=decision.verdicts,
         waits=decision.waits,
     )
+
+
+def _with(
+    stretches: tuple[VerifiedStretch, ...], new: VerifiedStretch
+) -> tuple[VerifiedStretch, ...]:
+    """With another stretch, which mostly makes the last one longer."""
+    if stretches and stretches[-1].version == new.version:
+        last = stretches[-1]
+        if last.start <= new.start <= last.end <= new.end:
+            return (*stretches[:-1], replace(last, end=new.end))
+    return (*stretches, new)

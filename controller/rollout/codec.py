@@ -10,9 +10,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, timedelta
 from enum import Enum
 from fractions import Fraction
@@ -24,8 +25,11 @@ Json = Any  # str | int | float | bool | None | list[Json] | dict[str, Json]
 
 
 def canonical(value: object) -> str:
-    """Canonical JSON of a value; the same value always gives the same text."""
-    return dumps(encode(value))
+    """Canonical JSON of a value; the same value always gives the same text: `dumps(encode(value))`.
+
+    Written in one go, for it is done at every tick of every rollout; what a value holds twice is written once.
+    """
+    return _writer(type(value))(value, {})
 
 
 def dumps(data: Json) -> str:
@@ -93,6 +97,81 @@ _ENCODERS: tuple[tuple[type, Encoder], ...] = (
     (Mapping, lambda items: {str(key): encode(item) for key, item in items.items()}),
     (tuple, lambda items: [encode(item) for item in items]),
     (list, lambda items: [encode(item) for item in items]),
+)
+
+
+Writer = Callable[[Any, dict[int, str]], str]  # by the identity of what was written: its text
+_quoted = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def _find_writer(kind: type) -> Writer:
+    for base, writer in _WRITERS:
+        if issubclass(kind, base):
+            return writer
+    if dataclasses.is_dataclass(kind):
+        return _dataclass_writer(cast(type, kind))
+    raise TypeError(f"{kind.__name__} has no canonical form")
+
+
+_writer: Callable[[Any], Writer] = cache(_find_writer)
+
+
+def _dataclass_writer(kind: type) -> Writer:
+    names = sorted((*(field.name for field in dataclasses.fields(kind)), "type"))
+    at = names.index("type")
+    before = [(f'"{name}":', name) for name in names[:at]]
+    after = [(f'"{name}":', name) for name in names[at + 1 :]]
+    tag = f'"type":{_quoted(kind.__name__)}'
+
+    def write(value: Any, parts: list[tuple[str, str]], written: dict[int, str]) -> list[str]:
+        texts = []
+        for key, name in parts:
+            held = getattr(value, name)
+            texts.append(key + _writer(type(held))(held, written))
+        return texts
+
+    def write_dataclass(value: Any, written: dict[int, str]) -> str:
+        # Its identity is its own for as long as the root holds it, which outlives the writing.
+        text = written.get(id(value))
+        if text is None:
+            fields = (*write(value, before, written), tag, *write(value, after, written))
+            text = written[id(value)] = f"{{{','.join(fields)}}}"
+        return text
+
+    return write_dataclass
+
+
+def _write_float(number: float, _: object) -> str:
+    if not math.isfinite(number):
+        raise ValueError(f"{number} has no canonical form")
+    return float.__repr__(number)
+
+
+def _write_mapping(items: Mapping[object, object], written: dict[int, str]) -> str:
+    named = sorted({str(key): item for key, item in items.items()}.items())
+    pairs = (f"{_quoted(key)}:{_writer(type(item))(item, written)}" for key, item in named)
+    return f"{{{','.join(pairs)}}}"
+
+
+def _write_list(items: Iterable[object], written: dict[int, str]) -> str:
+    return f"[{','.join([_writer(type(item))(item, written) for item in items])}]"
+
+
+# As `_ENCODERS`.
+_WRITERS: tuple[tuple[type, Writer], ...] = (
+    (Enum, lambda member, written: _writer(type(member.value))(member.value, written)),
+    (str, lambda text, _: _quoted(text)),
+    (bool, lambda truth, _: "true" if truth else "false"),
+    (int, lambda number, _: int.__repr__(number)),
+    (float, _write_float),
+    (type(None), lambda *_: "null"),
+    (datetime, lambda moment, _: f'"{moment.isoformat()}"'),
+    (date, lambda day, _: f'"{day.isoformat()}"'),
+    (timedelta, lambda span, _: float.__repr__(span.total_seconds())),
+    (Fraction, lambda fraction, _: f'"{fraction.numerator}/{fraction.denominator}"'),
+    (Mapping, _write_mapping),
+    (tuple, _write_list),
+    (list, _write_list),
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -20,9 +20,8 @@ Stretch = tuple[datetime, datetime]
 class InForceTime:
     """Stretches [start, end) of verified time, in any order; overlaps count once."""
 
-    def __init__(self, stretches: Sequence[Stretch]) -> None:
-        merged = _merged(stretches)
-        self._edges = np.array([_minute(edge) for stretch in merged for edge in stretch])
+    def __init__(self, stretches: Iterable[Stretch]) -> None:
+        self._edges = np.array([_minute(edge) for stretch in merged(stretches) for edge in stretch])
         lengths = self._edges[1::2] - self._edges[::2]
         self._held = np.zeros(len(self._edges))
         if len(lengths):
@@ -57,11 +56,12 @@ def _minute(moment: datetime) -> float:
     return (moment - EPOCH) / timedelta(minutes=1)
 
 
-def _merged(stretches: Sequence[Stretch]) -> list[Stretch]:
-    merged: list[Stretch] = []
+def merged(stretches: Iterable[Stretch]) -> list[Stretch]:
+    """In order, those that overlap or touch joined, empty ones left out."""
+    joined: list[Stretch] = []
     for start, end in sorted(stretches):
-        if merged and start <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        if joined and start <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
         elif end > start:
-            merged.append((start, end))
-    return merged
+            joined.append((start, end))
+    return joined

@@ -9,11 +9,19 @@ from dataclasses import replace
 from datetime import datetime
 from threading import RLock
 
-from controller.ports import Commit, Head, Judged, Owed, SplitVersion, VerifiedStretch
+from controller.ports import (
+    Commit,
+    Head,
+    Judged,
+    Note,
+    Owed,
+    Sight,
+    SplitVersion,
+    VerifiedStretch,
+)
 from controller.rollout.accounting_state import Fate
 from controller.rollout.accounting_tally import RowKey
 from controller.rollout.anchors import next_anchor
-from controller.rollout.codec import canonical
 from controller.rollout.observation import Batch, Cohort, Ingested, RollupRow
 from controller.rollout.plan import Plan
 from controller.rollout.record import Anchor, Record, Sealed
@@ -163,17 +171,6 @@ class MemoryStore:
         with self._lock:
             return self._rows.splits(rollout)
 
-    def verify(self, rollout: str, stretch: VerifiedStretch) -> None:
-        with self._lock:
-            self._require(rollout)
-            stretches = self._verified.setdefault(rollout, [])
-            gone, whole = rules.joined(stretches, stretch)
-            if whole is not None:
-                kept = [one for one in stretches if one not in gone]
-                self._verified[rollout] = sorted(
-                    [*kept, whole], key=lambda one: (one.start, one.version)
-                )
-
     def verified(self, rollout: str) -> Sequence[VerifiedStretch]:
         with self._lock:
             return list(self._verified.get(rollout, ()))
@@ -182,14 +179,39 @@ class MemoryStore:
         with self._lock:
             return self._judged.get(rollout)
 
-    def note_judged(self, rollout: str, judged: Judged) -> None:
+    def note(self, notes: Sequence[Note], *, fence: int | None = None) -> None:
+        with self._lock:
+            rules.admit_fence(fence, self._fence)
+            for one in notes:
+                self._require(one.rollout)
+            for one in notes:
+                for stretch in one.verified:
+                    self._verify(one.rollout, stretch)
+                if one.through is not None:
+                    self._judged[one.rollout] = Judged(
+                        through=one.through, seq=one.seq, status=json.loads(one.status)
+                    )
+
+    def sight(self, rollout: str, *, known: Sight | None = None) -> Sight:
         with self._lock:
             self._require(rollout)
-            # As JSON, as a database would give it back.
-            self._judged[rollout] = replace(judged, status=json.loads(canonical(judged.status)))
+            head = self._rows.heads[rollout]
+            rows, seq = self.rollups(rollout, changed_after=known.seq if known is not None else 0)
+            same = known is not None and known.head.hash == head.hash
+            splits = known.splits if known is not None and same else list(self.splits(rollout))
+            return Sight(head=head, splits=splits, rows=rows, seq=seq)
 
     def close(self) -> None:
         """There is nothing to close."""
+
+    def _verify(self, rollout: str, stretch: VerifiedStretch) -> None:
+        stretches = self._verified.setdefault(rollout, [])
+        gone, whole = rules.joined(stretches, stretch)
+        if whole is not None:
+            kept = [one for one in stretches if one not in gone]
+            self._verified[rollout] = sorted(
+                [*kept, whole], key=lambda one: (one.start, one.version)
+            )
 
     def _owe(self, commit: Commit) -> None:
         record = commit.record.value

@@ -7,16 +7,24 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, or_, select, tuple_
+from sqlalchemy import Connection, bindparam, delete, func, or_, select
 
-from controller.ports import Judged, SplitVersion, VerifiedStretch
+from controller.ports import Judged, Note, SplitVersion, VerifiedStretch
 from controller.rollout.accounting_state import Fate, micros, moment_of
-from controller.rollout.codec import dumps
 from controller.rollout.observation import Batch, Cohort, Ingested, RollupRow
 from controller.rollout.timeline import minute_of, start_of
 from controller.store import rules, schema
-from controller.store.engine import Database, add, put
+from controller.store.engine import Database, listed, put, values
 from controller.store.splits import splits_of
+
+_ROLLOUTS = select(schema.rollouts.c.rollout).where(listed(schema.rollouts.c.rollout))
+_VERIFIED = select(schema.verified).where(listed(schema.verified.c.rollout))
+_UNVERIFY = delete(schema.verified).where(
+    *(column == bindparam(column.name) for column in schema.verified.primary_key)
+)
+_CHANGED = select(schema.minutes).where(
+    schema.minutes.c.rollout == bindparam("rollout"), schema.minutes.c.seq > bindparam("after")
+)
 
 
 class SqlMetrics:
@@ -34,11 +42,9 @@ class SqlMetrics:
             return ingest(SqlRows(connection), batch, now)
 
     def rollups(self, rollout: str, *, changed_after: int = 0) -> tuple[Sequence[RollupRow], int]:
-        table = schema.minutes
-        changed = select(table).where(table.c.rollout == rollout, table.c.seq > changed_after)
         present = select(schema.rollouts.c.ingest_seq).where(schema.rollouts.c.rollout == rollout)
         with self._database.reading() as connection:
-            rows = [_rollup(row) for row in connection.execute(changed)]
+            rows = changed_rows(connection, rollout, changed_after)
             return rows, connection.scalar(present) or 0
 
     def hours(self, rollout: str, *, since: datetime, until: datetime) -> Sequence[RollupRow]:
@@ -68,22 +74,6 @@ class SqlMetrics:
         with self._database.reading() as connection:
             return splits_of(connection, rollout)
 
-    def verify(self, rollout: str, stretch: VerifiedStretch) -> None:
-        with self._database.writing() as (connection, _):
-            _require(connection, rollout)
-            gone, whole = rules.joined(_stretches(connection, rollout), stretch)
-            if whole is None:
-                return
-            table = schema.verified
-            for one in gone:
-                key = (rollout, one.version, micros(one.start))
-                connection.execute(delete(table).where(tuple_(*table.primary_key) == tuple_(*key)))
-            add(
-                connection,
-                table,
-                [(rollout, whole.version, micros(whole.start), micros(whole.end))],
-            )
-
     def verified(self, rollout: str) -> Sequence[VerifiedStretch]:
         with self._database.reading() as connection:
             return _stretches(connection, rollout)
@@ -96,26 +86,67 @@ class SqlMetrics:
             return None
         return Judged(through=moment_of(row.through), seq=row.seq, status=json.loads(row.status))
 
-    def note_judged(self, rollout: str, judged: Judged) -> None:
-        with self._database.writing() as (connection, _):
-            _require(connection, rollout)
-            row = (rollout, micros(judged.through), judged.seq, dumps(judged.status))
-            put(connection, schema.judged, [row])
+    def note(self, notes: Sequence[Note], *, fence: int | None = None) -> None:
+        if not notes:
+            return
+        with self._database.writing() as (connection, present):
+            rules.admit_fence(fence, present)
+            _require(connection, [one.rollout for one in notes])
+            _verify(connection, notes)
+            rows = [
+                (one.rollout, micros(one.through), one.seq, one.status)
+                for one in notes
+                if one.through is not None
+            ]
+            put(connection, schema.judged, rows)
 
 
-def _require(connection: Connection, rollout: str) -> None:
-    table = schema.rollouts
-    if connection.scalar(select(table.c.seq).where(table.c.rollout == rollout)) is None:
-        raise rules.no_rollout(rollout, connection.scalars(select(table.c.rollout)).all())
+def _require(connection: Connection, rollouts: Sequence[str]) -> None:
+    column = schema.rollouts.c.rollout
+    there = set(connection.scalars(_ROLLOUTS, values(rollouts)))
+    missing = next((one for one in rollouts if one not in there), None)
+    if missing is not None:
+        raise rules.no_rollout(missing, connection.scalars(select(column)).all())
+
+
+def _verify(connection: Connection, notes: Sequence[Note]) -> None:
+    """Join each stretch with what is there. Mostly the last one grows: its row, found by its start, is replaced."""
+    known: dict[str, list[VerifiedStretch]] = {one.rollout: [] for one in notes if one.verified}
+    if not known:
+        return
+    for row in connection.execute(_VERIFIED, values(known)):
+        known[row.rollout].append(_stretch(row))
+    stale: set[tuple[str, int, int]] = set()
+    fresh: dict[tuple[str, int, int], int] = {}
+    for rollout, stretch in ((note.rollout, one) for note in notes for one in note.verified):
+        gone, whole = rules.joined(known[rollout], stretch)
+        if whole is None:
+            continue
+        known[rollout] = [*(one for one in known[rollout] if one not in gone), whole]
+        for one in gone:
+            key = (rollout, one.version, micros(one.start))
+            stale.add(key)
+            fresh.pop(key, None)
+        fresh[rollout, whole.version, micros(whole.start)] = micros(whole.end)
+    for key in stale - fresh.keys():
+        connection.execute(_UNVERIFY, dict(zip(("rollout", "version", "start"), key, strict=True)))
+    put(connection, schema.verified, [(*key, end) for key, end in fresh.items()])
 
 
 def _stretches(connection: Connection, rollout: str) -> list[VerifiedStretch]:
     table = schema.verified
     every = select(table).where(table.c.rollout == rollout).order_by(table.c.start, table.c.version)
-    return [
-        VerifiedStretch(version=row.version, start=moment_of(row.start), end=moment_of(row.end))
-        for row in connection.execute(every)
-    ]
+    return [_stretch(row) for row in connection.execute(every)]
+
+
+def _stretch(row: Any) -> VerifiedStretch:
+    return VerifiedStretch(version=row.version, start=moment_of(row.start), end=moment_of(row.end))
+
+
+def changed_rows(connection: Connection, rollout: str, after: int) -> list[RollupRow]:
+    """The minute rows with a higher ingest sequence."""
+    where = {"rollout": rollout, "after": after}
+    return [_rollup(row) for row in connection.execute(_CHANGED, where)]
 
 
 def _rollup(row: Any) -> RollupRow:

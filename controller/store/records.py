@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, bindparam, case, func, select, update
 
-from controller.ports import Commit, Head
+from controller.ports import Commit, Head, Sight
 from controller.rollout.accounting_state import micros
 from controller.rollout.anchors import anchor_hour, next_anchor
 from controller.rollout.codec import canonical, decode
@@ -18,6 +19,8 @@ from controller.rollout.record import Anchor, Record, Sealed
 from controller.rollout.state import State
 from controller.store import outbox, rules, schema
 from controller.store.engine import Database, add, ignoring_known
+from controller.store.metrics import changed_rows
+from controller.store.splits import splits_of
 
 T = TypeVar("T")
 _HEAD = (
@@ -27,6 +30,18 @@ _HEAD = (
     schema.rollouts.c.state,
     schema.rollouts.c.plan_digest,
 )
+
+_NAMES = select(schema.rollouts.c.rollout)
+_SIGHT = select(
+    schema.rollouts.c.rollout,
+    schema.rollouts.c.seq,
+    schema.rollouts.c.head_hash,
+    case((schema.rollouts.c.head_hash != bindparam("known"), schema.rollouts.c.state)).label(
+        "state"
+    ),
+    schema.rollouts.c.plan_digest,
+    schema.rollouts.c.ingest_seq,
+).where(schema.rollouts.c.rollout == bindparam("rollout"))
 
 
 class SqlRecords:
@@ -57,6 +72,24 @@ class SqlRecords:
                     rollout, connection.scalars(select(schema.rollouts.c.rollout)).all()
                 )
             return self._head(connection, row)
+
+    def sight(self, rollout: str, *, known: Sight | None = None) -> Sight:
+        # The text of a state is read only where it is new: it is most of a row.
+        token = known.head.hash if known is not None else ""
+        after = known.seq if known is not None else 0
+        with self._database.reading() as connection:
+            row = connection.execute(_SIGHT, {"rollout": rollout, "known": token}).one_or_none()
+            if row is None:
+                raise rules.no_rollout(rollout, connection.scalars(_NAMES).all())
+            rows = changed_rows(connection, rollout, after) if row.ingest_seq > after else []
+            if known is not None and row.head_hash == token:
+                return replace(known, rows=rows, seq=row.ingest_seq)
+            return Sight(
+                head=self._head(connection, row[:-1]),
+                splits=splits_of(connection, rollout),
+                rows=rows,
+                seq=row.ingest_seq,
+            )
 
     def commit(self, commit: Commit) -> None:
         with self._database.writing() as (connection, fence):

@@ -18,11 +18,7 @@ def admit(commit: Commit, head: tuple[int, str] | None, fence: int) -> None:
     ChainBroken if the record does not follow from the head that it was made on: a fault of the caller.
     """
     record = commit.record.value
-    if commit.fence is not None and commit.fence < fence:
-        raise Conflict(
-            f"{record.rollout}: written under fence {commit.fence}, but fence {fence} was taken since: "
-            "another controller leads. This one must stop acting."
-        )
+    admit_fence(commit.fence, fence, record.rollout)
     seq = 0 if head is None else head[0]
     present = None if head is None else head[1]
     if commit.expected != present:
@@ -34,6 +30,15 @@ def admit(commit: Commit, head: tuple[int, str] | None, fence: int) -> None:
         raise ChainBroken(
             f"{record.rollout}: record {record.seq} does not follow record {seq} ({_short(present)}). "
             "A record's number is one more than the head's, and its `prev` the head's hash."
+        )
+
+
+def admit_fence(fence: int | None, present: int, what: str = "notes") -> None:
+    """Conflict if a fence is lower than the store's; None is a command's, or nobody's."""
+    if fence is not None and fence < present:
+        raise Conflict(
+            f"{what}: written under fence {fence}, but fence {present} was taken since: "
+            "another controller leads. This one must stop acting."
         )
 
 

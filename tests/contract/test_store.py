@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from controller.errors import ChainBroken, Conflict, NotFound
-from controller.ports import Judged, Store, VerifiedStretch
+from controller.ports import Judged, Note, Store, VerifiedStretch
 from controller.rollout.anchors import verify_anchors
 from controller.rollout.record import seal, verify_chain
 from controller.rollout.timeline import minute_of
@@ -323,7 +323,7 @@ def test_stretches_of_one_version_that_touch_are_joined(store: Store):
         stretch = VerifiedStretch(
             version=version, start=NOW + start * MINUTE, end=NOW + end * MINUTE
         )
-        store.verify(ROLLOUT, stretch)
+        store.note([Note(rollout=ROLLOUT, verified=(stretch,))])
 
     for version, start, end in [(1, 0, 1), (1, 1, 2), (1, 4, 5), (2, 2, 3), (1, 0, 1), (1, 6, 6)]:
         verify(version, start, end)
@@ -343,14 +343,88 @@ def test_how_far_was_judged_is_replaced(store: Store):
     started(store)
     assert store.judged(ROLLOUT) is None
 
-    store.note_judged(ROLLOUT, Judged(through=NOW, seq=1, status={"waits": ("hold_time",)}))
-    store.note_judged(ROLLOUT, Judged(through=NOW + MINUTE, seq=2, status={"samples": 3}))
+    note = Note(rollout=ROLLOUT, through=NOW, seq=1, status='{"waits":["hold_time"]}')
+    store.note([note])
+    store.note([replace(note, through=NOW + MINUTE, seq=2, status='{"samples":3}')])
 
     assert store.judged(ROLLOUT) == Judged(through=NOW + MINUTE, seq=2, status={"samples": 3})
 
 
 def test_nothing_is_noted_of_an_unknown_rollout(store: Store):
     with pytest.raises(NotFound):
-        store.note_judged(ROLLOUT, Judged(through=NOW, seq=0))
+        store.note([Note(rollout=ROLLOUT, through=NOW)])
     with pytest.raises(NotFound):
-        store.verify(ROLLOUT, VerifiedStretch(version=1, start=NOW, end=NOW + MINUTE))
+        store.sight(ROLLOUT)
+
+
+def test_notes_under_a_fence_that_was_passed_are_refused_whole(store: Store):
+    started(store)
+    mine = store.take_fence()
+    store.note([Note(rollout=ROLLOUT, through=NOW)], fence=mine)
+    store.take_fence()
+    stretch = VerifiedStretch(version=1, start=NOW, end=NOW + MINUTE)
+
+    with pytest.raises(Conflict):
+        store.note([Note(rollout=ROLLOUT, through=NOW + MINUTE, verified=(stretch,))], fence=mine)
+
+    judged = store.judged(ROLLOUT)
+    assert judged is not None
+    assert judged.through == NOW
+    assert store.verified(ROLLOUT) == []
+
+
+def test_notes_of_many_rollouts_are_written_together_or_not_at_all(store: Store):
+    store.commit(commit())
+    store.commit(commit(rollout="other/1"))
+    stretches = tuple(
+        VerifiedStretch(version=1, start=NOW + i * MINUTE, end=NOW + (i + 1) * MINUTE)
+        for i in (0, 2, 1)
+    )
+    both = [
+        Note(rollout=ROLLOUT, verified=stretches, through=NOW),
+        Note(rollout="other/1", verified=stretches[:2]),
+    ]
+
+    with pytest.raises(NotFound):
+        store.note([*both, Note(rollout="nobody/1", through=NOW)])
+    assert store.judged(ROLLOUT) is None
+    assert store.verified(ROLLOUT) == []
+    store.note(both)
+
+    assert store.judged(ROLLOUT) == Judged(through=NOW, seq=0)
+    assert store.judged("other/1") is None
+    assert len(store.verified(ROLLOUT)) == 1
+    assert len(store.verified("other/1")) == 2
+
+
+# Sights
+
+
+def test_a_sight_holds_what_changed_since_the_known_one(store: Store):
+    started(store)
+    send(store, observation("a"))
+
+    first = store.sight(ROLLOUT)
+    everything = store.rollups(ROLLOUT)
+    send(store, observation("b", at=NOW + MINUTE))
+    second = store.sight(ROLLOUT, known=first)
+
+    assert first.head == store.head(ROLLOUT)
+    assert list(first.splits) == list(store.splits(ROLLOUT))
+    assert (first.rows, first.seq) == everything
+    assert (second.rows, second.seq) == store.rollups(ROLLOUT, changed_after=first.seq)
+    assert [row.minute for row in second.rows] == [minute_of(NOW) + 1]
+    assert second.head == first.head
+    assert list(store.sight(ROLLOUT, known=second).rows) == []
+
+
+def test_a_sight_shows_a_commit_and_its_split(store: Store):
+    started(store)
+    first = store.sight(ROLLOUT)
+
+    store.commit(commit(store.head(ROLLOUT), shares=HALF, version=2))
+    second = store.sight(ROLLOUT, known=first)
+
+    assert second.head == store.head(ROLLOUT) != first.head
+    assert list(second.splits) == list(store.splits(ROLLOUT))
+    assert len(second.splits) == len(first.splits) + 1

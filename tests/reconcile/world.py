@@ -59,7 +59,7 @@ QUICK = replace(
 
 QUIET, ERRORS, ESCALATIONS = "quiet", "errors", "escalations"
 EFFECTS = {
-    "store": ("commit", "verify", "note_judged", "delivered", "undelivered", "anchor"),
+    "store": ("commit", "note", "delivered", "undelivered", "anchor"),
     "target": ("set", "off"),
     "notifier": ("send",),
 }
