@@ -56,16 +56,49 @@ class Commit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Owed:
-    """A notice in the outbox. `id` is the delivery's dedupe key."""
+    """A notice owed to one destination: a row of the outbox, and of the ledger of deliveries once it is delivered.
+
+    `id` is the delivery's dedupe key. `attempts` counts those that failed. `sending` is when an attempt began whose
+    fate is not known: the receiver may have it. `reference` is what the receiver calls it.
+    """
 
     id: str
     rollout: str
     notice: Notice
+    destination: str
     created: datetime
     attempts: int
     next_attempt: datetime
     delivered: datetime | None = None
+    sending: datetime | None = None
+    reference: str = ""
     last_error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """What is owed to one destination and not delivered: how much, and since when the oldest."""
+
+    destination: str
+    count: int
+    oldest: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thread:
+    """The one message per rollout and channel under which its events stand.
+
+    `number` counts the messages that took this place, from 1: a deleted one is replaced. `channel` and `ts` are the
+    receiver's, empty until it is known to be there. `sending` is as in `Owed`. `seq` is the record that it shows.
+    """
+
+    rollout: str
+    destination: str
+    number: int
+    channel: str = ""
+    ts: str = ""
+    seq: int = 0
+    sending: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,20 +188,46 @@ class RolloutStore(Protocol):
         """A fence higher than every one before it; from now on lower ones are refused."""
         ...
 
-    def owed(self, now: datetime, *, limit: int = 100) -> Sequence[Owed]:
-        """Undelivered notices whose next attempt is due, oldest first, never two of one rollout out of order."""
+    def owed(
+        self, now: datetime, *, destination: str | None = None, limit: int = 100
+    ) -> Sequence[Owed]:
+        """Undelivered notices whose next attempt is due, oldest first: of each rollout and destination the first.
+
+        A commit owes each of its notices to every destination of `controller.rollout.destinations`, on its own.
+        """
         ...
 
-    def delivered(self, notice_id: str, at: datetime) -> None:
+    def sending(self, owed: Owed, at: datetime, *, until: datetime) -> bool:
+        """Note that an attempt begins. False, and nothing noted, if somebody else did or delivered it since.
+
+        Until it is noted how the attempt ended, the notice is not due before `until`.
+        """
+        ...
+
+    def delivered(self, notice_id: str, at: datetime, *, reference: str = "") -> None:
         """Mark a notice as delivered; harmless if it was."""
         ...
 
-    def undelivered(self, notice_id: str, *, error: str, next_attempt: datetime) -> None:
-        """Count a failed attempt and put the notice off."""
+    def undelivered(
+        self, notice_id: str, *, error: str, next_attempt: datetime, doubtful: bool = False
+    ) -> None:
+        """Count a failed attempt and put the notice off. `doubtful` if the receiver may have it all the same."""
         ...
 
     def deliveries(self, rollout: str) -> Sequence[Owed]:
-        """Every notice of a rollout, delivered or not, oldest first."""
+        """The ledger: every notice of a rollout to every destination, delivered or not, oldest first."""
+        ...
+
+    def backlog(self) -> Sequence[Backlog]:
+        """What is not delivered, by destination; only destinations that are owed something. Cheap."""
+        ...
+
+    def threads(self, destination: str | None = None, *, stale: bool = False) -> Sequence[Thread]:
+        """All threads, by rollout; `stale`: those that are there and show an older record than the last."""
+        ...
+
+    def note_thread(self, thread: Thread) -> None:
+        """Keep a thread, in the place of what was kept of its rollout and destination."""
         ...
 
 
@@ -358,9 +417,35 @@ class Link(Protocol):
 
 
 class Notifier(Protocol):
-    """Delivers notices. Raises Unreachable when a notice was not delivered; `wait` says when to try again."""
+    """Delivers notices to the destinations of one kind. Called in several threads, for each destination in one.
 
-    def send(self, owed: Owed, plan: Plan) -> None: ...
+    `pace` is the least time between two sends to one destination. One of unknown fate is left alone for `settle`.
+    """
+
+    @property
+    def pace(self) -> timedelta: ...
+
+    @property
+    def settle(self) -> timedelta: ...
+
+    def send(self, owed: Owed, plan: Plan) -> str:
+        """Deliver, and say what the receiver calls it. `plan` is the revision that the notice was decided under.
+
+        Unreachable if it was not delivered: `controller.notify.failure.Undelivered` says what is known of it; of any
+        other error nothing is, so the receiver may have it.
+        """
+        ...
+
+    def find(self, owed: Owed, plan: Plan) -> str | None:
+        """What the receiver calls it, if an earlier attempt of unknown fate did reach it.
+
+        None if it did not, or if the receiver tells repeats apart by `Owed.id` itself: then it is sent (again).
+        """
+        ...
+
+    def refresh(self, destination: str) -> None:
+        """Bring what is shown of the present at a destination up to date. Errors as for `send`."""
+        ...
 
 
 class Ticked(StrEnum):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from controller.gateway.app import Gateway
     from controller.gateway.uplink import Pace
+    from controller.notify.sending import Sending
     from controller.ports import Link, Notifier, Store, Target, Telemetry
     from controller.reconcile.loop import Loop
     from controller.reconcile.tick import Reconciler
@@ -185,6 +186,7 @@ class Controller:
 
     loop: Loop
     reconciler: Reconciler
+    sending: Sending
     hub: GatewayTarget
     link: Link
 
@@ -192,6 +194,7 @@ class Controller:
 def build_controller(settings: Settings, store: Store, clock: Clock) -> Controller:
     """A controller that is the leader from now on."""
     from controller.notify.sender import Sender
+    from controller.notify.sending import Sending
     from controller.reconcile.intake import Intake
     from controller.reconcile.loop import Loop
     from controller.telemetry.journal import Journal
@@ -201,9 +204,10 @@ def build_controller(settings: Settings, store: Store, clock: Clock) -> Controll
     hub = GatewayTarget(clock, term=timedelta(seconds=settings.lease_s))
     telemetry = Journal()
     reconciler = build_reconciler(settings, store, hub, clock, telemetry)
+    sending = Sending(Sender(store=store, notifiers={"log": notifier("log")}, clock=clock))
     loop = Loop(
         reconciler=reconciler,
-        sender=Sender(store=store, notifier=notifier("log"), clock=clock),
+        sender=sending,
         store=store,
         clock=clock,
         interval_s=settings.tick_interval_s,
@@ -211,7 +215,7 @@ def build_controller(settings: Settings, store: Store, clock: Clock) -> Controll
     )
     hub.when_changed(loop.wake)
     link = LocalLink(hub, Intake(store, clock, loop.wake, telemetry), clock)
-    return Controller(loop=loop, reconciler=reconciler, hub=hub, link=link)
+    return Controller(loop=loop, reconciler=reconciler, sending=sending, hub=hub, link=link)
 
 
 def build_reconciler(

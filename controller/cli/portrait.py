@@ -23,8 +23,7 @@ from controller.cli.view import (
 from controller.cli.why import why
 from controller.notify.arithmetic import verdict_line, wait_line
 from controller.ports import Owed
-from controller.rollout.decision import Severity
-from controller.rollout.plan import Plan
+from controller.rollout.plan import Plan, Severity
 from controller.rollout.state import Phase
 from controller.rollout.units import format_duration, format_share
 from controller.rollout.verdict import Outcome, Verdict

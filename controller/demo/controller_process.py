@@ -41,7 +41,9 @@ def main() -> None:
     minute = _Minute(controller, store, clock)
     app.router.add_post(MINUTE, minute.judge)
     app.router.add_post(READY, minute.is_ready)
+    controller.sending.start()
     asyncio.run(serve_until_told(web.AppRunner(app, access_log=None), port))
+    controller.sending.stop()
     store.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, assert_never
 
 import structlog
@@ -10,8 +11,7 @@ from structlog.typing import FilteringBoundLogger
 
 from controller.notify.words import words
 from controller.ports import Owed
-from controller.rollout.decision import Severity
-from controller.rollout.plan import Plan
+from controller.rollout.plan import Plan, Severity
 
 
 class LogNotifier:
@@ -20,7 +20,10 @@ class LogNotifier:
     def __init__(self, log: FilteringBoundLogger | None = None) -> None:
         self._log: FilteringBoundLogger = log or structlog.get_logger(__name__)
 
-    def send(self, owed: Owed, plan: Plan) -> None:
+    pace = timedelta(0)
+    settle = timedelta(0)
+
+    def send(self, owed: Owed, plan: Plan) -> str:
         notice, message = owed.notice, words(owed.notice, plan, owed.rollout)
         self._write(message.severity)(
             message.title,
@@ -33,6 +36,14 @@ class LogNotifier:
             actor=notice.actor,
             body=message.body,
         )
+        return ""
+
+    def find(self, owed: Owed, plan: Plan) -> str | None:
+        """Never: a log is not read back. A line that is written twice names the same `notice`."""
+        return None
+
+    def refresh(self, destination: str) -> None:
+        """A log shows nothing of the present."""
 
     def _write(self, severity: Severity) -> Callable[..., Any]:
         match severity:

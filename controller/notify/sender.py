@@ -1,101 +1,228 @@
-"""The outbox's sender: what is owed is delivered, at least once and in each rollout's order.
+"""The outbox's sender: what is owed is delivered, at least once and to each destination in each rollout's order.
 
-A notice is committed together with the decision that it is about, so none is lost, and sending it never holds a
-decision up. Between `send` and `delivered` lies the crash window: a process that ends there has sent a notice that is
-still owed, and the next one sends it again. A notifier that can tell repeats apart does so by `Owed.id`.
+A notice is committed together with the decision that it is about, so none is lost. That an attempt begins is committed
+before it is made, and how it ended after it. A notice that is found in between (a crash, a fail-over, a timeout) may
+have been delivered: the notifier looks for it at the receiver by `Owed.id`, and it is sent again if it is not there.
 """
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import Final
 
 import structlog
 
 from controller.clock import Clock
 from controller.errors import NotFound, Unreachable
+from controller.notify.failure import Undelivered, failure_of
 from controller.ports import Notifier, Owed, RolloutStore
+from controller.rollout.destinations import kind_of
 from controller.rollout.plan import Plan
 
-FIRST_WAIT = timedelta(seconds=1)
-LONGEST_WAIT = timedelta(minutes=5)
-_DOUBLINGS = 16  # enough to pass LONGEST_WAIT; keeps the power small however often it failed
+FIRST_WAIT: Final = timedelta(seconds=1)
+LONGEST_WAIT: Final = timedelta(minutes=5)
+FIRST_LASTING_WAIT: Final = timedelta(minutes=1)
+LONGEST_LASTING_WAIT: Final = timedelta(minutes=15)
+_DOUBLINGS: Final = (
+    16  # enough to pass the longest wait; keeps the power small however often it failed
+)
+_OPEN: Final = datetime.min.replace(tzinfo=UTC)
 
 _log = structlog.get_logger(__name__)
 
 
-class Busy(Unreachable):
-    """A notifier that asks not to be called for a while: it is called again after `wait`, not before."""
+def backoff(attempts: int, name: str, *, lasting: bool = False) -> timedelta:
+    """How long to wait after so many failed attempts (from 1): 1 s, 2 s, 4 s … 5 min; what lasts, 1 min … 15 min.
 
-    def __init__(self, message: str, *, wait: timedelta) -> None:
-        super().__init__(message)
-        self.wait = wait
+    Less up to a quarter of it, by the name: what failed together does not come back together.
+    """
+    first = FIRST_LASTING_WAIT if lasting else FIRST_WAIT
+    longest = LONGEST_LASTING_WAIT if lasting else LONGEST_WAIT
+    spread = sha256(f"{attempts}:{name}".encode()).digest()[0] / 255
+    return min(first * (1 << min(attempts - 1, _DOUBLINGS)), longest) * (1 - spread / 4)
 
 
-def backoff(attempts: int) -> timedelta:
-    """How long to wait after so many failed attempts (from 1): 1 s, 2 s, 4 s … 5 min."""
-    return min(FIRST_WAIT * (1 << min(attempts - 1, _DOUBLINGS)), LONGEST_WAIT)
+@dataclass(slots=True)
+class _Line:
+    """One destination: closed until a moment, after so many failures in a row."""
+
+    closed_until: datetime = _OPEN
+    failures: int = 0
+
+
+def _always() -> bool:
+    return True
 
 
 class Sender:
-    """Delivers what a store owes, through one notifier. Run by one process at a time: the leader's."""
+    """Delivers what a store owes. `notifiers` by the kind of destination; `may_send` says whether this process leads.
 
-    def __init__(self, store: RolloutStore, notifier: Notifier, clock: Clock) -> None:
+    Several threads may send at a time, each destination in one of them; see `controller.notify.sending`.
+    """
+
+    def __init__(
+        self,
+        store: RolloutStore,
+        notifiers: Mapping[str, Notifier],
+        clock: Clock,
+        *,
+        may_send: Callable[[], bool] = _always,
+    ) -> None:
         self._store = store
-        self._notifier = notifier
+        self._notifiers = notifiers
         self._clock = clock
+        self._may_send = may_send
+        self._lines: dict[str, _Line] = {}
+        self._lock = threading.Lock()
 
     def send_due(self) -> int:
-        """Send every notice that is due; how many were delivered.
+        """Send all that is due, one destination after the other; how many were delivered.
 
-        A notifier that is Unreachable costs a log line and a later attempt, and keeps back that rollout's later
-        notices, so that they arrive in order; other rollouts' go out. Any other error is a defect: it is raised,
-        after the notice was put off, so that the next call gets past it.
+        A defect in one notice is raised after the others were sent; it was put off, so the next call gets past it.
+        """
+        delivered = 0
+        defects: list[Exception] = []
+        for destination in self.due():
+            try:
+                delivered += self.send_to(destination)
+            except Exception as error:
+                defects.append(error)
+        if defects:
+            raise defects[0]
+        return delivered
+
+    def due(self) -> Sequence[str]:
+        """The destinations that there is something to do for now."""
+        if not self._may_send():
+            return ()
+        now = self._clock.now()
+        owing = [one.destination for one in self._store.backlog() if self._free(one.destination)]
+        due = [one for one in owing if self._store.owed(now, destination=one, limit=1)]
+        stale = [one.destination for one in self._store.threads(stale=True)]
+        return list(dict.fromkeys((*due, *filter(self._free, stale))))
+
+    def opens_in(self) -> timedelta | None:
+        """How long until the first of the closed destinations may be sent to again; None if none is closed."""
+        now = self._clock.now()
+        with self._lock:
+            waits = [line.closed_until - now for line in self._lines.values()]
+        return min((one for one in waits if one > timedelta(0)), default=None)
+
+    def send_to(self, destination: str) -> int:
+        """Send what is due to one destination until it is to be left alone; how many were delivered.
+
+        A notifier that does not deliver costs a log line and a later attempt, and keeps back that rollout's later
+        notices, so that they arrive in order. Any other error is a defect: it is raised after the notice was put off.
         """
         delivered = 0
         waiting: set[str] = set()
-        # A store hands out a rollout's notices one after the other, so it is asked until nothing more goes out.
-        while sent := self._send_batch(waiting):
-            delivered += sent
+        while batch := self._batch(destination, waiting):
+            for owed in batch:
+                if not (self._free(destination) and self._may_send()):
+                    return delivered
+                if self._deliver(owed):
+                    delivered += 1
+                else:
+                    waiting.add(owed.rollout)
+        self._refresh(destination)
         return delivered
 
-    def _send_batch(self, waiting: set[str]) -> int:
-        """One round over what is due; rollouts whose notice could not be delivered are added to `waiting`."""
-        sent = 0
-        for owed in self._store.owed(self._clock.now()):
-            if owed.rollout in waiting:
-                continue
-            if self._deliver(owed):
-                sent += 1
-            else:
-                waiting.add(owed.rollout)
-        return sent
+    def _batch(self, destination: str, waiting: set[str]) -> list[Owed]:
+        """What is due and no failure in this round holds up. A store hands out a rollout's notices one by one."""
+        due = self._store.owed(self._clock.now(), destination=destination)
+        return [one for one in due if one.rollout not in waiting]
+
+    def _free(self, destination: str) -> bool:
+        return self._line(destination).closed_until <= self._clock.now()
 
     def _deliver(self, owed: Owed) -> bool:
         try:
-            self._notifier.send(owed, self._plan(owed))
+            reference = self._attempt(owed)
         except Unreachable as error:
-            again = self._put_off(owed, error)
-            _log.warning(
-                "notice not delivered",
-                notice=owed.id,
-                rollout=owed.rollout,
-                attempt=owed.attempts + 1,
-                next_attempt=again.isoformat(),
-                error=str(error),
-            )
+            self._put_off(owed, failure_of(error))
             return False
         except Exception as error:
-            self._put_off(owed, error)
+            self._put_off(owed, failure_of(error))
             raise
-        # Marked only now: a crash before this line sends it twice, one before `send` would not have sent it at all.
-        self._store.delivered(owed.id, self._clock.now())
+        if reference is None:
+            return False
+        # Marked only now: found unmarked, it is looked for at the receiver before it is sent again.
+        self._store.delivered(owed.id, self._clock.now(), reference=reference)
+        self._line(owed.destination).failures = 0
         return True
 
-    def _put_off(self, owed: Owed, error: Exception) -> datetime:
-        asked = error.wait if isinstance(error, Busy) else timedelta(0)
-        again = self._clock.now() + max(backoff(owed.attempts + 1), asked)
-        self._store.undelivered(owed.id, error=str(error) or repr(error), next_attempt=again)
-        return again
+    def _attempt(self, owed: Owed) -> str | None:
+        """The receiver's reference; None if another sender is at it."""
+        notifier, plan = self._notifier(owed), self._plan(owed)
+        self._close(owed.destination, self._clock.now() + notifier.pace)
+        if owed.sending is not None:
+            found = _looked_up(notifier, owed, plan)
+            if found is not None:
+                return found
+        now = self._clock.now()
+        if not self._store.sending(owed, now, until=now + notifier.settle):
+            return None
+        return notifier.send(owed, plan)
+
+    def _put_off(self, owed: Owed, failure: Undelivered) -> None:
+        line, now = self._line(owed.destination), self._clock.now()
+        line.failures += not failure.alone
+        tries = owed.attempts + 1 if failure.alone else line.failures
+        waits = backoff(tries, owed.id, lasting=failure.lasting)
+        settle = self._notifiers[kind_of(owed.destination)].settle if failure.doubtful else waits
+        again = now + (max(waits, settle) if failure.wait is None else failure.wait)
+        if not failure.alone:
+            self._close(owed.destination, now + (waits if failure.wait is None else failure.wait))
+        self._store.undelivered(
+            owed.id, error=str(failure), next_attempt=again, doubtful=failure.doubtful
+        )
+        _log.warning(
+            "notice not delivered",
+            notice=owed.id,
+            rollout=owed.rollout,
+            destination=owed.destination,
+            attempt=owed.attempts + 1,
+            next_attempt=again.isoformat(),
+            doubtful=failure.doubtful,
+            error=str(failure),
+        )
+
+    def _refresh(self, destination: str) -> None:
+        """What is shown of the present follows what happened; a failure costs a log line and a later attempt."""
+        notifier = self._notifiers.get(kind_of(destination))
+        if notifier is None or not (self._free(destination) and self._may_send()):
+            return
+        try:
+            notifier.refresh(destination)
+        except Unreachable as error:
+            failure, line = failure_of(error), self._line(destination)
+            line.failures += 1
+            waits = backoff(line.failures, destination, lasting=failure.lasting)
+            self._close(destination, self._clock.now() + (failure.wait or waits))
+            _log.warning("thread not brought up to date", destination=destination, error=str(error))
+
+    def _line(self, destination: str) -> _Line:
+        with self._lock:
+            return self._lines.setdefault(destination, _Line())
+
+    def _close(self, destination: str, until: datetime) -> None:
+        line = self._line(destination)
+        line.closed_until = max(line.closed_until, until)
+
+    def _notifier(self, owed: Owed) -> Notifier:
+        kind = kind_of(owed.destination)
+        found = self._notifiers.get(kind)
+        if found is None:
+            known = ", ".join(sorted(self._notifiers))
+            raise Undelivered(
+                f"nothing here delivers to {owed.destination}: no notifier is named {kind} (known are {known})",
+                lasting=True,
+            )
+        return found
 
     def _plan(self, owed: Owed) -> Plan:
         """The revision that the notice was decided under, which need not be the present one."""
@@ -109,3 +236,11 @@ class Sender:
             f"{owed.rollout} owes notice {owed.id}, but none of its records has it. "
             "Run `canaryctl audit` on this rollout."
         )
+
+
+def _looked_up(notifier: Notifier, owed: Owed, plan: Plan) -> str | None:
+    """As `Notifier.find`; what cannot be looked up stays in doubt, whatever is known of the looking up."""
+    try:
+        return notifier.find(owed, plan)
+    except Unreachable as error:
+        raise failure_of(error).in_doubt() from error

@@ -14,8 +14,8 @@ from typing import assert_never
 
 from controller.notify.arithmetic import title_line, verdict_line
 from controller.notify.figures import listed, moment
-from controller.rollout.decision import Action, Notice, Severity
-from controller.rollout.plan import OnLoss, Plan
+from controller.rollout.decision import Action, Notice
+from controller.rollout.plan import OnLoss, Plan, Severity
 from controller.rollout.state import Cause
 from controller.rollout.units import format_duration, format_share
 

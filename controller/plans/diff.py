@@ -17,8 +17,10 @@ from controller.rollout.plan import (
     Priors,
     Rule,
     Scope,
+    Severity,
     Slack,
     Step,
+    Webhook,
 )
 from controller.rollout.units import format_duration, format_limit, format_percent, format_share
 
@@ -38,6 +40,7 @@ _REFUSED = (
 )
 _NEW_EPOCH = "starts a new epoch of this rule: its evidence so far no longer counts"
 _NOW = "in force from the next tick"
+_NOTICES = "for notices from now on; what is owed already goes where it was owed to"
 _BETS = "the bets and thresholds of every rule change with it"
 
 
@@ -209,6 +212,7 @@ def _rule(path: str, was: Rule, now: Rule) -> Iterator[Change]:
     yield from _one(f"{path}.intents", _scope_words(was), _scope_words(now), _NEW_EPOCH)
     for name, key in _RULE_KEYS.items():
         yield from _one(f"{path}.{key}", getattr(was, name), getattr(now, name), _NEW_EPOCH)
+    yield from _one(f"{path}.severity", was.severity, now.severity, _NOTICES)
 
 
 _RULE_KEYS = {
@@ -253,7 +257,8 @@ def _rest(old: Plan, new: Plan) -> Iterator[Change]:
     yield from _one(
         "spec.acceptCostIncrease", old.accept_cost_increase, new.accept_cost_increase, accepted
     )
-    yield from _one("spec.notify.slack", _channel(old.slack), _channel(new.slack), _NOW)
+    yield from _one("spec.notify.slack", _slack(old.slack), _slack(new.slack), _NOTICES)
+    yield from _one("spec.notify.webhook", _webhook(old.webhook), _webhook(new.webhook), _NOTICES)
 
 
 def _prior_words(priors: Priors) -> str:
@@ -272,5 +277,17 @@ def _freeze_words(freeze: Freeze) -> str:
     return f"{_words(freeze.start)} to {_words(freeze.end)}"
 
 
-def _channel(slack: Slack | None) -> str | None:
-    return None if slack is None else slack.channel
+def _slack(slack: Slack | None) -> str | None:
+    if slack is None:
+        return None
+    own = ((one, getattr(slack, one.value)) for one in Severity)
+    routed = [f"{one.value} to {channel}" for one, channel in own if channel]
+    return ", ".join((slack.channel, *routed)) + _from(slack.least)
+
+
+def _webhook(webhook: Webhook | None) -> str | None:
+    return None if webhook is None else webhook.url + _from(webhook.least)
+
+
+def _from(least: Severity) -> str:
+    return "" if least is Severity.INFO else f", from {least.value}"

@@ -300,7 +300,7 @@ def _named_intent(rule: Rule, name: str, intent: Intent | None, path: str) -> It
 
 
 def _notices(plan: Plan) -> Iterator[Finding]:
-    if plan.slack is None:
+    if plan.slack is None and plan.webhook is None:
         yield _info("nobody-told", "spec.notify", "nobody is told of a pause; write `notify:`")
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from fractions import Fraction
+from ipaddress import ip_address
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
 from controller.plans import cost
@@ -15,6 +17,7 @@ from controller.plans.models import ModelTable, usd_per_million
 from controller.plans.nearest import did_you_mean, nearest
 from controller.plans.schema import (
     ArmShape,
+    ChannelsShape,
     FreezeShape,
     IntentShape,
     LabelsShape,
@@ -24,8 +27,10 @@ from controller.plans.schema import (
     Resume,
     RuleShape,
     Shape,
+    SlackShape,
     SpecShape,
     StepShape,
+    WebhookShape,
 )
 from controller.plans.units import UnitError, parse_limit, shown
 from controller.rollout.metrics import CATALOGUE, Kind, MeasureUnit, Metric, custom_rate
@@ -40,9 +45,11 @@ from controller.rollout.plan import (
     Priors,
     Rule,
     Scope,
+    Severity,
     Slack,
     Step,
     Then,
+    Webhook,
 )
 from controller.rollout.units import format_duration, format_share
 
@@ -88,6 +95,8 @@ def read_meaning(shape: PlanShape, reading: Reading) -> Plan | None:
     freezes = tuple(one for item in spec.freeze if (one := _freeze(item, reading)) is not None)
     labels = _labels(spec.labels, reading)
     priors = _priors(spec.priors, reading)
+    slack = _slack(spec.notify.slack if spec.notify else None, reading)
+    webhook = _webhook(spec.notify.webhook if spec.notify else None, reading)
     if reading.problems or baseline is None or candidate is None:
         return None
     return Plan(
@@ -111,9 +120,8 @@ def read_meaning(shape: PlanShape, reading: Reading) -> Plan | None:
         pause_deadline=spec.pause_deadline,
         on_controller_loss=spec.on_controller_loss,
         accept_cost_increase=spec.accept_cost_increase,
-        slack=Slack(channel=spec.notify.slack.channel)
-        if spec.notify and spec.notify.slack
-        else None,
+        slack=slack,
+        webhook=webhook,
     )
 
 
@@ -305,6 +313,7 @@ def _rule(shape: RuleShape, spec: SpecShape, reading: Reading) -> Rule | None:
         arm=shape.arm,
         sustained=shape.sustained,
         min_samples=_min_samples(shape, metric),
+        severity=shape.severity,
     )
 
 
@@ -578,3 +587,72 @@ def _wrong_cron(cron: str, zone: str, today: date) -> str | None:
         why = " ".join(str(error).split())[:160]
         return f"{shown(cron)} is not a cron schedule: {why}; {wanted}"
     return None if comes else f"{shown(cron)} is a date that never comes"
+
+
+# -- who is told ------------------------------------------------------------------------------------------------------
+
+
+def _slack(shape: SlackShape | None, reading: Reading) -> Slack | None:
+    if shape is None:
+        return None
+    own = {} if shape.channels is None else _channels(shape, shape.channels, reading)
+    return Slack(
+        channel=shape.channel,
+        info=own.get(Severity.INFO),
+        warning=own.get(Severity.WARNING),
+        critical=own.get(Severity.CRITICAL),
+        least=shape.least,
+    )
+
+
+def _channels(shape: SlackShape, own: ChannelsShape, reading: Reading) -> dict[Severity, str]:
+    found = {}
+    for severity in Severity:
+        channel: str | None = getattr(own, severity.value)
+        if channel is None:
+            continue
+        if not severity.reaches(shape.least):
+            reading.refuse(
+                own,
+                severity.value,
+                f"nothing would go there: `from: {shape.least.value}` leaves out `{severity.value}`",
+            )
+        found[severity] = channel
+    return found
+
+
+def _webhook(shape: WebhookShape | None, reading: Reading) -> Webhook | None:
+    if shape is None:
+        return None
+    try:
+        parts = urlsplit(shape.url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError as error:
+        reading.refuse(shape, "url", f"not an address: {error}")
+        return None
+    if wrong := _wrong_address(parts.scheme, host, secret=parts.username is not None):
+        reading.refuse(shape, "url", wrong)
+        return None
+    return Webhook(
+        name=host if port is None else f"{host}:{port}", url=shape.url, least=shape.least
+    )
+
+
+def _wrong_address(scheme: str, host: str, *, secret: bool) -> str:
+    if not host:
+        return "no host in it; write an address such as `https://pager.example.com/canary`"
+    if secret:
+        return (
+            "a name or password in an address is readable for all who read the plan; leave it out: "
+            "the receiver knows canaryctl by its signature"
+        )
+    if scheme == "http" and not _is_this_host(host):
+        return "http:// is for this host alone; write https://"
+    return ""
+
+
+def _is_this_host(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -27,6 +27,7 @@ from controller.rollout.plan import (
     Evidence,
     OnLoss,
     PauseShare,
+    Severity,
     Then,
     Unit,
 )
@@ -62,14 +63,6 @@ class Resume(StrEnum):
 
     MANUAL = "manual"
     AUTO = "auto"
-
-
-class Severity(StrEnum):
-    """How loudly a rule's failure is told."""
-
-    INFO = "info"
-    WARNING = "warning"
-    CRITICAL = "critical"
 
 
 ShareBp = Annotated[int, leaves.SHARE]
@@ -336,8 +329,9 @@ class RuleShape(Shape):
     resume: Annotated[Resume, leaves.choice(Resume)] = Field(
         Resume.MANUAL, description="How a pause ends: `manual`, by a person; `auto`, by itself."
     )
-    severity: Annotated[Annotated[Severity | None, leaves.choice(Severity)], NOT_YET] = Field(
-        None, description="How loudly a failure is told."
+    severity: Annotated[Severity | None, leaves.choice(Severity)] = Field(
+        None,
+        description="How loudly a failure is told. Default: `warning` for `then: notify`, else `critical`.",
     )
 
 
@@ -416,16 +410,38 @@ class GateShape(Shape):
     timeout: Latency | None = Field(None, description="When no answer holds.")
 
 
+class ChannelsShape(Shape):
+    """Slack channels for some severities; the others go to `channel`."""
+
+    info: Channel | None = Field(None, description="For progress.")
+    warning: Channel | None = Field(None, description="For what a person should look at.")
+    critical: Channel | None = Field(None, description="For stops.")
+
+
 class SlackShape(Shape):
     """Where Slack messages go."""
 
     channel: Channel = Field(description='`"#name"` in quotes, or a channel id.')
+    channels: ChannelsShape | None = Field(None, description="Other channels, by severity.")
+    least: Annotated[Severity, leaves.choice(Severity)] = Field(
+        Severity.INFO, alias="from", description="The least severity that is told."
+    )
+
+
+class WebhookShape(Shape):
+    """An address that gets each notice as signed JSON; see docs/notifications.md."""
+
+    url: Url = Field(description="https://, or http:// on this host.")
+    least: Annotated[Severity, leaves.choice(Severity)] = Field(
+        Severity.INFO, alias="from", description="The least severity that is told."
+    )
 
 
 class NotifyShape(Shape):
-    """Who is told."""
+    """Who is told, beside the log."""
 
-    slack: SlackShape | None = Field(None, description="A Slack channel.")
+    slack: SlackShape | None = Field(None, description="Slack channels.")
+    webhook: WebhookShape | None = Field(None, description="A system of your own.")
 
 
 class SpecShape(Shape):

@@ -22,7 +22,6 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from controller.clock import Clock, elapsed
 from controller.errors import Conflict, Unreachable
-from controller.notify.sender import Sender
 from controller.ports import UNTOLD, Store, Telemetry, Ticked
 from controller.rollout.decision import Decision
 
@@ -42,6 +41,17 @@ class Ticking(Protocol):
     def tick(self, rollout: str) -> Decision: ...
 
 
+class Sends(Protocol):
+    """What delivers notices, beside the loop: a `controller.notify.sending.Sending`. No call waits for a delivery but
+    `stop`, and that not for long."""
+
+    def start(self) -> None: ...
+
+    def wake(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
 class Loop:
     """Wakes ticks until it is told to stop; then finishes the tick it is in and sends what is owed."""
 
@@ -49,7 +59,7 @@ class Loop:
         self,
         *,
         reconciler: Ticking,
-        sender: Sender,
+        sender: Sends,
         store: Store,
         clock: Clock,
         interval_s: float,
@@ -86,6 +96,7 @@ class Loop:
         )
         scheduler.add_listener(self._troubled, sum(_TROUBLES))
         scheduler.start()
+        self._sender.start()
         self.wake_all()
         try:
             while not stop.is_set():
@@ -96,9 +107,10 @@ class Loop:
             scheduler.remove_all_jobs()
             scheduler.shutdown(wait=True)
             self.work(timeout_s=0)
+            self._sender.stop()
 
     def work(self, timeout_s: float) -> None:
-        """Tick what is due and send what is owed; wait for something to be due for at most so long."""
+        """Tick what is due and have sent what is owed; wait for something to be due for at most so long."""
         self._telemetry.turned()
         with self._signal:
             if not (self._woken or self._due):
@@ -108,10 +120,10 @@ class Loop:
         for _ in range(most):
             batch = self._next()
             decided = [self._tick(rollout, since) for rollout, since in batch]
-            # What was decided is told before the rest is judged: that may take a while.
+            # What was decided is told while the rest is judged: that may take a while.
             if any(decided):
-                self._send()
-        self._send()
+                self._sender.wake()
+        self._anchor()
 
     def _next(self) -> list[tuple[str, float | None]]:
         """One that was woken and one that is due, each with when it was woken; what is both is ticked once."""
@@ -133,15 +145,14 @@ class Loop:
     def _troubled(self, event: SchedulerEvent) -> None:
         self._telemetry.scheduled(event.job_id, _TROUBLES[event.code])
 
-    def _send(self) -> None:
+    def _anchor(self) -> None:
         try:
             self._store.anchor(self._clock.now())
-            self._sender.send_due()
         except Unreachable as error:
             log.warning("store_unreachable", error=str(error))
         except Exception:
-            # The loop's top: a defect in one notice must not end the judging of every rollout.
-            log.exception("send_failed")
+            # The loop's top: a defect in an anchor must not end the judging of every rollout.
+            log.exception("anchor_failed")
 
     def _tick(self, rollout: str, woken: float | None) -> bool:
         """Whether something was decided and recorded."""

@@ -79,10 +79,15 @@ def _capped(paused: Pause | None, cap: int) -> Pause | None:
 def _epochs(old: Plan, state: State, new: Plan, now: datetime) -> dict[str, Epoch]:
     epochs = dict(state.epochs)
     for rule in new.rules:
-        if old.rule(rule.name) != rule or _judged_otherwise(old, new, rule):
+        if _evidence(old.rule(rule.name)) != _evidence(rule) or _judged_otherwise(old, new, rule):
             # A rule that comes back under an old name must not inherit a latched failure's epoch.
             epochs[rule.name] = Epoch(number=state.epoch(rule.name).number + 1, start=now)
     return epochs
+
+
+def _evidence(rule: Rule | None) -> Rule | None:
+    """A rule without what its evidence does not depend on: how loudly its failure is told."""
+    return None if rule is None else replace(rule, severity=None)
 
 
 def _judged_otherwise(old: Plan, new: Plan, rule: Rule) -> bool:

@@ -12,9 +12,9 @@ from datetime import datetime
 
 from controller.rollout.advance import waits
 from controller.rollout.commands import AnyCommand, Apply, PauseNow, Rollback
-from controller.rollout.decision import Action, Decision, Notice, Refusal, Severity, Waiting
+from controller.rollout.decision import Action, Decision, Notice, Refusal, Waiting
 from controller.rollout.obey import obey
-from controller.rollout.plan import Plan, Then
+from controller.rollout.plan import Plan, Severity, Then
 from controller.rollout.rules import judge_all
 from controller.rollout.scene import Scene, decided
 from controller.rollout.state import Cause, Failure, Phase, State

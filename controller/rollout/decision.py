@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from controller.rollout.plan import Severity
 from controller.rollout.state import Cause, Failure, State
 from controller.rollout.verdict import Verdict
 
@@ -83,12 +84,6 @@ class Refusal(StrEnum):
     FROZEN = "frozen"
     BASELINE = "baseline"
     NOT_STARTED = "not_started"
-
-
-class Severity(StrEnum):
-    INFO = "info"
-    WARNING = "warning"
-    CRITICAL = "critical"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,8 +19,8 @@ from controller.rollout.commands import (
     Retry,
     Rollback,
 )
-from controller.rollout.decision import Action, Decision, Refusal, Severity
-from controller.rollout.plan import FULL_BP, Plan, Then
+from controller.rollout.decision import Action, Decision, Refusal
+from controller.rollout.plan import FULL_BP, Plan, Severity, Then
 from controller.rollout.scene import Scene, decided, refuse, with_share
 from controller.rollout.state import Cause, Epoch, Phase, State
 from controller.rollout.steps import first_state, go_on

@@ -69,6 +69,19 @@ class OnLoss(StrEnum):
     HOLD = "hold"
 
 
+class Severity(StrEnum):
+    """How loudly something is told."""
+
+    INFO = "info"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+    def reaches(self, least: Severity) -> bool:
+        """Whether it is told to somebody who asks for this severity and above."""
+        order = tuple(Severity)
+        return order.index(self) >= order.index(least)
+
+
 class Scope(StrEnum):
     """Which intents a rule covers: all of the traffic as one, or some intents each on its own."""
 
@@ -160,6 +173,7 @@ class Rule:
     alternative: float | None = (
         None  # the effect worth catching; None: 1.5 × limit for rates, limit for losses
     )
+    severity: Severity | None = None  # of the notices that it causes; None: by what it does
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,7 +206,30 @@ class Freeze:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slack:
+    """Slack channels: one for everything, or others for some severities. Less than `least` is not told."""
+
     channel: str
+    info: str | None = None
+    warning: str | None = None
+    critical: str | None = None
+    least: Severity = Severity.INFO
+
+    def channel_for(self, severity: Severity) -> str:
+        own = {
+            Severity.INFO: self.info,
+            Severity.WARNING: self.warning,
+            Severity.CRITICAL: self.critical,
+        }
+        return own[severity] or self.channel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Webhook:
+    """An address that gets notices as signed JSON. `name` is its host: the address itself may hold a secret."""
+
+    name: str
+    url: str
+    least: Severity = Severity.INFO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,6 +257,7 @@ class Plan:
     on_controller_loss: OnLoss = OnLoss.BASELINE
     accept_cost_increase: bool = False
     slack: Slack | None = None
+    webhook: Webhook | None = None
 
     @property
     def digest(self) -> str:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from controller.rollout.commands import AnyCommand
-from controller.rollout.decision import Action, Decision, Notice, Refusal, Severity, Wait
-from controller.rollout.plan import Plan, Then
+from controller.rollout.decision import Action, Decision, Notice, Refusal, Wait
+from controller.rollout.plan import Plan, Severity, Then
 from controller.rollout.state import Cause, Failure, State
 from controller.rollout.verdict import Seen, Verdict
 
@@ -60,7 +60,7 @@ def decided(
         key=action.value,
         action=action,
         cause=cause,
-        severity=severity,
+        severity=_severity(scene.plan, cause, latched, severity),
         at=scene.now,
         share_before_bp=scene.state.share_bp,
         share_after_bp=state.share_bp,
@@ -71,6 +71,15 @@ def decided(
         detail=detail,
     )
     return Decision(action=action, cause=cause, state=state, failures=latched, notices=(notice,))
+
+
+def _severity(plan: Plan, cause: Cause, failures: tuple[Failure, ...], usual: Severity) -> Severity:
+    """The loudest that the rules behind it ask for; a rule that asks for nothing is told as usual."""
+    if cause is not Cause.RULE:
+        return usual
+    rules = [plan.rule(one.rule) for one in failures]
+    asked = {(rule.severity if rule is not None else None) or usual for rule in rules}
+    return next((one for one in reversed(Severity) if one in asked), usual)
 
 
 def _of(verdict: Verdict, failures: tuple[Failure, ...]) -> bool:

@@ -6,8 +6,8 @@ from dataclasses import replace
 from datetime import datetime
 
 from controller.rollout.codec import text_digest
-from controller.rollout.decision import Action, Decision, Severity
-from controller.rollout.plan import Plan
+from controller.rollout.decision import Action, Decision
+from controller.rollout.plan import Plan, Severity
 from controller.rollout.scene import Scene, decided, with_share
 from controller.rollout.state import Cause, Phase, State
 

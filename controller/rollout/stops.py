@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import assert_never
 
 from controller.rollout.commands import PauseNow, Rollback
-from controller.rollout.decision import Action, Decision, Severity
-from controller.rollout.plan import PauseShare, Then
+from controller.rollout.decision import Action, Decision
+from controller.rollout.plan import PauseShare, Severity, Then
 from controller.rollout.scene import Scene, decided, with_share
 from controller.rollout.state import Cause, Pause, Phase, State
 

@@ -10,6 +10,7 @@ from datetime import datetime
 from threading import RLock
 
 from controller.ports import (
+    Backlog,
     Commit,
     Head,
     Judged,
@@ -17,11 +18,13 @@ from controller.ports import (
     Owed,
     Sight,
     SplitVersion,
+    Thread,
     VerifiedStretch,
 )
 from controller.rollout.accounting_state import Fate
 from controller.rollout.accounting_tally import RowKey
 from controller.rollout.anchors import next_anchor
+from controller.rollout.destinations import destinations
 from controller.rollout.observation import Batch, Cohort, Ingested, RollupRow
 from controller.rollout.plan import Plan
 from controller.rollout.record import Anchor, Record, Sealed
@@ -44,6 +47,7 @@ class MemoryStore:
         self._outbox: dict[str, Owed] = {}
         self._undelivered: dict[str, None] = {}  # ids, in the order in which they were owed
         self._notices: defaultdict[str, list[str]] = defaultdict(list)  # ids by rollout
+        self._threads: dict[tuple[str, str], Thread] = {}
         self._verified: dict[str, list[VerifiedStretch]] = {}
         self._judged: dict[str, Judged] = {}
 
@@ -114,31 +118,76 @@ class MemoryStore:
             self._fence += 1
             return self._fence
 
-    def owed(self, now: datetime, *, limit: int = 100) -> Sequence[Owed]:
+    def owed(
+        self, now: datetime, *, destination: str | None = None, limit: int = 100
+    ) -> Sequence[Owed]:
         with self._lock:
-            first: dict[str, Owed] = {}
+            first: dict[tuple[str, str], Owed] = {}
             for one in map(self._outbox.__getitem__, self._undelivered):
-                first.setdefault(one.rollout, one)
+                if destination in (None, one.destination):
+                    first.setdefault((one.rollout, one.destination), one)
             return [one for one in first.values() if one.next_attempt <= now][:limit]
 
-    def delivered(self, notice_id: str, at: datetime) -> None:
+    def sending(self, owed: Owed, at: datetime, *, until: datetime) -> bool:
         with self._lock:
-            one = self._notice(notice_id)
-            if one.delivered is None:
-                self._outbox[notice_id] = replace(one, delivered=at, last_error="")
-                del self._undelivered[notice_id]
+            one = self._outbox.get(owed.id)
+            if one is None or one.delivered is not None or one.sending != owed.sending:
+                return False
+            self._outbox[owed.id] = replace(one, sending=at, next_attempt=until)
+            return True
 
-    def undelivered(self, notice_id: str, *, error: str, next_attempt: datetime) -> None:
+    def delivered(self, notice_id: str, at: datetime, *, reference: str = "") -> None:
         with self._lock:
             one = self._notice(notice_id)
             if one.delivered is None:
                 self._outbox[notice_id] = replace(
-                    one, attempts=one.attempts + 1, next_attempt=next_attempt, last_error=error
+                    one, delivered=at, last_error="", sending=None, reference=reference
+                )
+                del self._undelivered[notice_id]
+
+    def undelivered(
+        self, notice_id: str, *, error: str, next_attempt: datetime, doubtful: bool = False
+    ) -> None:
+        with self._lock:
+            one = self._notice(notice_id)
+            if one.delivered is None:
+                self._outbox[notice_id] = replace(
+                    one,
+                    attempts=one.attempts + 1,
+                    next_attempt=next_attempt,
+                    last_error=error,
+                    sending=one.sending if doubtful else None,
                 )
 
     def deliveries(self, rollout: str) -> Sequence[Owed]:
         with self._lock:
             return [self._outbox[one] for one in self._notices.get(rollout, ())]
+
+    def backlog(self) -> Sequence[Backlog]:
+        with self._lock:
+            created: defaultdict[str, list[datetime]] = defaultdict(list)
+            for one in map(self._outbox.__getitem__, self._undelivered):
+                created[one.destination].append(one.created)
+            return [
+                Backlog(destination=destination, count=len(times), oldest=min(times))
+                for destination, times in sorted(created.items())
+            ]
+
+    def threads(self, destination: str | None = None, *, stale: bool = False) -> Sequence[Thread]:
+        with self._lock:
+            return [
+                one
+                for _, one in sorted(self._threads.items())
+                if destination in (None, one.destination) and not (stale and self._fresh(one))
+            ]
+
+    def note_thread(self, thread: Thread) -> None:
+        with self._lock:
+            self._require(thread.rollout)
+            self._threads[thread.rollout, thread.destination] = thread
+
+    def _fresh(self, thread: Thread) -> bool:
+        return not thread.ts or thread.seq >= self._rows.heads[thread.rollout].seq
 
     def ingest(self, batch: Batch, now: datetime) -> Ingested:
         with self._lock:
@@ -216,18 +265,20 @@ class MemoryStore:
     def _owe(self, commit: Commit) -> None:
         record = commit.record.value
         for notice in commit.notices:
-            one = Owed(
-                id=rules.outbox_id(record.rollout, notice.key),
-                rollout=record.rollout,
-                notice=notice,
-                created=record.at,
-                attempts=0,
-                next_attempt=record.at,
-            )
-            if one.id not in self._outbox:
-                self._outbox[one.id] = one
-                self._undelivered[one.id] = None
-                self._notices[one.rollout].append(one.id)
+            for destination in destinations(commit.plan.value, notice):
+                one = Owed(
+                    id=rules.outbox_id(record.rollout, notice.key, destination),
+                    rollout=record.rollout,
+                    notice=notice,
+                    destination=destination,
+                    created=record.at,
+                    attempts=0,
+                    next_attempt=record.at,
+                )
+                if one.id not in self._outbox:
+                    self._outbox[one.id] = one
+                    self._undelivered[one.id] = None
+                    self._notices[one.rollout].append(one.id)
 
     def _notice(self, notice_id: str) -> Owed:
         if notice_id not in self._outbox:

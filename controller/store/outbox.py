@@ -1,4 +1,4 @@
-"""Notices owed, in SQL."""
+"""Notices owed, the ledger of their deliveries, and threads, in SQL."""
 
 from __future__ import annotations
 
@@ -9,50 +9,68 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Update, func, select, update
 
-from controller.ports import Owed
+from controller.ports import Backlog, Owed, Thread
 from controller.rollout.accounting_state import micros, moment_of
 from controller.rollout.codec import canonical, decode
 from controller.rollout.decision import Notice
+from controller.rollout.destinations import destinations
+from controller.rollout.plan import Plan
 from controller.store import rules, schema
-from controller.store.engine import Database, ignoring_known
+from controller.store.engine import Database, ignoring_known, put
 
 _TABLE = schema.outbox
+_THREADS = schema.threads
 
 
 class SqlOutbox:
-    """The outbox. A rollout's notices are handed out one at a time, in the order in which they were owed."""
+    """The outbox. A rollout's notices are handed out to each destination one at a time, in their order."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def owed(self, now: datetime, *, limit: int = 100) -> Sequence[Owed]:
+    def owed(
+        self, now: datetime, *, destination: str | None = None, limit: int = 100
+    ) -> Sequence[Owed]:
         earlier = _TABLE.alias("earlier")
         first = (
             select(func.min(earlier.c.position))
-            .where(earlier.c.rollout == _TABLE.c.rollout, earlier.c.delivered.is_(None))
+            .where(
+                earlier.c.destination == _TABLE.c.destination,
+                earlier.c.rollout == _TABLE.c.rollout,
+                earlier.c.delivered.is_(None),
+            )
             .scalar_subquery()
         )
-        due = (
-            select(_TABLE)
-            .where(
-                _TABLE.c.delivered.is_(None),
-                _TABLE.c.position == first,
-                _TABLE.c.next_attempt <= micros(now),
-            )
-            .order_by(_TABLE.c.position)
-            .limit(limit)
+        due = select(_TABLE).where(
+            _TABLE.c.delivered.is_(None),
+            _TABLE.c.position == first,
+            _TABLE.c.next_attempt <= micros(now),
         )
+        if destination is not None:
+            due = due.where(_TABLE.c.destination == destination)
         with self._database.reading() as connection:
-            return [_owed(row) for row in connection.execute(due)]
+            rows = connection.execute(due.order_by(_TABLE.c.position).limit(limit))
+            return [_owed(row) for row in rows]
 
-    def delivered(self, notice_id: str, at: datetime) -> None:
-        self._note(notice_id, _open(notice_id).values(delivered=micros(at), last_error=""))
+    def sending(self, owed: Owed, at: datetime, *, until: datetime) -> bool:
+        before = _TABLE.c.sending
+        same = before.is_(None) if owed.sending is None else before == micros(owed.sending)
+        begun = _open(owed.id).where(same).values(sending=micros(at), next_attempt=micros(until))
+        with self._database.writing() as (connection, _):
+            return connection.execute(begun).rowcount == 1
 
-    def undelivered(self, notice_id: str, *, error: str, next_attempt: datetime) -> None:
+    def delivered(self, notice_id: str, at: datetime, *, reference: str = "") -> None:
+        done = {"delivered": micros(at), "last_error": "", "sending": None, "reference": reference}
+        self._note(notice_id, _open(notice_id).values(done))
+
+    def undelivered(
+        self, notice_id: str, *, error: str, next_attempt: datetime, doubtful: bool = False
+    ) -> None:
         tried = {
             "attempts": _TABLE.c.attempts + 1,
             "next_attempt": micros(next_attempt),
             "last_error": error,
+            **({} if doubtful else {"sending": None}),
         }
         self._note(notice_id, _open(notice_id).values(tried))
 
@@ -60,6 +78,45 @@ class SqlOutbox:
         every = select(_TABLE).where(_TABLE.c.rollout == rollout).order_by(_TABLE.c.position)
         with self._database.reading() as connection:
             return [_owed(row) for row in connection.execute(every)]
+
+    def backlog(self) -> Sequence[Backlog]:
+        open_ones = (
+            select(_TABLE.c.destination, func.count(), func.min(_TABLE.c.created))
+            .where(_TABLE.c.delivered.is_(None))
+            .group_by(_TABLE.c.destination)
+            .order_by(_TABLE.c.destination)
+        )
+        with self._database.reading() as connection:
+            return [
+                Backlog(destination=destination, count=count, oldest=moment_of(oldest))
+                for destination, count, oldest in connection.execute(open_ones)
+            ]
+
+    def threads(self, destination: str | None = None, *, stale: bool = False) -> Sequence[Thread]:
+        wanted = select(_THREADS).order_by(_THREADS.c.rollout, _THREADS.c.destination)
+        if destination is not None:
+            wanted = wanted.where(_THREADS.c.destination == destination)
+        if stale:
+            heads = schema.rollouts
+            wanted = wanted.join(heads, heads.c.rollout == _THREADS.c.rollout).where(
+                _THREADS.c.ts != "", _THREADS.c.seq < heads.c.seq
+            )
+        with self._database.reading() as connection:
+            return [_thread(row) for row in connection.execute(wanted)]
+
+    def note_thread(self, thread: Thread) -> None:
+        sending = None if thread.sending is None else micros(thread.sending)
+        row = (
+            thread.rollout,
+            thread.destination,
+            thread.number,
+            thread.channel,
+            thread.ts,
+            thread.seq,
+            sending,
+        )
+        with self._database.writing() as (connection, _):
+            put(connection, _THREADS, [row])
 
     def _note(self, notice_id: str, statement: Update) -> None:
         with self._database.writing() as (connection, _):
@@ -69,19 +126,23 @@ class SqlOutbox:
                 raise rules.no_notice(notice_id)
 
 
-def owe(connection: Connection, rollout: str, notices: Iterable[Notice], at: datetime) -> None:
-    """Add notices in their order; one that is known already is owed once."""
+def owe(
+    connection: Connection, rollout: str, plan: Plan, notices: Iterable[Notice], at: datetime
+) -> None:
+    """Add notices in their order, each for all its destinations; what is known already is owed once."""
     rows = [
         {
-            "id": rules.outbox_id(rollout, notice.key),
+            "id": rules.outbox_id(rollout, notice.key, destination),
             "rollout": rollout,
             "notice": canonical(notice),
+            "destination": destination,
             "created": micros(at),
             "attempts": 0,
             "next_attempt": micros(at),
             "last_error": "",
         }
         for notice in notices
+        for destination in destinations(plan, notice)
     ]
     if rows:
         connection.execute(ignoring_known(connection, _TABLE), rows)
@@ -96,9 +157,28 @@ def _owed(row: Row[Any]) -> Owed:
         id=row.id,
         rollout=row.rollout,
         notice=decode(Notice, json.loads(row.notice)),
+        destination=row.destination,
         created=moment_of(row.created),
         attempts=row.attempts,
         next_attempt=moment_of(row.next_attempt),
-        delivered=None if row.delivered is None else moment_of(row.delivered),
+        delivered=_moment(row.delivered),
+        sending=_moment(row.sending),
+        reference=row.reference,
         last_error=row.last_error,
     )
+
+
+def _thread(row: Row[Any]) -> Thread:
+    return Thread(
+        rollout=row.rollout,
+        destination=row.destination,
+        number=row.number,
+        channel=row.channel,
+        ts=row.ts,
+        seq=row.seq,
+        sending=_moment(row.sending),
+    )
+
+
+def _moment(at: int | None) -> datetime | None:
+    return None if at is None else moment_of(at)

@@ -205,7 +205,7 @@ def _write(connection: Connection, commit: Commit) -> None:
         shares = json.dumps(dict(split.shares), sort_keys=True)
         lease = (state.rollout, split.version, micros(split.since), shares)
         add(connection, schema.splits, [lease])
-    outbox.owe(connection, record.rollout, commit.notices, record.at)
+    outbox.owe(connection, record.rollout, plan, commit.notices, record.at)
 
 
 def _write_head(connection: Connection, commit: Commit) -> None:

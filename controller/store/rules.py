@@ -51,9 +51,9 @@ def admit_split(commit: Commit, newest: int | None) -> None:
         )
 
 
-def outbox_id(rollout: str, key: str) -> str:
-    """A delivery's dedupe key: what a rollout owes once is sent once."""
-    return f"{rollout}:{key}"
+def outbox_id(rollout: str, key: str, destination: str) -> str:
+    """A delivery's dedupe key: what a rollout owes once to somebody is sent there once."""
+    return f"{rollout}:{key}@{destination}"
 
 
 def no_rollout(wanted: str, known: Iterable[str]) -> NotFound:

@@ -29,7 +29,7 @@ from sqlalchemy import (
 from controller.rollout.accounting_state import Fate
 from controller.rollout.observation import QUANTITIES
 
-HEAD: Final = "0001"  # the newest revision in migrations/versions; a test holds the two together
+HEAD: Final = "0002"  # the newest revision in migrations/versions; a test holds the two together
 APPEND_ONLY: Final = ("records", "plans", "anchors")
 
 metadata = MetaData(
@@ -151,14 +151,31 @@ outbox = Table(
     _big("next_attempt"),
     _big("delivered", nullable=True),
     _text("last_error"),
+    # With defaults: the release before this one writes rows too, while it is replaced.
+    Column("destination", Text, nullable=False, server_default="log"),
+    _big("sending", nullable=True),
+    Column("reference", Text, nullable=False, server_default=text("''")),
     UniqueConstraint("id"),
     Index("ix_outbox_rollout", "rollout", "position"),
 )
 Index(
-    "ix_outbox_owed",
+    "ix_outbox_lines",
+    outbox.c.destination,
     outbox.c.rollout,
     outbox.c.position,
     sqlite_where=text("delivered IS NULL"),
+)
+
+threads = Table(
+    "threads",
+    metadata,
+    Column("rollout", ForeignKey("rollouts.rollout"), primary_key=True),
+    _key("destination"),
+    _int("number"),
+    _text("channel"),
+    _text("ts"),
+    _int("seq"),
+    _big("sending", nullable=True),
 )
 
 # No foreign keys from here on: ingest checks the rollout once a batch, a foreign key would check it for every row.

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from controller.ports import Commit, Head, SplitVersion, Store
-from controller.rollout.decision import Action, Notice, Severity
+from controller.rollout.decision import Action, Notice
 from controller.rollout.metrics import CATALOGUE
 from controller.rollout.observation import (
     Batch,
@@ -18,7 +18,18 @@ from controller.rollout.observation import (
     Pair,
     RollupRow,
 )
-from controller.rollout.plan import Arm, Intent, Labels, ModelRef, Plan, Rule, Step, Then, Unit
+from controller.rollout.plan import (
+    Arm,
+    Intent,
+    Labels,
+    ModelRef,
+    Plan,
+    Rule,
+    Severity,
+    Step,
+    Then,
+    Unit,
+)
 from controller.rollout.record import GENESIS, Record, seal
 from controller.rollout.state import Cause, Phase, State
 from controller.rollout.timeline import minute_of

@@ -8,8 +8,9 @@ from datetime import timedelta
 import pytest
 
 from controller.errors import ChainBroken, Conflict, NotFound
-from controller.ports import Judged, Note, Store, VerifiedStretch
+from controller.ports import Backlog, Judged, Note, Store, Thread, VerifiedStretch
 from controller.rollout.anchors import verify_anchors
+from controller.rollout.plan import Severity, Slack, Webhook
 from controller.rollout.record import seal, verify_chain
 from controller.rollout.timeline import minute_of
 from tests.accounting.factories import (
@@ -24,6 +25,7 @@ from tests.accounting.factories import (
     contents,
     notice,
     observation,
+    plan,
     send,
     started,
 )
@@ -197,10 +199,10 @@ def due(store: Store, *, at: timedelta = timedelta(0), limit: int = 100) -> list
 def test_a_notice_is_handed_out_once_the_earlier_ones_of_its_rollout_are_delivered(store: Store):
     store.commit(commit(notices=(notice("one"), notice("two"))))
 
-    assert due(store) == [f"{ROLLOUT}:one"]
-    store.delivered(f"{ROLLOUT}:one", NOW)
-    assert due(store) == [f"{ROLLOUT}:two"]
-    store.delivered(f"{ROLLOUT}:two", NOW)
+    assert due(store) == [f"{ROLLOUT}:one@log"]
+    store.delivered(f"{ROLLOUT}:one@log", NOW)
+    assert due(store) == [f"{ROLLOUT}:two@log"]
+    store.delivered(f"{ROLLOUT}:two@log", NOW)
     assert due(store) == []
 
 
@@ -208,33 +210,36 @@ def test_a_notice_put_off_holds_up_its_own_rollout_only(store: Store):
     store.commit(commit(notices=(notice("one"), notice("two"))))
     store.commit(commit(rollout="other/1", notices=(notice("three"),)))
 
-    store.undelivered(f"{ROLLOUT}:one", error="timeout", next_attempt=NOW + MINUTE)
+    store.undelivered(f"{ROLLOUT}:one@log", error="timeout", next_attempt=NOW + MINUTE)
 
-    assert due(store) == ["other/1:three"]
-    assert due(store, at=MINUTE - MICROSECOND) == ["other/1:three"]
-    assert due(store, at=MINUTE) == [f"{ROLLOUT}:one", "other/1:three"]
-    assert due(store, at=MINUTE, limit=1) == [f"{ROLLOUT}:one"]
+    assert due(store) == ["other/1:three@log"]
+    assert due(store, at=MINUTE - MICROSECOND) == ["other/1:three@log"]
+    assert due(store, at=MINUTE) == [f"{ROLLOUT}:one@log", "other/1:three@log"]
+    assert due(store, at=MINUTE, limit=1) == [f"{ROLLOUT}:one@log"]
     tried = store.deliveries(ROLLOUT)[0]
     assert (tried.attempts, tried.last_error, tried.next_attempt) == (1, "timeout", NOW + MINUTE)
 
 
 def test_what_is_owed_twice_under_one_key_is_owed_once(store: Store):
     store.commit(commit(notices=(notice("one"),)))
-    store.delivered(f"{ROLLOUT}:one", NOW)
+    store.delivered(f"{ROLLOUT}:one@log", NOW)
 
     store.commit(commit(store.head(ROLLOUT), notices=(notice("one"), notice("two"))))
 
-    assert due(store) == [f"{ROLLOUT}:two"]
-    assert [owed.id for owed in store.deliveries(ROLLOUT)] == [f"{ROLLOUT}:one", f"{ROLLOUT}:two"]
+    assert due(store) == [f"{ROLLOUT}:two@log"]
+    assert [owed.id for owed in store.deliveries(ROLLOUT)] == [
+        f"{ROLLOUT}:one@log",
+        f"{ROLLOUT}:two@log",
+    ]
 
 
 def test_a_delivered_notice_stays_as_it_was(store: Store):
     store.commit(commit(notices=(notice("one"),)))
-    store.delivered(f"{ROLLOUT}:one", NOW)
+    store.delivered(f"{ROLLOUT}:one@log", NOW)
     before = store.deliveries(ROLLOUT)
 
-    store.delivered(f"{ROLLOUT}:one", NOW + HOUR)
-    store.undelivered(f"{ROLLOUT}:one", error="late", next_attempt=NOW + HOUR)
+    store.delivered(f"{ROLLOUT}:one@log", NOW + HOUR)
+    store.undelivered(f"{ROLLOUT}:one@log", error="late", next_attempt=NOW + HOUR)
 
     assert store.deliveries(ROLLOUT) == before
     assert before[0].delivered == NOW
@@ -245,6 +250,119 @@ def test_an_unknown_notice_is_not_found(store: Store):
         store.delivered("nobody's", NOW)
     with pytest.raises(NotFound):
         store.undelivered("nobody's", error="", next_attempt=NOW)
+
+
+TOLD = replace(
+    plan(),
+    slack=Slack(channel="#ops", critical="#page"),
+    webhook=Webhook(name="pager", url="https://pager/x", least=Severity.WARNING),
+)
+
+
+def owing(store: Store, *severities: Severity) -> None:
+    """A rollout that owes a notice of each severity, under a plan that tells a channel and a pager."""
+    notices = (replace(notice(one.value), severity=one) for one in severities)
+    store.commit(commit(of=TOLD, notices=tuple(notices)))
+
+
+def test_a_notice_is_owed_to_each_of_its_destinations(store: Store):
+    owing(store, Severity.INFO, Severity.CRITICAL)
+
+    assert [(owed.notice.key, owed.destination) for owed in store.deliveries(ROLLOUT)] == [
+        ("info", "log"),
+        ("info", "slack:#ops"),
+        ("critical", "log"),
+        ("critical", "slack:#page"),
+        ("critical", "webhook:pager"),
+    ]
+
+
+def test_a_destination_that_is_put_off_holds_up_no_other(store: Store):
+    owing(store, Severity.INFO, Severity.WARNING)
+    store.undelivered(f"{ROLLOUT}:info@slack:#ops", error="down", next_attempt=NOW + MINUTE)
+    store.delivered(f"{ROLLOUT}:info@log", NOW)
+
+    assert due(store) == [f"{ROLLOUT}:warning@log", f"{ROLLOUT}:warning@webhook:pager"]
+    later = store.owed(NOW + MINUTE, destination="slack:#ops")
+    assert [one.notice.key for one in later] == ["info"]
+
+
+def test_an_attempt_is_noted_by_one_of_those_who_read_the_same(store: Store):
+    owing(store, Severity.INFO)
+    (first,) = store.owed(NOW, destination="slack:#ops")
+
+    assert store.sending(first, NOW, until=NOW + MINUTE)
+
+    assert not store.sending(first, NOW + SECOND, until=NOW + HOUR)
+    assert store.owed(NOW, destination="slack:#ops") == []
+    (again,) = store.owed(NOW + MINUTE, destination="slack:#ops")
+    assert (again.sending, again.attempts) == (NOW, 0)
+    assert store.sending(again, NOW + MINUTE, until=NOW + HOUR)
+
+
+def test_doubt_ends_with_the_delivery_or_with_a_failure_that_leaves_none(store: Store):
+    owing(store, Severity.INFO)
+    (one,) = store.owed(NOW, destination="slack:#ops")
+    assert store.sending(one, NOW, until=NOW + MINUTE)
+
+    store.undelivered(one.id, error="timeout", next_attempt=NOW, doubtful=True)
+    (doubted,) = store.owed(NOW, destination="slack:#ops")
+    assert (doubted.sending, doubted.attempts, doubted.last_error) == (NOW, 1, "timeout")
+    store.undelivered(one.id, error="refused", next_attempt=NOW)
+    (clear,) = store.owed(NOW, destination="slack:#ops")
+    assert (clear.sending, clear.attempts) == (None, 2)
+    assert store.sending(clear, NOW, until=NOW + MINUTE)
+    store.delivered(one.id, NOW, reference="1763.7")
+
+    (kept,) = (row for row in store.deliveries(ROLLOUT) if row.id == one.id)
+    assert (kept.delivered, kept.sending, kept.reference, kept.attempts) == (NOW, None, "1763.7", 2)
+    assert not store.sending(kept, NOW, until=NOW + HOUR)
+
+
+def test_the_backlog_counts_what_is_not_delivered_by_destination(store: Store):
+    assert store.backlog() == []
+    owing(store, Severity.INFO, Severity.WARNING)
+    store.commit(commit(rollout="other/1", notices=(notice("one"),), at=NOW + HOUR))
+    store.delivered(f"{ROLLOUT}:info@log", NOW)
+    store.delivered(f"{ROLLOUT}:warning@log", NOW)
+
+    assert store.backlog() == [
+        Backlog(destination="log", count=1, oldest=NOW + HOUR),
+        Backlog(destination="slack:#ops", count=2, oldest=NOW),
+        Backlog(destination="webhook:pager", count=1, oldest=NOW),
+    ]
+
+
+# Threads
+
+
+def test_a_thread_is_kept_by_rollout_and_destination(store: Store):
+    started(store)
+    one = Thread(rollout=ROLLOUT, destination="slack:#ops", number=1, sending=NOW)
+    other = replace(one, destination="slack:#page", sending=None)
+    store.note_thread(other)
+    store.note_thread(one)
+    placed = replace(one, channel="C1", ts="1.5", seq=1, sending=None)
+    store.note_thread(placed)
+
+    assert store.threads() == [placed, other]
+    assert store.threads("slack:#page") == [other]
+
+
+def test_a_thread_is_stale_when_it_is_there_and_shows_an_older_record(store: Store):
+    started(store)
+    absent = Thread(rollout=ROLLOUT, destination="slack:#page", number=1)
+    shown = Thread(
+        rollout=ROLLOUT, destination="slack:#ops", number=1, channel="C1", ts="1.5", seq=1
+    )
+    store.note_thread(absent)
+    store.note_thread(shown)
+    assert store.threads(stale=True) == []
+
+    store.commit(commit(store.head(ROLLOUT)))
+
+    assert store.threads(stale=True) == [shown]
+    assert store.threads("slack:#page", stale=True) == []
 
 
 # Anchors

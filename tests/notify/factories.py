@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from controller.notify.figures import estimate
-from controller.rollout.decision import Action, Notice, Severity
+from controller.rollout.decision import Action, Notice
 from controller.rollout.metrics import CATALOGUE, MICRO
 from controller.rollout.plan import (
     Arm,
@@ -18,6 +18,7 @@ from controller.rollout.plan import (
     Plan,
     Rule,
     Scope,
+    Severity,
     Step,
     Then,
     Unit,

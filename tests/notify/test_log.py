@@ -6,7 +6,8 @@ from structlog.testing import capture_logs
 
 from controller.notify.log import LogNotifier
 from controller.ports import Owed
-from controller.rollout.decision import Action, Notice, Severity
+from controller.rollout.decision import Action, Notice
+from controller.rollout.plan import Severity
 from tests.notify.factories import NOW, PLAN, ROLLED_BACK, ROLLOUT, notice
 
 
@@ -15,6 +16,7 @@ def owed(one: Notice) -> Owed:
         id=f"{ROLLOUT}:7/{one.key}",
         rollout=ROLLOUT,
         notice=one,
+        destination="log",
         created=NOW,
         attempts=0,
         next_attempt=NOW,

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from controller.notify.words import words
-from controller.rollout.decision import Action, Severity
-from controller.rollout.plan import OnLoss
+from controller.rollout.decision import Action
+from controller.rollout.plan import OnLoss, Severity
 from controller.rollout.state import Cause
 from tests.notify.factories import (
     ESCALATED,

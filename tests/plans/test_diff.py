@@ -17,9 +17,11 @@ from controller.rollout.plan import (
     Plan,
     Priors,
     Rule,
+    Severity,
     Slack,
     Step,
     Unit,
+    Webhook,
 )
 from tests.plans.factories import load, plan_text
 
@@ -107,6 +109,7 @@ CHANGED: dict[str, Any] = {
     "on_controller_loss": OnLoss.HOLD,
     "accept_cost_increase": True,
     "slack": Slack(channel="#other"),
+    "webhook": Webhook(name="pager", url="https://pager/x"),
 }
 
 
@@ -119,7 +122,7 @@ RULE_CHANGES: dict[str, Any] = {
     "below": True, "limit": 0.5, "window": timedelta(days=2), "evidence": PLAN.rules[0].evidence,
     "sustained": timedelta(minutes=1), "min_samples": 9, "arm": Arm.BASELINE, "alternative": 0.1,
     "scope": PLAN.rules[0].scope, "then": PLAN.rules[0].then, "metric": PLAN.rules[0].metric, "name": "other",
-    "intents": None,
+    "intents": None, "severity": Severity.INFO,
 }  # fmt: skip
 
 

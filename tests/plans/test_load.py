@@ -23,10 +23,12 @@ from controller.rollout.plan import (
     Priors,
     Rule,
     Scope,
+    Severity,
     Slack,
     Step,
     Then,
     Unit,
+    Webhook,
 )
 from tests.plans.factories import (
     MODELS,
@@ -276,3 +278,31 @@ def test_what_is_spent_per_hour_needs_no_sample_size_and_an_estimate_does():
         "latency": 500,
         "spend": 1,
     }
+
+
+def test_notices_are_routed_by_severity():
+    text = plan_text(
+        (
+            'slack: {channel: "#llm-oncall"}',
+            'slack: {channel: "#ops", channels: {critical: "#page"}, from: warning}\n'
+            "    webhook: {url: https://pager.example.com:8443/canary?team=llm, from: critical}",
+        ),
+        ("then: rollback", "then: rollback\n      severity: warning"),
+    )
+
+    plan = load(text)
+
+    assert plan.slack == Slack(channel="#ops", critical="#page", least=Severity.WARNING)
+    assert plan.webhook == Webhook(
+        name="pager.example.com:8443",
+        url="https://pager.example.com:8443/canary?team=llm",
+        least=Severity.CRITICAL,
+    )
+    assert {rule.name: rule.severity for rule in plan.rules}["escalation"] is Severity.WARNING
+
+
+@pytest.mark.parametrize("host", ["localhost:9", "127.0.0.1", "[::1]:9"])
+def test_a_webhook_on_this_host_may_do_without_tls(host: str):
+    text = plan_text(('slack: {channel: "#llm-oncall"}', f"webhook: {{url: 'http://{host}/x'}}"))
+
+    assert load(text).webhook is not None

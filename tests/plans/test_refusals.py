@@ -17,6 +17,8 @@ from tests.plans.factories import (
     with_spec,
 )
 
+SLACK = 'slack: {channel: "#llm-oncall"}'
+
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
@@ -84,6 +86,20 @@ from tests.plans.factories import (
         ("traffic: {gateway: {}}", "traffic: »{}", "no target"),
         ("traffic: {gateway: {}}", "traffic: {gateway: {»port: 1}}", "unknown key `port`"),
         ('channel: "#llm-oncall"', "channel: »llm-oncall", "is not a Slack channel"),
+        (SLACK, 'slack: {channel: "#a", channels: {»page: "#b"}}', "unknown key `page`"),
+        (SLACK, 'slack: {channel: "#a", from: »loud}', "expected `info` or `warning`"),
+        (
+            SLACK,
+            'slack: {channel: "#a", from: warning, channels: {info: »"#b"}}',
+            "`from: warning` leaves out `info`",
+        ),
+        (SLACK, "webhook: {url: »pager.example.com}", "is not a URL"),
+        (SLACK, "webhook: {url: »http://pager.example.com/x}", "http:// is for this host alone"),
+        (SLACK, "webhook: {url: »https://a:b@pager.example.com}", "readable for all who read"),
+        (SLACK, "webhook: {url: »https://}", "is not a URL"),
+        (SLACK, "webhook: {url: »https://:80/x}", "no host in it"),
+        (SLACK, "webhook: {url: »https://pager:x/y}", "not an address"),
+        ("window: 24h", "window: 24h\n      severity: »loud", "expected `info`"),
         ("evidence: observed ", "evidence: »sure ", "expected `observed` or `confident`"),
         (
             "apiVersion: canaryctl.dev/v1alpha1",
@@ -176,7 +192,6 @@ def test_a_field_of_the_plan_without_effect_is_refused_at_its_key(lines: list[st
         ("window: 72h", "window: 72h\n      alpha: 1%", "alpha"),
         ("window: 72h", "window: 72h\n      minWindow: 1h", "minWindow"),
         ("window: 72h", "window: 72h\n      spike: {factor: 2}", "spike"),
-        ("window: 72h", "window: 72h\n      severity: critical", "severity"),
         ("{gateway: {}}", "{httpRoute: {name: x}}", "httpRoute"),
         ("{gateway: {}}", "{virtualService: {}}", "virtualService"),
         ("{gateway: {}}", "{aiGatewayRoute: {}}", "aiGatewayRoute"),

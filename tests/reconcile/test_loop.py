@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 
+from controller.notify.sending import Sending
 from controller.reconcile.loop import Loop
 from controller.reconcile.submit import submit
 from controller.rollout.commands import Apply, Retry, Rollback
@@ -46,7 +47,7 @@ def running(world, *, interval_s):
     stop = threading.Event()
     loop = Loop(
         reconciler=ticks,
-        sender=world.sender,
+        sender=Sending(world.sender),
         store=world.store,
         clock=world.clock,
         interval_s=interval_s,
@@ -157,7 +158,7 @@ def test_a_defect_in_one_rollout_does_not_end_the_judging_of_the_others():
     stop = threading.Event()
     loop = Loop(
         reconciler=broken,
-        sender=world.sender,
+        sender=Sending(world.sender),
         store=world.store,
         clock=world.clock,
         interval_s=0.02,
@@ -189,7 +190,7 @@ def ticked_in_one_go(world, wake=quietly):
 
     loop = Loop(
         reconciler=Recording(),
-        sender=world.sender,
+        sender=Sending(world.sender),
         store=world.store,
         clock=world.clock,
         interval_s=60,

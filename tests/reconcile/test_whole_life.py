@@ -95,7 +95,7 @@ def life(*, wrong_every, escalated_every=100, per_tick=120, until_days=20):
     reconciler = Reconciler(
         store=store, target=target, clock=clock, fence=store.take_fence(), lease=timedelta(hours=1)
     )
-    sender = Sender(store, notifier, clock)
+    sender = Sender(store, {"log": MemoryNotifier(), "slack": notifier}, clock)
     product = Product(clock, store, target, rollout, per_tick=per_tick)
     events = []
     while clock.now() < BEGIN + timedelta(days=until_days):

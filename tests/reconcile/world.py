@@ -59,7 +59,7 @@ QUICK = replace(
 
 QUIET, ERRORS, ESCALATIONS = "quiet", "errors", "escalations"
 EFFECTS = {
-    "store": ("commit", "note", "delivered", "undelivered", "anchor"),
+    "store": ("commit", "note", "sending", "delivered", "undelivered", "anchor"),
     "target": ("set", "off"),
     "notifier": ("send",),
 }
@@ -146,9 +146,8 @@ class World:
             fence=self.store.take_fence(),
             lease=timedelta(minutes=10),
         )
-        self.sender = Sender(
-            self.fused_store, Fused(self.notifier, EFFECTS["notifier"], fuse), self.clock
-        )
+        notifier = Fused(self.notifier, EFFECTS["notifier"], fuse)
+        self.sender = Sender(self.fused_store, {"log": notifier}, self.clock)
 
     @property
     def head(self):

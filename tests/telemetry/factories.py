@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from controller.notify.sending import Sending
 from controller.ports import Telemetry
 from controller.reconcile.loop import Loop
 from controller.reconcile.tick import Reconciler
@@ -60,7 +61,7 @@ def loop_on(
     )
     return Loop(
         reconciler=ticking or reconciler,
-        sender=world.sender,
+        sender=Sending(world.sender),
         store=store or world.store,
         clock=world.clock,
         interval_s=60,
