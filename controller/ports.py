@@ -289,6 +289,10 @@ class Store(RolloutStore, MetricsStore, Protocol):
         """
         ...
 
+    def check(self) -> None:
+        """Unreachable if the database does not answer, SchemaBehind if its schema is not this release's."""
+        ...
+
     def close(self) -> None:
         """Let go of connections; harmless if it was done."""
         ...
@@ -487,6 +491,12 @@ class Telemetry:
 
     def scheduled(self, job: str, what: str) -> None:
         """A job of the scheduler did not run as it should: missed, overrun or failed."""
+
+    def delivered(self, destination: str, *, failed: bool) -> None:
+        """A notice was handed to a destination, or could not be."""
+
+    def database_failed(self) -> None:
+        """The database did not answer a call."""
 
 
 UNTOLD = Telemetry()

@@ -104,6 +104,12 @@ class Settings(BaseSettings):
     Without it `canaryctl run` serves no gateways.
     """
 
+    ops_listen: Annotated[str, AfterValidator(_host_and_port)] = "127.0.0.1:8702"
+    """Where `canaryctl run` and `up` answer `/livez`, `/readyz` and `/metrics`, HOST:PORT. `--ops-listen` goes first.
+
+    Default: this host alone. In a container 0.0.0.0:8702; no token is asked for, and nothing can be changed there.
+    """
+
     controller_url: str | None = None
     """Where `canaryctl gateway` finds the controller, such as http://controller:8701. `--controller` goes first."""
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from controller.reconcile.tick import Reconciler
     from controller.rollout.plan import Plan
     from controller.settings import Settings
+    from controller.telemetry.operations import Operations
     from controller.traffic.hub import GatewayTarget
 
 T = TypeVar("T")
@@ -191,8 +192,10 @@ class Controller:
     link: Link
 
 
-def build_controller(settings: Settings, store: Store, clock: Clock) -> Controller:
-    """A controller that is the leader from now on."""
+def build_controller(
+    settings: Settings, store: Store, clock: Clock, telemetry: Telemetry | None = None
+) -> Controller:
+    """A controller that is the leader from now on. By default its decisions are told to the log alone."""
     from controller.notify.sender import Sender
     from controller.notify.sending import Sending
     from controller.reconcile.intake import Intake
@@ -201,8 +204,8 @@ def build_controller(settings: Settings, store: Store, clock: Clock) -> Controll
     from controller.traffic.hub import GatewayTarget
     from controller.traffic.link import LocalLink
 
+    telemetry = telemetry or Journal()
     hub = GatewayTarget(clock, term=timedelta(seconds=settings.lease_s))
-    telemetry = Journal()
     reconciler = build_reconciler(settings, store, hub, clock, telemetry)
     sending = Sending(Sender(store=store, notifiers={"log": notifier("log")}, clock=clock))
     loop = Loop(
@@ -235,6 +238,43 @@ def build_reconciler(
         fence=store.take_fence(),
         lease=timedelta(seconds=settings.lease_s),
         telemetry=telemetry,
+    )
+
+
+# Operation
+
+
+def build_operations(settings: Settings) -> Operations:
+    """What answers probes and scrapes, before there is a controller: it looks whether the database is ready for one."""
+    from controller.telemetry.health import stuck_after
+    from controller.telemetry.operations import Operations
+
+    def look() -> None:
+        open_store(settings.database_url, Opening.PRESENT).close()
+
+    return Operations(look, stuck_after_s=stuck_after(settings.tick_interval_s))
+
+
+def attach(operations: Operations, controller: Controller, store: Store, clock: Clock) -> None:
+    """From now on this controller is what is looked at."""
+    from controller.telemetry.health import Role
+    from controller.telemetry.operations import Gateway, Office, Sources
+
+    def gateways() -> list[Gateway]:
+        now = clock.now()
+        return [
+            Gateway(name=one.name, heard_age_s=(now - one.heard_at).total_seconds(), lost=one.lost)
+            for one in controller.hub.replicas()
+        ]
+
+    operations.attach(
+        Sources(
+            lag_s=controller.loop.lag_s,
+            gateways=gateways,
+            owing=lambda: (),
+            office=lambda: Office(role=Role.LEADER, fence=controller.reconciler.fence),
+        ),
+        store.check,
     )
 
 

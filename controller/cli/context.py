@@ -59,6 +59,12 @@ class Context:
 
         return self._open(Opening.CREATED)
 
+    def store_upgraded(self) -> Store:
+        """The same, made or brought to this release's schema first."""
+        from controller.wiring import Opening
+
+        return self._open(Opening.UPGRADED)
+
     def store_or_empty(self) -> Store:
         """The same, or an empty one to compare with if it is missing; nothing is made."""
         from controller.wiring import Opening

@@ -14,6 +14,7 @@ import typer
 
 from controller.cli.background import in_background
 from controller.cli.context import Context
+from controller.cli.operations import OpsListen, OpsService, ops_address, store_to_serve
 from controller.cli.options import OutputForm
 from controller.cli.output import API_VERSION, Output, emit, print_table
 from controller.errors import SettingsError
@@ -52,23 +53,32 @@ def run(
             show_default=False,
         ),
     ] = None,
+    ops_listen: OpsListen = None,
 ) -> None:
     """Run the controller until SIGTERM or Ctrl-C.
 
     It judges every rollout each minute and acts on what it sees. Gateways (`canaryctl gateway`) connect to it with
-    CANARY_LINK_TOKEN. A second signal ends it at once. Log lines go to stderr; see CANARY_LOG_FORMAT, CANARY_LOG_LEVEL.
+    CANARY_LINK_TOKEN. While the database is away, or not at this release's schema, it waits and does nothing: /readyz
+    says why. A second signal ends it at once. Log lines go to stderr; see CANARY_LOG_FORMAT, CANARY_LOG_LEVEL.
     """
     from controller.logs import configure_logging
-    from controller.wiring import build_controller
+    from controller.wiring import attach, build_controller, build_operations
 
     context = Context.of(ctx)
     settings = context.settings
     configure_logging(settings.log_format, settings.log_level, stream=context.stderr)
-    address = _address(listen or settings.link_listen)
-    store = context.store_made()
-    log_started(store)
-    controller = build_controller(settings, store, context.clock)
-    with stopped_by_signals() as stop:
+    address, ops = _address(listen or settings.link_listen), ops_address(context, ops_listen)
+    operations = build_operations(settings)
+    with (
+        stopped_by_signals() as stop,
+        in_background(lambda: OpsService(operations, ops), name="operations"),
+    ):
+        store = store_to_serve(context, operations, stop)
+        if store is None:
+            return
+        log_started(store)
+        controller = build_controller(settings, store, context.clock, operations)
+        attach(operations, controller, store, context.clock)
         if settings.link_token is None:
             _log().warning("no_link", what="CANARY_LINK_TOKEN is not set: no gateway can connect")
             controller.loop.run_until(stop)

@@ -9,6 +9,7 @@ import typer
 
 from controller.cli.background import in_background
 from controller.cli.context import Context
+from controller.cli.operations import OpsListen, OpsService, ops_address
 from controller.cli.process import controller_running, log_started, stopped_by_signals
 from controller.errors import SettingsError
 
@@ -57,6 +58,7 @@ def up(
     ] = None,
     upstream: UpstreamUrl = None,
     listen: Listen = None,
+    ops_listen: OpsListen = None,
     reason: Annotated[
         str, typer.Option("--reason", metavar="TEXT", help="Why; kept in the plan's record.")
     ] = "canaryctl up",
@@ -67,20 +69,27 @@ def up(
     """
     from controller.cli.apply import apply_plans
     from controller.logs import configure_logging
-    from controller.wiring import build_controller
+    from controller.wiring import attach, build_controller, build_operations
 
     context = Context.of(ctx)
     models, address = _upstream(context, upstream), _listen(context, listen)
+    ops = ops_address(context, ops_listen)
     apply_plans(context, plans or [], reason=reason)
     settings = context.settings
     configure_logging(settings.log_format, settings.log_level, stream=context.stderr)
     store = context.store_made()
-    controller = build_controller(settings, store, context.clock)
+    operations = build_operations(settings)
+    controller = build_controller(settings, store, context.clock, operations)
+    attach(operations, controller, store, context.clock)
 
     def data_plane() -> _DataPlane:
         return _DataPlane(settings, controller.link, models, address, context.clock)
 
-    with stopped_by_signals() as stop, controller_running(controller):
+    with (
+        stopped_by_signals() as stop,
+        in_background(lambda: OpsService(operations, ops), name="operations"),
+        controller_running(controller),
+    ):
         log_started(store)
         with in_background(data_plane, name="gateway") as served:
             _say_where(context, served)

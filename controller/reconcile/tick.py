@@ -63,6 +63,11 @@ class Reconciler:
         self._observer = Observer(store)
         self._notes: dict[str, Note] = {}
 
+    @property
+    def fence(self) -> int:
+        """The fence that everything is written under."""
+        return self._fence
+
     def tick(self, rollout: str) -> Decision:
         """Judge a rollout once, act on it and note it. Conflict if somebody committed meanwhile; Unreachable if the
         target could not be set, with everything else done.

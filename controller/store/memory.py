@@ -250,6 +250,9 @@ class MemoryStore:
             splits = known.splits if known is not None and same else list(self.splits(rollout))
             return Sight(head=head, splits=splits, rows=rows, seq=seq)
 
+    def check(self) -> None:
+        """It is there, and has no schema."""
+
     def close(self) -> None:
         """There is nothing to close."""
 

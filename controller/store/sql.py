@@ -6,6 +6,7 @@ from sqlalchemy import Engine
 
 from controller.store.engine import Database
 from controller.store.metrics import SqlMetrics
+from controller.store.migrate import require_current
 from controller.store.outbox import SqlOutbox
 from controller.store.records import SqlRecords
 
@@ -18,6 +19,9 @@ class SqlStore(SqlRecords, SqlOutbox, SqlMetrics):
         SqlRecords.__init__(self, database)
         SqlOutbox.__init__(self, database)
         SqlMetrics.__init__(self, database)
+
+    def check(self) -> None:
+        require_current(self._database.engine)
 
     def close(self) -> None:
         """Close its connections; a later call opens new ones."""

@@ -30,6 +30,13 @@ from tests.accounting.factories import (
     started,
 )
 
+# The database
+
+
+def test_a_store_at_this_releases_schema_is_fit_for_use(store: Store):
+    store.check()
+
+
 # Commits
 
 

@@ -150,6 +150,7 @@ class Host:
             "PYTHONPATH": str(Path(__file__).parents[2]),
             "CANARY_DATABASE_URL": f"sqlite:///{self.folder}/canary.db",
             "CANARY_ACTOR": "ada",
+            "CANARY_OPS_LISTEN": f"{HOST}:0",
             **self.environ,
             **given,
         }
@@ -369,7 +370,9 @@ def test_an_address_that_is_taken_is_one_line(host, upstream):
         for arguments in (
             ("gateway", *models, *controller, "--listen", address),
             ("up", *models, "--listen", address),
+            ("up", *models, "--listen", f"{HOST}:0", "--ops-listen", address),
             ("run", "--listen", address),
+            ("run", "--listen", f"{HOST}:0", "--ops-listen", address),
         ):
             line = last_line(host, *arguments, **token)
             assert line.startswith(f"{address} cannot be listened on: ")
