@@ -3,7 +3,7 @@ one contract suite (`tests/contract`)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -291,6 +291,10 @@ class Store(RolloutStore, MetricsStore, Protocol):
 
     def check(self) -> None:
         """Unreachable if the database does not answer, SchemaBehind if its schema is not this release's."""
+        ...
+
+    def when_failing(self, tell: Callable[[], None]) -> None:
+        """Have somebody told of every call that the database did not answer, from any thread."""
         ...
 
     def close(self) -> None:

@@ -207,7 +207,9 @@ def build_controller(
     telemetry = telemetry or Journal()
     hub = GatewayTarget(clock, term=timedelta(seconds=settings.lease_s))
     reconciler = build_reconciler(settings, store, hub, clock, telemetry)
-    sending = Sending(Sender(store=store, notifiers={"log": notifier("log")}, clock=clock))
+    sending = Sending(
+        Sender(store=store, notifiers={"log": notifier("log")}, clock=clock, telemetry=telemetry)
+    )
     loop = Loop(
         reconciler=reconciler,
         sender=sending,
@@ -258,7 +260,7 @@ def build_operations(settings: Settings) -> Operations:
 def attach(operations: Operations, controller: Controller, store: Store, clock: Clock) -> None:
     """From now on this controller is what is looked at."""
     from controller.telemetry.health import Role
-    from controller.telemetry.operations import Gateway, Office, Sources
+    from controller.telemetry.operations import Gateway, Office, Owing, Sources
 
     def gateways() -> list[Gateway]:
         now = clock.now()
@@ -267,11 +269,23 @@ def attach(operations: Operations, controller: Controller, store: Store, clock: 
             for one in controller.hub.replicas()
         ]
 
+    def owing() -> list[Owing]:
+        now = clock.now()
+        return [
+            Owing(
+                destination=one.destination,
+                undelivered=one.count,
+                oldest_age_s=(now - one.oldest).total_seconds(),
+            )
+            for one in store.backlog()
+        ]
+
+    store.when_failing(operations.database_failed)
     operations.attach(
         Sources(
             lag_s=controller.loop.lag_s,
             gateways=gateways,
-            owing=lambda: (),
+            owing=owing,
             office=lambda: Office(role=Role.LEADER, fence=controller.reconciler.fence),
         ),
         store.check,

@@ -29,6 +29,7 @@ class LogNotifier:
             message.title,
             notice=owed.id,
             rollout=owed.rollout,
+            destination=owed.destination,
             action=notice.action.value,
             cause=notice.cause.value,
             share_before_bp=notice.share_before_bp,

@@ -19,7 +19,7 @@ import structlog
 from controller.clock import Clock
 from controller.errors import NotFound, Unreachable
 from controller.notify.failure import Undelivered, failure_of
-from controller.ports import Notifier, Owed, RolloutStore
+from controller.ports import UNTOLD, Notifier, Owed, RolloutStore, Telemetry
 from controller.rollout.destinations import kind_of
 from controller.rollout.plan import Plan
 
@@ -71,7 +71,9 @@ class Sender:
         clock: Clock,
         *,
         may_send: Callable[[], bool] = _always,
+        telemetry: Telemetry = UNTOLD,
     ) -> None:
+        self._telemetry = telemetry
         self._store = store
         self._notifiers = notifiers
         self._clock = clock
@@ -153,6 +155,15 @@ class Sender:
         # Marked only now: found unmarked, it is looked for at the receiver before it is sent again.
         self._store.delivered(owed.id, self._clock.now(), reference=reference)
         self._line(owed.destination).failures = 0
+        self._telemetry.delivered(owed.destination, failed=False)
+        if kind_of(owed.destination) != "log":  # there the notice itself is the line
+            _log.info(
+                "notice delivered",
+                notice=owed.id,
+                rollout=owed.rollout,
+                destination=owed.destination,
+                reference=reference,
+            )
         return True
 
     def _attempt(self, owed: Owed) -> str | None:
@@ -180,6 +191,7 @@ class Sender:
         self._store.undelivered(
             owed.id, error=str(failure), next_attempt=again, doubtful=failure.doubtful
         )
+        self._telemetry.delivered(owed.destination, failed=True)
         _log.warning(
             "notice not delivered",
             notice=owed.id,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from threading import RLock
@@ -252,6 +252,9 @@ class MemoryStore:
 
     def check(self) -> None:
         """It is there, and has no schema."""
+
+    def when_failing(self, tell: Callable[[], None]) -> None:
+        """It never fails."""
 
     def close(self) -> None:
         """There is nothing to close."""

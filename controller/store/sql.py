@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Engine
+from collections.abc import Callable
+
+from sqlalchemy import Engine, ExceptionContext, event
+from sqlalchemy.exc import IntegrityError
 
 from controller.store.engine import Database
 from controller.store.metrics import SqlMetrics
@@ -22,6 +25,14 @@ class SqlStore(SqlRecords, SqlOutbox, SqlMetrics):
 
     def check(self) -> None:
         require_current(self._database.engine)
+
+    def when_failing(self, tell: Callable[[], None]) -> None:
+        def failed(context: ExceptionContext) -> None:
+            # A key that was taken is an answer.
+            if not isinstance(context.sqlalchemy_exception, IntegrityError):
+                tell()
+
+        event.listen(self._database.engine, "handle_error", failed)
 
     def close(self) -> None:
         """Close its connections; a later call opens new ones."""

@@ -27,11 +27,11 @@ class Office:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Owing:
-    """What a destination is owed: how many notices, and since when the oldest waits (None: none does)."""
+    """What a destination is owed: how many notices, and for how long the oldest has waited."""
 
     destination: str
     undelivered: int
-    oldest_age_s: float | None
+    oldest_age_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +65,7 @@ class Operations(Telemetry):
         self._meters = Meters()
         self._probe = Probe(look)
         self._sources: Sources | None = None
+        self._destinations: frozenset[str] = frozenset()
         self._meters.read_from(self._of_process)
         self._meters.read_from(self._of_controller)
 
@@ -119,7 +120,20 @@ class Operations(Telemetry):
         yield catalogue.TICK_LAG, sources.lag_s(), ()
         yield from _of_gateways(sources.gateways())
         yield from _of_office(sources)
-        yield from _of_outbox(sources)
+        yield from self._of_outbox(sources)
+
+    def _of_outbox(self, sources: Sources) -> Iterator[Reading]:
+        """A destination that was ever owed something and is not now is owed 0."""
+        try:
+            owing = {one.destination: one for one in sources.owing()}
+        except Unreachable:
+            return
+        self._destinations |= owing.keys()
+        for destination in sorted(self._destinations):
+            one = owing.get(destination)
+            yield catalogue.OUTBOX, one.undelivered if one else 0, (destination,)
+            if one is not None:
+                yield catalogue.OUTBOX_AGE, one.oldest_age_s, (destination,)
 
     # Told
 
@@ -149,6 +163,7 @@ class Operations(Telemetry):
         self._meters.scheduled(job, what)
 
     def delivered(self, destination: str, *, failed: bool) -> None:
+        self._destinations |= {destination}
         self._meters.delivered(destination, failed=failed)
 
     def database_failed(self) -> None:
@@ -173,14 +188,3 @@ def _of_office(sources: Sources) -> Iterator[Reading]:
         yield catalogue.FENCE, office.fence, ()
     if office.renewed_age_s is not None:
         yield catalogue.RENEWAL_AGE, office.renewed_age_s, ()
-
-
-def _of_outbox(sources: Sources) -> Iterator[Reading]:
-    try:
-        owing = list(sources.owing())
-    except Unreachable:
-        return
-    for one in owing:
-        yield catalogue.OUTBOX, one.undelivered, (one.destination,)
-        if one.oldest_age_s is not None:
-            yield catalogue.OUTBOX_AGE, one.oldest_age_s, (one.destination,)

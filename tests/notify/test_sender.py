@@ -16,7 +16,7 @@ from controller.notify.sender import (
     Sender,
     backoff,
 )
-from controller.ports import Owed, RolloutStore
+from controller.ports import UNTOLD, Owed, RolloutStore, Telemetry
 from controller.rollout.decision import Action
 from controller.rollout.plan import Plan, Severity, Slack, Webhook
 from tests.notify.factories import (
@@ -54,13 +54,14 @@ class World:
         self.leads = True
         self.restart()
 
-    def restart(self) -> None:
+    def restart(self, telemetry: Telemetry = UNTOLD) -> None:
         """A new process."""
         self.sender = Sender(
             self.store,
             {"log": self.notifier, "slack": self.slack, "webhook": self.webhook},
             self.clock,
             may_send=lambda: self.leads,
+            telemetry=telemetry,
         )
 
     def owe(self, *notices, rollout: str = ROLLOUT, of: Plan = PLAN) -> None:
@@ -421,3 +422,31 @@ def test_what_failed_together_comes_back_apart():
 
 def test_a_failed_delivery_is_somebody_unreachable():
     assert isinstance(Undelivered("rate limited"), Unreachable)
+
+
+def test_a_delivery_is_one_line_with_notice_and_destination_and_is_told_as_what_it_was():
+    world, told = World(), []
+
+    class Told(Telemetry):
+        def delivered(self, destination, *, failed):
+            told.append((destination, failed))
+
+    world.restart(Told())
+    world.slack.fail(1)
+    world.owe(ROLLED_BACK, of=TOLD)
+
+    with capture_logs() as logs:
+        world.sender.send_due()
+        world.clock.advance(LONGEST_WAIT)
+        world.sender.send_due()
+
+    lines = [one for one in logs if one.get("destination", "").startswith("slack:")]
+    assert [one["event"] for one in lines if one["destination"] == "slack:#page"] == [
+        "notice not delivered",
+        "notice delivered",
+    ]
+    assert {one["rollout"] for one in lines} == {ROLLOUT}
+    assert all(one["notice"].endswith(f"@{one['destination']}") for one in lines)
+    assert ("slack:#page", True) in told
+    assert ("slack:#page", False) in told
+    assert ("log", False) in told

@@ -2,12 +2,14 @@
 
 import re
 import shutil
+import sqlite3
 import subprocess
+from contextlib import closing
 
 import prometheus_client
 import pytest
 
-from controller.errors import Unreachable
+from controller.errors import NotFound, Unreachable
 from controller.ports import Ticked
 from controller.rollout.observation import Ingested
 from controller.telemetry import catalogue
@@ -15,6 +17,7 @@ from controller.telemetry.catalogue import Kind
 from controller.telemetry.health import Role
 from controller.telemetry.meters import Meters
 from controller.telemetry.operations import Gateway, Office, Operations, Owing, Sources
+from controller.wiring import Opening, open_store
 from tests.reconcile.world import ESCALATIONS
 from tests.telemetry.exposition import Scrape
 from tests.telemetry.factories import about_to_advance, worked
@@ -114,13 +117,18 @@ def test_what_cannot_be_read_is_absent_and_the_rest_is_there():
     assert scrape.value("canary_gateways") == 1
 
 
-def test_a_destination_that_is_owed_nothing_has_no_oldest_age():
-    none = [Owing(destination="log", undelivered=0, oldest_age_s=None)]
+def test_a_destination_that_is_owed_nothing_any_more_is_owed_zero_and_has_no_oldest_age():
+    owing = [Owing(destination="slack:#ops", undelivered=2, oldest_age_s=90.0)]
+    operations = operating(owing=lambda: owing)
+    operations.metrics()
+    operations.delivered("log", failed=False)
+    owing.clear()
 
-    scrape = Scrape(operating(owing=lambda: none).metrics())
+    scrape = Scrape(operations.metrics())
 
-    assert scrape.value("canary_outbox_undelivered", destination="log") == 0
-    assert scrape.value("canary_outbox_oldest_age_seconds", destination="log") is None
+    for destination in ("log", "slack:#ops"):
+        assert scrape.value("canary_outbox_undelivered", destination=destination) == 0
+        assert scrape.value("canary_outbox_oldest_age_seconds", destination=destination) is None
 
 
 def test_however_many_gateways_there_are_only_the_longest_silent_are_named():
@@ -132,6 +140,23 @@ def test_however_many_gateways_there_are_only_the_longest_silent_are_named():
     named = scrape.families["canary_gateway_heard_age_seconds"].samples
     assert len(named) == catalogue.REPLICAS
     assert scrape.value("canary_gateway_heard_age_seconds", replica="g0") is None
+
+
+def test_a_database_that_does_not_answer_is_counted_and_one_that_refuses_is_not(tmp_path):
+    path, told = tmp_path / "canary.db", []
+    with closing(open_store(f"sqlite:///{path}", Opening.UPGRADED)) as store:
+        store.when_failing(lambda: told.append(1))
+        store.heads()
+        with pytest.raises(NotFound):
+            store.head("nobody")
+        assert told == []
+
+        with closing(sqlite3.connect(path)) as other:
+            other.execute("DROP TABLE outbox")
+        with pytest.raises(Unreachable):
+            store.backlog()
+
+    assert told == [1]
 
 
 def test_before_there_is_a_controller_nothing_is_said_of_one():
