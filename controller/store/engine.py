@@ -2,52 +2,35 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from operator import eq
 from typing import Any, Final
+from urllib.parse import quote
 
-from sqlalchemy import (
-    JSON,
-    ColumnElement,
-    Connection,
-    Engine,
-    FromClause,
-    Select,
-    Table,
-    Text,
-    and_,
-    bindparam,
-    cast,
-    create_engine,
-    event,
-    make_url,
-    select,
-)
-from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
-from sqlalchemy.ext.compiler import compiles
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DataError as UnfitError
 from sqlalchemy.pool import QueuePool
-from sqlalchemy.sql import column as column_
-from sqlalchemy.sql.functions import FunctionElement
-from sqlalchemy.types import TypeEngine
 
-from controller.errors import Conflict, Unreachable
-from controller.store import schema
+from controller.errors import Conflict, DataError, SettingsError, Unreachable
+from controller.store.locks import hold_fence
 
 BUSY_TIMEOUT_S: Final = 10
+STATEMENT_TIMEOUT_S: Final = 60  # a batch of any size takes a fraction of it
 _WRITING: Final = "canaryctl_writing"
 # A read transaction of SQLite sees one state by itself.
-_READING: Final = {"postgresql": {"isolation_level": "REPEATABLE READ"}}
+_READING: Final[Mapping[str, dict[str, Any]]] = {
+    "postgresql": {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+}
 
 
 def connect(url: str) -> Engine:
-    """An engine whose connections are set up for several processes at once."""
+    """An engine whose connections are set up for several processes at once. SettingsError for an unusable address."""
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True)
+        return _connect_postgresql(url)
     engine = create_engine(
         url, connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False}, **_pool(url)
     )
@@ -63,11 +46,83 @@ def _pool(url: str) -> dict[str, Any]:
     return {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 0}
 
 
-class Database:
-    """Transactions on one engine.
+# As the server names them, times in milliseconds but for keepalives.
+_SESSION: Final = {
+    "statement_timeout": STATEMENT_TIMEOUT_S * 1000,
+    "lock_timeout": BUSY_TIMEOUT_S
+    * 1000,  # a stuck lock fails a tick, which is repeated; it hangs none
+    "idle_in_transaction_session_timeout": STATEMENT_TIMEOUT_S * 1000,  # nor does a stopped process
+    # The server lets go of the locks of a host that is gone.
+    "tcp_keepalives_idle": 10,
+    "tcp_keepalives_interval": 5,
+    "tcp_keepalives_count": 3,
+}
+# As libpq names them, times in seconds unless the name says otherwise. An address that names one itself keeps its own.
+_POSTGRESQL: Final = {
+    "application_name": "canaryctl",
+    "connect_timeout": 5,  # for each host
+    # A host that is gone without a word is noticed within half a minute, also while an answer is awaited.
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,  # milliseconds
+    "options": " ".join(f"-c {name}={value}" for name, value in _SESSION.items()),
+}
 
-    Writers queue: SQLite takes its write lock at BEGIN IMMEDIATE and waits for it up to BUSY_TIMEOUT_S; PostgreSQL
-    locks the fence's row. So what a writer has read is still true when it writes, and no commit needs a retry.
+
+def _connect_postgresql(url: str) -> Engine:
+    address = _postgresql_address(url)
+    own = {name: value for name, value in _POSTGRESQL.items() if name not in address.query}
+    try:
+        engine = create_engine(
+            address,
+            connect_args=own,
+            isolation_level="READ COMMITTED",  # of writers; see `controller.store.locks`
+            pool_size=5,
+            max_overflow=10,
+            pool_timeout=BUSY_TIMEOUT_S,
+            # After a restart of the database the first call already gets a new connection.
+            pool_pre_ping=True,
+        )
+    except ImportError as error:
+        raise SettingsError(
+            "CANARY_DATABASE_URL names PostgreSQL, whose driver is not installed: "
+            f"`pip install 'canaryctl[postgres]'` ({error})."
+        ) from error
+    event.listen(engine, "handle_error", _leave_a_standby)
+    return engine
+
+
+def _postgresql_address(url: str) -> URL:
+    """With the one driver that is supported, and several hosts (a:5432,b:5432) as SQLAlchemy takes them."""
+    scheme, _, rest = url.partition("://")
+    authority = re.match(r"(?P<user>[^/?]*@)?(?P<hosts>[^/?]*)", rest)
+    assert authority is not None  # noqa: S101 # it matches the empty text
+    hosts = authority["hosts"].split(",")
+    if len(hosts) > 1:
+        path, mark, query = rest[authority.end() :].partition("?")
+        asked = "&".join(f"host={quote(host, safe=':')}" for host in hosts)
+        rest = f"{authority['user'] or ''}{path}?{asked}{'&' if mark else ''}{query}"
+    try:
+        return make_url(f"{scheme}://{rest}").set(drivername="postgresql+psycopg")
+    except (ArgumentError, ValueError) as error:
+        raise SettingsError(
+            "CANARY_DATABASE_URL cannot be read. Wanted is postgresql://USER:PASSWORD@HOST:PORT/DATABASE, "
+            "with special characters of the password in percent encoding (@ is %40)."
+        ) from error
+
+
+def _leave_a_standby(context: Any) -> None:
+    """A server that became a standby takes no writes: leave it, the next connections look for the primary."""
+    if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
+        context.is_disconnect = True
+
+
+class Database:
+    """Transactions on one engine. What they lock, and in which order: `controller.store.locks`.
+
+    Writers of SQLite queue, for up to BUSY_TIMEOUT_S; those of PostgreSQL wait as long for what they lock. What is read
+    under a lock is still true when it is written, so no commit needs a retry.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -79,10 +134,22 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[tuple[Connection, int]]:
-        """A connection that alone may write, with the present fence; committed at the end or not at all."""
+        """A transaction under the present fence, which it is handed; committed at the end or not at all.
+
+        Many write at once, but nobody takes a fence meanwhile.
+        """
         with raw_writing(self.engine) as connection:
-            held = connection.scalar(select(schema.fence.c.value).with_for_update())
-            yield connection, int(held or 0)
+            yield connection, hold_fence(connection, alone=False)
+
+    @contextmanager
+    def fencing(self) -> Iterator[tuple[Connection, int]]:
+        """The same, and nobody else writes under a fence: those before have ended, those after see what it did."""
+        with raw_writing(self.engine) as connection:
+            yield connection, hold_fence(connection, alone=True)
+
+    def noting(self) -> AbstractContextManager[Connection]:
+        """A write transaction for what needs no fence; it locks nothing before its first statement."""
+        return raw_writing(self.engine)
 
 
 @contextmanager
@@ -98,8 +165,10 @@ def raw_writing(engine: Engine) -> Iterator[Connection]:
     """A write transaction that asks for no table, for those who make them."""
     with _told(engine), engine.connect() as plain:
         connection = plain.execution_options(**{_WRITING: True})
-        with connection.begin():
+        with connection.begin() as transaction:
             yield connection
+            with _in_doubt(engine):
+                transaction.commit()
 
 
 def put(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
@@ -115,69 +184,6 @@ def add(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -
 def ignoring_known(connection: Connection, table: Table) -> Any:
     """An INSERT that leaves rows alone that are there already."""
     return _dialect_insert(table, connection.dialect.name).on_conflict_do_nothing()
-
-
-def listed(column: ColumnElement[Any]) -> ColumnElement[bool]:
-    """Whether the column is among `values(...)`: one parameter whatever their number, so statements stay prepared."""
-    return column.in_(select(_texts(_VALUES).table_valued("value").c.value))
-
-
-def keyed(table: Table) -> Select[Any]:
-    """The table's rows whose primary keys are among `values(...)`, each a list."""
-    items = listed_rows(*(column.type for column in table.primary_key))
-    matches = map(eq, table.primary_key, items.columns)
-    return select(table).select_from(items.rows).join(table, and_(*matches))
-
-
-@dataclass(frozen=True)
-class ListedRows:
-    """Rows to select from, and their columns."""
-
-    rows: FromClause
-    columns: Sequence[ColumnElement[Any]]
-
-
-def listed_rows(*kinds: type[TypeEngine[Any]] | TypeEngine[Any]) -> ListedRows:
-    """`values(...)` as rows, each a list of values of these types."""
-    items = _items(_VALUES).table_valued(column_("value", JSON))
-    columns = [cast(items.c.value.op("->>")(place), kind) for place, kind in enumerate(kinds)]
-    return ListedRows(items, columns)
-
-
-def values(some: Iterable[str | tuple[str | int, ...]]) -> dict[str, str]:
-    """The parameter that `listed` and `keyed` ask for."""
-    return {"values": json.dumps(list(some))}
-
-
-_VALUES: Final = bindparam("values", type_=Text)
-
-
-class _texts(FunctionElement[str]):  # noqa: N801 # a function of SQL
-    """The members of a JSON array of texts."""
-
-    inherit_cache = True
-
-
-class _items(FunctionElement[Any]):  # noqa: N801 # a function of SQL
-    """The members of a JSON array, as JSON."""
-
-    inherit_cache = True
-
-
-@compiles(_texts, "sqlite")
-@compiles(_items, "sqlite")
-def _in_sqlite(element: FunctionElement[Any], compiler: Any, **options: Any) -> str:
-    return f"json_each({compiler.process(element.clauses, **options)})"
-
-
-@compiles(_texts, "postgresql")
-def _texts_in_postgresql(element: FunctionElement[Any], compiler: Any, **options: Any) -> str:
-    return f"json_array_elements_text(CAST({compiler.process(element.clauses, **options)} AS json))"
-
-
-@compiles(_items, "postgresql")
-def _items_in_postgresql(element: FunctionElement[Any], compiler: Any, **options: Any) -> str:
-    return f"json_array_elements(CAST({compiler.process(element.clauses, **options)} AS json))"
 
 
 def _dialect_insert(table: Table, dialect: str) -> Any:
@@ -230,31 +236,61 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
 
 
+def name_of(engine: Engine) -> str:
+    """The database's address as anybody may see it."""
+    secrets = ("password", "passfile", "sslpassword")
+    return engine.url.difference_update_query(secrets).render_as_string(hide_password=True)
+
+
 @contextmanager
 def _told(engine: Engine) -> Iterator[None]:
     """Turn SQLAlchemy's errors into words. A broken constraint is a defect of ours and stays what it is, unless it is
     about a key that another writer took first.
     """
-    database = engine.url.render_as_string(hide_password=True)
+    database = name_of(engine)
     try:
         yield
     except IntegrityError as error:
         if not _is_taken(error):
             raise
         raise Conflict(
-            f"{database}: another writer was first ({error.orig}). Read again, and repeat if it still makes sense."
+            f"{database}: another writer was first ({_words(error)}). "
+            "Read again, and repeat if it still makes sense."
         ) from error
+    except UnfitError as error:
+        raise DataError(f"{database} cannot hold a value: {_words(error)}") from error
     except DBAPIError as error:
         raise Unreachable(
-            f"The database {database} did not answer: {error.orig}. Nothing was written; it is tried again."
+            f"The database {database} did not answer: {_words(error)}. Nothing was written; it is tried again."
         ) from error
     except SQLAlchemyError as error:
         raise Unreachable(f"The database {database} could not be used: {error}") from error
 
 
+@contextmanager
+def _in_doubt(engine: Engine) -> Iterator[None]:
+    """A connection that is lost while it commits leaves open whether it did."""
+    try:
+        yield
+    except DBAPIError as error:
+        if not error.connection_invalidated:
+            raise
+        raise Unreachable(
+            f"The database {name_of(engine)} was lost while it committed: {_words(error)}. "
+            "Whether that was written shows when it is back; to repeat it does no harm."
+        ) from error
+
+
+def _words(error: DBAPIError) -> str:
+    """What the driver said, in one line."""
+    return " ".join(str(error.orig).split()).removesuffix(".")
+
+
 # https://www.sqlite.org/rescode.html: SQLITE_CONSTRAINT_PRIMARYKEY, _ROWID and _UNIQUE
 _SQLITE_TAKEN: Final = frozenset((1555, 2579, 2067))
+# https://www.postgresql.org/docs/current/errcodes-appendix.html
 _POSTGRESQL_TAKEN: Final = "23505"  # unique_violation
+_READ_ONLY: Final = "25006"  # read_only_sql_transaction
 
 
 def _is_taken(error: IntegrityError) -> bool:

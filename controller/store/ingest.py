@@ -38,6 +38,7 @@ from controller.rollout.accounting_state import (
 from controller.rollout.accounting_tally import RowKey, Tally, by_hour, count_block, merged
 from controller.rollout.observation import Batch, Ingested, Pair
 from controller.rollout.plan import Unit
+from controller.store.fit import require_fit
 
 Kind = Literal["observations", "outcomes", "pairs"]
 PIECE: Final = 16  # blocks
@@ -121,6 +122,7 @@ class Rows(Protocol):
 
 def ingest(rows: Rows, batch: Batch, now: datetime) -> Ingested:
     """Count a batch. Nothing is written before everything is counted."""
+    require_fit(batch)
     fresh = _fresh(rows, batch, now)
     account = _open_account(rows, fresh)
     for request in fresh.requests.values():

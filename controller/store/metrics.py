@@ -14,10 +14,11 @@ from controller.rollout.accounting_state import Fate, micros, moment_of
 from controller.rollout.observation import Batch, Cohort, Ingested, RollupRow
 from controller.rollout.timeline import minute_of, start_of
 from controller.store import rules, schema
-from controller.store.engine import Database, listed, put, values
+from controller.store.engine import Database, put
+from controller.store.lists import listed, values
+from controller.store.locks import Advisory, hold, hold_rollouts
 from controller.store.splits import splits_of
 
-_ROLLOUTS = select(schema.rollouts.c.rollout).where(listed(schema.rollouts.c.rollout))
 _VERIFIED = select(schema.verified).where(listed(schema.verified.c.rollout))
 _UNVERIFY = delete(schema.verified).where(
     *(column == bindparam(column.name) for column in schema.verified.primary_key)
@@ -38,7 +39,8 @@ class SqlMetrics:
         from controller.store.ingest import ingest
         from controller.store.rows import SqlRows
 
-        with self._database.writing() as (connection, _):
+        with self._database.noting() as connection:
+            hold(connection, Advisory.INGEST)
             return ingest(SqlRows(connection), batch, now)
 
     def rollups(self, rollout: str, *, changed_after: int = 0) -> tuple[Sequence[RollupRow], int]:
@@ -102,11 +104,11 @@ class SqlMetrics:
 
 
 def _require(connection: Connection, rollouts: Sequence[str]) -> None:
-    column = schema.rollouts.c.rollout
-    there = set(connection.scalars(_ROLLOUTS, values(rollouts)))
+    """Wait for their rows; NotFound."""
+    there = hold_rollouts(connection, rollouts)
     missing = next((one for one in rollouts if one not in there), None)
     if missing is not None:
-        raise rules.no_rollout(missing, connection.scalars(select(column)).all())
+        raise rules.no_rollout(missing, connection.scalars(select(schema.rollouts.c.rollout)).all())
 
 
 def _verify(connection: Connection, notes: Sequence[Note]) -> None:

@@ -6,7 +6,8 @@ import argparse
 import io
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,8 @@ from sqlalchemy.sql import column
 
 from controller.errors import CanaryError, SchemaBehind
 from controller.store import schema
-from controller.store.engine import connect, raw_writing, reading
+from controller.store.engine import connect, name_of, raw_writing, reading
+from controller.store.locks import Advisory, hold
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -43,7 +45,7 @@ def upgrade(engine: Engine) -> None:
     _refuse_later(engine, present)
     from alembic import command
 
-    with raw_writing(engine) as connection:
+    with _migrating(engine) as connection:
         command.upgrade(_config(connection), "head")
 
 
@@ -51,8 +53,20 @@ def downgrade(engine: Engine) -> None:
     """Back to no schema at all, in one transaction; everything stored is gone."""
     from alembic import command
 
-    with raw_writing(engine) as connection:
+    with _migrating(engine) as connection:
         command.downgrade(_config(connection), "base")
+
+
+@contextmanager
+def _migrating(engine: Engine) -> Iterator[Connection]:
+    """A transaction that changes the schema; the next one waits for it, and finds nothing left to do."""
+    with raw_writing(engine) as connection:
+        if connection.dialect.name == "postgresql":
+            # Neither another's migration nor our own is stuck because it takes long.
+            for timeout in ("lock_timeout", "statement_timeout"):
+                connection.exec_driver_sql(f"SET LOCAL {timeout} = 0")
+        hold(connection, Advisory.MIGRATION)
+        yield connection
 
 
 def check(engine: Engine) -> None:
@@ -79,20 +93,16 @@ def require_current(engine: Engine) -> None:
     _refuse_later(engine, present)
     found = "has no schema yet" if present is None else f"is at schema {present}"
     raise SchemaBehind(
-        f"The database {_name(engine)} {found}; this release needs {schema.HEAD}. Run `canaryctl db upgrade`."
+        f"The database {name_of(engine)} {found}; this release needs {schema.HEAD}. Run `canaryctl db upgrade`."
     )
 
 
 def _refuse_later(engine: Engine, present: str | None) -> None:
     if present is not None and present > schema.HEAD:
         raise SchemaBehind(
-            f"The database {_name(engine)} is at schema {present}, later than this release's {schema.HEAD}. "
+            f"The database {name_of(engine)} is at schema {present}, later than this release's {schema.HEAD}. "
             "Install the release that it was upgraded for."
         )
-
-
-def _name(engine: Engine) -> str:
-    return engine.url.render_as_string(hide_password=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -56,7 +56,7 @@ class SqlOutbox:
         before = _TABLE.c.sending
         same = before.is_(None) if owed.sending is None else before == micros(owed.sending)
         begun = _open(owed.id).where(same).values(sending=micros(at), next_attempt=micros(until))
-        with self._database.writing() as (connection, _):
+        with self._database.noting() as connection:
             return connection.execute(begun).rowcount == 1
 
     def delivered(self, notice_id: str, at: datetime, *, reference: str = "") -> None:
@@ -115,11 +115,11 @@ class SqlOutbox:
             thread.seq,
             sending,
         )
-        with self._database.writing() as (connection, _):
+        with self._database.noting() as connection:
             put(connection, _THREADS, [row])
 
     def _note(self, notice_id: str, statement: Update) -> None:
-        with self._database.writing() as (connection, _):
+        with self._database.noting() as connection:
             if connection.execute(statement).rowcount:
                 return
             if connection.scalar(select(_TABLE.c.id).where(_TABLE.c.id == notice_id)) is None:

@@ -19,6 +19,7 @@ from controller.rollout.record import Anchor, Record, Sealed
 from controller.rollout.state import State
 from controller.store import outbox, rules, schema
 from controller.store.engine import Database, add, ignoring_known
+from controller.store.locks import hold_rollouts
 from controller.store.metrics import changed_rows
 from controller.store.splits import splits_of
 
@@ -94,6 +95,7 @@ class SqlRecords:
     def commit(self, commit: Commit) -> None:
         with self._database.writing() as (connection, fence):
             rollout = commit.record.value.rollout
+            hold_rollouts(connection, [rollout])
             rules.admit(commit, _present(connection, rollout), fence)
             versions = select(func.max(schema.splits.c.version)).where(
                 schema.splits.c.rollout == rollout
@@ -116,7 +118,9 @@ class SqlRecords:
             return self._plan(connection, digest)
 
     def anchor(self, at: datetime) -> Anchor | None:
-        with self._database.writing() as (connection, _):
+        if not self._is_anchor_due(at):  # asked all the time, and no writer need wait for that
+            return None
+        with self._database.fencing() as (connection, _):
             table = schema.anchors
             row = connection.execute(
                 select(table.c.text, table.c.hash).order_by(table.c.seq.desc()).limit(1)
@@ -130,6 +134,11 @@ class SqlRecords:
             add(connection, table, [(due.value.seq, micros(anchor_hour(at)), due.hash, due.text)])
             return due.value
 
+    def _is_anchor_due(self, at: datetime) -> bool:
+        with self._database.reading() as connection:
+            last = connection.scalar(select(func.max(schema.anchors.c.hour)))
+            return last is None or last < micros(anchor_hour(at))
+
     def anchors(self) -> Sequence[Sealed[Anchor]]:
         table = schema.anchors
         with self._database.reading() as connection:
@@ -137,7 +146,7 @@ class SqlRecords:
             return [_sealed(Anchor, *row) for row in rows]
 
     def take_fence(self) -> int:
-        with self._database.writing() as (connection, fence):
+        with self._database.fencing() as (connection, fence):
             connection.execute(update(schema.fence).values(value=fence + 1))
             return fence + 1
 

@@ -38,8 +38,10 @@ from controller.rollout.accounting_tally import RowKey
 from controller.rollout.observation import QUANTITIES, Pair
 from controller.rollout.plan import Unit
 from controller.store import schema
-from controller.store.engine import add, keyed, listed, listed_rows, many, put, values
+from controller.store.engine import add, many, put
 from controller.store.ingest import Changes, Kind, Reach
+from controller.store.lists import keyed, listed, listed_rows, values
+from controller.store.locks import hold_rollouts
 from controller.store.splits import splits_of
 
 _to_json = json.JSONEncoder(separators=(",", ":")).encode
@@ -265,6 +267,7 @@ class SqlRows:
         """The next ingest sequence of each rollout, from now on its present one."""
         if not rollouts:
             return {}
+        hold_rollouts(self._connection, rollouts)
         self._connection.execute(_ADVANCE, values(rollouts))
         return {rollout: seq for rollout, seq in self._connection.execute(_SEQS, values(rollouts))}  # noqa: C416
 

@@ -110,6 +110,11 @@ def test_nothing_is_stored_for_an_unknown_rollout(store: Store):
         (outcome("a", 1.5), "outcome of a: correct is 1.5"),
         (outcome("a", float("nan")), "outcome of a: correct is nan"),
         (outcome("a", flags={"rejected": True}), "outcome of a: no flag is called rejected"),
+        # What one database keeps and another does not.
+        (observation("nul\0"), r"observation 'nul\\x00': .* NUL"),
+        (outcome("a", name="half \ud83d"), r"outcome 'half \\ud83d': .* half a surrogate pair"),
+        (observation("x", version=2**31), "observation 'x': a number is too large"),
+        (observation("x", quantities={"cost_nusd": 2**63}), "observation 'x': a number is too"),
     ],
 )
 def test_a_batch_with_something_that_cannot_be_counted_is_refused_whole(
