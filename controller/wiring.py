@@ -50,7 +50,7 @@ class Opening(StrEnum):
     PRESENT = "present"  # it must be there, at this release's schema
     CREATED = "created"  # the same, but an embedded one that is not there is made
     UPGRADED = "upgraded"  # made, or brought to this release's schema
-    OR_EMPTY = "or_empty"  # if it is not there, an empty one in memory to look at instead
+    OR_EMPTY = "or_empty"  # if the file is not there, an empty one in memory to look at instead
 
 
 # Stores, by the scheme of their address
@@ -91,11 +91,11 @@ def _sqlite(url: str, opening: Opening) -> Store:
             assert_never(unreachable)
 
 
-def _postgresql(_url: str, _opening: Opening) -> Store:
-    raise SettingsError(
-        "CANARY_DATABASE_URL: PostgreSQL is not supported yet, the next release brings it. "
-        "Use sqlite:///FILE on a disk that survives restarts."
-    )
+def _postgresql(url: str, opening: Opening) -> Store:
+    """Upgraded by `canaryctl db upgrade` alone: other controllers run on it, perhaps of the release before."""
+    from controller.store.open import open_store as opened
+
+    return opened(url, migrate=opening is Opening.UPGRADED)
 
 
 STORES: Mapping[str, Callable[[str, Opening], Store]] = {

@@ -86,13 +86,6 @@ def test_a_wrong_setting_is_told_and_exits_2(world):
     assert "Did you mean CANARY_DATABASE_URL?" in answer.err
 
 
-def test_an_unsupported_database_is_told_and_exits_2(world):
-    answer = world.cli("get", CANARY_DATABASE_URL="postgresql://db/canary")
-
-    assert answer.code == 2
-    assert "not supported yet" in answer.err
-
-
 def test_a_missing_database_is_not_made_by_looking(world):
     answer = world.cli("get")
 

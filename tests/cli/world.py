@@ -14,6 +14,7 @@ from typing import Any
 from controller.cli.context import Context
 from controller.cli.main import run
 from controller.clock import ManualClock
+from controller.ports import Store
 from controller.reconcile.tick import Reconciler
 from controller.traffic.memory import MemoryTarget
 from controller.wiring import open_store
@@ -82,6 +83,7 @@ class World:
     clock: ManualClock = field(default_factory=lambda: ManualClock(START))
     _lines: int = 0
     _reconciler: Reconciler | None = None
+    _store: Store | None = None
 
     def __post_init__(self) -> None:
         self.environ = {
@@ -92,7 +94,7 @@ class World:
 
     @property
     def url(self) -> str:
-        return f"sqlite:///{self.folder}/canary.db"
+        return self.environ.get("CANARY_DATABASE_URL", f"sqlite:///{self.folder}/canary.db")
 
     def cli(
         self,
@@ -142,7 +144,7 @@ class World:
     def ticks(self, minutes: int, rollout: str = "support-bot/1") -> None:
         """A controller that looks once a minute."""
         if self._reconciler is None:
-            store = open_store(self.url)
+            self._store = store = open_store(self.url)
             self._reconciler = Reconciler(
                 store=store,
                 target=MemoryTarget(self.clock),
@@ -152,6 +154,11 @@ class World:
         for _ in range(minutes):
             self._reconciler.tick(rollout)
             self.clock.advance(timedelta(minutes=1))
+
+    def close(self) -> None:
+        """Let go of the controller's connections."""
+        if self._store is not None:
+            self._store.close()
 
     def next_id(self) -> str:
         self._lines += 1

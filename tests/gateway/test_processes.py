@@ -23,6 +23,7 @@ import pytest
 from controller.cli.context import Context
 from controller.cli.main import run
 from controller.simulate.upstream import SimulatedModels, Skill
+from tests.accounting.stores import DATABASES
 from tests.gateway.servers import HOST, eventually, simulated
 
 TOKEN = "a token of this test alone"
@@ -296,7 +297,16 @@ def test_a_gateway_that_has_answered_has_loaded_nothing_heavy(upstream, tmp_path
 # Everything in one process
 
 
-def test_up_answers_requests_moves_the_rollout_and_ends_at_a_signal(host, upstream):
+@pytest.fixture(params=list(DATABASES))
+def database(request: pytest.FixtureRequest, host: Host) -> Iterator[str]:
+    """The kind of the host's database, which is there and empty."""
+    with DATABASES[request.param](host.folder) as url:
+        host.environ["CANARY_DATABASE_URL"] = url
+        yield request.param
+        host.end()
+
+
+def test_up_answers_requests_moves_the_rollout_and_ends_at_a_signal(host, database, upstream):
     up = host.start("up", "--plan", host.plan(), "--upstream", upstream, "--listen", f"{HOST}:0")
     listening = up.until("gateway_started")["listening"]
     gateway = Gateway(up, f"http://{listening}/v1", host.folder / "canaryctl-gateway")
@@ -319,7 +329,7 @@ def test_up_answers_requests_moves_the_rollout_and_ends_at_a_signal(host, upstre
 # One controller, two gateways
 
 
-def test_two_gateways_follow_one_controller(host, upstream):
+def test_two_gateways_follow_one_controller(host, database, upstream):
     host.cli("apply", "-f", host.plan(), "--reason", "test")
     _, address = host.controller()
     gateways = [host.gateway(name, address, upstream) for name in ("one", "two")]
