@@ -269,7 +269,7 @@ def serve_swallowing_link(ready: Connection) -> None:
     Reconciler(store=store, target=hub, clock=clock, fence=1, lease=long).tick(rollout)
 
     async def serve() -> None:
-        app = link_app(LocalLink(hub, lambda _: None, clock), hub, token=TOKEN)
+        app = link_app(LocalLink(hub, lambda _: None, clock), hub.replicas, token=TOKEN)
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         await web.TCPSite(runner, HOST, 0).start()

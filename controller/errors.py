@@ -6,10 +6,12 @@
     ├── DataError                    2   a data file that cannot be read as what it should be
     ├── NotFound                     4   no such rollout, plan, rule or record
     ├── Conflict                     5   somebody else committed first; read again and repeat
+    │   └── Fenced                   5   another controller leads; this one must stop acting
     ├── Refused                      5   a command that the rollout's state does not permit
     ├── ChainBroken                  1   records that do not follow from one another
     ├── SchemaBehind                 1   the database's schema is not this release's
     ├── Unreachable                  1   a database, target, source or notifier that did not answer
+    │   └── NotLeading               1   a controller that does not lead; another one does, or will
     └── StatisticsError (ValueError) 1   input for which a statistic has no value
 
 Branch on what the caller can do: mend the input (exit 2), look elsewhere (4), read again (5), wait (Unreachable).
@@ -75,6 +77,10 @@ class Conflict(CanaryError):
     exit_code = 5
 
 
+class Fenced(Conflict):
+    """Written under a fence that is not the highest any more: another controller leads. Stop acting."""
+
+
 class Refused(CanaryError):
     """A command that the rollout's state does not permit; the text says why and what would."""
 
@@ -91,6 +97,10 @@ class SchemaBehind(CanaryError):
 
 class Unreachable(CanaryError):
     """A database, target, source or notifier did not answer. Wait and repeat."""
+
+
+class NotLeading(Unreachable):
+    """Asked of a controller that does not lead. Ask another one, or wait until one does."""
 
 
 class StatisticsError(CanaryError, ValueError):

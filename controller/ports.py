@@ -185,7 +185,8 @@ class RolloutStore(Protocol):
         ...
 
     def take_fence(self) -> int:
-        """A fence higher than every one before it; from now on lower ones are refused."""
+        """A fence higher than every one before it; from now on lower ones are refused. For who has no rival: where
+        several controllers may run, a fence comes with the lead."""
         ...
 
     def owed(
@@ -278,8 +279,83 @@ class MetricsStore(Protocol):
         ...
 
 
-class Store(RolloutStore, MetricsStore, Protocol):
-    """Both, in one database."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leadership:
+    """Who leads, as the one row about it says.
+
+    `holder` is empty where nobody does: before the first, and after one that resigned. `fence` is the one that was
+    taken with the lead. `beat` rises with every renewal. `term` is how long the lead lasts without one; the holder
+    chose it.
+    """
+
+    holder: str
+    fence: int
+    beat: int
+    term: timedelta
+
+
+class LeadershipStore(Protocol):
+    """The lease by which one controller leads. It holds no moment of time: every contender counts on its own clock."""
+
+    def leadership(self) -> Leadership:
+        """The row as it is. Cheap."""
+        ...
+
+    def take_lead(self, seen: Leadership, *, holder: str, term: timedelta) -> Leadership:
+        """Lead from now on, under a fence higher than every one before; lower ones are refused from now on.
+
+        Compare-and-set: Conflict, and nothing changes, unless the row is still what was seen. Whether it may be taken
+        is for the caller to know (`controller.reconcile.lead`).
+        """
+        ...
+
+    def renew_lead(self, held: Leadership) -> Leadership:
+        """Raise the beat. Conflict if holder and fence are not in the row any more. Never waits for an ingest."""
+        ...
+
+    def resign_lead(self, held: Leadership) -> None:
+        """Leave it to whoever comes next; harmless if it was lost."""
+        ...
+
+
+class Mandate(Protocol):
+    """A controller's permission to act: to tick, to grant, to send. Once it is gone it does not come back.
+
+    It is asked before every act, and after those that take long. What is under way when it ends, the fence refuses.
+    """
+
+    def holds(self) -> bool:
+        """Whether one may act at this moment. Cheap; asks nobody."""
+        ...
+
+    def revoke(self, why: str) -> None:
+        """It was learnt that another controller leads: nothing more is done under this one."""
+        ...
+
+
+class Ending(Protocol):
+    """Whether it is time to end: an event, or a reason of another kind."""
+
+    def is_set(self) -> bool:
+        """Once it is, it stays so."""
+        ...
+
+
+class Unrivalled:
+    """The mandate of a controller that is alone with its store (in memory, say), until it learns otherwise."""
+
+    def __init__(self) -> None:
+        self._rival = ""
+
+    def holds(self) -> bool:
+        return not self._rival
+
+    def revoke(self, why: str) -> None:
+        self._rival = why
+
+
+class Store(RolloutStore, MetricsStore, LeadershipStore, Protocol):
+    """All of it, in one database."""
 
     def sight(self, rollout: str, *, known: Sight | None = None) -> Sight:
         """All that a tick reads of one rollout (`name/attempt`), in one consistent view; NotFound.
@@ -355,9 +431,11 @@ class Target(Protocol):
 class Held:
     """What one replica says of one rollout: the split it holds, and how it stands by its own clock.
 
-    `expires` is the controller's, handed back: it names the lease. `age_s` is how long these very shares have been in
-    force there, None if they are not. `expired_at` is the `expires` of the last lease that ran out, for as long as
-    the replica remembers the rollout: the controller knows which of them it has recorded.
+    `expires` is the controller's, handed back: it names the lease. It says nothing to a controller on another host,
+    whose clock may differ; `left_s` does, how long the lease still runs (negative: how long ago it ran out). `age_s` is
+    how long these very shares have been in force there, None if they are not. `expired_at` is the `expires` of the
+    last lease that ran out, for as long as the replica remembers the rollout: the controller knows which of them it
+    has recorded.
     """
 
     rollout: str
@@ -366,6 +444,7 @@ class Held:
     shares: Mapping[str, int]
     salt: str
     expires: datetime
+    left_s: float
     on_expiry: OnLoss
     age_s: float | None
     expired_at: datetime | None = None

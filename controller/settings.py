@@ -111,7 +111,10 @@ class Settings(BaseSettings):
     """
 
     controller_url: str | None = None
-    """Where `canaryctl gateway` finds the controller, such as http://controller:8701. `--controller` goes first."""
+    """Where `canaryctl gateway` finds the controllers, such as http://controller:8701; several are separated by commas.
+
+    `--controller` goes first.
+    """
 
     upstream_url: str | None = None
     """The models' address, an OpenAI client's base URL. `--upstream` goes first."""
@@ -132,6 +135,14 @@ class Settings(BaseSettings):
     """Seconds that a split stays in force without being renewed; then traffic goes back to the baseline.
 
     Renewed by every tick, so at least three intervals: two lost ticks must not move traffic. Default 300: five ticks.
+    """
+
+    leader_term_s: float = Field(default=15.0, gt=0, le=3600, allow_inf_nan=False)
+    """Seconds that a controller leads without renewing, where several run on one database; renewed three times in it.
+
+    So long nobody leads after one that was killed, and a sole one that is started again waits before it acts; one that
+    was told to end hands over at once. At most a third of the lease: a change of leaders must not move traffic.
+    Default 15.
     """
 
     actor: str = Field(default="unknown", min_length=1, max_length=200)
@@ -174,6 +185,16 @@ class Settings(BaseSettings):
             msg = (
                 f"CANARY_LEASE_S: {self.lease_s:g} is less than three tick intervals of {self.tick_interval_s:g} s. "
                 "Lengthen the lease or shorten CANARY_TICK_INTERVAL_S"
+            )
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _lease_outlives_a_change_of_leaders(self) -> Self:
+        if self.leader_term_s * 3 > self.lease_s:
+            msg = (
+                f"CANARY_LEADER_TERM_S: {self.leader_term_s:g} is more than a third of the lease, {self.lease_s:g} s: "
+                "gateways would fall back to the baseline while nobody leads. Shorten it or lengthen CANARY_LEASE_S"
             )
             raise ValueError(msg)
         return self

@@ -7,14 +7,19 @@ an error that lists the known ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+import secrets
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, assert_never
 
-from controller.clock import Clock
+from controller.clock import Clock, SystemClock
 from controller.errors import NotFound, SettingsError
 from controller.ports import UNTOLD
 
@@ -23,14 +28,13 @@ if TYPE_CHECKING:
 
     from controller.gateway.app import Gateway
     from controller.gateway.uplink import Pace
-    from controller.notify.sending import Sending
-    from controller.ports import Link, Notifier, Store, Target, Telemetry
-    from controller.reconcile.loop import Loop
+    from controller.ports import Ending, Link, Notifier, Store, Target, Telemetry
+    from controller.reconcile.lead import Contender, HeldMandate
+    from controller.reconcile.tenure import Tenure, Tenures
     from controller.reconcile.tick import Reconciler
     from controller.rollout.plan import Plan
     from controller.settings import Settings
     from controller.telemetry.operations import Operations
-    from controller.traffic.hub import GatewayTarget
 
 T = TypeVar("T")
 
@@ -183,32 +187,81 @@ def _known(what: str, name: str, known: Mapping[str, T]) -> T:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Controller:
-    """A controller's parts: the loop to run, what it wakes, and its end of the link to gateways."""
+    """One of the controllers on a database: it contends for the lead, decides while it leads, and always ingests."""
 
-    loop: Loop
-    reconciler: Reconciler
-    sending: Sending
-    hub: GatewayTarget
+    contender: Contender
+    tenures: Tenures
     link: Link
 
 
 def build_controller(
-    settings: Settings, store: Store, clock: Clock, telemetry: Telemetry | None = None
+    settings: Settings,
+    store: Store,
+    clock: Clock,
+    telemetry: Telemetry | None = None,
+    *,
+    serve: Callable[[Tenure, Ending], None] | None = None,
 ) -> Controller:
-    """A controller that is the leader from now on. By default its decisions are told to the log alone."""
-    from controller.notify.sender import Sender
-    from controller.notify.sending import Sending
+    """A controller; `tenures.run_until` starts it. `serve` is what it does while it leads, else its loop.
+
+    By default its decisions are told to the log alone.
+    """
     from controller.reconcile.intake import Intake
-    from controller.reconcile.loop import Loop
+    from controller.reconcile.lead import Contender
+    from controller.reconcile.tenure import TenureLink, Tenures
     from controller.telemetry.journal import Journal
-    from controller.traffic.hub import GatewayTarget
-    from controller.traffic.link import LocalLink
 
     telemetry = telemetry or Journal()
+    contender = Contender(
+        store,
+        holder=_process_name(),
+        term=timedelta(seconds=settings.leader_term_s),
+        # The machine's own, whatever time it is in the rollouts: several processes contend.
+        monotonic=SystemClock().monotonic,
+    )
+
+    def build(mandate: HeldMandate) -> Tenure:
+        return _build_tenure(settings, store, clock, telemetry, mandate)
+
+    tenures = Tenures(contender, build, serve or _loop, telemetry)
+    link = TenureLink(tenures, Intake(store, clock, tenures.wake, telemetry), clock)
+    return Controller(contender=contender, tenures=tenures, link=link)
+
+
+@contextmanager
+def controller_running(controller: Controller) -> Iterator[None]:
+    """The controller, in a thread; at the end it finishes its tick, sends what is owed and resigns."""
+    stop = threading.Event()
+    thread = threading.Thread(
+        target=controller.tenures.run_until, args=(stop,), name="controller", daemon=True
+    )
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _build_tenure(
+    settings: Settings, store: Store, clock: Clock, telemetry: Telemetry, mandate: HeldMandate
+) -> Tenure:
+    from controller.notify.sender import Sender
+    from controller.notify.sending import Sending
+    from controller.reconcile.loop import Loop
+    from controller.reconcile.tenure import Tenure
+    from controller.traffic.hub import GatewayTarget
+
     hub = GatewayTarget(clock, term=timedelta(seconds=settings.lease_s))
-    reconciler = build_reconciler(settings, store, hub, clock, telemetry)
+    reconciler = build_reconciler(settings, store, hub, clock, mandate.fence, telemetry)
     sending = Sending(
-        Sender(store=store, notifiers={"log": notifier("log")}, clock=clock, telemetry=telemetry)
+        Sender(
+            store=store,
+            notifiers={"log": notifier("log")},
+            clock=clock,
+            may_send=mandate.holds,
+            telemetry=telemetry,
+        )
     )
     loop = Loop(
         reconciler=reconciler,
@@ -217,10 +270,19 @@ def build_controller(
         clock=clock,
         interval_s=settings.tick_interval_s,
         telemetry=telemetry,
+        mandate=mandate,
     )
     hub.when_changed(loop.wake)
-    link = LocalLink(hub, Intake(store, clock, loop.wake, telemetry), clock)
-    return Controller(loop=loop, reconciler=reconciler, sending=sending, hub=hub, link=link)
+    return Tenure(mandate=mandate, loop=loop, reconciler=reconciler, sending=sending, hub=hub)
+
+
+def _loop(tenure: Tenure, stop: Ending) -> None:
+    tenure.loop.run_until(stop)
+
+
+def _process_name() -> str:
+    """Readable, and never used again: HOST:PID:RANDOM."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
 
 
 def build_reconciler(
@@ -228,16 +290,17 @@ def build_reconciler(
     store: Store,
     target: Target,
     clock: Clock,
+    fence: int,
     telemetry: Telemetry = UNTOLD,
 ) -> Reconciler:
-    """A reconciler that is the leader from now on: its fence is higher than any before."""
+    """A reconciler that decides under a fence."""
     from controller.reconcile.tick import Reconciler
 
     return Reconciler(
         store=store,
         target=target,
         clock=clock,
-        fence=store.take_fence(),
+        fence=fence,
         lease=timedelta(seconds=settings.lease_s),
         telemetry=telemetry,
     )
@@ -259,14 +322,15 @@ def build_operations(settings: Settings) -> Operations:
 
 def attach(operations: Operations, controller: Controller, store: Store, clock: Clock) -> None:
     """From now on this controller is what is looked at."""
+    from controller.reconcile.lead import Role as LeadRole
     from controller.telemetry.health import Role
     from controller.telemetry.operations import Gateway, Office, Owing, Sources
 
     def gateways() -> list[Gateway]:
-        now = clock.now()
+        tenure, now = controller.tenures.current, clock.now()
         return [
             Gateway(name=one.name, heard_age_s=(now - one.heard_at).total_seconds(), lost=one.lost)
-            for one in controller.hub.replicas()
+            for one in (tenure.hub.replicas() if tenure is not None else ())
         ]
 
     def owing() -> list[Owing]:
@@ -280,14 +344,21 @@ def attach(operations: Operations, controller: Controller, store: Store, clock: 
             for one in store.backlog()
         ]
 
+    def lag_s() -> float:
+        tenure = controller.tenures.current
+        return tenure.loop.lag_s() if tenure is not None else 0.0
+
+    def office() -> Office:
+        state = controller.contender.state()
+        return Office(
+            role=Role(state.role.value),
+            fence=state.fence,
+            renewed_age_s=state.unrenewed_s if state.role is LeadRole.LEADER else None,
+        )
+
     store.when_failing(operations.database_failed)
     operations.attach(
-        Sources(
-            lag_s=controller.loop.lag_s,
-            gateways=gateways,
-            owing=owing,
-            office=lambda: Office(role=Role.LEADER, fence=controller.reconciler.fence),
-        ),
+        Sources(lag_s=lag_s, gateways=gateways, owing=owing, office=office),
         store.check,
     )
 
@@ -304,11 +375,11 @@ def build_gateway(
     return Gateway(link=link, upstream=upstream, folder=folder, clock=clock, pace=pace)
 
 
-def link_to(controller: str, token: str) -> Link:
-    """The link to a controller elsewhere. Called in an event loop."""
+def link_to(controllers: Sequence[str], token: str) -> Link:
+    """The link to the controllers of one database, elsewhere. Called in an event loop."""
     from controller.gateway.http_link import HttpLink
 
-    return HttpLink(controller, token=token)
+    return HttpLink(controllers, token=token)
 
 
 def shortcomings(plan: Plan) -> tuple[str, ...]:

@@ -89,6 +89,13 @@ def test_a_tick_interval_must_be_a_positive_number_of_seconds_up_to_an_hour(valu
     assert "CANARY_TICK_INTERVAL_S" in refused({"CANARY_TICK_INTERVAL_S": value})
 
 
+def test_a_change_of_leaders_is_over_well_within_a_lease():
+    with pytest.raises(SettingsError, match="CANARY_LEADER_TERM_S: 120 is more than a third"):
+        load_settings({"CANARY_LEADER_TERM_S": "120"})
+
+    assert load_settings({"CANARY_LEADER_TERM_S": "100"}).leader_term_s == 100
+
+
 def test_a_lease_must_outlive_two_lost_ticks():
     message = refused({"CANARY_TICK_INTERVAL_S": "60", "CANARY_LEASE_S": "179"})
 
@@ -190,6 +197,7 @@ def test_describe_names_sources_and_masks_secrets(tmp_path: Path):
         "gateway_dir": ("canaryctl-gateway", "default"),
         "tick_interval_s": ("30", "CANARY_TICK_INTERVAL_S"),
         "lease_s": ("300", "default"),
+        "leader_term_s": ("15", "default"),
         "actor": ("ada", "login name"),
         "log_level": ("info", "default"),
         "log_format": ("auto", "default"),

@@ -55,11 +55,12 @@ def run(
     ] = None,
     ops_listen: OpsListen = None,
 ) -> None:
-    """Run the controller until SIGTERM or Ctrl-C.
+    """Run a controller until SIGTERM or Ctrl-C.
 
-    It judges every rollout each minute and acts on what it sees. Gateways (`canaryctl gateway`) connect to it with
-    CANARY_LINK_TOKEN. While the database is away, or not at this release's schema, it waits and does nothing: /readyz
-    says why. A second signal ends it at once. Log lines go to stderr; see CANARY_LOG_FORMAT, CANARY_LOG_LEVEL.
+    It judges every rollout each minute and acts on what it sees. Several may run on one database: one leads, the others
+    take in what gateways observe and stand by; see CANARY_LEADER_TERM_S. Gateways (`canaryctl gateway`) connect to it
+    with CANARY_LINK_TOKEN. While the database is away, or not at this release's schema, it waits and does nothing:
+    /readyz says why. A second signal ends it at once. Log lines go to stderr; see CANARY_LOG_FORMAT, CANARY_LOG_LEVEL.
     """
     from controller.logs import configure_logging
     from controller.wiring import attach, build_controller, build_operations
@@ -81,11 +82,11 @@ def run(
         attach(operations, controller, store, context.clock)
         if settings.link_token is None:
             _log().warning("no_link", what="CANARY_LINK_TOKEN is not set: no gateway can connect")
-            controller.loop.run_until(stop)
+            controller.tenures.run_until(stop)
             return
         token = settings.link_token.get_secret_value()
         with in_background(lambda: LinkService(controller, address, token), name="link"):
-            controller.loop.run_until(stop)
+            controller.tenures.run_until(stop)
 
 
 def _address(text: str) -> tuple[str, int]:
@@ -108,7 +109,7 @@ class LinkService:
         self._address = address
         # Reports are held back for as long as nothing is said: at the end nobody waits for them.
         self._runner = web.AppRunner(
-            link_app(controller.link, controller.hub, token=token),
+            link_app(controller.link, controller.tenures.replicas, token=token),
             access_log=None,
             shutdown_timeout=0.5,
         )
@@ -128,21 +129,6 @@ class LinkService:
 
     async def stop(self) -> None:
         await self._runner.cleanup()
-
-
-@contextmanager
-def controller_running(controller: Controller) -> Iterator[None]:
-    """The controller's loop, in a thread; at the end it finishes its tick and sends what is owed."""
-    stop = threading.Event()
-    thread = threading.Thread(
-        target=controller.loop.run_until, args=(stop,), name="loop", daemon=True
-    )
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
 
 
 def log_started(store: Store) -> None:

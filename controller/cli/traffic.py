@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,7 @@ import typer
 from controller.cli.background import in_background
 from controller.cli.context import Context
 from controller.cli.operations import OpsListen, OpsService, ops_address
-from controller.cli.process import controller_running, log_started, stopped_by_signals
+from controller.cli.process import log_started, stopped_by_signals
 from controller.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def up(
     """
     from controller.cli.apply import apply_plans
     from controller.logs import configure_logging
-    from controller.wiring import attach, build_controller, build_operations
+    from controller.wiring import attach, build_controller, build_operations, controller_running
 
     context = Context.of(ctx)
     models, address = _upstream(context, upstream), _listen(context, listen)
@@ -98,12 +99,12 @@ def up(
 
 def gateway(
     ctx: typer.Context,
-    controller: Annotated[
-        str | None,
+    controllers: Annotated[
+        list[str] | None,
         typer.Option(
             "--controller",
             metavar="URL",
-            help="Where `canaryctl run` listens for gateways. Default: CANARY_CONTROLLER_URL.",
+            help="Where `canaryctl run` listens for gateways; repeatable. Default: CANARY_CONTROLLER_URL.",
             show_default=False,
         ),
     ] = None,
@@ -112,7 +113,8 @@ def gateway(
 ) -> None:
     """Run a gateway alone, until SIGTERM or Ctrl-C. It needs no database and answers while the controller is away.
 
-    CANARY_LINK_TOKEN is the controller's. Each gateway has a folder of its own, CANARY_GATEWAY_DIR.
+    CANARY_LINK_TOKEN is the controllers'. Give every controller of the database, or one address for all of them. Each
+    gateway has a folder of its own, CANARY_GATEWAY_DIR.
     """
     from controller.logs import configure_logging
     from controller.wiring import link_to
@@ -120,8 +122,8 @@ def gateway(
     context = Context.of(ctx)
     settings = context.settings
     models, address = _upstream(context, upstream), _listen(context, listen)
-    where = controller or settings.controller_url
-    if where is None:
+    where = _addresses(controllers or [settings.controller_url or ""])
+    if not where:
         raise SettingsError("Which controller? Give --controller URL or set CANARY_CONTROLLER_URL.")
     if settings.link_token is None:
         raise SettingsError(
@@ -137,6 +139,12 @@ def gateway(
     with stopped_by_signals() as stop, in_background(data_plane, name="gateway") as served:
         _say_where(context, served)
         stop.wait()
+
+
+def _addresses(given: Sequence[str]) -> list[str]:
+    """Each may be several, separated by commas; every one once."""
+    each = (one.strip() for several in given for one in several.split(","))
+    return list(dict.fromkeys(one for one in each if one))
 
 
 def _collect_seldom() -> None:

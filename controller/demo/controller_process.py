@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from pathlib import Path
 from typing import Final
 
@@ -17,14 +18,18 @@ from controller.demo.clock import FileClock
 from controller.demo.place import TOKEN, Place
 from controller.demo.serving import serve_until_told
 from controller.logs import configure_logging
-from controller.ports import Store
+from controller.ports import Ending, Store
+from controller.reconcile.tenure import Tenure, Tenures
 from controller.settings import load_settings
+from controller.traffic import wire
 from controller.traffic.link_server import link_app
-from controller.wiring import Controller, build_controller, open_store
+from controller.wiring import build_controller, controller_running, open_store
 
 MINUTE: Final = "/demo/minute"
 READY: Final = "/demo/ready"
 SETTLED_S: Final = 5.0
+LEADER_TERM_S: Final = "2"  # of the machine's time, in which the story's minutes pass quickly
+_LOOK_S: Final = 0.05
 
 
 def main() -> None:
@@ -32,50 +37,71 @@ def main() -> None:
     configure_logging("json", "info")
     store = open_store(place.database)
     clock = FileClock(place.clock)
-    controller = build_controller(load_settings({}), store, clock)
-    # Every minute judges everything, once: that a gateway has acknowledged is not a reason to judge it again.
-    controller.hub.when_changed(lambda _: None)
-    for head in store.heads():
-        controller.reconciler.converge(head)  # who goes on with a minute does not wait for its end
-    app = link_app(controller.link, controller.hub, token=TOKEN)
-    minute = _Minute(controller, store, clock)
+    settings = load_settings({"CANARY_LEADER_TERM_S": LEADER_TERM_S})
+    controller = build_controller(settings, store, clock, serve=_Story(store).lead)
+    app = link_app(controller.link, controller.tenures.replicas, token=TOKEN)
+    minute = _Minute(controller.tenures, store, clock)
     app.router.add_post(MINUTE, minute.judge)
     app.router.add_post(READY, minute.is_ready)
-    controller.sending.start()
-    asyncio.run(serve_until_told(web.AppRunner(app, access_log=None), port))
-    controller.sending.stop()
+    with controller_running(controller):
+        asyncio.run(serve_until_told(web.AppRunner(app, access_log=None), port))
     store.close()
+
+
+class _Story:
+    """What a controller does while it leads: nothing by itself, minutes are ended by the director."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def lead(self, tenure: Tenure, stop: Ending) -> None:
+        # Every minute judges everything, once: that a gateway has acknowledged is not a reason to judge it again.
+        tenure.hub.when_changed(lambda _: None)
+        for head in self._store.heads():
+            tenure.reconciler.converge(head)  # who goes on with a minute does not wait for its end
+        tenure.sending.start()
+        while not stop.is_set():
+            time.sleep(_LOOK_S)
+        tenure.sending.stop()
 
 
 class _Minute:
     """The end of a simulated minute: every rollout is judged, and every gateway has heard what came of it."""
 
-    def __init__(self, controller: Controller, store: Store, clock: Clock) -> None:
-        self._controller = controller
+    def __init__(self, tenures: Tenures, store: Store, clock: Clock) -> None:
+        self._tenures = tenures
         self._store = store
         self._clock = clock
 
     async def judge(self, _: web.Request) -> web.Response:
-        await asyncio.to_thread(self._work)
-        return web.json_response({"settled": await self._settled()})
+        tenure = self._tenures.current
+        if tenure is None:
+            return web.Response(status=wire.NOT_LEADING)
+        await asyncio.to_thread(self._work, tenure)
+        return web.json_response({"settled": await self._settled(tenure)})
 
     async def is_ready(self, _: web.Request) -> web.Response:
         """Whether a gateway is there and holds what was committed: before the first minute of this process."""
-        return web.json_response({"settled": await self._settled()})
+        tenure = self._tenures.current
+        if tenure is None:
+            return web.Response(status=wire.NOT_LEADING)
+        return web.json_response({"settled": await self._settled(tenure)})
 
-    def _work(self) -> None:
+    def _work(self, tenure: Tenure) -> None:
         """Judge what this minute has not judged; the director asks again where the answer did not reach it."""
         now = self._clock.now()
         for head in self._store.heads():
             judged = self._store.judged(head.state.rollout)
             if judged is None or judged.through < now:
-                self._controller.loop.wake([head.state.rollout])
-        self._controller.loop.work(timeout_s=0)
+                tenure.loop.wake([head.state.rollout])
+        tenure.loop.work(timeout_s=0)
 
-    async def _settled(self) -> bool:
+    async def _settled(self, tenure: Tenure) -> bool:
         """Whether the gateways hold what was set; those that do not are waited for, but not for ever."""
-        hub = self._controller.hub
+        hub = tenure.hub
         for _ in range(int(SETTLED_S / 0.002)):
+            if not tenure.mandate.holds():
+                return False
             if hub.replicas() and hub.settled():
                 return True
             await asyncio.sleep(0.002)

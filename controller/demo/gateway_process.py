@@ -26,7 +26,9 @@ PACE: Final = Pace(wait_s=2.0, linger_s=0.0)
 
 async def serve(place: Place, port: int, controller: str, upstream: str) -> None:
     clock = FileClock(place.clock)
-    gateway = build_gateway(place.gateway, link_to(controller, TOKEN), upstream, clock, pace=PACE)
+    gateway = build_gateway(
+        place.gateway, link_to(controller.split(","), TOKEN), upstream, clock, pace=PACE
+    )
     app = web.Application()
     app.router.add_post(DELIVERED, _Delivered(gateway).wait)
     side = web.AppRunner(app, access_log=None)

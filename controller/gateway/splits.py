@@ -183,6 +183,7 @@ class SplitBook:
             shares=split.shares,
             salt=split.salt,
             expires=entry.expires,
+            left_s=(split.expires - now).total_seconds(),
             on_expiry=split.on_expiry,
             age_s=age_s,
             expired_at=entry.expired_at,

@@ -21,8 +21,8 @@ from apscheduler.events import (
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from controller.clock import Clock, elapsed
-from controller.errors import Conflict, Unreachable
-from controller.ports import UNTOLD, Store, Telemetry, Ticked
+from controller.errors import Conflict, Fenced, Unreachable
+from controller.ports import UNTOLD, Ending, Mandate, Store, Telemetry, Ticked, Unrivalled
 from controller.rollout.decision import Decision
 
 _TROUBLES = {
@@ -65,7 +65,9 @@ class Loop:
         interval_s: float,
         poll_s: float = POLL_S,
         telemetry: Telemetry = UNTOLD,
+        mandate: Mandate | None = None,
     ) -> None:
+        self._mandate = mandate or Unrivalled()
         self._telemetry = telemetry
         self._reconciler = reconciler
         self._sender = sender
@@ -84,7 +86,7 @@ class Loop:
             _note(self._woken, rollouts)
             self._signal.notify()
 
-    def run_until(self, stop: threading.Event) -> None:
+    def run_until(self, stop: Ending) -> None:
         """Run in this thread until `stop` is set."""
         scheduler = BackgroundScheduler(timezone="UTC")
         defaults = {"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
@@ -118,12 +120,15 @@ class Loop:
             # No more than this: where wakes come faster than ticks, it would never end.
             most = len(self._woken) + len(self._due)
         for _ in range(most):
+            if not self._mandate.holds():
+                return
             batch = self._next()
             decided = [self._tick(rollout, since) for rollout, since in batch]
             # What was decided is told while the rest is judged: that may take a while.
             if any(decided):
                 self._sender.wake()
-        self._anchor()
+        if self._mandate.holds():
+            self._anchor()
 
     def _next(self) -> list[tuple[str, float | None]]:
         """One that was woken and one that is due, each with when it was woken; what is both is ticked once."""
@@ -169,6 +174,10 @@ class Loop:
     def _ticked(self, rollout: str) -> Ticked:
         try:
             decision = self._reconciler.tick(rollout)
+        except Fenced as error:
+            self._mandate.revoke(str(error))
+            log.info("tick_overtaken", error=str(error))
+            return Ticked.OVERTAKEN
         except Conflict as error:
             # A command was committed while we judged: its record changes the tip, and the next poll wakes us.
             log.info("tick_overtaken", error=str(error))

@@ -2,11 +2,11 @@
 
 1. Migration, an advisory lock, by whoever changes the schema: of two processes that start together one does it.
 2. The fence's row. FOR SHARE by whatever is written under a fence: many at once, each under the present one. FOR UPDATE
-   by `take_fence` and `anchor`: they wait for the commits in flight, and later ones wait for them.
+   by `take_fence`, `take_lead` and `anchor`: they wait for the commits in flight, and later ones wait for them.
 3. Ingest, an advisory lock: an outcome and its observation that come by two controllers at once must meet.
 4. Rollouts' rows, by name. By a commit and the notes of a tick, because what they read there they change; by an ingest
    only when it writes its rollups, last of all, so a decision hardly waits for it.
-5. The rows themselves. To note a delivery takes no more than its row.
+5. The rows themselves. To note a delivery, or to renew the lead, takes no more than its row.
 
 All of them end with their transaction, also when its connection is lost. In PostgreSQL each statement of a writer sees
 what was committed before it began (READ COMMITTED), so what is read after a lock is the present. SQLite has one lock

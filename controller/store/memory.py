@@ -6,7 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from threading import RLock
 
 from controller.ports import (
@@ -14,6 +14,7 @@ from controller.ports import (
     Commit,
     Head,
     Judged,
+    Leadership,
     Note,
     Owed,
     Sight,
@@ -40,6 +41,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self._lock = RLock()
         self._fence = 0
+        self._leadership = rules.NOBODY
         self._rows = MemoryRows()
         self._plans: dict[str, Sealed[Plan]] = {}
         self._records: dict[str, list[Sealed[Record]]] = {}
@@ -255,6 +257,42 @@ class MemoryStore:
 
     def when_failing(self, tell: Callable[[], None]) -> None:
         """It never fails."""
+
+    def leadership(self) -> Leadership:
+        with self._lock:
+            return self._leadership
+
+    def take_lead(self, seen: Leadership, *, holder: str, term: timedelta) -> Leadership:
+        with self._lock:
+            present = self._leadership
+            if (seen.holder, seen.fence, seen.beat) != (
+                present.holder,
+                present.fence,
+                present.beat,
+            ):
+                raise rules.not_as_seen(seen, present)
+            fence = self.take_fence()
+            self._leadership = Leadership(
+                holder=holder, fence=fence, beat=present.beat + 1, term=term
+            )
+            return self._leadership
+
+    def renew_lead(self, held: Leadership) -> Leadership:
+        with self._lock:
+            if not self._leads(held):
+                raise rules.not_held(held)
+            self._leadership = replace(self._leadership, beat=self._leadership.beat + 1)
+            return self._leadership
+
+    def resign_lead(self, held: Leadership) -> None:
+        with self._lock:
+            if self._leads(held):
+                beat = self._leadership.beat + 1
+                self._leadership = replace(self._leadership, holder="", beat=beat)
+
+    def _leads(self, held: Leadership) -> bool:
+        present = self._leadership
+        return (held.holder, held.fence) == (present.holder, present.fence)
 
     def close(self) -> None:
         """There is nothing to close."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 
-from controller.errors import ChainBroken, Conflict, NotFound
-from controller.ports import Commit, VerifiedStretch
+from controller.errors import ChainBroken, Conflict, Fenced, NotFound
+from controller.ports import Commit, Leadership, VerifiedStretch
 from controller.rollout.record import GENESIS
 
 
@@ -34,9 +35,9 @@ def admit(commit: Commit, head: tuple[int, str] | None, fence: int) -> None:
 
 
 def admit_fence(fence: int | None, present: int, what: str = "notes") -> None:
-    """Conflict if a fence is lower than the store's; None is a command's, or nobody's."""
+    """Fenced if a fence is lower than the store's; None is a command's, or nobody's."""
     if fence is not None and fence < present:
-        raise Conflict(
+        raise Fenced(
             f"{what}: written under fence {fence}, but fence {present} was taken since: "
             "another controller leads. This one must stop acting."
         )
@@ -93,6 +94,27 @@ def joined(
         end=max(one.end for one in (*touching, new)),
     )
     return ([], None) if touching == [whole] else (touching, whole)
+
+
+NOBODY = Leadership(holder="", fence=0, beat=0, term=timedelta(0))
+"""The leadership of a fresh database."""
+
+
+def not_as_seen(seen: Leadership, present: Leadership) -> Conflict:
+    return Conflict(
+        f"The lead is not {_told(seen)} any more, it is {_told(present)}. Look again, for a full term."
+    )
+
+
+def not_held(held: Leadership) -> Fenced:
+    return Fenced(
+        f"The lead that {held.holder} took with fence {held.fence} was taken since: another controller leads. "
+        "This one must stop acting."
+    )
+
+
+def _told(row: Leadership) -> str:
+    return f"{row.holder or 'nobody'}'s (fence {row.fence}, beat {row.beat})"
 
 
 def _short(head: str | None) -> str:

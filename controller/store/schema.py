@@ -29,7 +29,7 @@ from sqlalchemy import (
 from controller.rollout.accounting_state import Fate
 from controller.rollout.observation import QUANTITIES
 
-HEAD: Final = "0002"  # the newest revision in migrations/versions; a test holds the two together
+HEAD: Final = "0003"  # the newest revision in migrations/versions; a test holds the two together
 APPEND_ONLY: Final = ("records", "plans", "anchors")
 
 metadata = MetaData(
@@ -66,6 +66,18 @@ def _rollout() -> Column[str]:
 # One row. All writers queue on it: `Database.writing` locks it first.
 fence = Table(
     "fence", metadata, _key("id", Integer), _int("value"), CheckConstraint("id = 1", name="one_row")
+)
+
+# One row too, and not the same: a renewal must not queue behind an ingest.
+leadership = Table(
+    "leadership",
+    metadata,
+    _key("id", Integer),
+    _text("holder"),
+    _int("fence"),
+    _big("beat"),
+    _big("term_us"),
+    CheckConstraint("id = 1", name="one_row"),
 )
 
 plans = Table("plans", metadata, _key("digest"), _text("name"), _text("text"))

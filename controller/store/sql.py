@@ -8,13 +8,14 @@ from sqlalchemy import Engine, ExceptionContext, event
 from sqlalchemy.exc import IntegrityError
 
 from controller.store.engine import Database
+from controller.store.leadership import SqlLeadership
 from controller.store.metrics import SqlMetrics
 from controller.store.migrate import require_current
 from controller.store.outbox import SqlOutbox
 from controller.store.records import SqlRecords
 
 
-class SqlStore(SqlRecords, SqlOutbox, SqlMetrics):
+class SqlStore(SqlRecords, SqlOutbox, SqlMetrics, SqlLeadership):
     """`controller.ports.Store` on one engine (see `controller.store.open`). Safe for several threads and processes."""
 
     def __init__(self, engine: Engine) -> None:
@@ -22,6 +23,7 @@ class SqlStore(SqlRecords, SqlOutbox, SqlMetrics):
         SqlRecords.__init__(self, database)
         SqlOutbox.__init__(self, database)
         SqlMetrics.__init__(self, database)
+        SqlLeadership.__init__(self, database)
 
     def check(self) -> None:
         require_current(self._database.engine)

@@ -88,6 +88,7 @@ class GatewayTarget:
         self._unread: dict[str, datetime] = {}  # of leases that an earlier process had granted
         self._listeners: dict[str, Callable[[], None]] = {}
         self._changed: Callable[[Iterable[str]], None] = lambda _: None
+        self._dismissed = False
         self._lock = RLock()
 
     def when_changed(self, wake: Callable[[Iterable[str]], None]) -> None:
@@ -166,7 +167,17 @@ class GatewayTarget:
         """Whether there is something that a replica is to be told at once."""
         with self._lock:
             replica = self._replicas.get(name)
-            return replica is not None and any(self._is_due(replica, one) for one in self._accepted)
+            if replica is None or self._dismissed:
+                return self._dismissed
+            return any(self._is_due(replica, one) for one in self._accepted)
+
+    def dismiss(self) -> None:
+        """This controller leads no more: reports that are held back are answered at once, by telling so."""
+        with self._lock:
+            self._dismissed = True
+            waiting = list(self._listeners.values())
+        for tell in waiting:
+            tell()
 
     def listen(self, name: str, tell: Callable[[], None]) -> None:
         """Call `tell`, from any thread, when there is something for a replica; one listener a replica."""
@@ -278,8 +289,7 @@ class GatewayTarget:
             replica.until, replica.ends = before.until, before.ends
         for one in report.held:
             # Also of leases that an earlier process granted.
-            left_s = (one.expires - now).total_seconds()
-            replica.lengthen(one.rollout, monotonic + left_s, one.expires)
+            replica.lengthen(one.rollout, monotonic + one.left_s, one.expires)
             self._note_expiry(one)
         self._replicas[report.replica] = replica
         if report.lost and (before is None or before.lost != report.lost):

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 from aiohttp import web
 
-from controller.errors import CanaryError, DataError, Unreachable
+from controller.errors import CanaryError, DataError, NotLeading, Unreachable
 from controller.ports import Link, Report
 from controller.rollout.codec import encode
 from controller.traffic import wire
-from controller.traffic.hub import GatewayTarget
+from controller.traffic.hub import Seen
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _log = structlog.get_logger(__name__)
 
 
-def link_app(link: Link, hub: GatewayTarget, *, token: str) -> web.Application:
-    """The routes. Every one asks for `Authorization: Bearer TOKEN`, except `/livez`."""
-    ends = _Ends(link, hub)
+def link_app(link: Link, replicas: Callable[[], Sequence[Seen]], *, token: str) -> web.Application:
+    """The routes. Every one asks for `Authorization: Bearer TOKEN`, except `/livez`.
+
+    A controller that does not lead answers 421 to what only the leader can, and ends the connection: behind one address
+    for several controllers the next connection may reach the leader.
+    """
+    ends = _Ends(link, replicas)
     app = web.Application(
         middlewares=[_authorised(token), _explained], client_max_size=wire.LARGEST
     )
@@ -33,9 +37,9 @@ def link_app(link: Link, hub: GatewayTarget, *, token: str) -> web.Application:
 
 
 class _Ends:
-    def __init__(self, link: Link, hub: GatewayTarget) -> None:
+    def __init__(self, link: Link, replicas: Callable[[], Sequence[Seen]]) -> None:
         self._link = link
-        self._hub = hub
+        self._replicas = replicas
 
     async def poll(self, request: web.Request) -> web.Response:
         report = wire.read(Report, await request.read())
@@ -47,7 +51,7 @@ class _Ends:
         return web.Response(status=204)
 
     async def status(self, _: web.Request) -> web.Response:
-        return web.json_response({"replicas": [encode(one) for one in self._hub.replicas()]})
+        return web.json_response({"replicas": [encode(one) for one in self._replicas()]})
 
 
 def _wait_s(request: web.Request) -> float:
@@ -80,11 +84,16 @@ def _authorised(token: str) -> Callable[..., Awaitable[web.StreamResponse]]:
 
 @web.middleware
 async def _explained(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Errors in words: 422 for what can never be accepted, 503 for what may be tried again."""
+    """Errors in words: 422 for what can never be accepted, 421 where another controller is to be asked, 503 for what
+    may be tried again."""
     try:
         return await handler(request)
     except DataError as error:
         return web.Response(status=422, text=str(error))
+    except NotLeading as error:
+        answer = web.Response(status=wire.NOT_LEADING, text=str(error))
+        answer.force_close()
+        return answer
     except Unreachable as error:
         return web.Response(status=503, text=str(error))
     except CanaryError as error:

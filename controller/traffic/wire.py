@@ -17,6 +17,8 @@ WAIT: Final = "wait"
 
 JSON: Final = "application/json"
 LINES: Final = "application/x-ndjson"
+NOT_LEADING: Final = 421
+"""The status of a controller that does not lead (Misdirected Request, RFC 9110, 15.5.20)."""
 LARGEST: Final = 16 * 1024 * 1024
 """Bytes of one request body."""
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import sys
-import threading
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,8 +12,9 @@ import pytest
 
 from controller.cli.process import stopped_by_signals
 from controller.clock import ManualClock
-from controller.errors import NotFound, SettingsError
-from controller.ports import LEASE, Target
+from controller.errors import NotFound, NotLeading, SettingsError
+from controller.ports import LEASE, Report, Target
+from controller.reconcile.lead import Role
 from controller.rollout.decision import Action
 from controller.settings import load_settings
 from controller.traffic.memory import MemoryTarget
@@ -22,6 +23,7 @@ from controller.wiring import (
     Opening,
     build_controller,
     build_reconciler,
+    controller_running,
     memory_store,
     named,
     open_store,
@@ -29,6 +31,7 @@ from controller.wiring import (
     target,
 )
 from tests.cli.world import PLAN, START, World
+from tests.gateway.servers import eventually
 
 
 def test_an_unknown_name_lists_the_known_ones():
@@ -77,18 +80,43 @@ def test_what_this_release_does_not_do_of_a_plan_is_said(world: World):
     )
 
 
-def test_the_loop_is_built_and_drains(world: World):
+def test_a_controller_leads_drains_and_resigns(world: World):
     world.cli("apply", "-f", world.plan())
     store = open_store(world.url)
-    stop = threading.Event()
-    stop.set()
+    controller = build_controller(load_settings(world.environ), store, world.clock)
 
-    build_controller(load_settings(world.environ), store, world.clock).loop.run_until(stop)
+    with controller_running(controller):
+        eventually(lambda: store.judged("support-bot/1") is not None)
+        leads = controller.contender.state()
 
-    assert store.judged("support-bot/1") is not None
+    assert (leads.role, leads.holder, leads.fence) == (Role.LEADER, leads.name, 1)
     assert [one.destination for one in store.deliveries("support-bot/1") if one.delivered] == [
         "log"
     ]
+    assert controller.contender.state().role is Role.STANDBY
+    assert store.leadership().holder == ""
+    store.close()
+
+
+def test_the_second_controller_on_a_database_takes_in_what_is_observed_and_names_the_leader(
+    world: World,
+):
+    world.cli("apply", "-f", world.plan())
+    store = open_store(world.url)
+    first, second = (
+        build_controller(load_settings(world.environ), store, world.clock) for _ in range(2)
+    )
+
+    with controller_running(first):
+        eventually(lambda: first.contender.state().role is Role.LEADER)
+        with controller_running(second):
+            eventually(lambda: second.contender.state().holder != "")
+            with pytest.raises(NotLeading, match=first.contender.state().name):
+                asyncio.run(second.link.poll(Report(replica="gw-1"), wait_s=0))
+            asyncio.run(second.link.ingest(b""))
+            roles = first.contender.state().role, second.contender.state().role
+
+    assert roles == (Role.LEADER, Role.STANDBY)
     store.close()
 
 
@@ -100,7 +128,7 @@ def test_a_split_stays_in_force_without_renewal_for_as_long_as_the_settings_say(
     world.cli("promote", "support-bot", "--reason", "try it")
     store = open_store(world.url)
     settings = load_settings({**world.environ, "CANARY_LEASE_S": lease_s})
-    reconciler = build_reconciler(settings, store, MemoryTarget(world.clock), world.clock)
+    reconciler = build_reconciler(settings, store, MemoryTarget(world.clock), world.clock, fence=1)
 
     reconciler.tick("support-bot")
     world.clock.advance(timedelta(seconds=500))

@@ -245,7 +245,7 @@ from controller.wiring import build_gateway, link_to
 
 class Served:
     def __init__(self):
-        link = link_to("http://127.0.0.1:9", "a token of this test alone")
+        link = link_to(["http://127.0.0.1:9"], "a token of this test alone")
         self.gateway = build_gateway(Path(sys.argv[2]), link, sys.argv[1], SystemClock())
 
     async def start(self):
@@ -445,7 +445,11 @@ def test_a_gateway_that_is_killed_right_after_its_answers_loses_none_of_them(hos
 
 @pytest.mark.slow
 def test_a_controller_that_is_killed_for_longer_than_the_lease_loses_nothing(host, upstream):
-    host.environ = {"CANARY_TICK_INTERVAL_S": "1", "CANARY_LEASE_S": "3"}
+    host.environ = {
+        "CANARY_TICK_INTERVAL_S": "1",
+        "CANARY_LEASE_S": "3",
+        "CANARY_LEADER_TERM_S": "1",
+    }
     host.cli("apply", "-f", host.plan(), "--reason", "test")
     controller, address = host.controller()
     gateway = host.gateway("one", address, upstream)

@@ -68,6 +68,7 @@ def test_what_was_granted_is_in_force_and_reported_by_the_controllers_own_expiry
         shares={"refund": 1_000, "legal": 0},
         salt="salt",
         expires=NOW + LEASE,
+        left_s=LEASE.total_seconds() - 1.0,
         on_expiry=OnLoss.BASELINE,
         age_s=1.0,
     )

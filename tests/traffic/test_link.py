@@ -44,7 +44,7 @@ class Server:
 
     @asynccontextmanager
     async def link(self, token: str = TOKEN) -> AsyncIterator[HttpLink]:
-        opened = HttpLink(self.address, token=token)
+        opened = HttpLink([self.address], token=token)
         try:
             yield opened
         finally:
@@ -64,7 +64,7 @@ class Server:
 @asynccontextmanager
 async def serving() -> AsyncIterator[Server]:
     server = Server(GatewayTarget(CLOCK, term=LEASE))
-    app = link_app(LocalLink(server.hub, server.ingest, CLOCK), server.hub, token=TOKEN)
+    app = link_app(LocalLink(server.hub, server.ingest, CLOCK), server.hub.replicas, token=TOKEN)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.0)
     await runner.setup()
     try:
@@ -236,7 +236,7 @@ def test_a_controller_that_is_not_there_is_unreachable():
     async def work(server: Server) -> None:
         async with serving() as gone:
             address = gone.address
-        link = HttpLink(address, token=TOKEN)
+        link = HttpLink([address], token=TOKEN)
         try:
             with pytest.raises(Unreachable, match="did not answer"):
                 await link.poll(Report(replica="gw-1"), wait_s=0)
@@ -259,7 +259,7 @@ def test_an_answer_that_makes_no_sense_is_none(body):
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.0)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
-        link = HttpLink(f"http://127.0.0.1:{runner.addresses[0][1]}/", token=TOKEN)
+        link = HttpLink([f"http://127.0.0.1:{runner.addresses[0][1]}/"], token=TOKEN)
         try:
             with pytest.raises(Unreachable, match="not a word of this release"):
                 await link.poll(Report(replica="gw-1"), wait_s=0)
@@ -273,7 +273,7 @@ def test_an_answer_that_makes_no_sense_is_none(body):
 @pytest.mark.parametrize("address", ["controller:8701", "ftp://controller", ""])
 def test_what_is_no_address_is_refused_with_one_that_is(address):
     with pytest.raises(SettingsError, match="it looks like http://controller:8701"):
-        HttpLink(address, token=TOKEN)
+        HttpLink([address], token=TOKEN)
 
 
 # When it answers
@@ -378,6 +378,7 @@ def test_values_survive_the_wire():
         shares={"refund": 1_000},
         salt="salt",
         expires=NOW,
+        left_s=-0.5,
         on_expiry=OnLoss.HOLD,
         age_s=0.1,
         expired_at=NOW,
