@@ -140,7 +140,7 @@ class Reconciler:
         except Unreachable:
             return None  # in_force then says UNVERIFIED: nothing advances on it
         if in_force(head.plan, head.state, standing) is InForce.VERIFIED and standing.since:
-            start = max(standing.since, head.state.started_at)
+            start = max(standing.since, _committed(memory.sight))
             if start < now:
                 stretch = VerifiedStretch(version=head.state.version, start=start, end=now)
                 memory.verify(stretch)
@@ -159,6 +159,13 @@ class Reconciler:
 
     def _pending(self, rollout: str) -> Note:
         return self._notes.get(rollout) or Note(rollout=rollout)
+
+
+def _committed(sight: Sight) -> datetime:
+    """When the present split was committed: it was in force nowhere before, whatever this host's clock says."""
+    state = sight.head.state
+    since = (one.since for one in sight.splits if one.version == state.version)
+    return max(state.started_at, next(since, state.started_at))
 
 
 def _status(decision: Decision, seen: Seen, now: datetime) -> Status:

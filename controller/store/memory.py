@@ -29,7 +29,7 @@ from controller.rollout.destinations import destinations
 from controller.rollout.observation import Batch, Cohort, Ingested, RollupRow
 from controller.rollout.plan import Plan
 from controller.rollout.record import Anchor, Record, Sealed
-from controller.rollout.timeline import start_of
+from controller.rollout.timeline import EPOCH, start_of
 from controller.store import rules
 from controller.store.ingest import ingest
 from controller.store.memory_rows import MemoryRows, newer
@@ -317,7 +317,7 @@ class MemoryStore:
                     destination=destination,
                     created=record.at,
                     attempts=0,
-                    next_attempt=record.at,
+                    next_attempt=EPOCH,  # due at once, whatever the clock of who sends it
                 )
                 if one.id not in self._outbox:
                     self._outbox[one.id] = one

@@ -138,7 +138,8 @@ def owe(
             "destination": destination,
             "created": micros(at),
             "attempts": 0,
-            "next_attempt": micros(at),
+            # Due at once: who sends it may be on a host whose clock is behind the one that decided.
+            "next_attempt": 0,
             "last_error": "",
         }
         for notice in notices

@@ -363,8 +363,8 @@ class GatewayTarget:
         if dict(held.shares) != dict(split.shares):
             return True
         if split.expires <= held.expires:
-            return False
-        left_s = (held.expires - self._clock.now()).total_seconds()
+            return False  # of one fence, so of one clock
+        left_s = held.left_s - (self._clock.monotonic() - replica.heard)
         return renew or left_s < self._term / 2
 
 
