@@ -89,7 +89,8 @@ class Thread:
     """The one message per rollout and channel under which its events stand.
 
     `number` counts the messages that took this place, from 1: a deleted one is replaced. `channel` and `ts` are the
-    receiver's, empty until it is known to be there. `sending` is as in `Owed`. `seq` is the record that it shows.
+    receiver's, empty until it is known to be there. `sending` is as in `Owed`. `seq` is the record that it shows, and
+    `shown` when it was last brought up to date.
     """
 
     rollout: str
@@ -98,6 +99,7 @@ class Thread:
     channel: str = ""
     ts: str = ""
     seq: int = 0
+    shown: datetime | None = None
     sending: datetime | None = None
 
 
@@ -223,8 +225,18 @@ class RolloutStore(Protocol):
         """What is not delivered, by destination; only destinations that are owed something. Cheap."""
         ...
 
-    def threads(self, destination: str | None = None, *, stale: bool = False) -> Sequence[Thread]:
-        """All threads, by rollout; `stale`: those that are there and show an older record than the last."""
+    def threads(
+        self,
+        *,
+        destination: str | None = None,
+        rollout: str | None = None,
+        stale: datetime | None = None,
+    ) -> Sequence[Thread]:
+        """All threads, by rollout and destination.
+
+        With `stale` those that are there and behind, longest first: that show an older record than the last, or were
+        last brought up to date before this moment while their rollout was still being judged.
+        """
         ...
 
     def note_thread(self, thread: Thread) -> None:

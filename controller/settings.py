@@ -21,6 +21,7 @@ from pydantic import (
     PrivateAttr,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -31,7 +32,7 @@ from controller.errors import SettingsError
 PREFIX = "CANARY_"
 MASK = "********"
 SHORTEST_TOKEN = 16
-SECRETS = frozenset({"database_url", "link_token", "slack_token"})
+SECRETS = frozenset({"database_url", "link_token", "slack_token", "webhook_secret"})
 """The settings that may also be given as the content of a file, by `CANARY_<NAME>_FILE`."""
 
 LogFormat = Literal["auto", "json", "console"]
@@ -47,6 +48,13 @@ def _known_database(url: str) -> str:
         msg = "a database address starts with sqlite:/// or postgresql://"
         raise ValueError(msg)
     return url
+
+
+def _http_url(url: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/]+(/\S*)?", url):
+        msg = "an address of HTTP starts with https:// (or http://) and a host"
+        raise ValueError(msg)
+    return url if url.endswith("/") else f"{url}/"
 
 
 def _host_and_port(text: str) -> str:
@@ -90,7 +98,19 @@ class Settings(BaseSettings):
     """
 
     slack_token: SecretStr | None = None
-    """Slack bot token (`xoxb-…`). Nothing reads it in this release: notices go to the log. Default: none."""
+    """Slack bot token (`xoxb-…`) with the scopes of docs/notifications.md. Default: none.
+
+    Without it what plans owe to Slack stays owed, and `describe` says why; the log has every notice in any case.
+    """
+
+    slack_url: Annotated[str, AfterValidator(_http_url)] = "https://slack.com/api/"
+    """Where Slack's Web API is: another address is for tests, proxies and Slack's government cloud."""
+
+    webhook_secret: SecretStr | None = None
+    """What notices to a plan's `notify.webhook` are signed with; at least 16 characters. Default: none.
+
+    Nothing is sent unsigned: without it what plans owe to webhooks stays owed.
+    """
 
     link_listen: Annotated[str, AfterValidator(_host_and_port)] = "127.0.0.1:8701"
     """Where `canaryctl run` listens for gateways, HOST:PORT. Default: this host alone.
@@ -171,11 +191,12 @@ class Settings(BaseSettings):
         """Only what `load_settings` passes: the environment is an argument, never ambient."""
         return (init_settings,)
 
-    @field_validator("link_token")
+    @field_validator("link_token", "webhook_secret")
     @classmethod
-    def _long_enough(cls, token: SecretStr | None) -> SecretStr | None:
+    def _long_enough(cls, token: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         if token is not None and len(token.get_secret_value()) < SHORTEST_TOKEN:
-            msg = f"a token has at least {SHORTEST_TOKEN} characters"
+            what = "secret" if info.field_name == "webhook_secret" else "token"
+            msg = f"a {what} has at least {SHORTEST_TOKEN} characters"
             raise ValueError(msg)
         return token
 

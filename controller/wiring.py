@@ -26,8 +26,12 @@ from controller.ports import UNTOLD
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
+    from pydantic import SecretStr
+
     from controller.gateway.app import Gateway
     from controller.gateway.uplink import Pace
+    from controller.notify.slack import SlackNotifier
+    from controller.notify.webhook import WebhookNotifier
     from controller.ports import Ending, Link, Notifier, Store, Target, Telemetry
     from controller.reconcile.lead import Contender, HeldMandate
     from controller.reconcile.tenure import Tenure, Tenures
@@ -138,21 +142,45 @@ def _gateway(clock: Clock) -> Target:
 # Notifiers
 
 
-def notifier(name: str) -> Notifier:
-    factory: Callable[[], Notifier] = named(Kind.NOTIFIERS, name)
-    return factory()
+def notifier(name: str, settings: Settings, store: Store, clock: Clock) -> Notifier:
+    """What delivers to the destinations of one kind: `slack` to `slack:#llm-oncall`."""
+    factory: Callable[[Settings, Store, Clock], Notifier] = named(Kind.NOTIFIERS, name)
+    return factory(settings, store, clock)
 
 
-def _log() -> Notifier:
+def notifiers(settings: Settings, store: Store, clock: Clock) -> Mapping[str, Notifier]:
+    """All that a plan can name, by kind of destination."""
+    return {name: notifier(name, settings, store, clock) for name in BUILT_IN[Kind.NOTIFIERS]}
+
+
+def _log(_settings: Settings, _store: Store, _clock: Clock) -> Notifier:
     from controller.notify.log import LogNotifier
 
     return LogNotifier()
 
 
+def _slack(settings: Settings, store: Store, clock: Clock) -> SlackNotifier:
+    from controller.notify.slack import SlackNotifier
+    from controller.notify.slack_api import SlackApi
+
+    api = SlackApi(token=_secret(settings.slack_token), url=settings.slack_url)
+    return SlackNotifier(store, clock, api)
+
+
+def _webhook(settings: Settings, store: Store, clock: Clock) -> WebhookNotifier:
+    from controller.notify.webhook import WebhookNotifier
+
+    return WebhookNotifier(store, clock, secret=_secret(settings.webhook_secret))
+
+
+def _secret(setting: SecretStr | None) -> str | None:
+    return None if setting is None else setting.get_secret_value()
+
+
 BUILT_IN: Mapping[Kind, Mapping[str, Callable[..., Any]]] = {
     Kind.TRAFFIC_TARGETS: {"memory": _memory, "gateway": _gateway},
     Kind.METRIC_SOURCES: {},
-    Kind.NOTIFIERS: {"log": _log},
+    Kind.NOTIFIERS: {"log": _log, "slack": _slack, "webhook": _webhook},
     Kind.CHECKS: {},
 }
 
@@ -257,7 +285,7 @@ def _build_tenure(
     sending = Sending(
         Sender(
             store=store,
-            notifiers={"log": notifier("log")},
+            notifiers=notifiers(settings, store, clock),
             clock=clock,
             may_send=mandate.holds,
             telemetry=telemetry,
@@ -382,8 +410,16 @@ def link_to(controllers: Sequence[str], token: str) -> Link:
     return HttpLink(controllers, token=token)
 
 
-def shortcomings(plan: Plan) -> tuple[str, ...]:
-    """What this release does not do of what a plan asks, in words for whoever starts the controller."""
-    if plan.slack is None:
-        return ()
-    return (f"no Slack in this release: notices for {plan.slack.channel} are written to the log",)
+def shortcomings(plan: Plan, settings: Settings) -> tuple[str, ...]:
+    """What this process cannot do of what a plan asks, in words for whoever starts the controller."""
+    found = []
+    if plan.slack is not None and settings.slack_token is None:
+        found.append(
+            f"CANARY_SLACK_TOKEN is not set: notices for Slack ({plan.slack.channel}) stay owed, the log has them"
+        )
+    if plan.webhook is not None and settings.webhook_secret is None:
+        found.append(
+            f"CANARY_WEBHOOK_SECRET is not set: notices for the webhook at {plan.webhook.name} stay owed, "
+            "the log has them"
+        )
+    return tuple(found)

@@ -188,6 +188,8 @@ def test_describe_names_sources_and_masks_secrets(tmp_path: Path):
     assert shown(settings) == {
         "database_url": (f"postgresql://canary:{MASK}@db:5432/canary", "CANARY_DATABASE_URL"),
         "slack_token": (MASK, f"file {token} (CANARY_SLACK_TOKEN_FILE)"),
+        "slack_url": ("https://slack.com/api/", "default"),
+        "webhook_secret": ("not set", "default"),
         "link_listen": ("127.0.0.1:8701", "default"),
         "ops_listen": ("127.0.0.1:8702", "default"),
         "link_token": (MASK, "CANARY_LINK_TOKEN"),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from controller.ports import Store
+    from controller.settings import Settings
     from controller.wiring import Controller
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -77,7 +78,7 @@ def run(
         store = store_to_serve(context, operations, stop)
         if store is None:
             return
-        log_started(store)
+        log_started(store, settings)
         controller = build_controller(settings, store, context.clock, operations)
         attach(operations, controller, store, context.clock)
         if settings.link_token is None:
@@ -131,13 +132,13 @@ class LinkService:
         await self._runner.cleanup()
 
 
-def log_started(store: Store) -> None:
+def log_started(store: Store, settings: Settings) -> None:
     from controller.wiring import shortcomings
 
     log = _log()
     plans = [head.plan for head in store.heads()]
-    for words in dict.fromkeys(one for plan in plans for one in shortcomings(plan)):
-        log.warning("not_supported_yet", what=words)
+    for words in dict.fromkeys(one for plan in plans for one in shortcomings(plan, settings)):
+        log.warning("not_ready", what=words)
     log.info("started", rollouts=len(plans))
 
 

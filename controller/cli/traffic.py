@@ -91,7 +91,7 @@ def up(
         in_background(lambda: OpsService(operations, ops), name="operations"),
         controller_running(controller),
     ):
-        log_started(store)
+        log_started(store, settings)
         with in_background(data_plane, name="gateway") as served:
             _say_where(context, served)
             stop.wait()

@@ -27,6 +27,7 @@ FIRST_WAIT: Final = timedelta(seconds=1)
 LONGEST_WAIT: Final = timedelta(minutes=5)
 FIRST_LASTING_WAIT: Final = timedelta(minutes=1)
 LONGEST_LASTING_WAIT: Final = timedelta(minutes=15)
+REFRESHED: Final = timedelta(minutes=5)  # how old what is shown of the present may be
 _DOUBLINGS: Final = (
     16  # enough to pass the longest wait; keeps the power small however often it failed
 )
@@ -48,10 +49,13 @@ def backoff(attempts: int, name: str, *, lasting: bool = False) -> timedelta:
 
 @dataclass(slots=True)
 class _Line:
-    """One destination: closed until a moment, after so many failures in a row."""
+    """One destination: closed until a moment, after so many failures in a row; and the same for what it shows of the
+    present, for which no notice waits."""
 
     closed_until: datetime = _OPEN
     failures: int = 0
+    shown_until: datetime = _OPEN
+    show_failures: int = 0
 
 
 def _always() -> bool:
@@ -104,14 +108,18 @@ class Sender:
         now = self._clock.now()
         owing = [one.destination for one in self._store.backlog() if self._free(one.destination)]
         due = [one for one in owing if self._store.owed(now, destination=one, limit=1)]
-        stale = [one.destination for one in self._store.threads(stale=True)]
-        return list(dict.fromkeys((*due, *filter(self._free, stale))))
+        behind = [one.destination for one in self._store.threads(stale=now - REFRESHED)]
+        return list(dict.fromkeys((*due, *filter(self._may_refresh, behind))))
 
     def opens_in(self) -> timedelta | None:
         """How long until the first of the closed destinations may be sent to again; None if none is closed."""
         now = self._clock.now()
         with self._lock:
-            waits = [line.closed_until - now for line in self._lines.values()]
+            waits = [
+                until - now
+                for line in self._lines.values()
+                for until in (line.closed_until, line.shown_until)
+            ]
         return min((one for one in waits if one > timedelta(0)), default=None)
 
     def send_to(self, destination: str) -> int:
@@ -203,18 +211,24 @@ class Sender:
             error=str(failure),
         )
 
+    def _may_refresh(self, destination: str) -> bool:
+        return self._free(destination) and self._line(destination).shown_until <= self._clock.now()
+
     def _refresh(self, destination: str) -> None:
         """What is shown of the present follows what happened; a failure costs a log line and a later attempt."""
         notifier = self._notifiers.get(kind_of(destination))
-        if notifier is None or not (self._free(destination) and self._may_send()):
+        if notifier is None or not (self._may_refresh(destination) and self._may_send()):
             return
+        line = self._line(destination)
+        line.shown_until = self._clock.now() + 2 * notifier.pace
         try:
             notifier.refresh(destination)
+            line.show_failures = 0
         except Unreachable as error:
-            failure, line = failure_of(error), self._line(destination)
-            line.failures += 1
-            waits = backoff(line.failures, destination, lasting=failure.lasting)
-            self._close(destination, self._clock.now() + (failure.wait or waits))
+            failure = failure_of(error)
+            line.show_failures += 1
+            waits = backoff(line.show_failures, destination, lasting=failure.lasting)
+            line.shown_until = self._clock.now() + (failure.wait or waits)
             _log.warning("thread not brought up to date", destination=destination, error=str(error))
 
     def _line(self, destination: str) -> _Line:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import assert_never
 
 from controller.notify.arithmetic import title_line, verdict_line
@@ -22,11 +22,25 @@ from controller.rollout.units import format_duration, format_share
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """A notice as a person reads it. `title` is one line and makes sense alone; `body` has lines of its own."""
+    """A notice as a person reads it, in the order of its fields. `title` is one line and makes sense alone.
+
+    `hints` are commands with what they do.
+    """
 
     title: str
-    body: str
+    now: str
+    why: tuple[str, ...]
+    then: tuple[str, ...]
+    hints: tuple[tuple[str, str], ...]
+    at: datetime
     severity: Severity
+
+    @property
+    def body(self) -> str:
+        """All but the title, as plain text with lines of its own."""
+        why = "\n".join(("Why:", *(f"  {line}" for line in self.why))) if self.why else ""
+        paragraphs = (f"{moment(self.at)}: {self.now}", why, *self.then, _commands(self.hints))
+        return "\n\n".join(one for one in paragraphs if one)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,19 +55,16 @@ class _Draft:
 
 def words(notice: Notice, plan: Plan, rollout: str) -> Message:
     """The message of a notice. `plan` is the revision it was decided under, `rollout` is `name/attempt`."""
-    name = _name(rollout)
+    name = name_of(rollout)
     draft = _draft(notice, plan, name)
     hints = (*draft.hints, (f"canaryctl describe {name}", "the whole evidence"))
-    paragraphs = (
-        f"{moment(notice.at)}: {draft.now}",
-        _why(notice, plan),
-        draft.then,
-        _pause_reminder(notice),
-        _commands(hints),
-    )
     return Message(
-        title=f"{_titled(rollout)}: {draft.title}",
-        body="\n\n".join(one for one in paragraphs if one),
+        title=f"{titled(rollout)}: {draft.title}",
+        now=draft.now,
+        why=_why(notice, plan),
+        then=tuple(one for one in (draft.then, _pause_reminder(notice)) if one),
+        hints=hints,
+        at=notice.at,
         severity=notice.severity,
     )
 
@@ -328,10 +339,10 @@ _CAUSES = {
 }
 
 
-def _why(notice: Notice, plan: Plan) -> str:
-    lines = [f"  {_rule_words(plan, one.rule)}{verdict_line(one, plan)}" for one in notice.failures]
-    asked = _asked(notice)
-    return "\n".join(["Why:", *lines, *asked]) if lines or asked else _reason(notice, plan)
+def _why(notice: Notice, plan: Plan) -> tuple[str, ...]:
+    lines = [f"{_rule_words(plan, one.rule)}{verdict_line(one, plan)}" for one in notice.failures]
+    reason = _reason(notice, plan)
+    return (*lines, *_asked(notice)) or ((reason,) if reason else ())
 
 
 def _rule_words(plan: Plan, name: str) -> str:
@@ -344,7 +355,7 @@ def _asked(notice: Notice) -> list[str]:
     if notice.cause is not Cause.COMMAND:
         return []
     reason = f"“{notice.reason}”" if notice.reason else "no reason was given"
-    return [f"  {notice.actor or 'somebody'} asked for it: {reason}"]
+    return [f"{notice.actor or 'somebody'} asked for it: {reason}"]
 
 
 def _reason(notice: Notice, plan: Plan) -> str:
@@ -352,20 +363,20 @@ def _reason(notice: Notice, plan: Plan) -> str:
     match notice.cause:
         case Cause.BLIND:
             return (
-                f"Why:\n  for more than {format_duration(plan.max_blind)} (maxBlind) the candidate had traffic whose "
+                f"for more than {format_duration(plan.max_blind)} (maxBlind) the candidate had traffic whose "
                 "quality could not be measured: a source failed, or outcomes did not come. "
                 "What is not seen is not taken for good."
             )
         case Cause.PAUSE_DEADLINE:
-            return f"Why:\n  it was paused, and nobody ended the pause within {format_duration(plan.pause_deadline)}."
+            return f"it was paused, and nobody ended the pause within {format_duration(plan.pause_deadline)}."
         case Cause.CLEAR if not notice.share_before_bp:
-            return "Why:\n  the target has acknowledged the split and the baseline answers."
+            return "the target has acknowledged the split and the baseline answers."
         case Cause.CLEAR:
-            return "Why:\n  the step was held long enough, with enough samples, and no rule fails or is unmeasured."
+            return "the step was held long enough, with enough samples, and no rule fails or is unmeasured."
         case Cause.PROVEN:
-            return "Why:\n  the step was held long enough, and every critical intent is proven to keep its limits."
+            return "the step was held long enough, and every critical intent is proven to keep its limits."
         case Cause.BAKED:
-            return f"Why:\n  the bake of {format_duration(plan.bake)} is over and no rule fails or is unmeasured."
+            return f"the bake of {format_duration(plan.bake)} is over and no rule fails or is unmeasured."
         case _:
             return ""
 
@@ -424,12 +435,13 @@ def _commands(hints: Iterable[tuple[str, str]]) -> str:
     return "\n".join(f"  {command:<{width}}  # {what}" for command, what in pairs)
 
 
-def _name(rollout: str) -> str:
+def name_of(rollout: str) -> str:
     """The name that commands take: the newest attempt of a name is meant by the name alone."""
     return rollout.partition("/")[0]
 
 
-def _titled(rollout: str) -> str:
+def titled(rollout: str) -> str:
+    """A rollout as a title names it: an attempt that is not the first is told apart."""
     name, _, attempt = rollout.partition("/")
     return name if attempt in ("", "1") else f"{name} (attempt {attempt})"
 

@@ -6,7 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from threading import RLock
 
 from controller.ports import (
@@ -33,6 +33,8 @@ from controller.rollout.timeline import EPOCH, start_of
 from controller.store import rules
 from controller.store.ingest import ingest
 from controller.store.memory_rows import MemoryRows, newer
+
+NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 class MemoryStore:
@@ -143,7 +145,7 @@ class MemoryStore:
             one = self._notice(notice_id)
             if one.delivered is None:
                 self._outbox[notice_id] = replace(
-                    one, delivered=at, last_error="", sending=None, reference=reference
+                    one, delivered=at, sending=None, reference=reference
                 )
                 del self._undelivered[notice_id]
 
@@ -175,21 +177,33 @@ class MemoryStore:
                 for destination, times in sorted(created.items())
             ]
 
-    def threads(self, destination: str | None = None, *, stale: bool = False) -> Sequence[Thread]:
+    def threads(
+        self,
+        *,
+        destination: str | None = None,
+        rollout: str | None = None,
+        stale: datetime | None = None,
+    ) -> Sequence[Thread]:
         with self._lock:
-            return [
+            found = [
                 one
                 for _, one in sorted(self._threads.items())
-                if destination in (None, one.destination) and not (stale and self._fresh(one))
+                if destination in (None, one.destination) and rollout in (None, one.rollout)
             ]
+            if stale is None:
+                return found
+            behind = [one for one in found if one.ts and self._behind(one, stale)]
+            return sorted(behind, key=lambda one: one.shown or NEVER)
 
     def note_thread(self, thread: Thread) -> None:
         with self._lock:
             self._require(thread.rollout)
             self._threads[thread.rollout, thread.destination] = thread
 
-    def _fresh(self, thread: Thread) -> bool:
-        return not thread.ts or thread.seq >= self._rows.heads[thread.rollout].seq
+    def _behind(self, thread: Thread, stale: datetime) -> bool:
+        head = self._rows.heads[thread.rollout]
+        old = thread.shown is not None and thread.shown < stale and head.state.phase.judged
+        return thread.seq < head.seq or old
 
     def ingest(self, batch: Batch, now: datetime) -> Ingested:
         with self._lock:

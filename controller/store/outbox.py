@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Update, func, select, update
+from sqlalchemy import Connection, Row, Update, and_, func, or_, select, update
 
 from controller.ports import Backlog, Owed, Thread
 from controller.rollout.accounting_state import micros, moment_of
@@ -15,11 +15,13 @@ from controller.rollout.codec import canonical, decode
 from controller.rollout.decision import Notice
 from controller.rollout.destinations import destinations
 from controller.rollout.plan import Plan
+from controller.rollout.state import Phase
 from controller.store import rules, schema
 from controller.store.engine import Database, ignoring_known, put
 
 _TABLE = schema.outbox
 _THREADS = schema.threads
+_JUDGED = [phase.value for phase in Phase if phase.judged]
 
 
 class SqlOutbox:
@@ -60,7 +62,7 @@ class SqlOutbox:
             return connection.execute(begun).rowcount == 1
 
     def delivered(self, notice_id: str, at: datetime, *, reference: str = "") -> None:
-        done = {"delivered": micros(at), "last_error": "", "sending": None, "reference": reference}
+        done = {"delivered": micros(at), "sending": None, "reference": reference}
         self._note(notice_id, _open(notice_id).values(done))
 
     def undelivered(
@@ -92,20 +94,36 @@ class SqlOutbox:
                 for destination, count, oldest in connection.execute(open_ones)
             ]
 
-    def threads(self, destination: str | None = None, *, stale: bool = False) -> Sequence[Thread]:
-        wanted = select(_THREADS).order_by(_THREADS.c.rollout, _THREADS.c.destination)
+    def threads(
+        self,
+        *,
+        destination: str | None = None,
+        rollout: str | None = None,
+        stale: datetime | None = None,
+    ) -> Sequence[Thread]:
+        wanted = select(_THREADS)
         if destination is not None:
             wanted = wanted.where(_THREADS.c.destination == destination)
-        if stale:
+        if rollout is not None:
+            wanted = wanted.where(_THREADS.c.rollout == rollout)
+        if stale is not None:
             heads = schema.rollouts
-            wanted = wanted.join(heads, heads.c.rollout == _THREADS.c.rollout).where(
-                _THREADS.c.ts != "", _THREADS.c.seq < heads.c.seq
+            wanted = (
+                wanted.join(heads, heads.c.rollout == _THREADS.c.rollout)
+                .where(
+                    _THREADS.c.ts != "",
+                    or_(
+                        _THREADS.c.seq < heads.c.seq,
+                        and_(heads.c.phase.in_(_JUDGED), _THREADS.c.shown < micros(stale)),
+                    ),
+                )
+                .order_by(_THREADS.c.shown)
             )
+        wanted = wanted.order_by(_THREADS.c.rollout, _THREADS.c.destination)
         with self._database.reading() as connection:
             return [_thread(row) for row in connection.execute(wanted)]
 
     def note_thread(self, thread: Thread) -> None:
-        sending = None if thread.sending is None else micros(thread.sending)
         row = (
             thread.rollout,
             thread.destination,
@@ -113,7 +131,8 @@ class SqlOutbox:
             thread.channel,
             thread.ts,
             thread.seq,
-            sending,
+            _micros(thread.shown),
+            _micros(thread.sending),
         )
         with self._database.noting() as connection:
             put(connection, _THREADS, [row])
@@ -177,9 +196,14 @@ def _thread(row: Row[Any]) -> Thread:
         channel=row.channel,
         ts=row.ts,
         seq=row.seq,
+        shown=_moment(row.shown),
         sending=_moment(row.sending),
     )
 
 
 def _moment(at: int | None) -> datetime | None:
     return None if at is None else moment_of(at)
+
+
+def _micros(at: datetime | None) -> int | None:
+    return None if at is None else micros(at)

@@ -187,6 +187,7 @@ threads = Table(
     _text("channel"),
     _text("ts"),
     _int("seq"),
+    _big("shown", nullable=True),
     _big("sending", nullable=True),
 )
 

@@ -35,6 +35,7 @@ def upgrade() -> None:
         sa.Column("channel", sa.Text(), nullable=False),
         sa.Column("ts", sa.Text(), nullable=False),
         sa.Column("seq", sa.Integer(), nullable=False),
+        sa.Column("shown", sa.BigInteger(), nullable=True),
         sa.Column("sending", sa.BigInteger(), nullable=True),
         sa.ForeignKeyConstraint(
             ["rollout"], ["rollouts.rollout"], name=op.f("fk_threads_rollout_rollouts")

@@ -69,15 +69,23 @@ def test_a_database_is_made_only_where_that_is_meant(tmp_path: Path):
     assert (tmp_path / "canary.db").exists()
 
 
-def test_what_this_release_does_not_do_of_a_plan_is_said(world: World):
-    world.cli("apply", "-f", world.plan(PLAN))
+def test_what_a_plan_wants_and_the_settings_do_not_give_is_said(world: World):
+    hooked = PLAN.replace(
+        'slack: {channel: "#llm-oncall"}',
+        'slack: {channel: "#llm-oncall"}, webhook: {url: https://pager.example.com/x}',
+    )
+    world.cli("apply", "-f", world.plan(hooked))
     store = open_store(world.url)
     plan = store.head("support-bot").plan
     store.close()
 
-    assert shortcomings(plan) == (
-        "no Slack in this release: notices for #llm-oncall are written to the log",
+    assert shortcomings(plan, load_settings({})) == (
+        "CANARY_SLACK_TOKEN is not set: notices for Slack (#llm-oncall) stay owed, the log has them",
+        "CANARY_WEBHOOK_SECRET is not set: notices for the webhook at pager.example.com stay owed, "
+        "the log has them",
     )
+    given = {"CANARY_SLACK_TOKEN": "xoxb-1", "CANARY_WEBHOOK_SECRET": "sixteen-characters"}
+    assert shortcomings(plan, load_settings(given)) == ()
 
 
 def test_a_controller_leads_drains_and_resigns(world: World):
@@ -90,9 +98,10 @@ def test_a_controller_leads_drains_and_resigns(world: World):
         leads = controller.contender.state()
 
     assert (leads.role, leads.holder, leads.fence) == (Role.LEADER, leads.name, 1)
-    assert [one.destination for one in store.deliveries("support-bot/1") if one.delivered] == [
-        "log"
-    ]
+    to_log, to_slack = store.deliveries("support-bot/1")
+    assert (to_log.destination, to_log.delivered) == ("log", world.clock.now())
+    assert (to_slack.destination, to_slack.delivered) == ("slack:#llm-oncall", None)
+    assert to_slack.last_error.startswith("CANARY_SLACK_TOKEN is not set")
     assert controller.contender.state().role is Role.STANDBY
     assert store.leadership().holder == ""
     store.close()

@@ -353,23 +353,50 @@ def test_a_thread_is_kept_by_rollout_and_destination(store: Store):
     store.note_thread(placed)
 
     assert store.threads() == [placed, other]
-    assert store.threads("slack:#page") == [other]
+    assert store.threads(destination="slack:#page") == [other]
+    assert store.threads(rollout="nobody/1") == []
 
 
-def test_a_thread_is_stale_when_it_is_there_and_shows_an_older_record(store: Store):
+def test_a_thread_is_behind_when_it_shows_an_older_record(store: Store):
     started(store)
     absent = Thread(rollout=ROLLOUT, destination="slack:#page", number=1)
     shown = Thread(
-        rollout=ROLLOUT, destination="slack:#ops", number=1, channel="C1", ts="1.5", seq=1
+        rollout=ROLLOUT,
+        destination="slack:#ops",
+        number=1,
+        channel="C1",
+        ts="1.5",
+        seq=1,
+        shown=NOW,
     )
     store.note_thread(absent)
     store.note_thread(shown)
-    assert store.threads(stale=True) == []
+    assert store.threads(stale=NOW) == []
 
     store.commit(commit(store.head(ROLLOUT)))
 
-    assert store.threads(stale=True) == [shown]
-    assert store.threads("slack:#page", stale=True) == []
+    assert store.threads(stale=NOW) == [shown]
+    assert store.threads(destination="slack:#page", stale=NOW) == []
+
+
+def test_a_thread_of_a_rollout_that_is_judged_is_behind_after_a_while(store: Store):
+    started(store)
+    for number, at in enumerate((NOW + SECOND, NOW)):
+        thread = Thread(
+            rollout=ROLLOUT,
+            destination=f"slack:#{number}",
+            number=1,
+            channel="C1",
+            ts="1.5",
+            seq=1,
+            shown=at,
+        )
+        store.note_thread(thread)
+
+    behind = store.threads(stale=NOW + MINUTE)
+
+    assert [one.destination for one in behind] == ["slack:#1", "slack:#0"]
+    assert store.threads(stale=NOW) == []
 
 
 # Anchors
