@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from controller.reconcile.tick import Reconciler
     from controller.rollout.plan import Plan
     from controller.settings import Settings
+    from controller.store.diagnose import Diagnosis
     from controller.telemetry.operations import Operations
 
 T = TypeVar("T")
@@ -68,6 +69,13 @@ def open_store(url: str, opening: Opening = Opening.CREATED) -> Store:
     """The store at an address such as `CANARY_DATABASE_URL`'s. NotFound, SchemaBehind; see `Opening`."""
     factory = _known("database", url.partition(":")[0], STORES)
     return factory(url, opening)
+
+
+def diagnose_database(url: str) -> Diagnosis:
+    """What the database at an address says of itself, whatever its schema; nothing is made. Unreachable."""
+    from controller.store.diagnose import diagnose
+
+    return diagnose(url)
 
 
 def memory_store() -> Store:
@@ -354,11 +362,13 @@ def attach(operations: Operations, controller: Controller, store: Store, clock: 
     from controller.telemetry.health import Role
     from controller.telemetry.operations import Gateway, Office, Owing, Sources
 
-    def gateways() -> list[Gateway]:
+    def gateways() -> list[Gateway] | None:
         tenure, now = controller.tenures.current, clock.now()
+        if tenure is None:
+            return None
         return [
             Gateway(name=one.name, heard_age_s=(now - one.heard_at).total_seconds(), lost=one.lost)
-            for one in (tenure.hub.replicas() if tenure is not None else ())
+            for one in tenure.hub.replicas()
         ]
 
     def owing() -> list[Owing]:
@@ -372,17 +382,15 @@ def attach(operations: Operations, controller: Controller, store: Store, clock: 
             for one in store.backlog()
         ]
 
-    def lag_s() -> float:
+    def lag_s() -> float | None:
         tenure = controller.tenures.current
-        return tenure.loop.lag_s() if tenure is not None else 0.0
+        return tenure.loop.lag_s() if tenure is not None else None
 
     def office() -> Office:
         state = controller.contender.state()
-        return Office(
-            role=Role(state.role.value),
-            fence=state.fence,
-            renewed_age_s=state.unrenewed_s if state.role is LeadRole.LEADER else None,
-        )
+        if state.role is LeadRole.STANDBY:
+            return Office(role=Role.STANDBY, fence=None)
+        return Office(role=Role.LEADER, fence=state.fence, renewed_age_s=state.unrenewed_s)
 
     store.when_failing(operations.database_failed)
     operations.attach(

@@ -17,6 +17,7 @@ from controller.cli import (
     data,
     demo,
     describe,
+    doctor,
     get,
     history,
     plans,
@@ -45,6 +46,7 @@ MODULES = (
     data,
     traffic,
     process,
+    doctor,
     backtest,
 )
 

@@ -16,6 +16,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any, Final
 
 from aiohttp import web
@@ -55,7 +56,8 @@ class Calls:
 
 
 class SimulatedModels:
-    """The application to serve. `skills` may be replaced while it runs; `delay_s` is how long an answer takes."""
+    """The application to serve. `skills` may be replaced while it runs; `delay_s` is how long an answer takes;
+    `shutdowns` are told by `/v1/models`."""
 
     def __init__(
         self,
@@ -63,7 +65,9 @@ class SimulatedModels:
         *,
         seed: int,
         delay_s: Callable[[str], float] = lambda _: 0.0,
+        shutdowns: Mapping[str, date] | None = None,
     ) -> None:
+        self._shutdowns = dict(shutdowns or {})
         self.skills = dict(skills)
         self.calls = Calls()
         self._seed = seed
@@ -88,8 +92,21 @@ class SimulatedModels:
         return handle
 
     async def _models(self, _: web.Request) -> web.StreamResponse:
-        listed = [{"id": name, "object": "model", "owned_by": "simulated"} for name in self.skills]
+        listed = [
+            {
+                "id": name,
+                "object": "model",
+                "created": 0,
+                "owned_by": "simulated",
+                **self._retirement(name),
+            }
+            for name in self.skills
+        ]
         return web.json_response({"object": "list", "data": listed}, headers={SIMULATED: "true"})
+
+    def _retirement(self, model: str) -> dict[str, str]:
+        found = self._shutdowns.get(model)
+        return {} if found is None else {"shutdown_date": found.isoformat()}
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         asked = _body(await request.read())

@@ -67,7 +67,7 @@ TICK_LAG = _gauge(
 TURN_AGE = _gauge("canary_worker_turn_age_seconds", "Since the worker of the loop last came round.")
 CHECK = _gauge("canary_ready_check", "1 if a check of /readyz holds, 0 if it fails.", "check")
 LEADER = _gauge("canary_leader", "1 if this process is the leader, 0 if it is a standby.")
-FENCE = _gauge("canary_fence", "The fence that this process holds or last held.")
+FENCE = _gauge("canary_fence", "The fence under which this process leads; absent for a standby.")
 RENEWAL_AGE = _gauge(
     "canary_leader_renewal_age_seconds", "Since this process last renewed its leadership."
 )

@@ -45,10 +45,10 @@ class Gateway:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
-    """Where a running controller is read. Each may raise Unreachable."""
+    """Where a running controller is read. Each may raise Unreachable; what a standby does not know is None."""
 
-    lag_s: Callable[[], float]
-    gateways: Callable[[], Iterable[Gateway]]
+    lag_s: Callable[[], float | None]
+    gateways: Callable[[], Iterable[Gateway] | None]
     owing: Callable[[], Iterable[Owing]]
     office: Callable[[], Office]
 
@@ -86,6 +86,8 @@ class Operations(Telemetry):
 
     def metrics(self) -> bytes:
         """The answer of a scrape. Blocks."""
+        if self._role() is not Role.LEADER:
+            self._meters.running(())  # the leader's word is the present one
         return self._meters.expose()
 
     def _role(self) -> Role:
@@ -117,8 +119,11 @@ class Operations(Telemetry):
         sources = self._sources
         if sources is None:
             return
-        yield catalogue.TICK_LAG, sources.lag_s(), ()
-        yield from _of_gateways(sources.gateways())
+        lag_s, gateways = sources.lag_s(), sources.gateways()
+        if lag_s is not None:
+            yield catalogue.TICK_LAG, lag_s, ()
+        if gateways is not None:
+            yield from _of_gateways(gateways)
         yield from _of_office(sources)
         yield from self._of_outbox(sources)
 

@@ -159,6 +159,17 @@ def test_a_database_that_does_not_answer_is_counted_and_one_that_refuses_is_not(
     assert told == [1]
 
 
+def test_who_leads_no_more_says_nothing_of_rollouts_any_more():
+    office = [Office(role=Role.LEADER, fence=7)]
+    operations = operating(office=lambda: office[0])
+    worked(about_to_advance(), operations, times=2)
+    assert "canary_phase" in Scrape(operations.metrics()).families
+
+    office[0] = Office(role=Role.STANDBY, fence=None)
+
+    assert "canary_phase" not in Scrape(operations.metrics()).families
+
+
 def test_before_there_is_a_controller_nothing_is_said_of_one():
     scrape = Scrape(Operations(nothing, stuck_after_s=60).metrics())
 

@@ -61,13 +61,18 @@ def test_a_leader_with_its_database_is_alive_ready_and_measured():
 
 
 def test_a_standby_is_ready_and_says_that_it_is_one():
-    standby = operating(office=lambda: Office(role=Role.STANDBY, fence=None))
+    standby = operating(
+        office=lambda: Office(role=Role.STANDBY, fence=None),
+        lag_s=lambda: None,
+        gateways=lambda: None,
+    )
 
     ready, metrics = asked(standby, "/readyz", "/metrics")
 
     assert (ready[0], ready[2]["role"]) == (200, "standby")
     assert Scrape(metrics[2]).value("canary_leader") == 0
-    assert Scrape(metrics[2]).value("canary_fence") is None
+    for unknown in ("canary_fence", "canary_tick_lag_seconds", "canary_gateways"):
+        assert Scrape(metrics[2]).value(unknown) is None
 
 
 def test_a_controller_that_waits_for_its_schema_is_alive_and_not_ready():
