@@ -161,6 +161,17 @@ def notifiers(settings: Settings, store: Store, clock: Clock) -> Mapping[str, No
     return {name: notifier(name, settings, store, clock) for name in BUILT_IN[Kind.NOTIFIERS]}
 
 
+def try_destination(destination: str, plan: Plan | None, settings: Settings, clock: Clock) -> str:
+    """Send a test message there; what came of it, in words. Unreachable, with what to do."""
+    from controller.rollout.destinations import SLACK, kind_of, place_of
+
+    if kind_of(destination) == SLACK:
+        return _slack(settings, memory_store(), clock).test(place_of(destination))
+    if plan is None or plan.webhook is None:
+        raise NotFound(f"No plan says where {destination} is.")
+    return _webhook(settings, memory_store(), clock).test(plan.webhook)
+
+
 def _log(_settings: Settings, _store: Store, _clock: Clock) -> Notifier:
     from controller.notify.log import LogNotifier
 

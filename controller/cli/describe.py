@@ -39,7 +39,8 @@ def describe(ctx: typer.Context, name: Name, output: OutputForm = Output.TABLE) 
     view = look(store, name, context.clock.now())
     rollout = view.state.rollout
     entries = entries_of(store, rollout, after=max(0, view.head.seq - LAST_RECORDS))
-    owed = [one for one in store.deliveries(rollout) if one.delivered is None]
+    ledger = store.deliveries(rollout)
+    owed = [one for one in ledger if one.delivered is None]
 
     def table() -> None:
         out = console(context)
@@ -51,13 +52,13 @@ def describe(ctx: typer.Context, name: Name, output: OutputForm = Output.TABLE) 
     emit(
         context,
         output,
-        document=lambda: _document(view, entries, owed),
+        document=lambda: _document(view, entries, ledger),
         names=lambda: [rollout],
         table=table,
     )
 
 
-def _document(view: View, entries: Sequence[Entry], owed: Sequence[Owed]) -> Document:
+def _document(view: View, entries: Sequence[Entry], ledger: Sequence[Owed]) -> Document:
     from controller.cli import why
     from controller.cli.view import summary
     from controller.rollout.codec import encode
@@ -69,7 +70,8 @@ def _document(view: View, entries: Sequence[Entry], owed: Sequence[Owed]) -> Doc
         "rules": list(_rules(view)),
         "failures": [_without_type(encode(one)) for one in view.state.failures],
         "records": [why.document(one.record, one.plan) for one in entries],
-        "undelivered": [_owed(one, view.now) for one in owed],
+        "deliveries": list(_deliveries(ledger, view.now)),
+        "undelivered": [_owed(one, view.now) for one in ledger if one.delivered is None],
     }
 
 
@@ -103,16 +105,37 @@ def _rules(view: View) -> Iterator[Document]:
         }
 
 
+def _deliveries(ledger: Sequence[Owed], now: datetime) -> Iterator[Document]:
+    """The ledger by destination."""
+    from controller.rollout.codec import encode
+
+    for destination in dict.fromkeys(one.destination for one in ledger):
+        there = [one for one in ledger if one.destination == destination]
+        missing = [one for one in there if one.delivered is None]
+        arrived = [one.delivered for one in there if one.delivered is not None]
+        yield {
+            "destination": destination,
+            "delivered": len(arrived),
+            "undelivered": len(missing),
+            "oldest_age_s": (now - missing[0].created).total_seconds() if missing else None,
+            "last_delivered": encode(max(arrived)) if arrived else None,
+            "last_error": next((one.last_error for one in missing if one.last_error), ""),
+        }
+
+
 def _owed(owed: Owed, now: datetime) -> Document:
     from controller.rollout.codec import encode
 
     return {
         "id": owed.id,
+        "destination": owed.destination,
         "action": owed.notice.action.value,
+        "severity": owed.notice.severity.value,
         "created": encode(owed.created),
         "age_s": (now - owed.created).total_seconds(),
         "attempts": owed.attempts,
         "next_attempt": encode(owed.next_attempt),
+        "in_doubt": owed.sending is not None,
         "last_error": owed.last_error,
     }
 

@@ -22,7 +22,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "retire",
     ),
     "Prove": ("audit", "replay"),
-    "Operate": ("up", "run", "gateway", "ingest", "doctor", "db", "settings", "version"),
+    "Operate": ("up", "run", "gateway", "ingest", "notify", "doctor", "db", "settings", "version"),
 }
 
 EXIT_CODES = """\

@@ -236,12 +236,25 @@ def records(entries: Sequence[Entry], *, width: int) -> Iterator[Text]:
 
 
 def _owed(view: View, owed: Sequence[Owed]) -> Iterator[Text]:
-    for one in owed:
-        failed = f", {one.attempts} attempts, last: {one.last_error}" if one.attempts else ""
+    """By destination: how much, since when, and what is wrong with it."""
+    for destination in dict.fromkeys(one.destination for one in owed):
+        there = [one for one in owed if one.destination == destination]
+        oldest = there[0]
+        loud = any(one.notice.severity is Severity.CRITICAL for one in there)
         yield Text(
-            f"{one.notice.action.value}, {rough(view.now - one.created)} old{failed}",
-            style="red" if one.notice.severity is Severity.CRITICAL else "yellow",
+            f"{destination}: {len(there)}, the oldest {oldest.notice.action.value}, "
+            f"{rough(view.now - oldest.created)} old{_tried(oldest)}",
+            style="red" if loud else "yellow",
         )
+
+
+def _tried(owed: Owed) -> str:
+    if not owed.attempts and owed.sending is None:
+        return ""
+    doubt = "; it may have arrived, which is looked up" if owed.sending is not None else ""
+    last = f", last: {owed.last_error}" if owed.last_error else ""
+    times = "1 attempt" if owed.attempts == 1 else f"{owed.attempts} attempts"
+    return f", {times} failed{last}{doubt}"
 
 
 def wrapped(text: str, *, indent: str, width: int) -> Iterator[Text]:

@@ -59,7 +59,7 @@ def test_help_lists_every_command_under_a_heading(capsys, world):
     registered = [
         one.name or getattr(one.callback, "__name__", "") for one in build().registered_commands
     ]
-    assert listed == {*registered, "audit", "db"}
+    assert listed == {*registered, "audit", "db", "notify"}
     assert all(name in shown for name in listed)
     assert "Other" not in shown
     assert "5 conflict or refused" in shown.replace("\n", " ")

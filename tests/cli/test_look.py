@@ -141,7 +141,8 @@ def test_describe_shows_each_rule_in_both_forms_with_its_arithmetic(world: World
     ]
     assert "escalation_rate 28.57%" in out
     assert "Open failures\n  escalation failed at" in out
-    assert "Undelivered notices\n  start," in out
+    assert "Undelivered notices\n  log: 3, the oldest start," in out
+    assert "\n  slack:#llm-oncall: 3, the oldest start," in out
 
 
 def test_describe_says_what_the_step_waits_for(running: World):
@@ -156,7 +157,7 @@ def test_the_documents_of_describe_are_stable(world: World):
 
     assert document["kind"] == "RolloutDescription"
     assert set(document) == {
-        *("apiVersion", "kind", "rules", "failures", "records", "undelivered"),
+        *("apiVersion", "kind", "rules", "failures", "records", "deliveries", "undelivered"),
         *SUMMARY,
     }
     assert all(set(rule) == RULE for rule in document["rules"])

@@ -19,7 +19,7 @@ from controller.rollout.commands import (
 )
 from controller.rollout.decide import decide
 from controller.rollout.decision import Action, Refusal, Waiting
-from controller.rollout.plan import Advance, Intent, PauseShare, Scope, Then
+from controller.rollout.plan import Advance, Intent, PauseShare, Scope, Severity, Then
 from controller.rollout.state import Cause, Phase, shares
 from controller.rollout.verdict import (
     Availability,
@@ -522,3 +522,58 @@ def test_time_does_not_go_back_behind_the_last_record():
     state = at_step(0, updated_at=LATER + DAY)
 
     assert on(state).state.updated_at == LATER + DAY
+
+
+# How loudly it is told
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ((None, None), Severity.CRITICAL),
+        ((Severity.WARNING, None), Severity.CRITICAL),
+        ((Severity.INFO, Severity.WARNING), Severity.WARNING),
+    ],
+)
+def test_a_notice_is_as_loud_as_the_loudest_rule_behind_it_asks(asked, told):
+    rules = tuple(
+        replace(one, severity=severity, then=Then.PAUSE)
+        for one, severity in zip((ACCURACY, ESCALATION), asked, strict=True)
+    )
+    of = plan(rules=rules)
+    sight = seen(bad(rules[0], "refund"), bad(rules[1]))
+
+    decision = on(at_step(0, of), sight, of=of)
+
+    assert decision.action is Action.PAUSE
+    assert [one.severity for one in decision.notices] == [told]
+
+
+def test_a_rule_that_only_notifies_is_a_warning_unless_it_says_otherwise():
+    quiet = replace(ESCALATION, then=Then.NOTIFY)
+    loud = replace(quiet, severity=Severity.CRITICAL)
+
+    told = [
+        on(at_step(0, of), seen(bad(of.rules[0])), of=of).notices[0].severity
+        for of in (plan(rules=(quiet,)), plan(rules=(loud,)))
+    ]
+
+    assert told == [Severity.WARNING, Severity.CRITICAL]
+
+
+def test_what_a_person_asks_for_is_told_as_usual_whatever_rules_say():
+    of = plan(rules=(replace(ESCALATION, severity=Severity.INFO),))
+
+    decision = on(at_step(0, of), None, Rollback(**ANN), of=of)
+
+    assert decision.notices[0].severity is Severity.CRITICAL
+
+
+def test_a_change_of_how_loudly_a_rule_is_told_keeps_its_evidence():
+    running = at_step(1)
+    louder = plan(rules=tuple(replace(one, severity=Severity.INFO) for one in PLAN.rules))
+
+    amended = on(running, None, Apply(plan=louder, **ANN))
+
+    assert amended.action is Action.AMEND
+    assert amended.state.epochs == running.epochs
