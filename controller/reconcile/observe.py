@@ -197,11 +197,9 @@ def baseline_health(tallies: Tallies, now: datetime) -> Health:
     """
     end = minute_of(now) + 1
     at = np.array([end - minutes(BASELINE_RECENT), end])
-    total = np.zeros(3, dtype=np.int64)
-    for _, sums in tallies.select(arm=Arm.BASELINE.value, cohort=None):
-        before, after = sums.until(at, ("n", "d.error", "f.error"))
-        total += after - before
-    requests, known, errors = (int(one) for one in total)
+    keys = ("n", "d.error", "f.error")
+    before, after = tallies.until(at, keys, arm=Arm.BASELINE.value, intent=None, cohort=None)
+    requests, known, errors = (int(one) for one in after - before)
     if requests == 0:
         return Health.UNKNOWN
     return Health.FAILING if errors > BASELINE_ERROR_LIMIT * known else Health.ANSWERING

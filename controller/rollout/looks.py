@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from controller.rollout.metrics import MICRO, Kind, Metric
 from controller.rollout.observation import BOTH_ARMS, Cohort
 from controller.rollout.plan import Arm, Rule
-from controller.rollout.tallies import Minutes, Tallies
+from controller.rollout.sums import Minutes
+from controller.rollout.tallies import Tallies
 from controller.rollout.verdict import (
     Amounts,
     Counts,
@@ -386,8 +387,8 @@ def _over_arms(
     total: Ints = np.zeros((len(windows.ends), len(keys)), dtype=np.int64)
     for one in Arm if arm is None else (arm,):
         cohort = None if outside else Cohort.COMPARED
-        for _, sums in tallies.select(arm=one.value, intent=intent, cohort=cohort):
-            total += sums.until(windows.ends, keys) - sums.until(windows.starts, keys)
+        total += tallies.until(windows.ends, keys, arm=one.value, intent=intent, cohort=cohort)
+        total -= tallies.until(windows.starts, keys, arm=one.value, intent=intent, cohort=cohort)
     return total
 
 

@@ -7,7 +7,7 @@ change touches is judged again, so "any 24-hour window" is literally true.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -20,7 +20,8 @@ from controller.rollout.metrics import MICRO, Kind
 from controller.rollout.plan import FULL_BP, Arm, Plan, Rule
 from controller.rollout.rules import CONFIDENT_KINDS
 from controller.rollout.state import Epoch, Phase, State
-from controller.rollout.tallies import Minutes, Tallies
+from controller.rollout.sums import Minutes
+from controller.rollout.tallies import Tallies
 from controller.rollout.timeline import Window, minute_of, minutes
 from controller.rollout.verdict import Availability, Look, Proof, RateCounts, Reading
 
@@ -45,6 +46,11 @@ class View:
     judged: int | None
     touched: Sequence[int]
     moved: Sequence[int]
+    # What several rules of one tick ask for alike.
+    _ends: dict[tuple[object, ...], Minutes] = field(default_factory=dict, compare=False)
+    _complete: dict[tuple[object, ...], NDArray[np.bool_]] = field(
+        default_factory=dict, compare=False
+    )
 
     def watermark(self, rule: Rule) -> int:
         """Where this rule's last window closes: after the present minute, or before the first that lacks its labels."""
@@ -56,13 +62,28 @@ class View:
 
         Those that closed since the last judgement, and those that contain a minute that changed since.
         """
+        first = minute_of(self.state.epoch(rule.name).start) + 1
+        asked = (rule.metric.labelled, rule.window, rule.sustained, first)
+        known = self._ends.get(asked)
+        if known is None:
+            known = self._ends[asked] = self._ends_from(rule, first)
+        return known
+
+    def complete(self, ends: Minutes, window_min: int, epoch_min: int) -> NDArray[np.bool_]:
+        """Whether each window before these ends lies in the epoch and was verified in force throughout."""
+        asked = (int(ends[0]), int(ends[-1]), len(ends), window_min, epoch_min)
+        known = self._complete.get(asked) if len(ends) == ends[-1] - ends[0] + 1 else None
+        if known is None:
+            known = self._complete[asked] = self.in_force.complete(ends, window_min, epoch_min)
+        return known
+
+    def _ends_from(self, rule: Rule, first: int) -> Minutes:
         last = self.watermark(rule)
         closed = last if self.judged is None else self.judged + last - minute_of(self.now) + 1
         span = minutes(rule.window) + minutes(rule.sustained)
         ranges = [(min(closed, last), last)]
         changed = self.touched if rule.metric.labelled else self.moved
         ranges += [(minute + 1, min(minute + span, last)) for minute in changed]
-        first = minute_of(self.state.epoch(rule.name).start) + 1
         return _union([(max(start, first), end) for start, end in ranges], last)
 
 
@@ -99,18 +120,20 @@ def read(view: View, rule: Rule, intent: str | None) -> Reading:
     )
     windows = _whole_windows(rule, epoch, measured_ends)
     measured = measure(rule, intent, view.tallies, windows)
-    complete = view.in_force.complete(measured_ends, minutes(rule.window), epoch_min)
-    availability = _availability(view, rule, intent, epoch_min)
+    complete = view.complete(measured_ends, minutes(rule.window), epoch_min)
+    latest = _look(measured, windows, complete, len(measured_ends) - 1)
+    counted = _counted(view, rule, intent, epoch_min)
+    found = _evidence(view, rule, intent)
     return Reading(
         rule=rule.name,
         intent=intent,
         epoch=epoch.number,
-        availability=availability,
-        latest=_look(measured, windows, complete, len(measured_ends) - 1),
-        worst=_worst(rule, measured, windows, complete, sustained),
-        failing=_failing(view, rule, intent, epoch, ends),
-        passing=_passing(view, rule, intent, epoch, int(ends[-1])),
-        step_samples=_step_samples(view, rule, intent, int(ends[-1])),
+        availability=_availability(view, rule, counted),
+        latest=latest,
+        worst=_worst(rule, measured, windows, complete, sustained, latest),
+        failing=_failing(view, rule, intent, epoch, ends, found, latest),
+        passing=_passing(view, rule, intent, epoch, int(ends[-1]), found, latest),
+        step_samples=min(one.in_step for one in counted),
         blind=_blind(view, rule, intent),
     )
 
@@ -135,6 +158,7 @@ def _worst(
     windows: Windows,
     complete: NDArray[np.bool_],
     sustained: int,
+    latest: Look,
 ) -> Look | None:
     """The look furthest past the limit among those that count: complete, with enough samples, and with a value.
 
@@ -149,22 +173,29 @@ def _worst(
         i += int(stretches[i].argmin())
     else:
         i = int(severity.argmax())
-    return _look(measured, windows, complete, i) if np.isfinite(severity[i]) else None
+    if not np.isfinite(severity[i]):
+        return None
+    return latest if i == len(severity) - 1 else _look(measured, windows, complete, i)
 
 
 # Proofs
 
 
 def _failing(
-    view: View, rule: Rule, intent: str | None, epoch: Epoch, ends: Minutes
+    view: View,
+    rule: Rule,
+    intent: str | None,
+    epoch: Epoch,
+    ends: Minutes,
+    found: Sequence[proofs.Evidence],
+    latest: Look,
 ) -> Proof | None:
     """The strongest proof against the rule's claim; None where there is nothing to bet on."""
-    found = _evidence(view, rule, intent)
     best: Proof | None = None
     for one in found:
-        strongest = proofs.failing(view.plan, rule, epoch, one, ends, forms=len(found))
+        strongest = proofs.failing(view.plan, rule, intent, epoch, one, ends, forms=len(found))
         if np.isfinite(strongest.margin).any():
-            proof = _strongest(view, rule, intent, epoch, ends, one, strongest)
+            proof = _strongest(view, rule, intent, epoch, ends, strongest, latest)
             if best is None or _margin(proof) > _margin(best):
                 best = proof
     return best
@@ -182,8 +213,8 @@ def _strongest(
     intent: str | None,
     epoch: Epoch,
     ends: Minutes,
-    found: proofs.Evidence,
     strongest: proofs.Strongest,
+    latest: Look,
 ) -> Proof:
     """The proof furthest over its threshold; for a loss, among those that fire, at an end where the observed size is
     past the limit too, if there is one.
@@ -195,14 +226,14 @@ def _strongest(
         order = np.where(both, order, -np.inf) if both.any() else order
     i = int(order.argmax())
     start, end = int(strongest.start[i]), int(ends[i])
-    tally = proofs.tally(found, start, end)
+    tally = strongest.tally(i)
     return Proof(
         window=Window.of_minutes(start, end),
         claim=proofs.claim_of(rule),
         log_e=float(strongest.log_e[i]),
         log_threshold=float(strongest.log_e[i] - strongest.margin[i]),
         tally=tally,
-        look=_look_beside(view, rule, intent, epoch, start, end, tally),
+        look=_look_beside(view, rule, intent, epoch, start, end, tally, latest),
     )
 
 
@@ -224,9 +255,12 @@ def _look_beside(
     start: int,
     end: int,
     tally: Mapping[str, int],
+    latest: Look,
 ) -> Look:
     """The figure to a proof: of the very window for a rate, of the rule's whole window for a loss."""
     if rule.metric.kind is Kind.LOSS:
+        if minute_of(latest.window.end) == end:
+            return replace(latest, complete=False)
         windows = _whole_windows(rule, epoch, np.array([end]))
         return _look(measure(rule, intent, view.tallies, windows), windows, np.array([False]), 0)
     of, count = sum(tally.values()), tally.get(str(MICRO), 0)
@@ -239,17 +273,23 @@ def _look_beside(
     )
 
 
-def _passing(view: View, rule: Rule, intent: str | None, epoch: Epoch, end: int) -> Proof | None:
+def _passing(
+    view: View,
+    rule: Rule,
+    intent: str | None,
+    epoch: Epoch,
+    end: int,
+    found: Sequence[proofs.Evidence],
+    latest: Look,
+) -> Proof | None:
     """The proof that the limit is kept, over the whole epoch; None where there is nothing to bet on."""
     start = minute_of(epoch.start)
-    found = _evidence(view, rule, intent)
     if not found or end <= start:
         return None
-    reached, one = max(
-        ((proofs.passing(view.plan, rule, epoch, one, end), one) for one in found),
+    reached, tally = max(
+        (proofs.passing(view.plan, rule, intent, epoch, one, end) for one in found),
         key=lambda pair: pair[0],
     )
-    tally = proofs.tally(one, start, end)
     return Proof(
         window=Window.of_minutes(start, end),
         claim=rule.limit,
@@ -257,26 +297,55 @@ def _passing(view: View, rule: Rule, intent: str | None, epoch: Epoch, end: int)
         # Every critical intent must pass, each at alpha: an intersection needs no correction.
         log_threshold=float(np.log(len(found) / view.plan.alpha)),
         tally=tally,
-        look=_look_beside(view, rule, intent, epoch, start, end, tally),
+        look=_look_beside(view, rule, intent, epoch, start, end, tally, latest),
     )
 
 
 # What there is
 
 
-def _availability(view: View, rule: Rule, intent: str | None, epoch_min: int) -> Availability:
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """What one arm had: traffic and measured requests in the last window, younger traffic, samples in the step."""
+
+    traffic: int
+    known: int
+    younger: int
+    in_step: int
+
+
+def _counted(view: View, rule: Rule, intent: str | None, epoch_min: int) -> list[_Counted]:
+    """By arm that the rule needs. Samples are episodes with a grade for a loss, measured requests otherwise."""
+    known, traffic = known_and_traffic(rule.metric)
+    counted = "e.graded" if rule.metric.kind is Kind.LOSS else known
+    end = view.watermark(rule)
+    step = minute_of(view.state.step_started_at)
+    start = min(max(end - minutes(rule.window), epoch_min), end)
+    at = np.array([start, end, minute_of(view.now) + 1, step, max(step, end)])
+    return [_counted_of(view, arm, intent, at, (traffic, known, counted)) for arm in _arms(rule)]
+
+
+def _counted_of(
+    view: View, arm: Arm, intent: str | None, at: Minutes, keys: tuple[str, ...]
+) -> _Counted:
+    start, end, now, step, step_end = view.tallies.until(
+        at, keys, arm=arm.value, intent=intent
+    ).tolist()
+    return _Counted(
+        traffic=end[0] - start[0],
+        known=end[1] - start[1],
+        younger=now[0] - end[0],
+        in_step=step_end[2] - step[2],
+    )
+
+
+def _availability(view: View, rule: Rule, counted: Sequence[_Counted]) -> Availability:
     if rule.metric.comparing and not _has_control(view):
         return Availability.NO_CONTROL
-    known, traffic = known_and_traffic(rule.metric)
-    end = view.watermark(rule)
-    at = np.array([min(max(end - minutes(rule.window), epoch_min), end), end])
-    arms = _arms(rule)
-    seen = {arm: _grown(view, (traffic, known), arm, intent, at) for arm in arms}
-    if any(count[0] <= 0 for count in seen.values()):
-        young = np.array([end, minute_of(view.now) + 1])
-        later = [_grown(view, (traffic,), arm, intent, young)[0] for arm in arms]
-        return Availability.NOT_DUE if min(later) > 0 else Availability.NO_TRAFFIC
-    if any(count[1] <= 0 for count in seen.values()):
+    if any(one.traffic <= 0 for one in counted):
+        due = min(one.younger for one in counted)
+        return Availability.NOT_DUE if due > 0 else Availability.NO_TRAFFIC
+    if any(one.known <= 0 for one in counted):
         return Availability.NO_DATA
     return Availability.MEASURED
 
@@ -287,26 +356,9 @@ def _arms(rule: Rule) -> tuple[Arm, ...]:
     return (rule.arm or Arm.CANDIDATE,)
 
 
-def _grown(
-    view: View, keys: tuple[str, ...], arm: Arm, intent: str | None, at: Minutes
-) -> NDArray[np.int64]:
-    before, after = view.tallies.until(at, keys, arm=arm.value, intent=intent)
-    grown: NDArray[np.int64] = after - before
-    return grown
-
-
 def _has_control(view: View) -> bool:
     """Whether the baseline still gets comparable traffic at the committed share."""
     return view.state.share_bp < FULL_BP
-
-
-def _step_samples(view: View, rule: Rule, intent: str | None, end: int) -> int:
-    """Samples since the step began, of the arm that has fewer: episodes with a grade, or measured requests."""
-    start = minute_of(view.state.step_started_at)
-    known, _ = known_and_traffic(rule.metric)
-    counted = "e.graded" if rule.metric.kind is Kind.LOSS else known
-    at = np.array([start, max(start, end)])
-    return min(int(_grown(view, (counted,), arm, intent, at)[0]) for arm in _arms(rule))
 
 
 def _blind(view: View, rule: Rule, intent: str | None) -> timedelta:
@@ -324,6 +376,8 @@ def _blind(view: View, rule: Rule, intent: str | None) -> timedelta:
     since = minute_of(view.state.hold_from)
     measured = view.tallies.last_minute_with(known, end, arm=arm, intent=intent)
     start = max(since, measured + 1 if measured is not None else 0)
+    if start >= end:
+        return timedelta(0)
     unmeasured = view.tallies.minutes_with(traffic, start, end, arm=arm, intent=intent)
     if not len(unmeasured) or _by_chance(view, (known, traffic), intent, start, end):
         return timedelta(0)

@@ -4,12 +4,13 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller.rollout.tallies import Sums
+from controller.rollout.sums import Histogram, Sums, histogram_sums
 
 KEYS = ("a", "b", "c")
-minutes = st.integers(0, 60)
+minutes = st.integers(0, 400)  # several packs
 stats = st.dictionaries(st.sampled_from(KEYS), st.integers(0, 9), max_size=3)
-changes = st.lists(st.dictionaries(minutes, stats, max_size=6), max_size=12)
+many = st.builds(lambda first, row: dict.fromkeys(range(first, first + 150), row), minutes, stats)
+changes = st.lists(st.dictionaries(minutes, stats, max_size=6) | many, max_size=12)
 brief = settings(max_examples=200, deadline=None)
 
 
@@ -25,6 +26,10 @@ def test_a_window_is_a_difference_of_two_rows(fed, windows):
         sums.replace(change)
         known.update(change)
 
+    marks = np.arange(0, 600, 3)
+    table = sums.until(marks, KEYS)  # many at once are looked up in another way than few
+    for mark, row in zip(marks[::40], table[::40], strict=True):
+        assert list(row) == [plain(known, 0, mark, key) for key in KEYS]
     for one, other in windows:
         start, end = min(one, other), max(one, other)
         before, after = sums.until(np.array([start, end]), (*KEYS, "never seen"))
@@ -37,18 +42,47 @@ def test_a_window_is_a_difference_of_two_rows(fed, windows):
 
 
 @brief
-@given(changes, changes, minutes, st.tuples(minutes, minutes))
-def test_what_is_forgotten_changes_no_later_window(first, second, mark, window):
-    sums, known = Sums(), {}
-    for change in first:
-        sums.replace(change)
+@given(changes)
+def test_what_was_set_last_is_told_as_moved_where_it_is_different(fed):
+    sums = Sums()
+    known: dict[int, dict[str, int]] = {}
+    for change in fed:
+        moved = sums.replace(change)
+        assert moved == {
+            minute
+            for minute, row in change.items()
+            if any(row.get(key, 0) != known.get(minute, {}).get(key, 0) for key in KEYS)
+        }
         known.update(change)
-    sums.forget(mark)
+
+
+buckets = st.dictionaries(st.integers(-3, 5), st.integers(1, 9), max_size=3)
+
+
+@brief
+@given(
+    st.lists(st.dictionaries(minutes, buckets, max_size=6), max_size=8),
+    st.lists(st.dictionaries(minutes, buckets, max_size=6), max_size=8),
+    minutes,
+    st.lists(st.tuples(minutes, minutes), min_size=1, max_size=4),
+)
+def test_a_histogram_over_windows_is_that_of_its_entries(first, second, mark, windows):
+    histogram, known = Histogram(), {}
+    for change in first:
+        histogram.replace(change)
+        known.update(change)
+    histogram.forget(mark)
     for change in second:
-        later = {minute: row for minute, row in change.items() if minute >= mark}
-        sums.replace(later)
+        later = {minute: counts for minute, counts in change.items() if minute >= mark}
+        histogram.replace(later)
         known.update(later)
 
-    start, end = max(min(window), mark), max(*window, mark)
-    before, after = sums.until(np.array([start, end]), KEYS)
-    assert list(after - before) == [plain(known, start, end, key) for key in KEYS]
+    ordered = [(max(min(pair), mark), max(*pair, mark)) for pair in windows]
+    starts, ends = (np.array(one) for one in zip(*ordered, strict=True))
+    told, sums = histogram_sums([histogram, Histogram()], starts, ends)
+
+    for (start, end), row in zip(ordered, sums, strict=True):
+        inside = [counts for minute, counts in known.items() if start <= minute < end]
+        for bucket in range(-3, 6):
+            expected = sum(counts.get(bucket, 0) for counts in inside)
+            assert (row[told.index(bucket)] if bucket in told else 0) == expected
