@@ -149,8 +149,15 @@ def record_of(owed: Owed) -> int:
 # The message above a thread
 
 
-def standing(head: Head, status: Status | None, *, now: datetime, number: int = 1) -> SlackMessage:
-    """Where a rollout stands, as its head and its last judgement say."""
+def standing(
+    head: Head,
+    status: Status | None,
+    *,
+    now: datetime,
+    why: Sequence[str] = (),
+    number: int = 1,
+) -> SlackMessage:
+    """Where a rollout stands, as its head and its last judgement say; `why` it was stopped, if it was."""
     state, plan = head.state, head.plan
     name = state.name
     sign, word = _PHASES[state.phase]
@@ -158,8 +165,9 @@ def standing(head: Head, status: Status | None, *, now: datetime, number: int = 
     blocks = [
         _header(f"{sign} {title}"),
         _fields(_facts(state, plan), name),
+        *_section(_bullets("*Why*", map(escaped, why)), name),
         *_section(_bullets("*Waits for*", _waits(head, status)), name),
-        *_section(_worst(status, plan), name),
+        *_section("" if why else _worst(status, plan), name),
         *_section(_bullets("*Failed, and nobody acknowledged it*", _failed(state)), name),
         *_section(_next(state, plan), name),
         _context(_as_of(head, status, now, number)),

@@ -17,14 +17,16 @@ from controller.notify.blocks import LATE, SlackMessage, event, record_of, stand
 from controller.notify.failure import Undelivered
 from controller.notify.slack_api import TIMEOUT_S, Blind, Gone, SlackApi
 from controller.notify.words import words
-from controller.ports import Owed, Store, Thread
+from controller.ports import Head, Owed, Store, Thread
 from controller.rollout.codec import decode
+from controller.rollout.decision import Action
 from controller.rollout.destinations import place_of
 from controller.rollout.plan import Plan, Severity
 from controller.rollout.record import Record
 from controller.rollout.status import Status
 
 EVENT_TYPE: Final = "canaryctl_notice"
+_STOPS: Final = (Action.PAUSE, Action.PIN, Action.ROLLBACK)
 SKEW: Final = timedelta(minutes=10)  # by how much Slack's clock may differ from ours
 
 _log = structlog.get_logger(__name__)
@@ -173,7 +175,14 @@ class SlackNotifier:
     def _standing(self, thread: Thread, now: datetime) -> tuple[int, SlackMessage]:
         head, judged = self._store.head(thread.rollout), self._store.judged(thread.rollout)
         status = decode(Status, judged.status) if judged is not None and judged.status else None
-        return head.seq, standing(head, status, now=now, number=thread.number)
+        why = self._why(head)
+        return head.seq, standing(head, status, now=now, why=why, number=thread.number)
+
+    def _why(self, head: Head) -> tuple[str, ...]:
+        """Why it was stopped, where that is the last thing that happened to it."""
+        last = self._store.records(head.state.rollout, after=head.seq - 1)
+        notices = [one for sealed in last for one in sealed.value.notices if one.action in _STOPS]
+        return words(notices[-1], head.plan, head.state.rollout).why if notices else ()
 
     def _begin_anew(self, thread: Thread) -> Undelivered:
         """The message of a thread is not there any more: the next event gets a new one."""

@@ -285,7 +285,7 @@ class SimulatedSlack:
     ) -> None:
         scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
         in_form = arguments.pop("token", "") if request.content_type != "application/json" else ""
-        token = bearer if scheme.lower() == "bearer" else in_form
+        token = (bearer if scheme.lower() == "bearer" else "") or in_form
         if not token:
             raise _Refused("not_authed")
         if token != self.token:
