@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ from controller.simulate.slack import TOKEN, Posted, SimulatedSlack
 from tests.notify.slack_world import header, served, shown
 from tests.reconcile.world import ERRORS, ESCALATIONS, MINUTE, QUICK, QUIET, World
 
-WHO = {"actor": "ann", "reason": "looked at it"}
+WHO: dict[str, Any] = {"actor": "ann", "reason": "looked at it"}
 
 
 class Life:
