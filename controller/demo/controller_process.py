@@ -1,13 +1,15 @@
-"""The controller's process of a demonstration: the real loop and link; what wakes it is the director, once a minute.
+"""A controller's process of a demonstration: the real one, among others; what wakes it is the director, once a minute.
 
-python -m controller.demo.controller_process FOLDER PORT
+CANARY_DATABASE_URL=… python -m controller.demo.controller_process FOLDER PORT
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +22,7 @@ from controller.demo.serving import serve_until_told
 from controller.logs import configure_logging
 from controller.ports import Ending, Store
 from controller.reconcile.tenure import Tenure, Tenures
-from controller.settings import load_settings
+from controller.settings import Settings, load_settings
 from controller.traffic import wire
 from controller.traffic.link_server import link_app
 from controller.wiring import build_controller, controller_running, open_store
@@ -35,20 +37,31 @@ _LOOK_S: Final = 0.05
 def main() -> None:
     place, port = Place(Path(sys.argv[1])), int(sys.argv[2])
     configure_logging("json", "info")
-    store = open_store(place.database)
-    clock = FileClock(place.clock)
-    settings = load_settings({"CANARY_LEADER_TERM_S": LEADER_TERM_S})
-    controller = build_controller(settings, store, clock, serve=_Story(store).lead)
+    told = {"CANARY_DATABASE_URL": os.environ["CANARY_DATABASE_URL"]}
+    serve(
+        load_settings({**told, "CANARY_LEADER_TERM_S": LEADER_TERM_S}), FileClock(place.clock), port
+    )
+
+
+def serve(
+    settings: Settings,
+    clock: Clock,
+    port: int,
+    ended: Callable[[Tenures, Store, Clock], Minutes] | None = None,
+) -> None:
+    """A controller on a story's clock, until it is told to end. `ended` makes what ends a minute."""
+    store = open_store(settings.database_url)
+    controller = build_controller(settings, store, clock, serve=Story(store).lead)
     app = link_app(controller.link, controller.tenures.replicas, token=TOKEN)
-    minute = _Minute(controller.tenures, store, clock)
-    app.router.add_post(MINUTE, minute.judge)
-    app.router.add_post(READY, minute.is_ready)
+    minutes = (ended or Minutes)(controller.tenures, store, clock)
+    app.router.add_post(MINUTE, minutes.judge)
+    app.router.add_post(READY, minutes.is_ready)
     with controller_running(controller):
         asyncio.run(serve_until_told(web.AppRunner(app, access_log=None), port))
     store.close()
 
 
-class _Story:
+class Story:
     """What a controller does while it leads: nothing by itself, minutes are ended by the director."""
 
     def __init__(self, store: Store) -> None:
@@ -65,20 +78,25 @@ class _Story:
         tenure.sending.stop()
 
 
-class _Minute:
-    """The end of a simulated minute: every rollout is judged, and every gateway has heard what came of it."""
+class Minutes:
+    """The end of a simulated minute: every rollout is judged, and every gateway has heard what came of it.
+
+    421 from a controller that does not lead. A gateway is waited for, but not for ever: for `patience_s`.
+    """
+
+    patience_s = SETTLED_S
 
     def __init__(self, tenures: Tenures, store: Store, clock: Clock) -> None:
         self._tenures = tenures
-        self._store = store
-        self._clock = clock
+        self.store = store
+        self.clock = clock
 
     async def judge(self, _: web.Request) -> web.Response:
         tenure = self._tenures.current
         if tenure is None:
             return web.Response(status=wire.NOT_LEADING)
-        await asyncio.to_thread(self._work, tenure)
-        return web.json_response({"settled": await self._settled(tenure)})
+        judged = await asyncio.to_thread(self.work, tenure)
+        return web.json_response({"settled": judged and await self._settled(tenure)})
 
     async def is_ready(self, _: web.Request) -> web.Response:
         """Whether a gateway is there and holds what was committed: before the first minute of this process."""
@@ -87,19 +105,24 @@ class _Minute:
             return web.Response(status=wire.NOT_LEADING)
         return web.json_response({"settled": await self._settled(tenure)})
 
-    def _work(self, tenure: Tenure) -> None:
-        """Judge what this minute has not judged; the director asks again where the answer did not reach it."""
-        now = self._clock.now()
-        for head in self._store.heads():
-            judged = self._store.judged(head.state.rollout)
-            if judged is None or judged.through < now:
-                tenure.loop.wake([head.state.rollout])
+    def work(self, tenure: Tenure) -> bool:
+        """Judge what this minute has not judged; the director asks again where something was in the way."""
+        tenure.loop.wake(self._due())
         tenure.loop.work(timeout_s=0)
+        return not self._due()
+
+    def _due(self) -> list[str]:
+        now = self.clock.now()
+        return [
+            head.state.rollout
+            for head in self.store.heads()
+            if (judged := self.store.judged(head.state.rollout)) is None or judged.through < now
+        ]
 
     async def _settled(self, tenure: Tenure) -> bool:
-        """Whether the gateways hold what was set; those that do not are waited for, but not for ever."""
+        """Whether the gateways hold what was set."""
         hub = tenure.hub
-        for _ in range(int(SETTLED_S / 0.002)):
+        for _ in range(int(self.patience_s / 0.002)):
             if not tenure.mandate.holds():
                 return False
             if hub.replicas() and hub.settled():
