@@ -1,15 +1,16 @@
 """The controller's loop: APScheduler wakes, one worker ticks.
 
-A rollout is ticked when its minute comes, and at once when something that could change a verdict was accepted or when
-somebody committed a command. One worker, so that no rollout is ever ticked twice at a time; it takes what was woken and
-what the minute brought in turn, so that neither waits for all of the other.
+A rollout is ticked when it was not for an interval, and at once when something that could change a verdict was accepted
+or when somebody committed a command. One worker, so that no rollout is ever ticked twice at a time; it takes what was
+woken and what is due in turn, so that neither waits for all of the other. Notes of many ticks are written together.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Protocol
+from zlib import crc32
 
 import structlog
 from apscheduler.events import (
@@ -31,6 +32,11 @@ _TROUBLES = {
     EVENT_JOB_ERROR: "failed",
 }
 POLL_S = 1.0  # how soon a command or an outcome committed by another process is noticed
+FLUSH_S = 0.5  # how long what was judged may wait to be noted; each flush waits for the disk
+FLUSH = 200  # so many ticks are noted together at most: other writers wait meanwhile
+SPREAD = (
+    6  # the last so-manieth of the interval is when a rollout is due: those of one burst come apart
+)
 
 log = structlog.get_logger(__name__)
 
@@ -38,7 +44,13 @@ log = structlog.get_logger(__name__)
 class Ticking(Protocol):
     """What the loop wakes: a `Reconciler`."""
 
-    def tick(self, rollout: str) -> Decision: ...
+    def judge(self, rollout: str) -> Decision: ...
+
+    def flush(self) -> None: ...
+
+    def tip(self, rollout: str) -> tuple[int, int] | None: ...
+
+    def forget(self, rollout: str) -> None: ...
 
 
 class Sends(Protocol):
@@ -78,6 +90,9 @@ class Loop:
         self._woken: dict[str, float] = {}  # since when, by `elapsed`; oldest first
         self._due: dict[str, float] = {}
         self._tips: dict[str, tuple[int, int]] = {}
+        self._next_due: dict[str, float] = {}  # of every plan's newest attempt, by `elapsed`
+        self._unnoted = 0
+        self._flushed = elapsed()
         self._signal = threading.Condition()
 
     def wake(self, rollouts: Iterable[str]) -> None:
@@ -90,16 +105,15 @@ class Loop:
         """Run in this thread until `stop` is set."""
         scheduler = BackgroundScheduler(timezone="UTC")
         defaults = {"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
-        scheduler.add_job(
-            self.wake_all, "interval", id="minute", seconds=self._interval_s, **defaults
-        )
+        often = min(self._interval_s, self._poll_s)
+        scheduler.add_job(self._wake_due, "interval", id="minute", seconds=often, **defaults)
         scheduler.add_job(
             self._wake_changed, "interval", id="changes", seconds=self._poll_s, **defaults
         )
         scheduler.add_listener(self._troubled, sum(_TROUBLES))
+        scheduler.add_job(self.wake_all, id="start", misfire_grace_time=None)  # once, at once
         scheduler.start()
         self._sender.start()
-        self.wake_all()
         try:
             while not stop.is_set():
                 self.work(timeout_s=min(self._poll_s, 1.0))
@@ -122,12 +136,15 @@ class Loop:
         for _ in range(most):
             if not self._mandate.holds():
                 return
+            if self._unnoted >= FLUSH or elapsed() - self._flushed > FLUSH_S:
+                self._flush()
             batch = self._next()
             decided = [self._tick(rollout, since) for rollout, since in batch]
             # What was decided is told while the rest is judged: that may take a while.
             if any(decided):
                 self._sender.wake()
         if self._mandate.holds():
+            self._flush()
             self._anchor()
 
     def _next(self) -> list[tuple[str, float | None]]:
@@ -150,6 +167,19 @@ class Loop:
     def _troubled(self, event: SchedulerEvent) -> None:
         self._telemetry.scheduled(event.job_id, _TROUBLES[event.code])
 
+    def _flush(self) -> None:
+        """What cannot be noted now is noted with the next."""
+        self._unnoted, self._flushed = 0, elapsed()
+        try:
+            self._reconciler.flush()
+        except Fenced as error:
+            self._mandate.revoke(str(error))
+        except Unreachable as error:
+            log.warning("store_unreachable", error=str(error))
+        except Exception:
+            # The loop's top: a defect in one note must not end the judging of every rollout.
+            log.exception("flush_failed")
+
     def _anchor(self) -> None:
         try:
             self._store.anchor(self._clock.now())
@@ -166,6 +196,8 @@ class Loop:
         with structlog.contextvars.bound_contextvars(rollout=rollout):
             ended = self._ticked(rollout)
         done = elapsed()
+        self._unnoted += 1
+        self._put_off(rollout, done)
         waited_s = done - woken if woken is not None else None
         self._telemetry.ticked(rollout, ended, took_s=done - begun, waited_s=waited_s)
         self._telemetry.turned()
@@ -173,7 +205,7 @@ class Loop:
 
     def _ticked(self, rollout: str) -> Ticked:
         try:
-            decision = self._reconciler.tick(rollout)
+            decision = self._reconciler.judge(rollout)
         except Fenced as error:
             self._mandate.revoke(str(error))
             log.info("tick_overtaken", error=str(error))
@@ -191,30 +223,66 @@ class Loop:
             return Ticked.FAILED
         return Ticked.DECIDED if decision.recorded else Ticked.HELD
 
+    def _put_off(self, rollout: str, now: float) -> None:
+        """It is due again in an interval, or a little sooner, each at its own distance."""
+        with self._signal:
+            if rollout in self._next_due:
+                part = crc32(rollout.encode()) % 1_000 / 1_000 / SPREAD
+                self._next_due[rollout] = now + self._interval_s * (1 - part)
+            elif self._next_due:
+                self._reconciler.forget(rollout)  # an attempt of the past, woken once more
+
     def wake_all(self) -> None:
         """Every plan's newest attempt is due: who serves a newer one asks no more for those before."""
-        try:
-            heads = self._store.heads()
-        except Unreachable as error:
-            log.warning("store_unreachable", error=str(error))
-            return
-        newest = {head.state.name: head.state.rollout for head in heads}  # the last of a name wins
+        tips = self._read_tips()
+        if tips is not None:
+            self._take(tips, due_at=0.0)
+            self._tips = tips
+            self._wake_due()
+
+    def _wake_due(self) -> None:
+        now = elapsed()
         # A rolled-back, complete or retired one is ticked too: its lease must be renewed.
         with self._signal:
-            _note(self._due, newest.values())
-            self._signal.notify()
-        self._telemetry.running(newest.values())
+            due = [rollout for rollout, at in self._next_due.items() if at <= now]
+            _note(self._due, due)
+            if due:
+                self._signal.notify()
 
     def _wake_changed(self) -> None:
+        tips = self._read_tips()
+        if tips is None:
+            return
+        moved = [rollout for rollout, tip in tips.items() if self._tips.get(rollout) != tip]
+        if any(rollout not in self._tips for rollout in moved):
+            self._take(tips, due_at=None)
+        self._tips = tips
+        # What a tick has seen already, woken by who brought it, needs no other.
+        self.wake(one for one in moved if self._reconciler.tip(one) != tips[one])
+
+    def _read_tips(self) -> dict[str, tuple[int, int]] | None:
         try:
-            tips = dict(self._store.tips())
+            return dict(self._store.tips())
         except Unreachable as error:
             log.warning("store_unreachable", error=str(error))
-            return
-        changed = [rollout for rollout, tip in tips.items() if self._tips.get(rollout) != tip]
-        self._tips = tips
-        if changed:
-            self.wake(changed)
+            return None
+
+    def _take(self, tips: Mapping[str, tuple[int, int]], *, due_at: float | None) -> None:
+        """Tick the newest attempt of each plan from now on: those that are new at once, or all at `due_at`."""
+        newest: dict[str, tuple[int, str]] = {}
+        for rollout in tips:
+            name, _, attempt = rollout.rpartition("/")
+            newest[name] = max(newest.get(name, (0, "")), (int(attempt), rollout))
+        rollouts = [rollout for _, rollout in newest.values()]
+        with self._signal:
+            known = self._next_due
+            self._next_due = {
+                one: known.get(one, 0.0) if due_at is None else due_at for one in rollouts
+            }
+            gone = known.keys() - self._next_due.keys()
+        for rollout in gone:
+            self._reconciler.forget(rollout)
+        self._telemetry.running(rollouts)
 
 
 def _note(line: dict[str, float], rollouts: Iterable[str]) -> None:

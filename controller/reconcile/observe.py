@@ -135,6 +135,11 @@ class Observer:
         memory.tallies.forget_histograms(minute_of(now) - _histogram_reach(head.plan))
         return self._seen(view, standing)
 
+    def tip(self, rollout: str) -> tuple[int, int] | None:
+        """Number of the last record and ingest sequence of the last look."""
+        memory = self._memories.get(rollout)
+        return (memory.sight.head.seq, memory.sight.seq) if memory is not None else None
+
     def forget(self, rollout: str) -> None:
         """Drop what is kept of a rollout."""
         self._memories.pop(rollout, None)

@@ -110,6 +110,14 @@ class Reconciler:
             self._store.note(list(self._notes.values()), fence=self._fence)
             self._notes.clear()
 
+    def tip(self, rollout: str) -> tuple[int, int] | None:
+        """Number of the last record, and ingest sequence, that a tick has seen; None if none has. From any thread."""
+        return self._observer.tip(rollout)
+
+    def forget(self, rollout: str) -> None:
+        """Keep nothing of a rollout that is not ticked any more; if it is once more, it is read anew."""
+        self._observer.forget(rollout)
+
     def converge(self, head: Head) -> None:
         """Put the committed split in force, or renew its lease; after a rollback, put the candidate off."""
         self._converge(self._observer.look(head.state.rollout).sight)

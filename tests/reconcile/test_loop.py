@@ -8,28 +8,31 @@ from datetime import timedelta
 from controller.notify.sending import Sending
 from controller.reconcile.loop import Loop
 from controller.reconcile.submit import submit
+from controller.reconcile.tick import Reconciler
 from controller.rollout.commands import Apply, Retry, Rollback
 from controller.rollout.state import Phase
+from tests.reconcile.ticking import Passing
 from tests.reconcile.world import ESCALATIONS, MINUTE, World
 
 PATIENCE_S = 20.0  # an upper bound for a broken loop, not a measure of a working one
 
 
-class Ticks:
+class Ticks(Passing):
     """A reconciler whose ticks can be waited for."""
 
     def __init__(self, world):
+        super().__init__(world.reconciler)
         self.world = world
         self.count = 0
         self.overlapping = False
         self._busy = threading.Lock()
         self._changed = threading.Condition()
 
-    def tick(self, rollout):
+    def judge(self, rollout):
         if not self._busy.acquire(blocking=False):
             self.overlapping = True
         try:
-            return self.world.reconciler.tick(rollout)
+            return self.world.reconciler.judge(rollout)
         finally:
             self._busy.release()
             with self._changed:
@@ -134,19 +137,19 @@ def test_what_is_due_is_finished_when_it_is_told_to_stop():
     assert all(one.delivered for one in world.store.deliveries(world.head.state.rollout))
 
 
-class Broken:
+class Broken(Passing):
     """A reconciler that meets a defect in one rollout."""
 
     def __init__(self, ticks, rollout):
-        self.ticks = ticks
+        super().__init__(ticks)
         self.rollout = rollout
         self.defects = 0
 
-    def tick(self, rollout):
+    def judge(self, rollout):
         if rollout == self.rollout:
             self.defects += 1
             raise ArithmeticError("a defect")
-        return self.ticks.tick(rollout)
+        return super().judge(rollout)
 
 
 def test_a_defect_in_one_rollout_does_not_end_the_judging_of_the_others():
@@ -181,15 +184,15 @@ def ticked_in_one_go(world, wake=quietly):
     """What one call of `work` ticks, in its order, when everything is due; `wake` wakes more at every tick."""
     ticked = []
 
-    class Recording:
-        def tick(self, rollout):
+    class Recording(Passing):
+        def judge(self, rollout):
             ticked.append(rollout)
             assert len(ticked) < 50, "work does not come to an end"
             wake(loop, ticked)
-            return world.reconciler.tick(rollout)
+            return super().judge(rollout)
 
     loop = Loop(
-        reconciler=Recording(),
+        reconciler=Recording(world.reconciler),
         sender=Sending(world.sender),
         store=world.store,
         clock=world.clock,
@@ -228,3 +231,90 @@ def test_work_comes_to_an_end_where_wakes_come_faster_than_ticks():
     always = lambda loop, ticked: loop.wake(ticked)
 
     assert ticked_in_one_go(progressing(), always) == ["quick/1"]
+
+
+class Counting:
+    """A store that counts some calls."""
+
+    def __init__(self, store):
+        self._store = store
+        self.notes = []
+
+    def note(self, notes, *, fence=None):
+        self.notes.append(len(notes))
+        self._store.note(notes, fence=fence)
+
+    def __getattr__(self, name):
+        return getattr(self._store, name)
+
+
+def many(world, count):
+    for number in range(count):
+        plan = replace(world.head.plan, name=f"plan-{number}")
+        submit(world.store, world.clock, plan.name, Apply(actor="ada", plan=plan))
+
+
+def loop_of(world, reconciler, **settings):
+    return Loop(
+        reconciler=reconciler,
+        sender=Sending(world.sender),
+        store=world.store,
+        clock=world.clock,
+        interval_s=60,
+        **settings,
+    )
+
+
+def test_what_was_judged_together_is_noted_together():
+    world = World()
+    many(world, 10)
+    counting = Counting(world.store)
+    reconciler = Reconciler(
+        store=counting, target=world.target, clock=world.clock, fence=world.store.take_fence()
+    )
+    loop = loop_of(world, reconciler)
+
+    loop.wake_all()
+    loop.work(timeout_s=0)
+
+    assert counting.notes == [11]
+    assert all(world.store.judged(f"plan-{number}/1") for number in range(10))
+
+
+def test_what_a_tick_has_seen_already_is_not_woken_again():
+    world = progressing()
+    ticked = []
+
+    class Recording(Passing):
+        def judge(self, rollout):
+            ticked.append(rollout)
+            return super().judge(rollout)
+
+    loop = loop_of(world, Recording(world.reconciler))
+    loop.wake_all()
+    loop.work(timeout_s=0)
+    world.traffic("quiet")
+    loop.wake(["quick/1"])  # as who took the traffic in does
+    loop.work(timeout_s=0)
+
+    loop._wake_changed()  # what the poll does
+    loop.work(timeout_s=0)
+    assert ticked == ["quick/1", "quick/1"]
+
+    world.traffic("quiet")  # taken in by another process
+    loop._wake_changed()
+    loop.work(timeout_s=0)
+    assert ticked == ["quick/1"] * 3
+
+
+def test_a_plan_that_is_new_is_ticked_at_the_next_poll():
+    world = progressing()
+    loop = loop_of(world, world.reconciler)
+    loop.wake_all()
+    loop.work(timeout_s=0)
+
+    many(world, 1)
+    loop._wake_changed()
+    loop.work(timeout_s=0)
+
+    assert world.store.judged("plan-0/1") is not None

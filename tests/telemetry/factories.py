@@ -44,8 +44,17 @@ class Told(Telemetry):
 class Defective:
     """A reconciler that meets a defect in everything."""
 
-    def tick(self, rollout):
+    def judge(self, rollout):
         raise ArithmeticError("a defect")
+
+    def flush(self):
+        """Nothing was judged."""
+
+    def tip(self, rollout):
+        return None
+
+    def forget(self, rollout):
+        """Nothing is known."""
 
 
 def loop_on(

@@ -10,6 +10,7 @@ import structlog
 
 from controller.logs import configure_logging
 from controller.telemetry.journal import Journal
+from tests.reconcile.ticking import Passing
 from tests.telemetry.factories import Defective, about_to_advance, loop_on, worked
 
 
@@ -58,16 +59,13 @@ def test_the_console_form_says_the_same():
         assert words in line
 
 
-class LogsWithin:
+class LogsWithin(Passing):
     """A reconciler in which something far below writes a line that knows nothing of rollouts."""
 
-    def __init__(self, reconciler):
-        self._reconciler = reconciler
-
-    def tick(self, rollout):
+    def judge(self, rollout):
         structlog.get_logger("far.below").warning("slow_answer")
         logging.getLogger("a.library").warning("retrying")
-        return self._reconciler.tick(rollout)
+        return super().judge(rollout)
 
 
 def test_whatever_is_logged_within_a_tick_names_the_rollout_and_nothing_after_it_does():
