@@ -61,7 +61,10 @@ class Tallies:
         first = min((min(minutes) for minutes in sums.values()), default=None)
         if first is not None:
             # What lies before the first change stands; a mark counts what comes before it.
-            self._marks = {key: one for key, one in self._marks.items() if one[0][-1] <= first}
+            # There may be no mark at all, where no window ended.
+            self._marks = {
+                key: one for key, one in self._marks.items() if one[0].max(initial=first) <= first
+            }
         for group, minutes in sums.items():
             moved |= self._sums(group).replace(minutes)
         for key, changed in buckets.items():

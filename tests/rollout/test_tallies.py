@@ -4,7 +4,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from controller.rollout.observation import Cohort, RollupRow
 from controller.rollout.sums import Histogram, Sums, histogram_sums
+from controller.rollout.tallies import Tallies
 
 KEYS = ("a", "b", "c")
 minutes = st.integers(0, 400)  # several packs
@@ -86,3 +88,17 @@ def test_a_histogram_over_windows_is_that_of_its_entries(first, second, mark, wi
         for bucket in range(-3, 6):
             expected = sum(counts.get(bucket, 0) for counts in inside)
             assert (row[told.index(bucket)] if bucket in told else 0) == expected
+
+
+def test_windows_none_of_which_ended_hold_up_no_later_row():
+    tallies = Tallies(keep=lambda _: True)
+    none = np.empty(0, dtype=np.int64)
+    row = RollupRow(
+        rollout="support-bot/1", minute=7, version=1, arm="candidate", intent="refund",
+        endpoint="chat.completions", cohort=Cohort.COMPARED, seq=1, stats={"n": 3},
+    )  # fmt: skip
+
+    tallies.at_marks(none, ("n",), arm="candidate", intent=None)
+    tallies.feed([row], 1)
+
+    assert tallies.until(np.array([8]), ("n",), arm="candidate", intent=None).tolist() == [[3]]
