@@ -15,7 +15,7 @@ from controller.doctor.finding import Finding, failed, ok, warning
 from controller.errors import CanaryError, SettingsError, Unreachable
 from controller.ports import Head, Store
 from controller.rollout.codec import decode
-from controller.rollout.destinations import SLACK, every_destination, kind_of, place_of
+from controller.rollout.destinations import SLACK, WEBHOOK, every_destination, kind_of, place_of
 from controller.rollout.state import Phase
 from controller.rollout.status import Status
 
@@ -68,7 +68,9 @@ def _all(patient: Patient, settings: Settings) -> Iterator[Finding]:
         yield from process.of_link(settings.link_listen, _secret(settings.link_token))
         yield from _disks(settings)
         served = yield from _upstream(patient, settings)
-        yield from slack.of_slack(_secret(settings.slack_token), None, _channels(heads))
+        token = _secret(settings.slack_token)
+        yield from slack.of_slack(token, settings.slack_url, _places(heads, SLACK))
+        yield slack.of_webhook(_secret(settings.webhook_secret), _places(heads, WEBHOOK))
         if store is not None:
             yield from _rollouts(patient, settings, store, heads, served)
     except Unreachable as error:
@@ -156,9 +158,10 @@ def _upstream(
     return served
 
 
-def _channels(heads: Sequence[Head]) -> list[str]:
+def _places(heads: Sequence[Head], kind: str) -> list[str]:
+    """What running plans name of one kind of destination, each once."""
     every = (one for head in models.active(heads) for one in every_destination(head.plan))
-    return list(dict.fromkeys(place_of(one) for one in every if kind_of(one) == SLACK))
+    return list(dict.fromkeys(place_of(one) for one in every if kind_of(one) == kind))
 
 
 def _rollouts(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, Final
 
 from controller.doctor.finding import Finding, failed, ok, warning
@@ -10,23 +11,23 @@ from controller.doctor.finding import Finding, failed, ok, warning
 if TYPE_CHECKING:
     from slack_sdk import WebClient
 
-SLACK_URL: Final = "https://slack.com/api/"
 PATIENCE_S: Final = 5
 WRITE: Final = "chat:write"
 WRITE_ANYWHERE: Final = "chat:write.public"
 READ: Final = "channels:read"
+HISTORY: Final = frozenset(("channels:history", "groups:history"))
 _PAGE: Final = 1000
 _MOST_PAGES: Final = 20  # what a minute's limit allows
 
 
-def of_slack(token: str | None, url: str | None, channels: Sequence[str]) -> Iterator[Finding]:
+def of_slack(token: str | None, url: str, channels: Sequence[str]) -> Iterator[Finding]:
     """Everything about Slack. `channels` are those that running plans name; none of it is posted to."""
     if token is None:
         yield _unset(channels)
         return
     from slack_sdk import WebClient
 
-    client = WebClient(token=token, base_url=url or SLACK_URL, timeout=PATIENCE_S)
+    client = WebClient(token=token, base_url=url, timeout=PATIENCE_S)
     finding, scopes = _token(client)
     yield finding
     if scopes is None:
@@ -34,6 +35,21 @@ def of_slack(token: str | None, url: str | None, channels: Sequence[str]) -> Ite
     yield from _scopes(scopes)
     if channels:
         yield from _channels(client, channels, scopes)
+
+
+def of_webhook(secret: str | None, hosts: Sequence[str]) -> Finding:
+    """Whether what running plans owe to webhooks can be signed. Nothing is sent there."""
+    if not hosts:
+        return ok("webhook", "no running plan asks for one")
+    named = ", ".join(hosts)
+    if secret is None:
+        return warning(
+            "webhook",
+            f"no secret, but running plans name {named}",
+            wanted="CANARY_WEBHOOK_SECRET or CANARY_WEBHOOK_SECRET_FILE, at least 16 characters",
+            todo="set the one that the receivers know; nothing is sent unsigned, it stays in the outbox",
+        )
+    return ok("webhook", f"notices to {named} are signed")
 
 
 def _unset(channels: Sequence[str]) -> Finding:
@@ -73,6 +89,13 @@ def _scopes(scopes: frozenset[str]) -> Iterator[Finding]:
             f"{', '.join(sorted(scopes))}",
             wanted=f"{WRITE}: without it nothing can be posted",
             todo="add it under OAuth & Permissions of the app, and install the app again",
+        )
+    elif not scopes & HISTORY:
+        yield warning(
+            "slack scopes",
+            f"{', '.join(sorted(scopes))}",
+            wanted=f"{' and '.join(sorted(HISTORY))}: to look whether a message of unknown fate arrived",
+            todo="add them and install the app again; until then such a message may come twice",
         )
     else:
         yield ok("slack scopes", ", ".join(sorted(scopes)))
@@ -149,5 +172,5 @@ def _called(client: WebClient, method: str, **arguments: object) -> tuple[Any, s
     except SlackApiError as error:
         said = error.response.get("error", "no reason")
         return None, f"Slack refuses {method}: {said}"
-    except (SlackClientError, OSError, ValueError) as error:
+    except (SlackClientError, HTTPException, OSError, ValueError) as error:
         return None, f"Slack cannot be reached: {error}"

@@ -264,7 +264,9 @@ class SimulatedSlack:
             if error.remarks:
                 body["response_metadata"] = {"messages": list(error.remarks)}
         self.calls.append(Call(method, arguments, str(body.get("error", "ok"))))
-        return _json(body)
+        if not body["ok"]:
+            return _json(body)
+        return _json(body, headers={"x-oauth-scopes": ",".join(sorted(self.scopes))})
 
     def _methods(self) -> dict[str, _Method]:
         # The numbers are of Slack's tiers: https://docs.slack.dev/apis/web-api/rate-limits

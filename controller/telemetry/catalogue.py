@@ -17,9 +17,9 @@ class Kind(StrEnum):
     HISTOGRAM = "histogram"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Family:
-    """One metric. A counter's name ends in `_total`; a histogram has `_bucket`, `_sum` and `_count` beside it."""
+    """One metric, equal to itself alone. A counter ends in `_total`; a histogram is `_bucket`, `_sum` and `_count`."""
 
     name: str
     kind: Kind
@@ -100,7 +100,7 @@ DELIVERIES = _counter(
 SCHEDULER = _counter(
     "canary_scheduler_troubles_total",
     "Jobs of the scheduler that were missed, overrun or failed.",
-    "job",
+    "task",  # `job` is Prometheus's own label
     "what",
 )
 RENDER_SECONDS = _gauge(

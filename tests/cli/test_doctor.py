@@ -12,6 +12,8 @@ from tests.doctor.servers import answering, nowhere, serving
 TOKEN = "link-token-0123456789"
 SECRETS = {
     "CANARY_LINK_TOKEN": TOKEN,
+    "CANARY_SLACK_TOKEN": "xoxb-very-secret",
+    "CANARY_WEBHOOK_SECRET": "webhook-very-secret",
     "OPENAI_API_KEY": "sk-very-secret",
 }
 
@@ -111,6 +113,7 @@ def test_settings_that_cannot_be_read_are_a_failed_check_and_the_last(world: Wor
 def test_no_secret_is_in_any_form_of_the_answer(world: World):
     world.started()
     given = {**alone(), **SECRETS, "CANARY_UPSTREAM_URL": f"http://u:hunter2@{nowhere()}/v1"}
+    given["CANARY_SLACK_URL"] = f"http://{nowhere()}/api/"
 
     for form in ("table", "wide", "json", "yaml", "name"):
         answer = world.cli("doctor", "-o", form, **given)
@@ -154,6 +157,8 @@ def test_a_probe_is_made_only_when_it_is_asked_for(world: World, around):
         {"CANARY_UPSTREAM_URL": "not an address"},
         {"CANARY_UPSTREAM_URL": "http://[::1"},
         {"CANARY_GATEWAY_DIR": "/proc/1/nowhere"},
+        {"CANARY_SLACK_TOKEN": "xoxb-1", "CANARY_SLACK_URL": "http://127.0.0.1:9/"},
+        {"CANARY_SLACK_TOKEN": "xoxb-1", "CANARY_SLACK_URL": "http://[::1"},
     ],
 )
 def test_whatever_is_broken_every_check_ends_in_words(world: World, broken):

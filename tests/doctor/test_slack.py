@@ -6,12 +6,16 @@ from contextlib import contextmanager
 import pytest
 from aiohttp import web
 
+from controller.clock import ManualClock
 from controller.doctor import slack
 from controller.doctor.finding import Level
+from controller.simulate.slack import Room, SimulatedSlack
 from tests.doctor.servers import nowhere, serving
+from tests.rollout.factories import NOW
 
 TOKEN = "xoxb-test-0123456789"
-ALL = "chat:write,channels:read,groups:read"
+URL = "http://127.0.0.1:9/api/"  # nobody is asked there
+ALL = "chat:write,channels:history,groups:history,channels:read,groups:read"
 
 
 def channel(name, *, member=True, private=False, archived=False):
@@ -70,8 +74,8 @@ def test_a_token_with_its_scopes_and_every_channel_is_well():
 
 
 def test_without_a_token_it_matters_whether_a_plan_asks_for_slack():
-    assert levels(found(None, token=None)) == {"slack": Level.OK}
-    asked = found(None, "#ops", token=None)
+    assert levels(found(URL, token=None)) == {"slack": Level.OK}
+    asked = found(URL, "#ops", token=None)
     assert levels(asked) == {"slack": Level.WARNING}
     assert "#ops" in asked["slack"].found
 
@@ -98,6 +102,26 @@ def test_a_token_that_may_not_write_is_failed():
 
     assert findings["slack scopes"].level is Level.FAILED
     assert "chat:write" in findings["slack scopes"].wanted
+
+
+def test_a_token_that_may_not_read_is_a_warning():
+    with workspace(channel("ops"), scopes="chat:write,channels:read,groups:read") as url:
+        finding = found(url, "#ops")["slack scopes"]
+
+    assert finding.level is Level.WARNING
+    assert "channels:history" in finding.wanted
+
+
+def test_the_simulated_slack_that_notices_are_tested_with_is_well_by_the_same_checks():
+    rooms = [Room(name="#ops"), Room(name="page", private=True), Room(name="lobby", member=False)]
+    simulated = SimulatedSlack(ManualClock(NOW), rooms)
+    with serving(simulated.app()) as address:
+        findings = found(f"http://{address}/api/", "#ops", "page", "#lobby", token=simulated.token)
+
+    lobby = findings.pop("slack #lobby")
+    assert set(levels(findings).values()) == {Level.OK}
+    assert (lobby.level, lobby.found) == (Level.FAILED, "the app is not in the channel")
+    assert "chat.postMessage" not in {call.method for call in simulated.calls}
 
 
 def test_scopes_that_slack_does_not_tell_are_a_warning():
@@ -142,3 +166,11 @@ def test_channels_that_may_not_be_listed_are_a_warning_that_names_the_scope():
     assert finding.level is Level.WARNING
     assert "missing_scope" in finding.found
     assert "channels:read" in finding.wanted
+
+
+def test_a_webhook_needs_its_secret_where_a_plan_names_one():
+    assert slack.of_webhook(None, []).level is Level.OK
+    assert slack.of_webhook("secret-0123456789", ["pager"]).level is Level.OK
+    unset = slack.of_webhook(None, ["pager"])
+    assert unset.level is Level.WARNING
+    assert "pager" in unset.found

@@ -86,7 +86,7 @@ def test_what_came_in_and_what_went_out_is_counted_by_what_became_of_it():
     delivered = {"destination": "slack:#ops"}
     assert scrape.value("canary_deliveries_total", **delivered, result="delivered") == 1
     assert scrape.value("canary_deliveries_total", **delivered, result="failed") == 1
-    assert scrape.value("canary_scheduler_troubles_total", job="minute", what="missed") == 1
+    assert scrape.value("canary_scheduler_troubles_total", task="minute", what="missed") == 1
     assert scrape.value("canary_database_errors_total") == 1
 
 
@@ -204,7 +204,9 @@ def test_names_follow_the_conventions_of_prometheus():
         assert re.fullmatch(r"canary_[a-z_]+", family.name)
         assert family.name.endswith("_total") is (family.kind is Kind.COUNTER)
         assert family.meaning.endswith(".")
-        assert not {"attempt", "unit", "request", "user", "prompt"} & set(family.labels)
+        assert not {"attempt", "unit", "request", "user", "prompt", "job", "instance"} & set(
+            family.labels
+        )
 
 
 def test_two_controllers_in_one_process_count_on_their_own_and_not_in_the_global_registry():
