@@ -244,6 +244,18 @@ class RolloutStore(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruned:
+    """What `MetricsStore.prune` let go of, in rows, and the floor below which nothing is taken any more."""
+
+    floor: datetime
+    observations: int = 0
+    outcomes: int = 0
+    pairs: int = 0
+    episodes: int = 0
+    labels: int = 0
+
+
 class MetricsStore(Protocol):
     """Observations, outcomes and what is counted from them."""
 
@@ -253,7 +265,17 @@ class MetricsStore(Protocol):
         An outcome before its observation waits for it. An outcome counts in its episode's (its request's) minute; if
         that is more than the plan's labels.horizon before `now`, it is refused and counted. Closes blocks of every
         stratum of a rollout that the batch names, from labels whose episodes started `labels.delay` ago or earlier, in
-        order of start. DataError, and nothing counted, for a batch with a value that cannot be.
+        order of start. DataError, and nothing counted, for a batch with a value that cannot be. What is earlier than
+        what is kept (`prune`) is refused and counted, known or not: nobody can tell any more.
+        """
+        ...
+
+    def prune(self, before: datetime, now: datetime) -> Pruned:
+        """Let go of raw rows earlier than `before`; what they were counted in stays: rollups, blocks, records.
+
+        Never of any within a rollout's labels.horizon before `now`, nor of an episode or a label that later requests,
+        outcomes or blocks may need. The floor, up to which everything may be gone, never falls. PostgreSQL lets go of
+        whole weeks, so some rows below the floor stay a while, unseen. Harmless to repeat, and to be cut off.
         """
         ...
 
@@ -267,7 +289,10 @@ class MetricsStore(Protocol):
 
     def refused(self, rollout: str) -> Mapping[str, int]:
         """How many outcomes were refused or still wait: too_late; and, of the whole store, because whose they are is
-        not known until their observation comes, waiting and expired (waited longer than any rollout's horizon)."""
+        not known until their observation comes, waiting and expired (waited longer than any rollout's horizon).
+
+        Among too_late is whatever was earlier than what is kept; of its outcomes too it is not known whose they are.
+        """
         ...
 
     def splits(self, rollout: str) -> Sequence[SplitVersion]:

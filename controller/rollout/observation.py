@@ -97,7 +97,7 @@ class Ingested:
     accepted: int = 0
     duplicate: int = 0
     waiting: int = 0  # outcomes whose observation has not come yet
-    too_late: int = 0  # outcomes beyond labels.horizon
+    too_late: int = 0  # outcomes beyond labels.horizon; anything earlier than what is kept
     unknown: int = 0  # for a rollout that does not exist
     touched: tuple[str, ...] = ()  # rollouts whose windows must be judged again
 

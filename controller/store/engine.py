@@ -16,6 +16,7 @@ from sqlalchemy.exc import DataError as UnfitError
 from sqlalchemy.pool import QueuePool
 
 from controller.errors import Conflict, DataError, SettingsError, Unreachable
+from controller.store import schema
 from controller.store.locks import hold_fence
 
 BUSY_TIMEOUT_S: Final = 10
@@ -176,6 +177,11 @@ def put(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -
     many(connection, _upsert(table, connection.dialect.name), table.c.keys(), rows)
 
 
+def adding(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+    """The same, but where the key is there the last column's number is added to its own."""
+    many(connection, _sum(table, connection.dialect.name), table.c.keys(), rows)
+
+
 def add(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
     """Insert new rows, columns in the table's order."""
     many(connection, table.insert(), table.c.keys(), rows)
@@ -194,9 +200,20 @@ def _dialect_insert(table: Table, dialect: str) -> Any:
 
 @cache
 def _upsert(table: Table, dialect: str) -> Any:
-    insert = _dialect_insert(table, dialect)
-    rest = {one.name: insert.excluded[one.name] for one in table.c if not one.primary_key}
-    return insert.on_conflict_do_update(index_elements=list(table.primary_key), set_=rest)
+    insert, key = _dialect_insert(table, dialect), [one.name for one in table.primary_key]
+    if dialect == "postgresql" and table.name in schema.PARTITIONED:
+        key = list(dict.fromkeys((*key, schema.PARTITIONED[table.name])))
+    rest = {one.name: insert.excluded[one.name] for one in table.c if one.name not in key}
+    return insert.on_conflict_do_update(index_elements=key, set_=rest)
+
+
+@cache
+def _sum(table: Table, dialect: str) -> Any:
+    insert, last = _dialect_insert(table, dialect), list(table.c)[-1]
+    return insert.on_conflict_do_update(
+        index_elements=list(table.primary_key),
+        set_={last.name: last + insert.excluded[last.name]},
+    )
 
 
 def many(

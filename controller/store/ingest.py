@@ -34,6 +34,7 @@ from controller.rollout.accounting_state import (
     KeptOutcome,
     Label,
     Request,
+    moment_of,
 )
 from controller.rollout.accounting_tally import RowKey, Tally, by_hour, count_block, merged
 from controller.rollout.observation import Batch, Ingested, Pair
@@ -65,12 +66,17 @@ class Changes:
     pairs: Collection[Pair] = ()
     labels: Collection[Label] = ()
     blocks: Collection[Block] = ()
+    refused: Mapping[str, int] = field(default_factory=dict)  # by rollout, below the floor
     minutes: Mapping[RowKey, Mapping[str, int]] = field(default_factory=dict)
     hours: Mapping[RowKey, Mapping[str, int]] = field(default_factory=dict)
 
 
 class Rows(Protocol):
     """What ingest reads and writes. What is handed out is the caller's to change."""
+
+    def floor(self) -> int:
+        """In microseconds: what is earlier is kept no more (`MetricsStore.prune`), and what is left of it not seen."""
+        ...
 
     def terms(self, rollouts: Collection[str]) -> dict[str, Terms]:
         """Of those rollouts that exist."""
@@ -135,6 +141,7 @@ def ingest(rows: Rows, batch: Batch, now: datetime) -> Ingested:
         account.pair(pair)
     changes = _settle(rows, account, fresh.terms, now)
     changes.outcomes, changes.pairs = outcomes, fresh.pairs.values()
+    changes.refused = fresh.refused
     rows.write(changes)
     rows.expire(now)
     return _receipt(batch, fresh, changes)
@@ -142,18 +149,27 @@ def ingest(rows: Rows, batch: Batch, now: datetime) -> Ingested:
 
 @dataclass(slots=True, kw_only=True)
 class _Fresh:
-    """What a batch brings that is not stored, once each; `unknown` is how much is for rollouts that do not exist."""
+    """What a batch brings that is not stored, once each.
 
+    `unknown` is how much is for rollouts that do not exist. `refused`, by rollout, is what is below the floor: whether
+    it was counted before is not known any more. An outcome's rollout is not known then, and "" stands for it.
+    """
+
+    floor: int
     terms: dict[str, Terms]
     requests: dict[str, Request]
     outcomes: dict[str, KeptOutcome]
     pairs: dict[str, Pair]
     unknown: int
+    refused: Counter[str]
 
 
 class _Named(Protocol):
     @property
     def id(self) -> str: ...
+
+    @property
+    def at(self) -> datetime: ...
 
 
 S = TypeVar("S", bound=_Named)
@@ -166,15 +182,27 @@ def _fresh(rows: Rows, batch: Batch, now: datetime) -> _Fresh:
     observations = [one for one in batch.observations if one.rollout in terms]
     pairs = [one for one in batch.pairs if one.rollout in terms]
     sent = len(batch.observations) + len(batch.pairs)
-    requests = _not_stored(rows, "observations", observations)
-    outcomes = _not_stored(rows, "outcomes", batch.outcomes)
+    floor, refused = rows.floor(), Counter[str]()
+    kept_from = moment_of(floor)
+    requests = _not_stored(rows, "observations", _above(kept_from, observations, refused))
+    outcomes = _not_stored(rows, "outcomes", _above(kept_from, batch.outcomes, refused))
     return _Fresh(
+        floor=floor,
         terms=terms,
         requests={one.id: request_of(one) for one in requests.values()},
         outcomes={one.id: kept(one, now) for one in outcomes.values()},
-        pairs=_not_stored(rows, "pairs", pairs),
+        pairs=_not_stored(rows, "pairs", _above(kept_from, pairs, refused)),
         unknown=sent - len(observations) - len(pairs),
+        refused=refused,
     )
+
+
+def _above(kept_from: datetime, sent: Sequence[S], refused: Counter[str]) -> Sequence[S]:
+    """What is not below the floor. Asked before what is known: the answer must not hang on what was deleted already."""
+    above = [one for one in sent if one.at >= kept_from]
+    if len(above) < len(sent):
+        refused.update(getattr(one, "rollout", "") for one in sent if one.at < kept_from)
+    return above
 
 
 def _not_stored(rows: Rows, kind: Kind, sent: Iterable[S]) -> dict[str, S]:
@@ -192,6 +220,7 @@ def _open_account(rows: Rows, fresh: _Fresh) -> Account:
     stored = rows.requests(
         {one.observation for one in fresh.outcomes.values()} - fresh.requests.keys()
     )
+    stored = {name: one for name, one in stored.items() if one.at >= fresh.floor}
     fresh.terms.update(rows.terms({one.rollout for one in stored.values()} - fresh.terms.keys()))
     reaches = _reaches(fresh, list(stored.values()))
     episodes = [one for rollout, reach in reaches.items() for one in rows.episodes(rollout, reach)]
@@ -345,11 +374,12 @@ def _receipt(batch: Batch, fresh: _Fresh, changes: Changes) -> Ingested:
     fates = Counter(outcome.fate for outcome in fresh.outcomes.values())
     new = len(fresh.requests) + len(fresh.outcomes) + len(fresh.pairs)
     sent = len(batch.observations) + len(batch.outcomes) + len(batch.pairs)
+    refused = fresh.refused.total()
     return Ingested(
         accepted=len(fresh.requests) + len(fresh.pairs) + fates[Fate.COUNTED],
-        duplicate=sent - new - fresh.unknown,
+        duplicate=sent - new - fresh.unknown - refused,
         waiting=fates[Fate.WAITING],
-        too_late=fates[Fate.TOO_LATE],
+        too_late=fates[Fate.TOO_LATE] + refused,
         unknown=fresh.unknown,
         touched=tuple(sorted({key[0] for key in changes.minutes})),
     )

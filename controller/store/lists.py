@@ -11,6 +11,7 @@ from typing import Any, Final
 from sqlalchemy import (
     JSON,
     ColumnElement,
+    Delete,
     FromClause,
     Select,
     Table,
@@ -18,7 +19,9 @@ from sqlalchemy import (
     and_,
     bindparam,
     cast,
+    delete,
     select,
+    tuple_,
 )
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import column as column_
@@ -36,6 +39,13 @@ def keyed(table: Table) -> Select[Any]:
     items = listed_rows(*(column.type for column in table.primary_key))
     matches = map(eq, table.primary_key, items.columns)
     return select(table).select_from(items.rows).join(table, and_(*matches))
+
+
+def keyed_delete(table: Table) -> Delete:
+    """The same rows, to be deleted."""
+    items = listed_rows(*(column.type for column in table.primary_key))
+    wanted = select(*items.columns).select_from(items.rows)
+    return delete(table).where(tuple_(*table.primary_key).in_(wanted))
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,13 @@ from controller.ports import (
     Leadership,
     Note,
     Owed,
+    Pruned,
     Sight,
     SplitVersion,
     Thread,
     VerifiedStretch,
 )
-from controller.rollout.accounting_state import Fate
+from controller.rollout.accounting_state import Fate, micros, moment_of
 from controller.rollout.accounting_tally import RowKey
 from controller.rollout.anchors import next_anchor
 from controller.rollout.destinations import destinations
@@ -209,6 +210,11 @@ class MemoryStore:
         with self._lock:
             return ingest(self._rows, batch, now)
 
+    def prune(self, before: datetime, now: datetime) -> Pruned:
+        with self._lock:
+            floor, gone = self._rows.prune(micros(before), micros(now))
+            return Pruned(floor=moment_of(floor), **gone)
+
     def rollups(self, rollout: str, *, changed_after: int = 0) -> tuple[Sequence[RollupRow], int]:
         with self._lock:
             changed = newer(self._rows.kept_minutes.get(rollout, {}), changed_after)
@@ -227,7 +233,7 @@ class MemoryStore:
     def refused(self, rollout: str) -> Mapping[str, int]:
         with self._lock:
             return {
-                fate.value: self._rows.refused(None, fate) + self._rows.refused(rollout, fate)
+                fate.value: self._rows.refused("", fate) + self._rows.refused(rollout, fate)
                 for fate in Fate
                 if fate is not Fate.COUNTED
             }

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from heapq import heappop, heappush
 from itertools import takewhile
 from operator import attrgetter
@@ -26,6 +26,7 @@ from controller.rollout.accounting_state import (
 )
 from controller.rollout.accounting_tally import RowKey
 from controller.rollout.observation import Pair
+from controller.store import rules
 from controller.store.ingest import Changes, Kind, Reach
 
 Rollups = dict[RowKey, tuple[int, Mapping[str, int]]]
@@ -38,7 +39,8 @@ class _Outcomes:
 
     kept: dict[str, KeptOutcome] = field(default_factory=dict)
     waiting: dict[str, list[str]] = field(default_factory=dict)
-    counts: Counter[tuple[str | None, Fate]] = field(default_factory=Counter)
+    # By rollout, "" where it is not known; those that are kept no more too.
+    counts: Counter[tuple[str, Fate]] = field(default_factory=Counter)
     _by_age: list[tuple[int, str]] = field(
         default_factory=list
     )  # a heap; may name some that wait no more
@@ -49,17 +51,25 @@ class _Outcomes:
             if before is not None:
                 self._forget(before)
             self.kept[one.id] = one
-            self.counts[one.rollout, one.fate] += 1
+            self.counts[one.rollout or "", one.fate] += 1
             if one.fate is Fate.WAITING:
                 self.waiting.setdefault(one.observation, []).append(one.id)
                 heappush(self._by_age, (one.received, one.id))
 
     def _forget(self, before: KeptOutcome) -> None:
-        self.counts[before.rollout, before.fate] -= 1
+        self.counts[before.rollout or "", before.fate] -= 1
         if before.fate is Fate.WAITING:
             others = [name for name in self.waiting.pop(before.observation) if name != before.id]
             if others:
                 self.waiting[before.observation] = others
+
+    def prune(self, kept_from: int) -> int:
+        """Those that are earlier; none of them waits any more."""
+        gone = [one for one in self.kept.values() if one.at < kept_from]
+        self.put(replace(one, fate=Fate.EXPIRED) for one in gone if one.fate is Fate.WAITING)
+        for one in gone:
+            del self.kept[one.id]
+        return len(gone)
 
     def waiting_for(self, observations: Collection[str]) -> Iterable[KeptOutcome]:
         if not self.waiting:
@@ -71,8 +81,8 @@ class _Outcomes:
     def expire(self, before: int) -> None:
         """Those received earlier stop waiting."""
         while self._by_age and self._by_age[0][0] < before:
-            one = self.kept[heappop(self._by_age)[1]]
-            if one.fate is Fate.WAITING:
+            one = self.kept.get(heappop(self._by_age)[1])
+            if one is not None and one.fate is Fate.WAITING:
                 self.put([replace(one, fate=Fate.EXPIRED)])
 
 
@@ -104,6 +114,18 @@ class _Labels:
     def members(self, block: str) -> list[Label]:
         return [self.kept[name] for name in self._members.get(block, ())]
 
+    def prune(self, kept_from: int) -> int:
+        """Those of blocks all of whose members are earlier."""
+        old = [
+            block
+            for block, names in self._members.items()
+            if all(self.kept[name].start < kept_from for name in names)
+        ]
+        gone = [name for block in old for name in self._members.pop(block)]
+        for name in gone:
+            del self.kept[name]
+        return len(gone)
+
     def _move(self, before: Label | None, now: Label) -> None:
         line, place = self._lines[stratum_of(now), now.arm], place_of(now)
         if before is not None and before.block is None:
@@ -121,6 +143,7 @@ class MemoryRows:
     Beside each kind is what it is looked up by, so that a call costs what it returns and not what is kept.
     """
 
+    kept_floor: int = micros(datetime.min.replace(tzinfo=UTC))
     heads: dict[str, Head] = field(default_factory=dict)
     split_versions: dict[str, list[SplitVersion]] = field(default_factory=lambda: defaultdict(list))
     ingest_seqs: dict[str, int] = field(default_factory=dict)
@@ -134,6 +157,32 @@ class MemoryRows:
     kept_hours: dict[str, Rollups] = field(default_factory=lambda: defaultdict(dict))
     _outcomes: _Outcomes = field(default_factory=_Outcomes)
     _labels: _Labels = field(default_factory=_Labels)
+
+    def floor(self) -> int:
+        return self.kept_floor
+
+    def prune(self, before: int, now: int) -> tuple[int, dict[str, int]]:
+        """The new floor, and how many rows went of each kind."""
+        longest = max(
+            (head.plan.labels.horizon for head in self.heads.values()), default=timedelta(0)
+        )
+        floor = rules.floor_for(before, now, longest // timedelta(microseconds=1), self.kept_floor)
+        self.kept_floor = floor
+        return floor, {
+            "observations": _prune(self.kept_requests, lambda one: one.at < floor),
+            "outcomes": self._outcomes.prune(floor),
+            "pairs": _prune(self.kept_pairs, lambda one: micros(one.at) < floor),
+            "episodes": self._prune_episodes(rules.kept_from("episodes", floor)),
+            "labels": self._labels.prune(rules.kept_from("labels", floor)),
+        }
+
+    def _prune_episodes(self, kept_from: int) -> int:
+        gone = 0
+        for key, episodes in list(self.kept_episodes.items()):
+            gone += _prune(episodes, lambda one: one.start < kept_from)
+            if not episodes:
+                del self.kept_episodes[key]
+        return gone
 
     def terms(self, rollouts: Collection[str]) -> dict[str, Terms]:
         plans = {name: self.heads[name].plan for name in rollouts if name in self.heads}
@@ -158,8 +207,8 @@ class MemoryRows:
         waiting = map(_copy, self._outcomes.waiting_for(observations))
         return sorted(waiting, key=lambda one: (one.received, one.id))
 
-    def refused(self, rollout: str | None, fate: Fate) -> int:
-        """How many outcomes had this fate, of a rollout or (None) of those whose rollout is not known."""
+    def refused(self, rollout: str, fate: Fate) -> int:
+        """How many outcomes had this fate, of a rollout or ("") of those whose rollout is not known."""
         return self._outcomes.counts[rollout, fate]
 
     def episodes(self, rollout: str, reach: Reach) -> list[Episode]:
@@ -207,6 +256,8 @@ class MemoryRows:
         self.kept_pairs.update((one.id, one) for one in changes.pairs)
         self._labels.put(changes.labels)
         self.kept_blocks.update((one.id, one) for one in changes.blocks)
+        for rollout, number in changes.refused.items():
+            self._outcomes.counts[rollout, Fate.TOO_LATE] += number
         for rollout in {key[0] for key in changes.minutes}:
             self.ingest_seqs[rollout] = self.ingest_seqs.get(rollout, 0) + 1
         for kept, rows in ((self.kept_minutes, changes.minutes), (self.kept_hours, changes.hours)):
@@ -227,6 +278,16 @@ def newer(rollups: Rollups, seq: int) -> list[tuple[RowKey, int, Mapping[str, in
     """Rows that changed after this ingest sequence, in the order of their changes."""
     newest = takewhile(lambda item: item[1][0] > seq, reversed(rollups.items()))
     return [(key, changed, stats) for key, (changed, stats) in newest][::-1]
+
+
+K = TypeVar("K")
+
+
+def _prune(kept: dict[str, K], is_old: Callable[[K], bool]) -> int:
+    gone = [name for name, one in kept.items() if is_old(one)]
+    for name in gone:
+        del kept[name]
+    return len(gone)
 
 
 T = TypeVar("T", Request, Episode, Label, Block, KeptOutcome)

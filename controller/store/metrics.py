@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, bindparam, delete, func, or_, select
+from sqlalchemy import Connection, bindparam, delete, select
 
 from controller.ports import Judged, Note, SplitVersion, VerifiedStretch
 from controller.rollout.accounting_state import Fate, micros, moment_of
@@ -17,7 +17,11 @@ from controller.store import rules, schema
 from controller.store.engine import Database, put
 from controller.store.lists import listed, values
 from controller.store.locks import Advisory, hold, hold_rollouts
+from controller.store.refusals import refused
 from controller.store.splits import splits_of
+
+if TYPE_CHECKING:
+    from controller.store.partitions import Partition
 
 _VERIFIED = select(schema.verified).where(listed(schema.verified.c.rollout))
 _UNVERIFY = delete(schema.verified).where(
@@ -33,6 +37,7 @@ class SqlMetrics:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._weeks: set[Partition] = set()  # those that were seen, so that not every batch looks
 
     def ingest(self, batch: Batch, now: datetime) -> Ingested:
         # Whoever only reads starts without its statements.
@@ -41,7 +46,7 @@ class SqlMetrics:
 
         with self._database.noting() as connection:
             hold(connection, Advisory.INGEST)
-            return ingest(SqlRows(connection), batch, now)
+            return ingest(SqlRows(connection, self._weeks), batch, now)
 
     def rollups(self, rollout: str, *, changed_after: int = 0) -> tuple[Sequence[RollupRow], int]:
         present = select(schema.rollouts.c.ingest_seq).where(schema.rollouts.c.rollout == rollout)
@@ -60,17 +65,9 @@ class SqlMetrics:
             return [_rollup(row) for row in connection.execute(wanted)]
 
     def refused(self, rollout: str) -> Mapping[str, int]:
-        table = schema.outcomes
-        # Whose the waiting and the expired are is not known; only what came too late was matched.
-        mine = or_(table.c.rollout.is_(None), table.c.rollout == rollout)
-        counted = (
-            select(table.c.fate, func.count())
-            .where(schema.FATE_REFUSED, mine)
-            .group_by(table.c.fate)
-        )
         with self._database.reading() as connection:
-            counts = {row[0]: int(row[1]) for row in connection.execute(counted)}
-        return {fate.value: counts.get(fate.value, 0) for fate in Fate if fate is not Fate.COUNTED}
+            counts = refused(connection, rollout)
+        return {fate.value: counts[fate] for fate in Fate if fate is not Fate.COUNTED}
 
     def splits(self, rollout: str) -> Sequence[SplitVersion]:
         with self._database.reading() as connection:

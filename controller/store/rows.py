@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -42,6 +43,8 @@ from controller.store.engine import add, many, put
 from controller.store.ingest import Changes, Kind, Reach
 from controller.store.lists import keyed, listed, listed_rows, values
 from controller.store.locks import hold_rollouts
+from controller.store.partitions import Partition, add_missing, week_of
+from controller.store.refusals import floor_of, refuse
 from controller.store.splits import splits_of
 
 _to_json = json.JSONEncoder(separators=(",", ":")).encode
@@ -142,7 +145,10 @@ _SEQS = select(schema.rollouts.c.rollout, schema.rollouts.c.ingest_seq).where(
 )
 _LEARN = (
     update(schema.observations)
-    .where(schema.observations.c.id == bindparam("request"))
+    .where(
+        schema.observations.c.id == bindparam("request"),
+        schema.observations.c.at == bindparam("moment"),  # by this PostgreSQL finds the week
+    )
     .values({name: bindparam(name) for name in (*_LEARNT, "flags")})
 )
 
@@ -150,9 +156,14 @@ _LEARN = (
 class SqlRows:
     """`Rows` on one connection, inside its transaction."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, weeks: set[Partition]) -> None:
+        """`weeks` are partitions that are known to be there, and become known."""
         self._connection = connection
+        self._weeks = weeks
         self._splits: dict[str, Sequence[SplitVersion]] = {}
+
+    def floor(self) -> int:
+        return floor_of(self._connection)
 
     def terms(self, rollouts: Collection[str]) -> dict[str, Terms]:
         return {
@@ -236,14 +247,19 @@ class SqlRows:
 
     def write(self, changes: Changes) -> None:
         connection = self._connection
+        if connection.dialect.name == "postgresql":
+            add_missing(connection, _partitions(changes), self._weeks)
         add(connection, schema.observations, [request_row(one) for one in changes.new_requests])
-        learnt = [(*_learnt(one), _flags(one.flags), one.id) for one in changes.changed_requests]
-        many(connection, _LEARN, (*_LEARNT, "flags", "request"), learnt)
+        learnt = [
+            (*_learnt(one), _flags(one.flags), one.id, one.at) for one in changes.changed_requests
+        ]
+        many(connection, _LEARN, (*_LEARNT, "flags", "request", "moment"), learnt)
         put(connection, schema.episodes, [_episode_row(one) for one in changes.episodes])
         put(connection, schema.outcomes, [_outcome_row(one) for one in changes.outcomes])
         add(connection, schema.pairs, [_pair_row(one) for one in changes.pairs])
         put(connection, schema.labels, [_label_row(one) for one in changes.labels])
         put(connection, schema.blocks, [_block_row(one) for one in changes.blocks])
+        refuse(connection, Counter({(one, Fate.TOO_LATE): n for one, n in changes.refused.items()}))
         seqs = self._advance({key[0] for key in changes.minutes})
         for table, rows in ((schema.minutes, changes.minutes), (schema.hours, changes.hours)):
             put(connection, table, [(*key, seqs[key[0]], _to_json(rows[key])) for key in rows])
@@ -270,6 +286,17 @@ class SqlRows:
         hold_rollouts(self._connection, rollouts)
         self._connection.execute(_ADVANCE, values(rollouts))
         return {rollout: seq for rollout, seq in self._connection.execute(_SEQS, values(rollouts))}  # noqa: C416
+
+
+def _partitions(changes: Changes) -> set[Partition]:
+    """Where these rows go."""
+    moments = {
+        "observations": {week_of(one.at) for one in changes.new_requests},
+        "outcomes": {week_of(one.at) for one in changes.outcomes},
+        "pairs": {week_of(micros(one.at)) for one in changes.pairs},
+        "episodes": {week_of(one.start) for one in changes.episodes},
+    }
+    return {Partition(table=table, week=week) for table in moments for week in moments[table]}
 
 
 def _flags(flags: Mapping[str, bool]) -> str:

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from controller.errors import ChainBroken, Conflict, Fenced, NotFound
 from controller.ports import Commit, Leadership, VerifiedStretch
+from controller.rollout.accounting_state import LONGEST_US
 from controller.rollout.record import GENESIS
 
 
@@ -55,6 +56,16 @@ def admit_split(commit: Commit, newest: int | None) -> None:
 def outbox_id(rollout: str, key: str, destination: str) -> str:
     """A delivery's dedupe key: what a rollout owes once to somebody is sent there once."""
     return f"{rollout}:{key}@{destination}"
+
+
+def floor_for(before: int, now: int, longest: int, present: int) -> int:
+    """The new floor, all in microseconds: not within the longest horizon, and never below the present one."""
+    return max(present, min(before, now - longest))
+
+
+def kept_from(table: str, floor: int) -> int:
+    """Up to where rows may go: a request above the floor may be part of an episode that began a day before."""
+    return floor - LONGEST_US if table in ("episodes", "labels") else floor
 
 
 def no_rollout(wanted: str, known: Iterable[str]) -> NotFound:

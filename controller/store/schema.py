@@ -29,8 +29,10 @@ from sqlalchemy import (
 from controller.rollout.accounting_state import Fate
 from controller.rollout.observation import QUANTITIES
 
-HEAD: Final = "0003"  # the newest revision in migrations/versions; a test holds the two together
+HEAD: Final = "0004"  # the newest revision in migrations/versions; a test holds the two together
 APPEND_ONLY: Final = ("records", "plans", "anchors")
+PARTITIONED: Final = {"episodes": "start", "observations": "at", "outcomes": "at", "pairs": "at"}
+"""Tables that PostgreSQL keeps by the week of this column, which is part of their key there."""
 
 metadata = MetaData(
     naming_convention={
@@ -190,6 +192,18 @@ threads = Table(
     _big("shown", nullable=True),
     _big("sending", nullable=True),
 )
+
+# One row. What is earlier than its floor is kept no more, and taken no more; who changes it holds the ingest lock.
+retention = Table(
+    "retention",
+    metadata,
+    _key("id", Integer),
+    _big("floor"),
+    CheckConstraint("id = 1", name="one_row"),
+)
+
+# Outcomes that were refused and are not kept, and whatever came too late to be kept; no rollout where it is not known.
+refusals = Table("refusals", metadata, _key("rollout"), _key("fate"), _big("count"))
 
 # No foreign keys from here on: ingest checks the rollout once a batch, a foreign key would check it for every row.
 

@@ -1,4 +1,4 @@
-"""The store in SQL: SQLite embedded, written so that PostgreSQL can follow. Core statements, no ORM."""
+"""The store in SQL: SQLite embedded, PostgreSQL for several processes. Core statements, no ORM."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from controller.store.metrics import SqlMetrics
 from controller.store.migrate import require_current
 from controller.store.outbox import SqlOutbox
 from controller.store.records import SqlRecords
+from controller.store.retention import SqlRetention
 
 
-class SqlStore(SqlRecords, SqlOutbox, SqlMetrics, SqlLeadership):
+class SqlStore(SqlRecords, SqlOutbox, SqlMetrics, SqlRetention, SqlLeadership):
     """`controller.ports.Store` on one engine (see `controller.store.open`). Safe for several threads and processes."""
 
     def __init__(self, engine: Engine) -> None:
@@ -23,6 +24,7 @@ class SqlStore(SqlRecords, SqlOutbox, SqlMetrics, SqlLeadership):
         SqlRecords.__init__(self, database)
         SqlOutbox.__init__(self, database)
         SqlMetrics.__init__(self, database)
+        SqlRetention.__init__(self, database)
         SqlLeadership.__init__(self, database)
 
     def check(self) -> None:

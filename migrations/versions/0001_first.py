@@ -14,6 +14,11 @@ depends_on = None
 APPEND_ONLY = ("records", "plans", "anchors")
 
 
+def by_time(column: str) -> tuple[str, ...]:
+    """What PostgreSQL wants in the key of a table that is partitioned by this column."""
+    return (column,) if op.get_bind().dialect.name == "postgresql" else ()
+
+
 def upgrade() -> None:
     op.create_table(
         "anchors",
@@ -52,6 +57,7 @@ def upgrade() -> None:
             "rollout", "unit", "start", "arm", "intent", "version", name=op.f("pk_episodes")
         ),
         sqlite_with_rowid=False,
+        postgresql_partition_by="RANGE (start)",
     )
     op.create_table(
         "fence",
@@ -152,7 +158,8 @@ def upgrade() -> None:
         sa.Column("cost_nusd", sa.BigInteger(), nullable=True),
         sa.Column("latency_us", sa.BigInteger(), nullable=True),
         sa.Column("ttft_us", sa.BigInteger(), nullable=True),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_observations")),
+        sa.PrimaryKeyConstraint("id", *by_time("at"), name=op.f("pk_observations")),
+        postgresql_partition_by="RANGE (at)",
     )
     op.create_table(
         "outcomes",
@@ -166,7 +173,8 @@ def upgrade() -> None:
         sa.Column("source", sa.Text(), nullable=False),
         sa.Column("fate", sa.Text(), nullable=False),
         sa.Column("rollout", sa.Text(), nullable=True),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_outcomes")),
+        sa.PrimaryKeyConstraint("id", *by_time("at"), name=op.f("pk_outcomes")),
+        postgresql_partition_by="RANGE (at)",
     )
     op.create_index(
         "ix_outcomes_refused",
@@ -193,7 +201,8 @@ def upgrade() -> None:
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("baseline_correct", sa.Boolean(), nullable=False),
         sa.Column("candidate_correct", sa.Boolean(), nullable=False),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_pairs")),
+        sa.PrimaryKeyConstraint("id", *by_time("at"), name=op.f("pk_pairs")),
+        postgresql_partition_by="RANGE (at)",
     )
     op.create_table(
         "plans",

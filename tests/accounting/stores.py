@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from functools import cache
 from multiprocessing.queues import Queue
 from pathlib import Path
@@ -44,9 +44,11 @@ def _sqlite(folder: Path) -> Iterator[str]:
 @contextmanager
 def _postgresql(_: Path) -> Iterator[str]:
     url = cluster().fresh()
-    yield url
-    cluster().start()  # the test may have stopped it
-    cluster().drop(url)
+    try:
+        yield url
+    finally:
+        cluster().start()  # the test may have stopped it
+        cluster().drop(url)
 
 
 DATABASES: Mapping[str, Callable[[Path], AbstractContextManager[str]]] = {
@@ -64,10 +66,8 @@ def _memory(_: Path) -> Iterator[Store]:
 def _in(kind: str) -> Callable[[Path], AbstractContextManager[Store]]:
     @contextmanager
     def opened(folder: Path) -> Iterator[Store]:
-        with DATABASES[kind](folder) as url:
-            store = open_store(url, migrate=False)
+        with DATABASES[kind](folder) as url, closing(open_store(url, migrate=False)) as store:
             yield store
-            store.close()
 
     return opened
 

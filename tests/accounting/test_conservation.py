@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +19,7 @@ from controller.rollout.observation import Batch, Cohort, Grades, Observation, O
 from controller.rollout.plan import Arm, Unit
 from controller.rollout.timeline import minute_of
 from tests.accounting.factories import (
+    DAY,
     HOUR,
     MINUTE,
     NOW,
@@ -47,6 +48,11 @@ def store(
         # For its sake, no outcome of another rollout expires.
         new_rollout(opened, Unit.REQUEST, NEVER)
         yield opened
+
+
+@pytest.fixture(params=list(STORES), scope="module")
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 FLAGS = st.dictionaries(
@@ -225,6 +231,68 @@ def test_rows_equal_a_recount_of_everything_that_was_sent(
         hour = (key[0] - key[0] % 60, key[1], key[2], key[3], key[4], key[5])
         by_hour[hour] = merged(by_hour.get(hour, {}), row)
     assert hour_rows(store, rollout) == by_hour
+
+
+@settings(SHARED_STORE, max_examples=15)
+@given(
+    data=st.data(),
+    unit=st.sampled_from([Unit.CONVERSATION, Unit.REQUEST]),
+    hours=st.integers(1, 200),
+)
+def test_rows_equal_a_recount_whatever_was_let_go_of_in_between(
+    kind: str, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, unit: Unit, hours: int
+):
+    """Resends too: what is below the floor was counted, or never will be."""
+    delay = timedelta(minutes=30)
+    with STORES[kind](Path(tmp_path_factory.mktemp("store"))) as store:
+        rollout = new_rollout(store, unit, hours * HOUR, delay)
+        recount = Recount(unit=unit, horizon=hours * HOUR, delay=delay, shares=SHARES)
+        now = floor = NOW
+        sent = spread(data.draw(things()), data.draw(st.lists(st.integers(0, 6), min_size=14)))
+        received: dict[str, datetime] = {}
+
+        for arrived in data.draw(arrivals(sent)):
+            now += data.draw(st.integers(0, 12)) * DAY
+            ours = named(arrived, rollout)
+            ingested = store.ingest(ours, now)
+            recount.feed(above(floor, ours), now)
+            for one in ours.outcomes:
+                received.setdefault(one.id, now)
+            # The only rollout's horizon is the longest.
+            recount.waiting = [
+                one for one in recount.waiting if received[one.id] >= now - hours * HOUR
+            ]
+            assert len([*ours.observations, *ours.outcomes, *ours.pairs]) == (
+                ingested.accepted + ingested.duplicate + ingested.waiting + ingested.too_late
+            )
+            asked = now - data.draw(st.integers(0, 10)) * DAY
+            floor = max(floor, store.prune(asked, now).floor)
+
+        rows = minute_rows(store, rollout)
+        assert {key: row for key, row in rows.items() if row} == recount.rows()
+
+
+def spread(sent: Sequence[Sent], places: Sequence[int]) -> list[Sent]:
+    """Over a month; what is learnt of an observation is learnt after it."""
+    spread_out = [
+        replace(one, at=one.at + places[number % len(places)] * 5 * DAY)
+        for number, one in enumerate(sent)
+    ]
+    at = {one.id: one.at for one in spread_out if isinstance(one, Observation)}
+    return [
+        replace(one, at=max(one.at, at.get(one.observation, one.at)))
+        if isinstance(one, Outcome)
+        else one
+        for one in spread_out
+    ]
+
+
+def above(floor: datetime, one: Batch) -> Batch:
+    return Batch(
+        observations=tuple(sent for sent in one.observations if sent.at >= floor),
+        outcomes=tuple(sent for sent in one.outcomes if sent.at >= floor),
+        pairs=tuple(sent for sent in one.pairs if sent.at >= floor),
+    )
 
 
 @settings(SHARED_STORE, max_examples=15)
