@@ -231,12 +231,17 @@ class RolloutStore(Protocol):
         destination: str | None = None,
         rollout: str | None = None,
         stale: datetime | None = None,
+        limit: int | None = None,
     ) -> Sequence[Thread]:
-        """All threads, by rollout and destination.
+        """Threads, by rollout and destination; at most `limit`.
 
-        With `stale` those that are there and behind, longest first: that show an older record than the last, or were
-        last brought up to date before this moment while their rollout was still being judged.
+        With `stale` those that are there and behind: first that show an older record than the last, then that were last
+        brought up to date before this moment while their rollout is being judged; of each kind the longest first.
         """
+        ...
+
+    def behind(self, stale: datetime) -> Sequence[str]:
+        """The destinations of all threads that are behind, as in `threads`."""
         ...
 
     def note_thread(self, thread: Thread) -> None:
@@ -567,8 +572,11 @@ class Notifier(Protocol):
         """
         ...
 
-    def refresh(self, destination: str) -> None:
-        """Bring what is shown of the present at a destination up to date. Errors as for `send`."""
+    def refresh(self, destination: str, stale: datetime) -> None:
+        """Bring up to date what is shown of the present at a destination: one thread that is behind (`Store.threads`).
+
+        Errors as for `send`.
+        """
         ...
 
 

@@ -50,9 +50,13 @@ def _known_database(url: str) -> str:
     return url
 
 
-def _http_url(url: str) -> str:
-    if not re.fullmatch(r"https?://[^\s/]+(/\S*)?", url):
-        msg = "an address of HTTP starts with https:// (or http://) and a host"
+def _slack_api(url: str) -> str:
+    match = re.fullmatch(r"(https?)://(\[[^\]\s]+\]|[^\s/:\[]+)(:\d+)?(/\S*)?", url)
+    if match is None:
+        msg = "an address of Slack's Web API is https://HOST/api/"
+        raise ValueError(msg)
+    if match[1] == "http" and match[2] not in ("127.0.0.1", "localhost", "[::1]"):
+        msg = "the token goes over it, so http:// is for this host alone"
         raise ValueError(msg)
     return url if url.endswith("/") else f"{url}/"
 
@@ -103,7 +107,7 @@ class Settings(BaseSettings):
     Without it what plans owe to Slack stays owed, and `describe` says why; the log has every notice in any case.
     """
 
-    slack_url: Annotated[str, AfterValidator(_http_url)] = "https://slack.com/api/"
+    slack_url: Annotated[str, AfterValidator(_slack_api)] = "https://slack.com/api/"
     """Where Slack's Web API is: another address is for tests, proxies and Slack's government cloud."""
 
     webhook_secret: SecretStr | None = None

@@ -288,3 +288,32 @@ def test_settings_cannot_be_changed():
 
     with pytest.raises(ValueError, match="frozen"):
         settings.log_level = "error"  # type: ignore[misc] # what the type forbids is refused at run time too
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("https://slack-gov.com/api", "https://slack-gov.com/api/"),
+        ("http://127.0.0.1:8080/api/", "http://127.0.0.1:8080/api/"),
+        ("http://[::1]:8080/api/", "http://[::1]:8080/api/"),
+    ],
+)
+def test_slack_may_be_elsewhere(given: str, kept: str):
+    assert load_settings({"CANARY_SLACK_URL": given}).slack_url == kept
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("slack.com/api", "https://HOST/api/"),
+        ("http://proxy/api/", "http:// is for this host alone"),
+    ],
+)
+def test_the_slack_token_is_not_sent_in_the_open(url: str, why: str):
+    assert why in refused({"CANARY_SLACK_URL": url})
+
+
+def test_a_webhook_secret_is_no_shorter_than_a_token():
+    assert refused({"CANARY_WEBHOOK_SECRET": "short"}) == (
+        "CANARY_WEBHOOK_SECRET: a secret has at least 16 characters."
+    )

@@ -60,7 +60,7 @@ _DONE: Final = {
     Action.RETRY: "tried again",
     Action.RETIRE: "retired",
     Action.EXPIRE: "lease ran out",
-    Action.NOTIFY: "told",
+    Action.NOTIFY: "warned",
     Action.HOLD: "held",
     Action.REFUSE: "refused",
 }
@@ -100,7 +100,7 @@ def event(
         *_section(f"*What to do*\n{asked}", name),
         _context(_small_print(owed, message, repeated=repeated)),
     ]
-    lead = f"{late} " if late else ""
+    lead = f"{late.replace('*', '')} " if late else ""
     text = f"{lead}{escaped(message.title)}. {escaped(message.now)}"
     return SlackMessage(text=cut(text, LONGEST_TEXT, name), blocks=blocks)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, assert_never
 
 import structlog
@@ -43,7 +43,7 @@ class LogNotifier:
         """Never: a log is not read back. A line that is written twice names the same `notice`."""
         return None
 
-    def refresh(self, destination: str) -> None:
+    def refresh(self, destination: str, stale: datetime) -> None:
         """A log shows nothing of the present."""
 
     def _write(self, severity: Severity) -> Callable[..., Any]:

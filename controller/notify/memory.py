@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from controller.notify.failure import Undelivered
 from controller.notify.words import Message, words
@@ -57,7 +57,7 @@ class MemoryNotifier:
         places = (place for place, one in enumerate(self.sent, 1) if one.owed.id == owed.id)
         return next(map(str, places), None)
 
-    def refresh(self, destination: str) -> None:
+    def refresh(self, destination: str, stale: datetime) -> None:
         self.refreshed.append(destination)
 
     @property

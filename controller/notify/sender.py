@@ -24,7 +24,7 @@ from controller.rollout.destinations import kind_of
 from controller.rollout.plan import Plan
 
 FIRST_WAIT: Final = timedelta(seconds=1)
-LONGEST_WAIT: Final = timedelta(minutes=5)
+LONGEST_WAIT: Final = timedelta(minutes=2)
 FIRST_LASTING_WAIT: Final = timedelta(minutes=1)
 LONGEST_LASTING_WAIT: Final = timedelta(minutes=15)
 REFRESHED: Final = timedelta(minutes=5)  # how old what is shown of the present may be
@@ -37,7 +37,7 @@ _log = structlog.get_logger(__name__)
 
 
 def backoff(attempts: int, name: str, *, lasting: bool = False) -> timedelta:
-    """How long to wait after so many failed attempts (from 1): 1 s, 2 s, 4 s … 5 min; what lasts, 1 min … 15 min.
+    """How long to wait after so many failed attempts (from 1): 1 s, 2 s, 4 s … 2 min; what lasts, 1 min … 15 min.
 
     Less up to a quarter of it, by the name: what failed together does not come back together.
     """
@@ -108,8 +108,8 @@ class Sender:
         now = self._clock.now()
         owing = [one.destination for one in self._store.backlog() if self._free(one.destination)]
         due = [one for one in owing if self._store.owed(now, destination=one, limit=1)]
-        behind = [one.destination for one in self._store.threads(stale=now - REFRESHED)]
-        return list(dict.fromkeys((*due, *filter(self._may_refresh, behind))))
+        behind = filter(self._may_refresh, self._store.behind(now - REFRESHED))
+        return list(dict.fromkeys((*due, *behind)))
 
     def opens_in(self) -> timedelta | None:
         """How long until the first of the closed destinations may be sent to again; None if none is closed."""
@@ -175,7 +175,7 @@ class Sender:
         return True
 
     def _attempt(self, owed: Owed) -> str | None:
-        """The receiver's reference; None if another sender is at it."""
+        """The receiver's reference; None if another sender is at it, or this one leads no more."""
         notifier, plan = self._notifier(owed), self._plan(owed)
         self._close(owed.destination, self._clock.now() + notifier.pace)
         if owed.sending is not None:
@@ -183,7 +183,8 @@ class Sender:
             if found is not None:
                 return found
         now = self._clock.now()
-        if not self._store.sending(owed, now, until=now + notifier.settle):
+        # Asked again: to look it up may have taken a while.
+        if not self._may_send() or not self._store.sending(owed, now, until=now + notifier.settle):
             return None
         return notifier.send(owed, plan)
 
@@ -222,7 +223,7 @@ class Sender:
         line = self._line(destination)
         line.shown_until = self._clock.now() + 2 * notifier.pace
         try:
-            notifier.refresh(destination)
+            notifier.refresh(destination, self._clock.now() - REFRESHED)
             line.show_failures = 0
         except Unreachable as error:
             failure = failure_of(error)

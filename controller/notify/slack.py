@@ -84,9 +84,9 @@ class SlackNotifier:
             return None
         return None if ts is None else f"{thread.channel}/{ts}"
 
-    def refresh(self, destination: str) -> None:
-        """What is behind longest; a message that was deleted is replaced with the next event."""
-        behind = self._store.threads(destination=destination, stale=self._clock.now())
+    def refresh(self, destination: str, stale: datetime) -> None:
+        """A message that was deleted is replaced with the next event."""
+        behind = self._store.threads(destination=destination, stale=stale, limit=1)
         if not behind:
             return
         try:

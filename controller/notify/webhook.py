@@ -72,7 +72,7 @@ class WebhookNotifier:
         """Never: the receiver knows a repeat by its id."""
         return None
 
-    def refresh(self, destination: str) -> None:
+    def refresh(self, destination: str, stale: datetime) -> None:
         """A webhook is told of events alone."""
 
     def test(self, webhook: Webhook) -> str:

@@ -630,6 +630,13 @@ def _webhook(shape: WebhookShape | None, reading: Reading) -> Webhook | None:
     except ValueError as error:
         reading.refuse(shape, "url", f"not an address: {error}")
         return None
+    if not shape.url.isascii():
+        reading.refuse(
+            shape,
+            "url",
+            "an address is ASCII: write other letters of its path as %XX, of its host as xn--…",
+        )
+        return None
     if wrong := _wrong_address(parts.scheme, host, secret=parts.username is not None):
         reading.refuse(shape, "url", wrong)
         return None

@@ -184,6 +184,7 @@ class MemoryStore:
         destination: str | None = None,
         rollout: str | None = None,
         stale: datetime | None = None,
+        limit: int | None = None,
     ) -> Sequence[Thread]:
         with self._lock:
             found = [
@@ -191,10 +192,13 @@ class MemoryStore:
                 for _, one in sorted(self._threads.items())
                 if destination in (None, one.destination) and rollout in (None, one.rollout)
             ]
-            if stale is None:
-                return found
-            behind = [one for one in found if one.ts and self._behind(one, stale)]
-            return sorted(behind, key=lambda one: one.shown or NEVER)
+            if stale is not None:
+                behind = [one for one in found if self._behind(one, stale)]
+                found = sorted(behind, key=lambda one: (not self._older(one), one.shown or NEVER))
+            return found[:limit]
+
+    def behind(self, stale: datetime) -> Sequence[str]:
+        return sorted({one.destination for one in self.threads(stale=stale)})
 
     def note_thread(self, thread: Thread) -> None:
         with self._lock:
@@ -202,9 +206,13 @@ class MemoryStore:
             self._threads[thread.rollout, thread.destination] = thread
 
     def _behind(self, thread: Thread, stale: datetime) -> bool:
-        head = self._rows.heads[thread.rollout]
-        old = thread.shown is not None and thread.shown < stale and head.state.phase.judged
-        return thread.seq < head.seq or old
+        judged = self._rows.heads[thread.rollout].state.phase.judged
+        old = thread.shown is not None and thread.shown < stale and judged
+        return thread.ts != "" and (old or self._older(thread))
+
+    def _older(self, thread: Thread) -> bool:
+        """Whether it shows an older record than the last."""
+        return thread.seq < self._rows.heads[thread.rollout].seq
 
     def ingest(self, batch: Batch, now: datetime) -> Ingested:
         with self._lock:

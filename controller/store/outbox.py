@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Update, and_, func, or_, select, update
+from sqlalchemy import Connection, Row, Select, Update, and_, case, func, or_, select, update
 
 from controller.ports import Backlog, Owed, Thread
 from controller.rollout.accounting_state import micros, moment_of
@@ -100,28 +100,23 @@ class SqlOutbox:
         destination: str | None = None,
         rollout: str | None = None,
         stale: datetime | None = None,
+        limit: int | None = None,
     ) -> Sequence[Thread]:
-        wanted = select(_THREADS)
+        wanted = select(_THREADS) if stale is None else _behind(select(_THREADS), stale)
         if destination is not None:
             wanted = wanted.where(_THREADS.c.destination == destination)
         if rollout is not None:
             wanted = wanted.where(_THREADS.c.rollout == rollout)
         if stale is not None:
-            heads = schema.rollouts
-            wanted = (
-                wanted.join(heads, heads.c.rollout == _THREADS.c.rollout)
-                .where(
-                    _THREADS.c.ts != "",
-                    or_(
-                        _THREADS.c.seq < heads.c.seq,
-                        and_(heads.c.phase.in_(_JUDGED), _THREADS.c.shown < micros(stale)),
-                    ),
-                )
-                .order_by(_THREADS.c.shown)
-            )
-        wanted = wanted.order_by(_THREADS.c.rollout, _THREADS.c.destination)
+            wanted = wanted.order_by(case((_OLDER, 0), else_=1), _THREADS.c.shown)
+        wanted = wanted.order_by(_THREADS.c.rollout, _THREADS.c.destination).limit(limit)
         with self._database.reading() as connection:
             return [_thread(row) for row in connection.execute(wanted)]
+
+    def behind(self, stale: datetime) -> Sequence[str]:
+        wanted = _behind(select(_THREADS.c.destination).distinct(), stale)
+        with self._database.reading() as connection:
+            return connection.scalars(wanted.order_by(_THREADS.c.destination)).all()
 
     def note_thread(self, thread: Thread) -> None:
         row = (
@@ -166,6 +161,16 @@ def owe(
     ]
     if rows:
         connection.execute(ignoring_known(connection, _TABLE), rows)
+
+
+_OLDER = _THREADS.c.seq < schema.rollouts.c.seq
+
+
+def _behind(wanted: Select[Any], stale: datetime) -> Select[Any]:
+    heads = schema.rollouts
+    old = and_(heads.c.phase.in_(_JUDGED), _THREADS.c.shown < micros(stale))
+    joined = wanted.join(heads, heads.c.rollout == _THREADS.c.rollout)
+    return joined.where(_THREADS.c.ts != "", or_(_OLDER, old))
 
 
 def _open(notice_id: str) -> Update:

@@ -376,6 +376,7 @@ def test_a_thread_is_behind_when_it_shows_an_older_record(store: Store):
     store.commit(commit(store.head(ROLLOUT)))
 
     assert store.threads(stale=NOW) == [shown]
+    assert store.behind(NOW) == ["slack:#ops"]
     assert store.threads(destination="slack:#page", stale=NOW) == []
 
 
@@ -396,7 +397,31 @@ def test_a_thread_of_a_rollout_that_is_judged_is_behind_after_a_while(store: Sto
     behind = store.threads(stale=NOW + MINUTE)
 
     assert [one.destination for one in behind] == ["slack:#1", "slack:#0"]
+    assert store.threads(stale=NOW + MINUTE, limit=1) == behind[:1]
+    assert store.behind(NOW + MINUTE) == ["slack:#0", "slack:#1"]
     assert store.threads(stale=NOW) == []
+    assert store.behind(NOW) == []
+
+
+def test_what_shows_an_older_record_comes_before_what_is_merely_old(store: Store):
+    started(store)
+    store.commit(commit(rollout="other/1"))
+    old = Thread(
+        rollout="other/1",
+        destination="slack:#ops",
+        number=1,
+        channel="C1",
+        ts="1.5",
+        seq=1,
+        shown=NOW,
+    )
+    store.note_thread(old)
+    store.note_thread(replace(old, rollout=ROLLOUT, shown=NOW + SECOND))
+    store.commit(commit(store.head(ROLLOUT)))
+
+    behind = store.threads(destination="slack:#ops", stale=NOW + MINUTE)
+
+    assert [one.rollout for one in behind] == [ROLLOUT, "other/1"]
 
 
 # Anchors

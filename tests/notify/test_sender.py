@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from structlog.testing import capture_logs
@@ -360,7 +360,7 @@ class Crashing:
     def find(self, owed: Owed, plan: Plan) -> str | None:
         return self._notifier.find(owed, plan)
 
-    def refresh(self, destination: str) -> None: ...
+    def refresh(self, destination: str, stale: datetime) -> None: ...
 
 
 def test_of_two_senders_with_one_notice_one_sends_it(world):

@@ -224,9 +224,9 @@ def test_what_comes_late_says_when_it_happened_and_what_has_happened_since(world
     late = shown(world.events()[1]).split("\n")[0]
     assert late == (
         "*Delivered late.* This happened 03:15 UTC, 1h ago; Slack could not be reached. "
-        "Since then: 03:15 UTC told."
+        "Since then: 03:15 UTC warned."
     )
-    assert world.events()[1].text.startswith("*Delivered late.*")
+    assert world.events()[1].text.startswith("Delivered late. This happened")
 
 
 def test_a_late_event_offers_no_command_of_its_time(world):

@@ -99,6 +99,7 @@ SLACK = 'slack: {channel: "#llm-oncall"}'
         (SLACK, "webhook: {url: »https://}", "is not a URL"),
         (SLACK, "webhook: {url: »https://:80/x}", "no host in it"),
         (SLACK, "webhook: {url: »https://pager:x/y}", "not an address"),
+        (SLACK, "webhook: {url: »https://pager/é}", "an address is ASCII"),
         ("window: 24h", "window: 24h\n      severity: »loud", "expected `info`"),
         ("evidence: observed ", "evidence: »sure ", "expected `observed` or `confident`"),
         (
