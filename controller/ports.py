@@ -251,9 +251,13 @@ class RolloutStore(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pruned:
-    """What `MetricsStore.prune` let go of, in rows, and the floor below which nothing is taken any more."""
+    """What `MetricsStore.prune` let go of, in rows, and the floor below which nothing is taken any more.
+
+    Unless it is `finished`, the same call again goes on.
+    """
 
     floor: datetime
+    finished: bool = True
     observations: int = 0
     outcomes: int = 0
     pairs: int = 0
@@ -280,7 +284,8 @@ class MetricsStore(Protocol):
 
         Never of any within a rollout's labels.horizon before `now`, nor of an episode or a label that later requests,
         outcomes or blocks may need. The floor, up to which everything may be gone, never falls. PostgreSQL lets go of
-        whole weeks, so some rows below the floor stay a while, unseen. Harmless to repeat, and to be cut off.
+        whole weeks, so some rows below the floor stay a while, unseen. One call does a part of what may be much, so
+        that nobody waits long for it. Harmless to repeat, and to be cut off.
         """
         ...
 

@@ -169,6 +169,12 @@ class Settings(BaseSettings):
     Default 15.
     """
 
+    retention_d: int = Field(default=90, ge=1, le=3650)
+    """Days that observations, outcomes, pairs and episodes are kept; what they were counted in, records too, stays.
+
+    Longer where a plan's labels.horizon is. What is older is refused and counted. Default 90.
+    """
+
     actor: str = Field(default="unknown", min_length=1, max_length=200)
     """Who is recorded for what this process is asked to do. Default: the login name."""
 

@@ -295,6 +295,7 @@ def _build_tenure(
 ) -> Tenure:
     from controller.notify.sender import Sender
     from controller.notify.sending import Sending
+    from controller.reconcile.housekeeping import Housekeeping
     from controller.reconcile.loop import Loop
     from controller.reconcile.tenure import Tenure
     from controller.traffic.hub import GatewayTarget
@@ -318,6 +319,7 @@ def _build_tenure(
         interval_s=settings.tick_interval_s,
         telemetry=telemetry,
         mandate=mandate,
+        housekeeping=Housekeeping(store, clock, keep=timedelta(days=settings.retention_d)),
     )
     hub.when_changed(loop.wake)
     return Tenure(mandate=mandate, loop=loop, reconciler=reconciler, sending=sending, hub=hub)

@@ -200,6 +200,7 @@ def test_describe_names_sources_and_masks_secrets(tmp_path: Path):
         "tick_interval_s": ("30", "CANARY_TICK_INTERVAL_S"),
         "lease_s": ("300", "default"),
         "leader_term_s": ("15", "default"),
+        "retention_d": ("90", "default"),
         "actor": ("ada", "login name"),
         "log_level": ("info", "default"),
         "log_format": ("auto", "default"),

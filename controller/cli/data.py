@@ -56,7 +56,10 @@ def ingest(
         table=lambda: print(_counts(batch, received), file=context.stdout),
     )
     if received.too_late:
-        context.say(f"{received.too_late} outcomes came after the plan's labels.horizon: refused")
+        context.say(
+            f"{received.too_late} came too late: refused. An outcome is taken within the plan's labels.horizon, "
+            "and nothing that is older than what is kept (CANARY_RETENTION_D)"
+        )
 
 
 def _text(context: Context, file: str) -> str:

@@ -24,6 +24,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from controller.clock import Clock, elapsed
 from controller.errors import Conflict, Fenced, Unreachable
 from controller.ports import UNTOLD, Ending, Mandate, Store, Telemetry, Ticked, Unrivalled
+from controller.reconcile.housekeeping import Housekeeping
 from controller.rollout.decision import Decision
 
 _TROUBLES = {
@@ -78,7 +79,9 @@ class Loop:
         poll_s: float = POLL_S,
         telemetry: Telemetry = UNTOLD,
         mandate: Mandate | None = None,
+        housekeeping: Housekeeping | None = None,
     ) -> None:
+        self._housekeeping = housekeeping
         self._mandate = mandate or Unrivalled()
         self._telemetry = telemetry
         self._reconciler = reconciler
@@ -146,6 +149,7 @@ class Loop:
         if self._mandate.holds():
             self._flush()
             self._anchor()
+            self._keep_house()
 
     def _next(self) -> list[tuple[str, float | None]]:
         """One that was woken and one that is due, each with when it was woken; what is both is ticked once."""
@@ -188,6 +192,17 @@ class Loop:
         except Exception:
             # The loop's top: a defect in an anchor must not end the judging of every rollout.
             log.exception("anchor_failed")
+
+    def _keep_house(self) -> None:
+        if self._housekeeping is None:
+            return
+        try:
+            self._housekeeping.look()
+        except Unreachable as error:
+            log.warning("housekeeping_put_off", error=str(error))
+        except Exception:
+            # The loop's top: a defect here must not end the judging of every rollout.
+            log.exception("housekeeping_failed")
 
     def _tick(self, rollout: str, woken: float | None) -> bool:
         """Whether something was decided and recorded."""

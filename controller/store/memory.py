@@ -221,7 +221,7 @@ class MemoryStore:
     def prune(self, before: datetime, now: datetime) -> Pruned:
         with self._lock:
             floor, gone = self._rows.prune(micros(before), micros(now))
-            return Pruned(floor=moment_of(floor), **gone)
+            return Pruned(floor=moment_of(floor), finished=True, **gone)
 
     def rollups(self, rollout: str, *, changed_after: int = 0) -> tuple[Sequence[RollupRow], int]:
         with self._lock:

@@ -23,24 +23,45 @@ from controller.store.locks import Advisory, hold
 from controller.store.refusals import floor_of, refuse
 
 CHUNK: Final = 5_000
+CHUNKS: Final = 4
+"""What one call does at most, in chunks of rows or in weeks."""
 WEEKS_AHEAD: Final = 2
 
 
 class SqlRetention:
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._clean: dict[
+            str, int
+        ] = {}  # by table, up to where nothing is left: looked for once, not in every part
 
     def prune(self, before: datetime, now: datetime) -> Pruned:
         floor = self._raise_floor(micros(before), micros(now))
-        gone = Counter[str]()
-        for table, column in schema.PARTITIONED.items():
-            gone[table] = self._prune(
-                schema.metadata.tables[table], column, rules.kept_from(table, floor)
-            )
-        gone["labels"] = self._prune_labels(rules.kept_from("labels", floor))
         if self._is_partitioned:
             self._make_ahead(micros(now))
-        return Pruned(floor=moment_of(floor), **gone)
+        gone, finished = Counter[str](), True
+        for number, (table, rows) in enumerate(self._parts(floor), start=1):
+            gone[table] += rows
+            if number == CHUNKS:
+                finished = False
+                break
+        return Pruned(floor=moment_of(floor), finished=finished, **gone)
+
+    def _parts(self, floor: int) -> Iterator[tuple[str, int]]:
+        """Delete part by part; of each the table, and how many rows went."""
+        for table in (*schema.PARTITIONED, "labels"):
+            kept_from = rules.kept_from(table, floor)
+            if self._clean.get(table) == kept_from:
+                continue
+            if table == "labels":
+                parts = self._prune_labels(kept_from)
+            elif self._is_partitioned:
+                parts = self._drop_ended(table, kept_from)
+            else:
+                parts = self._prune(table, kept_from)
+            for rows in parts:
+                yield table, rows
+            self._clean[table] = kept_from
 
     @property
     def _is_partitioned(self) -> bool:
@@ -54,13 +75,17 @@ class SqlRetention:
             connection.execute(update(schema.retention).values(floor=floor))
             return floor
 
-    def _prune(self, table: Table, column: str, kept_from: int) -> int:
-        """Rows of one table that are earlier; how many went."""
-        if self._is_partitioned:
-            return sum(self._drop(table, column, one) for one in self._ended(table.name, kept_from))
-        key = list(table.primary_key)
-        old = select(*key).where(table.c[column] < kept_from).limit(CHUNK)
-        return sum(self._delete(table, rows) for rows in self._chunks(old))
+    def _prune(self, name: str, kept_from: int) -> Iterator[int]:
+        table = schema.metadata.tables[name]
+        old = select(*table.primary_key).where(table.c[schema.PARTITIONED[name]] < kept_from)
+        for rows in self._chunks(old.limit(CHUNK)):
+            yield self._delete(table, rows)
+
+    def _drop_ended(self, name: str, kept_from: int) -> Iterator[int]:
+        with self._database.reading() as connection:
+            ended = partitions.ended(connection, name, kept_from)
+        for one in ended:
+            yield self._drop(schema.metadata.tables[name], one)
 
     def _chunks(self, wanted: Select[Any]) -> Iterator[Sequence[tuple[Any, ...]]]:
         """Until none is found; whoever takes a chunk deletes it before it asks for the next."""
@@ -82,12 +107,9 @@ class SqlRetention:
                 )
             return connection.execute(keyed_delete(table), values(keys)).rowcount
 
-    def _ended(self, table: str, before: int) -> list[partitions.Partition]:
-        with self._database.reading() as connection:
-            return partitions.ended(connection, table, before)
-
-    def _drop(self, table: Table, column: str, one: partitions.Partition) -> int:
-        inside = table.c[column].between(one.week * partitions.WEEK_US, one.end - 1)
+    def _drop(self, table: Table, one: partitions.Partition) -> int:
+        column = table.c[schema.PARTITIONED[one.table]]
+        inside = column.between(one.week * partitions.WEEK_US, one.end - 1)
         with self._database.reading() as connection:  # nothing is added to what is below the floor
             count = connection.scalar(select(func.count()).select_from(table).where(inside)) or 0
         with self._database.noting() as connection:
@@ -97,7 +119,7 @@ class SqlRetention:
             partitions.drop(connection, one)
         return count
 
-    def _prune_labels(self, kept_from: int) -> int:
+    def _prune_labels(self, kept_from: int) -> Iterator[int]:
         """Those of blocks all of whose members are earlier. One that is still in line is needed, however old, and so is
         one whose block may yet be amended."""
         labels, blocks = schema.labels, schema.blocks
@@ -108,13 +130,12 @@ class SqlRetention:
             .where(exists().where(labels.c.block == blocks.c.id))
             .limit(CHUNK)
         )
-        gone = 0
         for rows in self._chunks(old):
             with self._database.noting() as connection:
                 hold(connection, Advisory.INGEST)
                 members = delete(labels).where(listed(labels.c.block))
-                gone += connection.execute(members, values(row[0] for row in rows)).rowcount
-        return gone
+                gone = connection.execute(members, values(row[0] for row in rows)).rowcount
+            yield gone
 
     def _make_ahead(self, now: int) -> None:
         with self._database.noting() as connection:

@@ -7,18 +7,21 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from multiprocessing.queues import Queue
 
 import pytest
 
-from controller.errors import Conflict, SettingsError, Unreachable
+from controller.errors import Conflict, DataError, SettingsError, Unreachable
 from controller.ports import Note, Store, VerifiedStretch
 from controller.rollout.timeline import minute_of
+from controller.store import migrate
 from controller.store.engine import Database, connect
 from controller.store.locks import Advisory, hold, hold_rollouts
 from controller.store.open import open_store
 from tests.accounting.factories import (
     HALF,
+    MICROSECOND,
     MINUTE,
     NOW,
     ROLLOUT,
@@ -27,6 +30,7 @@ from tests.accounting.factories import (
     notice,
     observation,
     outcome,
+    pair,
     send,
     started,
     totals,
@@ -431,3 +435,101 @@ def test_rollups_are_read_as_one_state_with_their_sequence(store: Store, postgre
             rows, seq = store.rollups(ROLLOUT)
             assert sum(row.stats["n"] for row in rows) == seq
             assert all(row.seq <= seq and row.minute == minute_of(NOW) for row in rows)
+
+
+# Weeks
+
+WEEK = timedelta(days=7)
+THURSDAY = datetime(2026, 11, 26, tzinfo=UTC)
+"""A week starts on a Thursday, as 1970 did."""
+
+
+def weeks(postgresql: Cluster, url: str, table: str) -> list[str]:
+    found = postgresql.execute(
+        f"SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = '{table}'::regclass",
+        url=url,
+    )
+    return sorted(name for (name,) in found)
+
+
+def test_a_week_is_made_when_something_first_belongs_to_it(
+    store: Store, postgresql: Cluster, postgresql_url: str
+):
+    before = THURSDAY - MICROSECOND
+    send(store, observation("a", at=before), observation("b", at=THURSDAY))
+    send(store, outcome("a", 1.0, at=THURSDAY + WEEK), observation("c", at=THURSDAY))
+
+    assert weeks(postgresql, postgresql_url, "observations") == [
+        "observations_20261119",
+        "observations_20261126",
+    ]
+    assert weeks(postgresql, postgresql_url, "outcomes") == ["outcomes_20261203"]
+    assert weeks(postgresql, postgresql_url, "pairs") == []
+
+
+def test_a_week_that_many_need_first_at_once_is_made_once(store: Store, postgresql_url: str):
+    patient = open_store(postgresql_url, migrate=False)
+    others = [open_store(postgresql_url, migrate=False) for _ in range(4)]
+    batches = [[observation(f"{n}", at=NOW + n % 3 * WEEK)] for n in range(24)]
+
+    with ThreadPoolExecutor(4) as threads:
+        sent = threads.map(lambda n: send(others[n % 4], *batches[n]).accepted, range(24))
+        assert list(sent) == [1] * 24
+
+    assert totals(patient)["n"] == 24
+    for one in (patient, *others):
+        one.close()
+
+
+def test_a_week_that_was_begun_by_an_ingest_that_failed_is_begun_again(
+    store: Store, postgresql: Cluster, postgresql_url: str
+):
+    postgresql.execute("ALTER TABLE hours RENAME TO moved", url=postgresql_url)
+    with pytest.raises(Unreachable):
+        send(store, observation("a"))
+    assert weeks(postgresql, postgresql_url, "observations") == []
+    postgresql.execute("ALTER TABLE moved RENAME TO hours", url=postgresql_url)
+
+    assert send(store, observation("a")).accepted == 1
+
+
+def test_an_id_is_known_in_whatever_week_it_was(store: Store):
+    send(store, observation("a"), outcome("a", 1.0), pair("p", baseline=True, candidate=True))
+
+    again = send(
+        store,
+        observation("a", at=NOW + 3 * WEEK),
+        outcome("a", 1.0, at=NOW + 3 * WEEK),
+        pair("p", baseline=True, candidate=True, at=NOW + 3 * WEEK),
+    )
+
+    assert (again.accepted, again.duplicate) == (0, 3)
+
+
+def test_old_weeks_are_dropped_and_the_next_ones_made_ahead(
+    store: Store, postgresql: Cluster, postgresql_url: str, capsys: pytest.CaptureFixture[str]
+):
+    now = THURSDAY + 8 * WEEK
+    sent = [observation(f"{n}", at=THURSDAY + n * WEEK) for n in range(8)]
+    send(store, *sent)
+
+    first, second = (store.prune(THURSDAY + 3 * WEEK, now) for _ in range(2))
+
+    assert (first.finished, second.finished) == (False, True)
+    # An episode may have gone on for a day: its week stays a while.
+    assert (first.episodes, first.observations + second.observations) == (2, 3)
+    assert weeks(postgresql, postgresql_url, "observations") == [
+        f"observations_{THURSDAY + n * WEEK:%Y%m%d}" for n in range(3, 11)
+    ]
+    assert weeks(postgresql, postgresql_url, "pairs")[-1] == "pairs_20270204"
+    assert migrate.main(["check", "--url", postgresql_url]) == 0, capsys.readouterr().err
+    assert totals(store)["n"] == 8
+
+
+def test_a_batch_over_more_weeks_than_a_server_has_locks_for_is_refused(store: Store):
+    sent = [observation(f"{n}", at=NOW + n * WEEK) for n in range(101)]
+
+    with pytest.raises(DataError, match="begins 101 weeks; at most 100 may"):
+        send(store, *sent)
+
+    assert send(store, *sent[:100]).accepted == 100

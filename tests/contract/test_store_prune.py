@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Final
 
 import pytest
 
@@ -31,14 +32,20 @@ from tests.accounting.factories import (
 LATER = NOW + 100 * DAY
 
 
-def rows_of(pruned: Pruned) -> tuple[int, int, int, int, int]:
-    return (
-        pruned.observations,
-        pruned.outcomes,
-        pruned.pairs,
-        pruned.episodes,
-        pruned.labels,
-    )
+KINDS: Final = ("observations", "outcomes", "pairs", "episodes", "labels")
+
+
+def rows_of(pruned: Pruned) -> tuple[int, ...]:
+    return tuple(getattr(pruned, kind) for kind in KINDS)
+
+
+def prune(store: Store, before: datetime, now: datetime) -> Pruned:
+    """All parts of it."""
+    parts = [store.prune(before, now)]
+    while not parts[-1].finished:
+        parts.append(store.prune(before, now))
+    counts = (sum(column) for column in zip(*map(rows_of, parts), strict=True))
+    return Pruned(floor=parts[-1].floor, **dict(zip(KINDS, counts, strict=True)))
 
 
 def test_raw_rows_go_and_what_they_were_counted_in_stays(store: Store):
@@ -53,7 +60,7 @@ def test_raw_rows_go_and_what_they_were_counted_in_stays(store: Store):
     before = contents(store)
     assert totals(store, arm="both") == {"p.10": 1, "b.1000000": 1}
 
-    pruned = store.prune(LATER - 90 * DAY, LATER)
+    pruned = prune(store, LATER - 90 * DAY, LATER)
 
     assert rows_of(pruned) == (2, 2, 1, 2, 2)
     assert pruned.floor == LATER - 90 * DAY
@@ -65,7 +72,7 @@ def test_what_is_above_the_floor_stays(store: Store):
     kept = [observation("at", at=LATER - 90 * DAY), observation("above", at=LATER - 30 * DAY)]
     send(store, *kept, outcome("above", 1.0, at=LATER - 30 * DAY), now=LATER - 30 * DAY)
 
-    assert rows_of(store.prune(LATER - 90 * DAY, LATER)) == (0, 0, 0, 0, 0)
+    assert rows_of(prune(store, LATER - 90 * DAY, LATER)) == (0, 0, 0, 0, 0)
 
     again = send(store, *kept, outcome("above", 1.0, at=LATER - 30 * DAY), now=LATER)
     assert (again.duplicate, again.too_late, again.accepted) == (3, 0, 0)
@@ -79,7 +86,7 @@ def test_what_is_sent_again_after_it_went_is_refused_and_counted(store: Store):
         pair("p", baseline=True, candidate=True),
     )
     send(store, *sent)
-    store.prune(LATER - 90 * DAY, LATER)
+    prune(store, LATER - 90 * DAY, LATER)
     before = totals(store)
 
     again = send(store, *sent, observation("of yore, and new", at=NOW + DAY), now=LATER)
@@ -92,7 +99,7 @@ def test_what_is_sent_again_after_it_went_is_refused_and_counted(store: Store):
 
 def test_of_an_unknown_rollout_nothing_is_too_late(store: Store):
     started(store)
-    store.prune(LATER - 90 * DAY, LATER)
+    prune(store, LATER - 90 * DAY, LATER)
 
     received = send(store, observation("a", rollout="other/1"), now=LATER)
 
@@ -102,7 +109,7 @@ def test_of_an_unknown_rollout_nothing_is_too_late(store: Store):
 def test_the_floor_is_exact_to_the_microsecond(store: Store):
     started(store)
     floor = LATER - 90 * DAY
-    store.prune(floor, LATER)
+    prune(store, floor, LATER)
 
     at, below = observation("at", at=floor), observation("below", at=floor - MICROSECOND)
     received = send(store, at, below, now=LATER)
@@ -112,9 +119,9 @@ def test_the_floor_is_exact_to_the_microsecond(store: Store):
 
 def test_the_floor_never_falls(store: Store):
     started(store)
-    first = store.prune(LATER - 30 * DAY, LATER)
+    first = prune(store, LATER - 30 * DAY, LATER)
 
-    second = store.prune(LATER - 90 * DAY, LATER)
+    second = prune(store, LATER - 90 * DAY, LATER)
 
     assert first.floor == second.floor == LATER - 30 * DAY
     assert send(store, observation("a", at=LATER - 40 * DAY), now=LATER).too_late == 1
@@ -126,14 +133,14 @@ def test_nothing_within_any_rollouts_horizon_goes(store: Store, asked: datetime)
     started(store, rollout="other/1", horizon=20 * DAY)
     send(store, observation("a", at=LATER - 20 * DAY), now=LATER - 20 * DAY)
 
-    pruned = store.prune(asked, LATER)
+    pruned = prune(store, asked, LATER)
 
     assert pruned.floor == LATER - 20 * DAY
     assert send(store, outcome("a", 1.0, at=LATER), now=LATER - 14 * DAY).accepted == 1
 
 
 def test_without_a_rollout_there_is_no_horizon(store: Store):
-    assert store.prune(LATER - DAY, LATER).floor == LATER - DAY
+    assert prune(store, LATER - DAY, LATER).floor == LATER - DAY
 
 
 def test_an_episode_under_way_at_the_floor_goes_on(store: Store):
@@ -141,7 +148,7 @@ def test_an_episode_under_way_at_the_floor_goes_on(store: Store):
     floor = LATER - 10 * DAY
     for minutes in range(-600, 0, 20):  # ten hours long
         send(store, observation(f"{minutes}", unit="ann", at=floor + minutes * MINUTE), now=floor)
-    store.prune(floor, LATER)
+    prune(store, floor, LATER)
 
     send(store, observation("last", unit="ann", at=floor + MINUTE), now=LATER)
 
@@ -151,7 +158,7 @@ def test_an_episode_under_way_at_the_floor_goes_on(store: Store):
 def test_a_label_in_line_waits_however_old_it_is(store: Store):
     started(store, horizon=DAY)
     send(store, observation("a", arm=BASELINE), outcome("a", 1.0))
-    assert store.prune(LATER - 30 * DAY, LATER).labels == 0
+    assert prune(store, LATER - 30 * DAY, LATER).labels == 0
 
     recent = LATER - HOUR
     send(store, observation("b", at=recent), outcome("b", 0.0, at=recent), now=LATER)
@@ -165,12 +172,12 @@ def test_a_block_can_be_amended_as_long_as_one_of_its_labels_can(store: Store):
     send(store, observation("a", arm=BASELINE), outcome("a", 1.0))
     send(store, observation("b", at=recent), outcome("b", 0.0, at=recent), now=recent)
     assert totals(store, arm="both") == {"b.1000000": 1}
-    assert store.prune(LATER - 30 * DAY, LATER).labels == 0
+    assert prune(store, LATER - 30 * DAY, LATER).labels == 0
 
     send(store, outcome("b", 1.0, name="a second opinion", at=LATER), now=LATER)
 
     assert totals(store, arm="both") == {"b.500000": 1}
-    assert store.prune(LATER + 60 * DAY, LATER + 90 * DAY).labels == 2
+    assert prune(store, LATER + 60 * DAY, LATER + 90 * DAY).labels == 2
     assert totals(store, arm="both") == {"b.500000": 1}
 
 
@@ -181,7 +188,7 @@ def test_outcomes_that_were_refused_or_waited_stay_counted(store: Store):
     before = {"waiting": 0, "too_late": 1, "expired": 1}
     assert store.refused(ROLLOUT) == before
 
-    assert store.prune(LATER - 30 * DAY, LATER).outcomes == 2
+    assert prune(store, LATER - 30 * DAY, LATER).outcomes == 2
 
     assert store.refused(ROLLOUT) == before
     assert store.refused("other/1")["too_late"] == 0
@@ -192,7 +199,7 @@ def test_an_outcome_that_waits_when_it_goes_has_expired(store: Store):
     send(store, outcome("never", 1.0), now=LATER)  # it was learnt long before it was sent
     assert store.refused(ROLLOUT)["waiting"] == 1
 
-    store.prune(LATER - 30 * DAY, LATER)
+    prune(store, LATER - 30 * DAY, LATER)
 
     assert store.refused(ROLLOUT) == {"waiting": 0, "too_late": 0, "expired": 1}
     assert send(store, observation("never", at=LATER), now=LATER).accepted == 1
@@ -202,10 +209,10 @@ def test_an_outcome_that_waits_when_it_goes_has_expired(store: Store):
 def test_a_revision_with_a_longer_horizon_brings_nothing_back(store: Store):
     started(store, horizon=DAY)
     send(store, observation("a"))
-    store.prune(LATER - 30 * DAY, LATER)
+    prune(store, LATER - 30 * DAY, LATER)
     store.commit(commit(store.head(ROLLOUT), of=plan(horizon=365 * DAY)))
 
-    assert store.prune(LATER - 30 * DAY, LATER).floor == LATER - 30 * DAY
+    assert prune(store, LATER - 30 * DAY, LATER).floor == LATER - 30 * DAY
     received = send(store, observation("a"), outcome("a", 1.0, at=LATER), now=LATER)
 
     assert (received.too_late, received.waiting) == (1, 1)
@@ -221,9 +228,9 @@ def test_much_goes_in_parts(store: Store, unit: Unit, monkeypatch: pytest.Monkey
     send(store, *(observation(one, arm=arms[int(one) % 2]) for one in names))
     send(store, *(outcome(one, 1.0) for one in names))
 
-    pruned = store.prune(LATER - 30 * DAY, LATER)
+    pruned = prune(store, LATER - 30 * DAY, LATER)
 
     episodes = 40 if unit is Unit.CONVERSATION else 0
     assert rows_of(pruned) == (40, 40, 0, episodes, 40)
     assert totals(store, arm="both") == {"b.0": 20}
-    assert rows_of(store.prune(LATER - timedelta(days=29), LATER)) == (0, 0, 0, 0, 0)
+    assert rows_of(prune(store, LATER - timedelta(days=29), LATER)) == (0, 0, 0, 0, 0)
