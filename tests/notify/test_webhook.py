@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -159,6 +161,28 @@ def test_it_is_signed_over_its_moment_and_its_body(world):
     assert stamp == str(int(NOW.timestamp()))
     signed = by_the_rfc(SECRET, f"{stamp}.".encode() + body)
     assert headers["x-canary-signature"] == f"v1={signed}"
+
+
+def test_the_recipe_of_the_docs_accepts_what_is_ours_and_nothing_else(world, monkeypatch):
+    text = Path("docs/notifications.md").read_text(encoding="utf-8")
+    (recipe,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(recipe, names)
+    monkeypatch.setattr(names["time"], "time", lambda: NOW.timestamp() + 200)
+    world.owe(ROLLED_BACK)
+    world.send()
+    ((_, headers, body),) = world.receiver.came
+    given = {name.title(): value for name, value in headers.items()}
+    is_ours, secret = names["is_ours"], SECRET.encode()
+
+    assert is_ours(secret, given, body)
+    assert not is_ours(b"another secret", given, body)
+    assert not is_ours(secret, given, body + b" ")
+    assert not is_ours(
+        secret, {**given, "X-Canary-Timestamp": str(int(NOW.timestamp()) - 900)}, body
+    )
+    monkeypatch.setattr(names["time"], "time", lambda: NOW.timestamp() + 301)
+    assert not is_ours(secret, given, body)
 
 
 def test_what_is_not_severe_enough_is_not_owed(world):
