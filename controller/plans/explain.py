@@ -76,7 +76,7 @@ def _page(path: str, name: str, field: Schema, root: Schema, *, required: bool) 
     for label, value in _facts(resolved):
         lines.append(f"{label + ':':<12}{value}")
     lines += ["", "DESCRIPTION:", *_wrapped(str(resolved.get("description", "")))]
-    if inner is not resolved and inner.get("description"):
+    if inner.get("description", "") != resolved.get("description", ""):
         lines += _wrapped(str(inner["description"]))
     children = inner.get("properties", {})
     if children:

@@ -156,6 +156,13 @@ def test_explain_lists_what_is_in_an_object():
     assert "  spec <object> -required-\n" in explain()
 
 
+def test_explain_says_an_objects_description_once_and_a_lists_with_that_of_its_items():
+    assert explain("spec.notify.slack").count("Slack channels.") == 1
+    steps = explain("spec.steps")
+    assert "Shares to go through" in steps
+    assert "A share to hold, for how long" in steps
+
+
 def test_explain_says_what_is_not_supported_yet():
     assert "STATUS:     not supported yet\n" in explain("spec.shadow")
 
