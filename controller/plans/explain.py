@@ -76,8 +76,9 @@ def _page(path: str, name: str, field: Schema, root: Schema, *, required: bool) 
     for label, value in _facts(resolved):
         lines.append(f"{label + ':':<12}{value}")
     lines += ["", "DESCRIPTION:", *_wrapped(str(resolved.get("description", "")))]
-    if inner.get("description", "") != resolved.get("description", ""):
-        lines += _wrapped(str(inner["description"]))
+    of_items = str(inner.get("description", ""))
+    if of_items != resolved.get("description"):
+        lines += _wrapped(of_items)
     children = inner.get("properties", {})
     if children:
         lines += ["", "FIELDS:", *_children(inner, children, root)]
