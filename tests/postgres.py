@@ -16,7 +16,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -68,8 +68,9 @@ class Cluster:
     Databases are copied from one that was migrated once. `stop` and `kill` cut every connection without a word.
     """
 
-    def __init__(self, bindir: Path) -> None:
+    def __init__(self, bindir: Path, settings: Mapping[str, str] = SETTINGS) -> None:
         self._bindir = bindir
+        self._settings = settings
         self._numbers = itertools.count(1)
         self._server: subprocess.Popen[bytes] | None = None
         self._migrated = False
@@ -194,7 +195,7 @@ class Cluster:
         return False
 
     def _launch(self) -> None:
-        settings = {**SETTINGS, "port": self.port, "unix_socket_directories": self.folder}
+        settings = {**self._settings, "port": self.port, "unix_socket_directories": self.folder}
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         server = [str(self._bindir / "postgres"), "-D", str(self.data), *options]
         with (self.folder / "log").open("ab") as log:

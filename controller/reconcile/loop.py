@@ -133,21 +133,20 @@ class Loop:
         self._telemetry.turned()
         with self._signal:
             if not (self._woken or self._due):
-                self._signal.wait(timeout_s)
+                self._signal.wait(min(timeout_s, FLUSH_S) if self._unnoted else timeout_s)
             # No more than this: where wakes come faster than ticks, it would never end.
             most = len(self._woken) + len(self._due)
         for _ in range(most):
             if not self._mandate.holds():
                 return
-            if self._unnoted >= FLUSH or elapsed() - self._flushed > FLUSH_S:
-                self._flush()
+            self._flush_if_due()
             batch = self._next()
             decided = [self._tick(rollout, since) for rollout, since in batch]
             # What was decided is told while the rest is judged: that may take a while.
             if any(decided):
                 self._sender.wake()
         if self._mandate.holds():
-            self._flush()
+            self._flush_if_due(at_once=not timeout_s)
             self._anchor()
             self._keep_house()
 
@@ -171,8 +170,11 @@ class Loop:
     def _troubled(self, event: SchedulerEvent) -> None:
         self._telemetry.scheduled(event.job_id, _TROUBLES[event.code])
 
-    def _flush(self) -> None:
-        """What cannot be noted now is noted with the next."""
+    def _flush_if_due(self, *, at_once: bool = False) -> None:
+        """Write the notes of what was judged. What cannot be noted now is noted with the next."""
+        waited = at_once or elapsed() - self._flushed > FLUSH_S
+        if self._unnoted < FLUSH and not (self._unnoted and waited):
+            return
         self._unnoted, self._flushed = 0, elapsed()
         try:
             self._reconciler.flush()
