@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from controller.clock import SystemClock
 from controller.doctor import database
 from controller.doctor.examine import bounded
 from controller.doctor.finding import Level
@@ -15,6 +16,7 @@ from controller.wiring import Opening, diagnose_database, open_store
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 PATIENCE_S = 20.0
+PATIENCE = timedelta(seconds=PATIENCE_S)  # this machine may be slow to ask
 
 
 def levels(findings):
@@ -129,3 +131,48 @@ def test_a_clock_that_is_told_to_the_second_is_not_blamed_for_that():
 )
 def test_sizes_are_for_people(size, words):
     assert database.megabytes(size) == words
+
+
+def test_a_postgresql_tells_its_version_its_size_and_its_time(postgresql_url):
+    found = diagnose_database(postgresql_url)
+
+    findings = list(database.of_database(found, "here"))
+    assert levels(findings) == {"database": Level.OK, "schema": Level.OK, "write": Level.OK}
+    assert findings[0].found.startswith("PostgreSQL ")
+    assert found.clock is not None
+    assert (found.size_bytes or 0) > 1_000_000
+    ours = SystemClock().now()
+    assert database.of_clock("the database", found.clock, ours, slack=PATIENCE).level is Level.OK
+
+
+def test_a_postgresql_without_the_schema_is_told_so(postgresql):
+    found = list(database.of_database(diagnose_database(postgresql.empty()), "here"))
+
+    assert levels(found) == {"database": Level.OK, "schema": Level.FAILED}
+
+
+def test_a_postgresql_that_may_only_be_read_fails_the_trial_of_writing(postgresql, postgresql_url):
+    role = f"reader_of_{postgresql_url.rpartition('/')[2]}"
+    for statement in (
+        f"CREATE ROLE {role} LOGIN",
+        f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}",
+    ):
+        postgresql.execute(statement, url=postgresql_url)
+
+    found = diagnose_database(postgresql_url.replace("://canary@", f"://{role}@"))
+
+    findings = list(database.of_database(found, "here"))
+    assert levels(findings)["write"] is Level.FAILED
+    assert "permission denied" in findings[2].found
+
+
+def test_a_postgresql_that_is_away_is_unreachable_and_its_password_is_not_shown(
+    postgresql, postgresql_url
+):
+    postgresql.stop()
+    url = postgresql_url.replace("://canary@", "://canary:hunter2@")
+
+    with pytest.raises(Unreachable) as raised:
+        diagnose_database(url)
+
+    assert "hunter2" not in str(raised.value)
