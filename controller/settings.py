@@ -340,12 +340,13 @@ def _shown(name: str, value: object) -> str:
         case SecretStr():
             return MASK
         case str() if name == "database_url":
-            return _without_password(value)
+            return without_password(value)
         case _:
             return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _without_password(url: str) -> str:
+def without_password(url: str) -> str:
+    """A database's address as it may be shown."""
     # Greedy up to the last @: an unescaped password may hold one itself.
     url = re.sub(r"^([\w+]+://[^:@/]*:).*@", rf"\g<1>{MASK}@", url)
     return re.sub(r"([?&](?:\w*password|passfile)=)[^&]*", rf"\g<1>{MASK}", url)

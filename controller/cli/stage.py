@@ -74,6 +74,8 @@ class Lines:
         self._out.flush()
 
     def show(self, moment: Moment) -> None:
+        if moment.said is not None:
+            print(f"{moment.now:%a %H:%M}  {moment.said}", file=self._out, flush=True)
         for head in self._store.heads():
             rollout = head.state.rollout
             for entry in entries_of(self._store, rollout, after=self._seen.get(rollout, 0)):
@@ -97,6 +99,7 @@ class Screen:
         self._live = Live(console=out, auto_refresh=False, vertical_overflow="crop")
         self._shown = 0.0
         self._last: Moment | None = None
+        self._said: str | None = None
 
     def __enter__(self) -> Self:
         self._live.__enter__()
@@ -114,6 +117,7 @@ class Screen:
 
     def show(self, moment: Moment) -> None:
         self._last = moment
+        self._said = moment.said or self._said
         # How often the screen is drawn is a matter of the eye, not of the demonstration's time.
         if elapsed() - self._shown < FRAME_S:
             return
@@ -125,6 +129,7 @@ class Screen:
         views = [look(self._store, head.state.rollout, moment.now) for head in heads]
         return Group(
             _title(moment),
+            *([Text(f" {self._said}", style="yellow")] if self._said else []),
             *(_rollout(view) for view in views),
             Panel(
                 Group(*self._decisions(views)),

@@ -1,6 +1,6 @@
 """A controller's process of a demonstration: the real one, among others; what wakes it is the director, once a minute.
 
-CANARY_DATABASE_URL=… python -m controller.demo.controller_process FOLDER PORT
+CANARY_DATABASE_URL=… CANARY_SLACK_URL=… python -m controller.demo.controller_process FOLDER PORT
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _LOOK_S: Final = 0.05
 def main() -> None:
     place, port = Place(Path(sys.argv[1])), int(sys.argv[2])
     configure_logging("json", "info")
-    told = {"CANARY_DATABASE_URL": os.environ["CANARY_DATABASE_URL"]}
+    told = {name: one for name, one in os.environ.items() if name.startswith("CANARY_")}
     serve(
         load_settings({**told, "CANARY_LEADER_TERM_S": LEADER_TERM_S}), FileClock(place.clock), port
     )
@@ -109,6 +109,7 @@ class Minutes:
         """Judge what this minute has not judged; the director asks again where something was in the way."""
         tenure.loop.wake(self._due())
         tenure.loop.work(timeout_s=0)
+        tenure.sending.wake()  # the time of what was put off may have come
         return not self._due()
 
     def _due(self) -> list[str]:

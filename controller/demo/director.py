@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 import aiohttp
 from aiohttp import web
 
-from controller.demo import controller_process, gateway_process, story
+from controller.clock import elapsed
+from controller.demo import channel, controller_process, gateway_process, story
 from controller.demo.application import Application, Counts
 from controller.demo.clock import FileClock
 from controller.demo.place import START, TOKEN, Place, plan_file
@@ -42,6 +44,7 @@ class Setup:
     """What a demonstration is made of; kept in its folder, so that it goes on as it began."""
 
     seed: int
+    controllers: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,7 @@ class Moment:
     running: str | None
     counts: Counts
     restarts: int
+    said: str | None = None
 
 
 Watcher = Callable[[Moment], None]
@@ -60,28 +64,45 @@ Watcher = Callable[[Moment], None]
 class Director:
     """One demonstration, from wherever its folder says that it is, to its end."""
 
-    def __init__(self, place: Place, store: Store, setup: Setup, watch: Watcher) -> None:
+    def __init__(
+        self,
+        place: Place,
+        store: Store,
+        setup: Setup,
+        watch: Watcher,
+        *,
+        database: str,
+        environ: Mapping[str, str],
+    ) -> None:
         self._place = place
         self._store = store
         self._seed = setup.seed
         self._watch = watch
         self._clock = FileClock.begun(place.clock, START)
         self._models = SimulatedModels({}, seed=setup.seed)
-        self._processes = Processes(place)
-        self._ports = {"upstream": free_port(), "controller": free_port(), "gateway": free_pair()}
+        self._slack = channel.opened(self._clock, place.slack)
+        self._ports = {"upstream": free_port(), "slack": free_port(), "gateway": free_pair()}
+        self._controllers = [free_port() for _ in range(setup.controllers)]
+        own = {name: one for name, one in environ.items() if not name.startswith("CANARY_")}
+        self._processes = Processes(
+            place,
+            {
+                **own,
+                "CANARY_DATABASE_URL": database,
+                "CANARY_SLACK_URL": f"http://127.0.0.1:{self._ports['slack']}/api/",
+                "CANARY_SLACK_TOKEN": self._slack.token,
+            },
+        )
 
     async def run(self) -> None:
         """To the end of the story. Cancelled, it ends its processes and can go on later."""
-        upstream = web.AppRunner(self._models.app(), access_log=None)
-        await upstream.setup()
-        await web.TCPSite(upstream, "127.0.0.1", self._ports["upstream"]).start()
+        upstream = await self._served(self._models.app(), "upstream")
+        slack = await self._served(self._slack.app(), "slack")
         application = Application(self._place.requests, self._gateway, minute=self._minute())
         session = aiohttp.ClientSession(headers={"Authorization": f"Bearer {TOKEN}"})
         try:
             await self._start()
-            await self._until(
-                session, f"{self._controller()}{controller_process.READY}", settled=True
-            )
+            await self._until(session, self._at_controllers(controller_process.READY))
             while not await self._played(application, session):
                 pass
         finally:
@@ -90,17 +111,32 @@ class Director:
             await session.close()
             await application.close()
             await upstream.cleanup()
+            await slack.cleanup()
+            channel.keep(self._slack, self._place.slack)
+
+    async def _served(self, app: web.Application, name: str) -> web.AppRunner:
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", self._ports[name]).start()
+        return runner
 
     async def _start(self) -> None:
         folder, ports = str(self._place.folder), self._ports
-        controller = f"http://127.0.0.1:{ports['controller']}"
+        controllers = ",".join(self._at_controllers(""))
         upstream = f"http://127.0.0.1:{ports['upstream']}"
-        await self._processes.start(
-            "controller", lambda: [controller_process.__name__, folder, str(ports["controller"])]
-        )
+        for number, port in enumerate(self._controllers, start=1):
+            name = "controller" if len(self._controllers) == 1 else f"controller-{number}"
+            arguments = [controller_process.__name__, folder, str(port)]
+            await self._processes.start(name, partial(list, arguments))
         await self._processes.start(
             "gateway",
-            lambda: [gateway_process.__name__, folder, str(ports["gateway"]), controller, upstream],
+            lambda: [
+                gateway_process.__name__,
+                folder,
+                str(ports["gateway"]),
+                controllers,
+                upstream,
+            ],
         )
 
     async def _played(self, application: Application, session: aiohttp.ClientSession) -> bool:
@@ -109,14 +145,17 @@ class Director:
         scene = story.scene(self._store, now)
         self._models.skills = dict(scene.skills)
         self._people(scene.running, now)
+        struck = self._strike(now)
         for product in story.PRODUCTS:
             rate = product.rate if product.name == scene.running else product.quiet_rate
             await application.ask(questions(product, rate, minute, self._seed), minute)
         await application.grade(minute)
-        await self._until(session, f"{self._side()}{gateway_process.DELIVERED}")
-        await self._until(session, f"{self._controller()}{controller_process.MINUTE}", settled=True)
-        self._watch(Moment(now, scene.running, application.counts, self._processes.restarts()))
-        if scene.over:
+        await self._until(session, [f"{self._side()}{gateway_process.DELIVERED}"], settled=False)
+        await self._until(session, self._at_controllers(controller_process.MINUTE))
+        said = self._taken_over(struck) if struck is not None else None
+        restarts = self._processes.restarts()
+        self._watch(Moment(now, scene.running, application.counts, restarts, said))
+        if scene.over and self._is_told():
             return True
         self._clock.set(now + MINUTE)
         return False
@@ -138,24 +177,44 @@ class Director:
             except Refused:
                 return  # a stop came first; the next minute shows it
 
+    def _strike(self, now: datetime) -> Struck | None:
+        """In the middle of the second rollout the leader is killed, once, where there is another controller."""
+        if len(self._controllers) < 2 or self._place.struck.exists():
+            return None
+        if not story.to_strike(self._store, now):
+            return None
+        row = self._store.leadership()
+        _, pid, _ = row.holder.rsplit(":", 2) if row.holder else ("", "0", "")
+        name = self._processes.kill(int(pid))
+        if name is None:
+            return None  # nobody leads just now: the next minute
+        self._place.struck.touch()
+        return Struck(name, row.fence, elapsed())
+
+    def _taken_over(self, struck: Struck) -> str:
+        row, took_s = self._store.leadership(), elapsed() - struck.at
+        return (
+            f"{struck.name} was killed (SIGKILL) while it led under fence {struck.fence}; "
+            f"{row.holder} leads under fence {row.fence} now, and ended this minute {took_s:.1f} s later"
+        )
+
+    def _is_told(self) -> bool:
+        """Whether everybody was told everything, and what is shown of the present is."""
+        shown = {thread.rollout: thread.seq for thread in self._store.threads()}
+        return not self._store.backlog() and all(
+            shown.get(head.state.rollout, head.seq) >= head.seq for head in self._store.heads()
+        )
+
     async def _until(
-        self, session: aiohttp.ClientSession, url: str, *, settled: bool = False
+        self, session: aiohttp.ClientSession, urls: Sequence[str], *, settled: bool = True
     ) -> None:
-        """Ask a process until it has done its part of the minute; it may be killed and come back meanwhile."""
+        """Ask processes until one has done its part of the minute; they may be killed and come back meanwhile."""
         while True:
-            if self._processes.failed is not None:
-                raise self._processes.failed
-            try:
-                async with session.post(
-                    url, timeout=aiohttp.ClientTimeout(total=_PATIENCE_S)
-                ) as response:
-                    done = response.status < 300
-                    if done and settled:
-                        done = bool((await response.json())["settled"])
-                    if done:
-                        return
-            except (aiohttp.ClientError, TimeoutError):
-                pass
+            for url in urls:
+                if self._processes.failed is not None:
+                    raise self._processes.failed
+                if await _done(session, url, settled=settled):
+                    return
             await asyncio.sleep(0.05)
 
     def _minute(self) -> int:
@@ -169,14 +228,35 @@ class Director:
     def _side(self) -> str:
         return f"http://127.0.0.1:{self._ports['gateway'] + 1}"
 
-    def _controller(self) -> str:
-        return f"http://127.0.0.1:{self._ports['controller']}"
+    def _at_controllers(self, path: str) -> list[str]:
+        return [f"http://127.0.0.1:{port}{path}" for port in self._controllers]
 
 
-def begun(place: Place, seed: int) -> Setup:
+@dataclass(frozen=True, slots=True)
+class Struck:
+    """A controller that was killed, the fence that it led under, and when, by `elapsed`."""
+
+    name: str
+    fence: int
+    at: float
+
+
+async def _done(session: aiohttp.ClientSession, url: str, *, settled: bool) -> bool:
+    limit = aiohttp.ClientTimeout(total=_PATIENCE_S)
+    try:
+        async with session.post(url, timeout=limit) as response:
+            if response.status >= 300:
+                return False
+            return not settled or bool((await response.json())["settled"])
+    except (aiohttp.ClientError, TimeoutError):
+        return False
+
+
+def begun(place: Place, seed: int, controllers: int) -> Setup:
     """The setup in a folder; made there if there is none."""
     if place.setup.exists():
         return Setup(**json.loads(place.setup.read_text(encoding="utf-8")))
+    setup = Setup(seed=seed, controllers=controllers)
     place.folder.mkdir(parents=True, exist_ok=True)
-    place.setup.write_text(json.dumps({"seed": seed}), encoding="utf-8")
-    return Setup(seed=seed)
+    place.setup.write_text(json.dumps(asdict(setup)), encoding="utf-8")
+    return setup

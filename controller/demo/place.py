@@ -41,6 +41,16 @@ class Place:
     def setup(self) -> Path:
         return self.folder / "setup.json"
 
+    @property
+    def slack(self) -> Path:
+        """What was said in the simulated Slack."""
+        return self.folder / "slack.json"
+
+    @property
+    def struck(self) -> Path:
+        """There once the leader was killed."""
+        return self.folder / "struck"
+
     def pid(self, part: str) -> Path:
         return self.folder / f"{part}.pid"
 

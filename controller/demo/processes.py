@@ -6,7 +6,7 @@ import asyncio
 import socket
 import sys
 from asyncio.subprocess import Process
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -36,8 +36,9 @@ class Part:
 class Processes:
     """Keeps parts up. `failed` is set to what a person should be told when one cannot be."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, environ: Mapping[str, str]) -> None:
         self._place = place
+        self._environ = environ
         self._parts: dict[str, Part] = {}
         self.failed: PartFailed | None = None
 
@@ -49,6 +50,14 @@ class Processes:
 
     def restarts(self) -> int:
         return sum(part.starts - 1 for part in self._parts.values())
+
+    def kill(self, pid: int) -> str | None:
+        """Kill the part of this pid; its name, None if there is none. It is started again."""
+        for part in self._parts.values():
+            if part.process is not None and part.process.pid == pid:
+                part.process.kill()
+                return part.name
+        return None
 
     async def stop(self) -> None:
         """End them, the last started first: a gateway says goodbye to its controller."""
@@ -67,7 +76,7 @@ class Processes:
     async def _begin(self, part: Part) -> None:
         with self._place.log(part.name).open("ab") as log:
             part.process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", *part.arguments(), stdout=log, stderr=log
+                sys.executable, "-m", *part.arguments(), stdout=log, stderr=log, env=self._environ
             )
         part.starts += 1
         self._place.pid(part.name).write_text(f"{part.process.pid}\n", encoding="ascii")

@@ -20,6 +20,7 @@ HEALTHY: Final = "support-bot"
 WORSE: Final = "product-search"
 THINKS_FOR: Final = timedelta(minutes=20)
 """How long the person on call takes to resume."""
+STRUCK_AFTER: Final = timedelta(minutes=45)
 RESUME_REASON: Final = "prompt for sizes mended, checked by hand on 50 requests"
 AFTERWARDS: Final = timedelta(minutes=5)
 
@@ -87,6 +88,16 @@ def to_resume(head: Head, now: datetime) -> bool:
     """Whether the person on call resumes a rollout now."""
     paused = head.state.paused
     return paused is not None and now >= paused.since + THINKS_FOR
+
+
+def to_strike(store: Store, now: datetime) -> bool:
+    """Whether the second rollout is in its middle, where a demonstration with several controllers loses its leader."""
+    worse = next((head for head in store.heads() if head.state.name == WORSE), None)
+    return (
+        worse is not None
+        and worse.state.phase.judged
+        and now >= worse.state.started_at + STRUCK_AFTER
+    )
 
 
 def _is_resumed(records: Sequence[Sealed[Record]] | Iterable[Sealed[Record]]) -> bool:

@@ -154,6 +154,7 @@ class SimulatedSlack:
         room.name = room.name.removeprefix("#")
         room.id = room.id or f"C{len(self.rooms) + 1:08d}"
         self.rooms[room.id] = room
+        self._count += len(room.messages)
         return room
 
     def room(self, name: str) -> Room:

@@ -27,13 +27,13 @@ def command(place: Place, *options: str) -> list[str]:
     ]
 
 
-def decisions(place: Place) -> list[tuple[str, ...]]:
+def decisions(place: Place, database: str = "") -> list[tuple[str, ...]]:
     """What was decided when, of both rollouts."""
     found: list[tuple[str, ...]] = []
     for name in ("support-bot", "product-search"):
         answer = subprocess.run(
             [sys.executable, "-m", "controller.cli.main", "history", name, "-o", "json"],
-            env={"CANARY_DATABASE_URL": place.database, "PATH": ""},
+            env={"CANARY_DATABASE_URL": database or place.database, "PATH": ""},
             capture_output=True,
             text=True,
             check=True,
