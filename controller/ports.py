@@ -59,7 +59,8 @@ class Owed:
     """A notice owed to one destination: a row of the outbox, and of the ledger of deliveries once it is delivered.
 
     `id` is the delivery's dedupe key. `attempts` counts those that failed. `sending` is when an attempt began whose
-    fate is not known: the receiver may have it. `reference` is what the receiver calls it.
+    fate is not known: the receiver may have it. `reference` is what the receiver calls it. `last_error` stays
+    after a delivery that took several attempts.
     """
 
     id: str

@@ -10,7 +10,7 @@ import pytest
 
 from controller.notify.memory import MemoryNotifier
 from controller.notify.sender import Sender
-from controller.notify.sending import Sending
+from controller.notify.sending import MOST_OF_A_KIND, Sending
 from controller.ports import Owed
 from controller.reconcile.loop import Loop
 from controller.rollout.commands import Rollback
@@ -109,6 +109,23 @@ def test_one_destination_is_sent_to_by_one_thread_at_a_time():
         world.slack.opened.set()
 
     assert [one.owed.notice.action.value for one in world.slack.sent] == ["pause"] * 3
+
+
+def test_many_channels_that_hang_leave_room_for_the_other_kinds():
+    world = World()
+    gate = world.slack = Gate()
+    world.webhook = Seen()
+    world.restart()
+    with sending(world.sender, grace_s=0.1) as beside:
+        for number in range(MOST_OF_A_KIND + 3):
+            hook = Webhook(name="pager", url="https://pager/x")
+            told = plan(slack=Slack(channel=f"#ops-{number}"), webhook=hook)
+            world.owe(PAUSED, rollout=f"plan-{number}/1", of=told)
+        beside.wake()
+        world.webhook.until(MOST_OF_A_KIND + 3)
+        hanging = [one for one in threading.enumerate() if one.name.startswith("notices slack:")]
+        assert len(hanging) <= MOST_OF_A_KIND
+        gate.opened.set()
 
 
 def test_a_decision_is_put_in_force_while_the_receiver_hangs():
