@@ -213,9 +213,19 @@ class RolloutStore(Protocol):
         ...
 
     def undelivered(
-        self, notice_id: str, *, error: str, next_attempt: datetime, doubtful: bool = False
+        self,
+        notice_id: str,
+        *,
+        error: str,
+        next_attempt: datetime,
+        doubtful: bool = False,
+        begun: datetime | None = None,
     ) -> None:
-        """Count a failed attempt and put the notice off. `doubtful` if the receiver may have it all the same."""
+        """Count a failed attempt and put the notice off. `doubtful` if the receiver may have it all the same.
+
+        With `begun` only if the attempt that was noted last is the one of that moment: what is told late of an attempt
+        must not settle the doubt about another sender's.
+        """
         ...
 
     def deliveries(self, rollout: str) -> Sequence[Owed]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Final
@@ -20,7 +20,7 @@ from controller.clock import Clock
 from controller.errors import NotFound, Unreachable
 from controller.notify.failure import Undelivered, failure_of
 from controller.ports import UNTOLD, Notifier, Owed, RolloutStore, Telemetry
-from controller.rollout.destinations import kind_of
+from controller.rollout.destinations import LOG, kind_of
 from controller.rollout.plan import Plan
 
 FIRST_WAIT: Final = timedelta(seconds=1)
@@ -151,20 +151,38 @@ class Sender:
 
     def _deliver(self, owed: Owed) -> bool:
         try:
-            reference = self._attempt(owed)
+            notifier, plan = self._notifier(owed), self._plan(owed)
+            self._close(owed.destination, self._clock.now() + notifier.pace)
+            reference = _looked_up(notifier, owed, plan)
+            if reference is None:
+                begun = self._begin(owed, notifier)
+                if begun is None:
+                    return False
+                owed = begun
+                reference = notifier.send(owed, plan)
         except Unreachable as error:
             self._put_off(owed, failure_of(error))
             return False
         except Exception as error:
             self._put_off(owed, failure_of(error))
             raise
-        if reference is None:
-            return False
         # Marked only now: found unmarked, it is looked for at the receiver before it is sent again.
         self._store.delivered(owed.id, self._clock.now(), reference=reference)
         self._line(owed.destination).failures = 0
+        self._tell(owed, reference)
+        return True
+
+    def _begin(self, owed: Owed, notifier: Notifier) -> Owed | None:
+        """The notice with the attempt that is noted; None if another sender is at it, or this one leads no more."""
+        now = self._clock.now()
+        # Asked again: to look it up may have taken a while.
+        if not self._may_send() or not self._store.sending(owed, now, until=now + notifier.settle):
+            return None
+        return replace(owed, sending=now)
+
+    def _tell(self, owed: Owed, reference: str) -> None:
         self._telemetry.delivered(owed.destination, failed=False)
-        if kind_of(owed.destination) != "log":  # there the notice itself is the line
+        if kind_of(owed.destination) != LOG:  # there the notice itself is the line
             _log.info(
                 "notice delivered",
                 notice=owed.id,
@@ -172,21 +190,6 @@ class Sender:
                 destination=owed.destination,
                 reference=reference,
             )
-        return True
-
-    def _attempt(self, owed: Owed) -> str | None:
-        """The receiver's reference; None if another sender is at it, or this one leads no more."""
-        notifier, plan = self._notifier(owed), self._plan(owed)
-        self._close(owed.destination, self._clock.now() + notifier.pace)
-        if owed.sending is not None:
-            found = _looked_up(notifier, owed, plan)
-            if found is not None:
-                return found
-        now = self._clock.now()
-        # Asked again: to look it up may have taken a while.
-        if not self._may_send() or not self._store.sending(owed, now, until=now + notifier.settle):
-            return None
-        return notifier.send(owed, plan)
 
     def _put_off(self, owed: Owed, failure: Undelivered) -> None:
         line, now = self._line(owed.destination), self._clock.now()
@@ -198,7 +201,11 @@ class Sender:
         if not failure.alone:
             self._close(owed.destination, now + (waits if failure.wait is None else failure.wait))
         self._store.undelivered(
-            owed.id, error=str(failure), next_attempt=again, doubtful=failure.doubtful
+            owed.id,
+            error=str(failure),
+            next_attempt=again,
+            doubtful=failure.doubtful,
+            begun=owed.sending,
         )
         self._telemetry.delivered(owed.destination, failed=True)
         _log.warning(
@@ -266,7 +273,10 @@ class Sender:
 
 
 def _looked_up(notifier: Notifier, owed: Owed, plan: Plan) -> str | None:
-    """As `Notifier.find`; what cannot be looked up stays in doubt, whatever is known of the looking up."""
+    """As `Notifier.find`, where there is a doubt; what cannot be looked up stays in doubt, whatever is known of the
+    looking up."""
+    if owed.sending is None:
+        return None
     try:
         return notifier.find(owed, plan)
     except Unreachable as error:

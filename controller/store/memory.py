@@ -151,11 +151,17 @@ class MemoryStore:
                 del self._undelivered[notice_id]
 
     def undelivered(
-        self, notice_id: str, *, error: str, next_attempt: datetime, doubtful: bool = False
+        self,
+        notice_id: str,
+        *,
+        error: str,
+        next_attempt: datetime,
+        doubtful: bool = False,
+        begun: datetime | None = None,
     ) -> None:
         with self._lock:
             one = self._notice(notice_id)
-            if one.delivered is None:
+            if one.delivered is None and begun in (None, one.sending):
                 self._outbox[notice_id] = replace(
                     one,
                     attempts=one.attempts + 1,

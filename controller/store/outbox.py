@@ -66,7 +66,13 @@ class SqlOutbox:
         self._note(notice_id, _open(notice_id).values(done))
 
     def undelivered(
-        self, notice_id: str, *, error: str, next_attempt: datetime, doubtful: bool = False
+        self,
+        notice_id: str,
+        *,
+        error: str,
+        next_attempt: datetime,
+        doubtful: bool = False,
+        begun: datetime | None = None,
     ) -> None:
         tried = {
             "attempts": _TABLE.c.attempts + 1,
@@ -74,7 +80,10 @@ class SqlOutbox:
             "last_error": error,
             **({} if doubtful else {"sending": None}),
         }
-        self._note(notice_id, _open(notice_id).values(tried))
+        failed = _open(notice_id).values(tried)
+        if begun is not None:
+            failed = failed.where(_TABLE.c.sending == micros(begun))
+        self._note(notice_id, failed)
 
     def deliveries(self, rollout: str) -> Sequence[Owed]:
         every = select(_TABLE).where(_TABLE.c.rollout == rollout).order_by(_TABLE.c.position)

@@ -326,6 +326,19 @@ def test_doubt_ends_with_the_delivery_or_with_a_failure_that_leaves_none(store: 
     assert not store.sending(kept, NOW, until=NOW + HOUR)
 
 
+def test_what_is_told_late_of_an_attempt_leaves_the_doubt_about_a_later_one(store: Store):
+    owing(store, Severity.INFO)
+    (one,) = store.owed(NOW, destination="slack:#ops")
+    assert store.sending(one, NOW, until=NOW)
+    (again,) = store.owed(NOW, destination="slack:#ops")
+    assert store.sending(again, NOW + MINUTE, until=NOW)  # another sender's
+
+    store.undelivered(one.id, error="refused", next_attempt=NOW, begun=NOW)
+
+    (kept,) = store.owed(NOW, destination="slack:#ops")
+    assert (kept.sending, kept.attempts, kept.last_error) == (NOW + MINUTE, 0, "")
+
+
 def test_the_backlog_counts_what_is_not_delivered_by_destination(store: Store):
     assert store.backlog() == []
     owing(store, Severity.INFO, Severity.WARNING)
