@@ -351,8 +351,14 @@ class GatewayTarget:
     # What replicas are told
 
     def _is_due(self, replica: _Replica, rollout: str) -> bool:
-        """Whether a replica is to be told at once, not just when its report has waited long enough."""
-        return self._is_wanted(replica, self._accepted[rollout].split, renew=False)
+        """Whether a replica is to be told at once, not just when its report has waited long enough.
+
+        What has run out here is not granted, so it is no news: a report that waits for it would never wait.
+        """
+        split = self._accepted[rollout].split
+        if lease.has_run_out(split, self._clock.now()):
+            return False
+        return self._is_wanted(replica, split, renew=False)
 
     def _is_wanted(self, replica: _Replica, split: Split, *, renew: bool) -> bool:
         held = replica.held.get(split.rollout)

@@ -19,6 +19,7 @@ from controller.reconcile.tenure import Tenure, Tenures
 from controller.settings import load_settings
 
 LEASE_S = 300
+MINUTE = timedelta(minutes=1)
 
 
 class OffClock:
@@ -46,10 +47,12 @@ class RealMinutes(Minutes):
 
     def work(self, tenure: Tenure) -> bool:
         turn = tenure.reconciler.fence, self.clock.now()
+        # What is over is another schedule's, and is left alone but for the minute in which it ends.
         due = [
             one.state.rollout
             for one in self.store.heads()
             if self._done.get(one.state.rollout) != turn
+            and (one.state.phase.judged or one.state.updated_at >= turn[1] - MINUTE)
         ]
         tenure.loop.wake(due)
         tenure.loop.work(timeout_s=0)

@@ -6,7 +6,7 @@ Here a gateway is its reports: `told` is what it last took, and it says so whene
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from controller.traffic.hub import FORGET, GatewayTarget
 from controller.traffic.lease import zeroed
 from tests.traffic.factories import NOW, ROLLOUT, SECOND, split
 
+MINUTE = timedelta(minutes=1)
 OFF = zeroed(split(version=2, expires=NOW + 2 * LEASE))
 
 
@@ -663,3 +664,49 @@ def test_whoever_looks_sees_each_gateway(world):
 
     assert (seen.name, seen.heard_at, seen.lost) == ("one", NOW + SECOND, 3)
     assert seen.versions == {ROLLOUT: 1}
+
+
+def test_a_split_that_nobody_renews_any_more_is_no_news(world):
+    (gateway,) = agreed(world, "gw-1")
+    world.clock.advance(LEASE + SECOND)
+
+    gateway.report()
+
+    assert gateway.ask() == 0
+    assert not world.hub.has_news("gw-1")
+
+
+@pytest.mark.parametrize("apart", [timedelta(minutes=-10), timedelta(minutes=10)])
+def test_a_lease_of_a_controller_on_another_host_is_believed_for_what_is_left_of_it(world, apart):
+    # Given a gateway with a lease of which a minute is left, and a controller whose clock differs
+    (gateway,) = agreed(world, "gw-1")
+    world.clock.advance(LEASE - MINUTE)
+    elsewhere = ManualClock(world.clock.now() + apart)
+    hub = GatewayTarget(elsewhere, term=timedelta(0))
+    off = replace(OFF, fence=2, expires=elsewhere.now() + LEASE)
+    hub.off(off)
+
+    # When it reports there, and is not heard of again
+    hub.hear(Report(replica="gw-1", held=gateway.book.held()))
+
+    # Then it is taken to serve the candidate for that minute, and no longer
+    elsewhere.advance(MINUTE - SECOND)
+    serving = hub.read(ROLLOUT).split
+    elsewhere.advance(SECOND)
+
+    assert serving is not None
+    assert any(serving.shares.values())
+    assert hub.read(ROLLOUT).split is None
+
+
+@pytest.mark.parametrize("apart", [timedelta(minutes=-10), timedelta(minutes=10)])
+def test_time_in_force_is_counted_by_the_clock_of_who_is_told(world, apart):
+    (gateway,) = agreed(world, "gw-1")
+    world.clock.advance(MINUTE)
+    elsewhere = ManualClock(world.clock.now() + apart)
+    hub = GatewayTarget(elsewhere, term=timedelta(0))
+    hub.set(split(fence=2, expires=elsewhere.now() + LEASE))
+
+    hub.hear(Report(replica="gw-1", held=gateway.book.held()))
+
+    assert hub.read(ROLLOUT).since == elsewhere.now() - MINUTE
