@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -81,9 +82,20 @@ def store_to_serve(context: Context, operations: Operations, stop: threading.Eve
     An embedded database is this process's own: it is made or upgraded. One that several processes share is upgraded by
     `canaryctl db upgrade`, when all of them can bear it, and waited for.
     """
-    if context.settings.database_url.startswith("sqlite"):
+    if _is_embedded(context):
         return context.store_upgraded()
     return awaited_store(context.store, operations, stop)
+
+
+def upgrade_embedded(context: Context) -> None:
+    """Bring an embedded database that an earlier release left to this release's schema; none is made."""
+    path = context.settings.database_url.removeprefix("sqlite:///").partition("?")[0]
+    if _is_embedded(context) and Path(path).exists():
+        context.store_upgraded()
+
+
+def _is_embedded(context: Context) -> bool:
+    return context.settings.database_url.startswith("sqlite")
 
 
 def awaited_store(

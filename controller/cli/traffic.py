@@ -10,7 +10,7 @@ import typer
 
 from controller.cli.background import in_background
 from controller.cli.context import Context
-from controller.cli.operations import OpsListen, OpsService, ops_address
+from controller.cli.operations import OpsListen, OpsService, ops_address, upgrade_embedded
 from controller.cli.process import log_started, stopped_by_signals
 from controller.errors import SettingsError
 
@@ -75,6 +75,7 @@ def up(
     context = Context.of(ctx)
     models, address = _upstream(context, upstream), _listen(context, listen)
     ops = ops_address(context, ops_listen)
+    upgrade_embedded(context)
     apply_plans(context, plans or [], reason=reason)
     settings = context.settings
     configure_logging(settings.log_format, settings.log_level, stream=context.stderr)

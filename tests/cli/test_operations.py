@@ -5,7 +5,8 @@ from contextlib import closing
 
 import structlog
 
-from controller.cli.operations import awaited_store
+from controller.cli.context import Context
+from controller.cli.operations import awaited_store, upgrade_embedded
 from controller.errors import SchemaBehind
 from controller.settings import load_settings
 from controller.wiring import Opening, build_operations, open_store
@@ -65,6 +66,20 @@ def test_what_is_waited_for_is_what_readyz_and_the_metrics_say(tmp_path):
     assert found.role == "starting"
     assert "canaryctl db upgrade" in schema.reason
     assert Scrape(operations.metrics()).value("canary_ready_check", check="schema") == 0
+
+
+def test_an_embedded_database_of_an_earlier_release_is_upgraded_and_none_is_made(world: World):
+    path = world.folder / "canary.db"
+    context = Context(environ=world.environ, clock=world.clock)
+
+    upgrade_embedded(context)
+    assert not path.exists()
+    path.touch()  # as old as can be: without a schema
+    upgrade_embedded(context)
+
+    with closing(open_store(world.url, Opening.PRESENT)) as store:
+        assert store.heads() == []
+    context.close()
 
 
 def test_an_address_that_is_none_is_refused_before_anything_is_made(world: World):
