@@ -289,7 +289,6 @@ def _ending(notice: Notice, plan: Plan, name: str) -> _Draft:
                 now=f"{_share_now(notice, plan)}",
                 then=f"The split stays in force; its rules are no longer judged.{_holdback(plan)}",
                 hints=(
-                    (f"canaryctl report {name}", "the report of the whole migration"),
                     (f'canaryctl retire {name} --reason "…"', "sign it off"),
                     rollback,
                 ),
@@ -298,7 +297,7 @@ def _ending(notice: Notice, plan: Plan, name: str) -> _Draft:
             return _Draft(
                 title=f"retired, {plan.candidate.model} has taken over",
                 now="The migration is signed off.",
-                hints=((f"canaryctl report {name}", "the report of the whole migration"),),
+                hints=((f"canaryctl history {name}", "every step of the migration"),),
             )
 
 

@@ -154,6 +154,9 @@ class SimulatedSlack:
         room.name = room.name.removeprefix("#")
         room.id = room.id or f"C{len(self.rooms) + 1:08d}"
         self.rooms[room.id] = room
+        # No later message takes the `ts` of one that was kept from before.
+        numbers = (int(one.ts.partition(".")[2]) for one in room.messages)
+        self._count = max(self._count, *numbers, 0)
         self._count += len(room.messages)
         return room
 

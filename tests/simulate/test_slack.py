@@ -357,3 +357,12 @@ def test_a_deleted_message_with_replies_leaves_a_tombstone(talk):
 
     assert talk.post(thread_ts=parent["ts"])["ok"]
     assert talk.slack.room("ops").parents == []
+
+
+def test_a_channel_that_was_kept_goes_on_with_numbers_of_its_own(talk):
+    first = talk.post()
+    kept = SimulatedSlack(talk.clock, [Room(name="ops", messages=talk.slack.room("ops").messages)])
+
+    later = kept.say("#ops", "again")
+
+    assert later.ts > first["ts"]
