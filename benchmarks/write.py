@@ -186,7 +186,11 @@ def gateway(told: Told) -> list[str]:
     return [*lines, words]
 
 
-def _range(spread: Mapping[str, float], shown: str) -> str:
+def _range(spread: Mapping[str, float] | None, shown: str) -> str:
+    if spread is None:
+        return ""
+    if spread["least"] == spread["most"]:
+        return shown.format(spread["median"])
     least, most = shown.format(spread["least"]), shown.format(spread["most"])
     return f"{shown.format(spread['median'])} ({least}..{most})"
 

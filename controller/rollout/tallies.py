@@ -44,6 +44,7 @@ class Tallies:
         # What was computed from these sums, for whoever asks for it again at the next tick (see `proofs`).
         self.remembered: dict[object, tuple[object, Any]] = {}
         self._keep = keep
+        self._wanted: dict[str, bool] = {}
         self._histograms_from = 0
         self.seq = 0
 
@@ -51,8 +52,12 @@ class Tallies:
         """Take in the rows that changed up to `seq`; the minutes in which more than labels changed."""
         sums: defaultdict[Group, dict[int, Mapping[str, int]]] = defaultdict(dict)
         buckets: defaultdict[tuple[Group, str], dict[int, dict[int, int]]] = defaultdict(dict)
+        groups: dict[tuple[object, ...], Group] = {}
         for row in rows:
-            group = _group(row)
+            names = (row.version, row.arm, row.intent, row.endpoint, row.cohort)
+            group = groups.get(names)
+            if group is None:
+                group = groups[names] = _group(row)
             sums[group][row.minute], found = self._split(row.stats)
             if row.minute >= self._histograms_from:
                 for name, counts in found.items():
@@ -69,6 +74,7 @@ class Tallies:
             moved |= self._sums(group).replace(minutes)
         for key, changed in buckets.items():
             moved |= self._histograms.setdefault(key, Histogram()).replace(changed)
+        self._wanted.clear()  # ten thousand rollouts would each keep theirs
         self.seq = seq
         return moved
 
@@ -84,8 +90,12 @@ class Tallies:
         """What is summed, and counts by bucket of each histogram."""
         kept: dict[str, int] = {}
         buckets: dict[str, dict[int, int]] = {}
+        wanted = self._wanted
         for key, value in stats.items():
-            if not self._keep(key):
+            # Looked up, not asked again: the same few keys come with every row.
+            if (wants := wanted.get(key)) is None:
+                wants = wanted[key] = self._keep(key)
+            if not wants:
                 continue
             if key.startswith("h."):
                 name, _, bucket = key.rpartition(".")

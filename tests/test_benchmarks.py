@@ -1,0 +1,27 @@
+"""The page of the benchmarks is what its command makes of the results that are kept."""
+
+import json
+
+from benchmarks.write import KEPT, PAGE, SECTIONS, page
+
+
+def test_the_page_is_written_from_the_results_that_are_kept():
+    assert PAGE.read_text() == page(json.loads(KEPT.read_text()))
+
+
+def test_every_result_that_is_kept_has_its_part_of_the_page():
+    kept = json.loads(KEPT.read_text())
+
+    assert kept.keys() <= SECTIONS.keys()
+    for name in kept:
+        assert f"`python -m benchmarks.{name}`" in PAGE.read_text()
+
+
+def test_a_database_that_was_not_there_is_named():
+    told = {"budget_ms": 5.0, "measured": [{"database": "postgresql", "skipped": "not installed"}]}
+    one = {"on": "a machine", "at": "1 January 2026", "alone": False, "told": told}
+
+    written = page({"tick": one})
+
+    assert "postgresql was left out: not installed" in written
+    assert "a machine, 1 January 2026, beside other work" in written
