@@ -15,6 +15,7 @@ import platform
 import sqlite3
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -290,7 +291,15 @@ def page(kept: Mapping[str, Any]) -> str:
         beside = "" if one["alone"] else ", beside other work"
         lines += [f"## {section.title}", "", section.intro, "", *section.body(one["told"]), ""]
         lines += [f"`python -m benchmarks.{name}`: {one['on']}, {one['at']}{beside}.", ""]
-    return "\n".join(lines).rstrip() + "\n"
+    return "\n".join(map(_wrapped, lines)).rstrip() + "\n"
+
+
+def _wrapped(line: str) -> str:
+    """Prose is broken into lines; tables are not, nor what is broken already."""
+    if "|" in line or "\n" in line.strip():
+        return line
+    begin = "\n" if line.startswith("\n") else ""
+    return begin + textwrap.fill(line.strip(), 118, break_on_hyphens=False, break_long_words=False)
 
 
 def main() -> None:
