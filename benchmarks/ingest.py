@@ -1,6 +1,10 @@
 """Rows per second of ingest beside a bare bulk insert of the same observations, in one database and one run.
 
-    python -m benchmarks.ingest [--batches N] [--json]
+    python -m benchmarks.ingest [--batches N] [--json] [--ways] [--postgresql | --database-url URL]
+
+SQLite in a temporary file, or `--postgresql`: a server of its own in a temporary folder, if PostgreSQL's programs are
+there (durability off, as for tests), or `--database-url`: an empty database, which is upgraded and filled. `--ways`
+measures the ways to write the same rows to PostgreSQL.
 
 The bare insert is SQLAlchemy Core's executemany of rows that are ready, into a table like `observations`, one batch of
 1,000 a transaction; ingest looks for duplicates, follows episodes, counts, closes blocks and keeps the rollups besides.
@@ -15,10 +19,11 @@ import random
 import tempfile
 import time
 import zlib
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, MetaData, Table
@@ -27,11 +32,13 @@ from controller.rollout.accounting import request_of
 from controller.rollout.observation import Batch, Observation, Outcome
 from controller.rollout.plan import Arm, Unit
 from controller.store import schema
-from controller.store.engine import add, connect
-from controller.store.migrate import upgrade
+from controller.store.bulk import add_many, put_many
+from controller.store.engine import add, connect, put
+from controller.store.migrate import downgrade, upgrade
 from controller.store.rows import request_row
 from controller.store.sql import SqlStore
 from tests.accounting.factories import started
+from tests.postgres import WANTED, Cluster, programs
 
 START = datetime(2026, 11, 21, 3, 0, tzinfo=UTC)
 BATCH = 1_000
@@ -142,8 +149,9 @@ class Measured:
     outcomes: float = 0.0
 
 
-def measure(batches: int, unit: Unit) -> Measured:
-    with _engine() as engine:
+def measure(url: str, batches: int, unit: Unit) -> Measured:
+    with closing(_Fresh(url)) as fresh:
+        engine = fresh.engine
         store, bare = SqlStore(engine), Bare(engine)
         traffic = Traffic(started(store, unit=unit, shares=INTENTS))
         total = Measured()
@@ -163,16 +171,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--batches", type=int, default=50)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--ways", action="store_true", help="ways to write to PostgreSQL")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--postgresql", action="store_true", help="a server of its own")
+    where.add_argument("--database-url", help="an empty database")
     given = parser.parse_args()
-    figures = [
-        _figures(measure(given.batches, unit), unit, given.batches)
-        for unit in (Unit.CONVERSATION, Unit.REQUEST)
-    ]
+    with _database(given) as url:
+        if given.ways:
+            print(json.dumps({"rows_per_s": ways(url, given.batches)}, indent=2))
+            return
+        figures = [
+            _figures(measure(url, given.batches, unit), unit, given.batches)
+            for unit in (Unit.CONVERSATION, Unit.REQUEST)
+        ]
+    database = url.partition(":")[0]
     if given.json:
-        print(json.dumps({"budget": BUDGET, "measured": figures}, indent=2))
+        print(json.dumps({"database": database, "budget": BUDGET, "measured": figures}, indent=2))
         return
     print(
-        f"ingest beside a bare bulk insert, {given.batches} batches of {BATCH:,}; budget {BUDGET:.0%}"
+        f"{database}: ingest beside a bare bulk insert, {given.batches} batches of {BATCH:,}; budget {BUDGET:.0%}"
     )
     print(
         f"{'unit':<14}{'bare':>9}{'driver':>9}{'ingest':>9}{'ratio':>8}{'+ outcomes':>12}   rows/s"
@@ -205,21 +222,101 @@ def _rows(observations: Sequence[Observation]) -> Rows:
 
 
 def _table_like_observations(name: str) -> Table:
-    return schema.observations.to_metadata(MetaData(), name=name)
+    table = schema.observations.to_metadata(MetaData(), name=name)
+    table.primary_key.name = f"pk_{name}"  # PostgreSQL's names of constraints are the schema's
+    return table
 
 
-class _engine(AbstractContextManager[Engine]):  # noqa: N801 # a context manager, used as a function
-    """A fresh SQLite file at the present schema."""
+class _Fresh:
+    """An engine on an empty database, at the present schema until it is closed."""
 
-    def __enter__(self) -> Engine:
-        self._folder = tempfile.TemporaryDirectory()
-        self._engine = connect(f"sqlite:///{self._folder.name}/ingest.db")
-        upgrade(self._engine)
-        return self._engine
+    def __init__(self, url: str) -> None:
+        self.engine = connect(url)
+        upgrade(self.engine)
 
-    def __exit__(self, *_: object) -> None:
-        self._engine.dispose()
-        self._folder.cleanup()
+    def close(self) -> None:
+        with self.engine.begin() as connection:
+            for name in ("bare", "bare_driver"):
+                connection.exec_driver_sql(f"DROP TABLE IF EXISTS {name}")
+        downgrade(self.engine)
+        self.engine.dispose()
+
+
+@contextmanager
+def _database(given: argparse.Namespace) -> Iterator[str]:
+    """The address of an empty database."""
+    if given.database_url:
+        yield given.database_url
+    elif given.postgresql:
+        with closing(Cluster(_programs())) as server:
+            server.start()
+            yield server.empty()
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            yield f"sqlite:///{folder}/ingest.db"
+
+
+def _programs() -> Path:
+    found = programs()
+    if found is None:
+        raise SystemExit(WANTED)
+    return found
+
+
+# Ways to write the same rows to PostgreSQL
+
+
+def ways(url: str, batches: int) -> dict[str, int]:
+    """Rows a second of each way, in turns."""
+    with closing(_Fresh(url)) as fresh, fresh.engine.connect() as connection:
+        kinds = {name: _table_like_observations(f"way_{name}") for name in _WAYS}
+        for table in kinds.values():
+            table.create(connection)
+        connection.commit()
+        traffic, taken = Traffic("nobody/1"), dict.fromkeys(_WAYS, 0.0)
+        for _ in range(batches):
+            rows = _rows(traffic.observations())
+            for name, write in _WAYS.items():
+
+                def act(
+                    write: Callable[[Connection, Table, Rows], object] = write,
+                    table: Table = kinds[name],
+                    rows: Rows = rows,
+                ) -> None:
+                    write(connection, table, rows)
+                    connection.commit()
+
+                taken[name] += _seconds(act)
+        for table in kinds.values():
+            table.drop(connection)
+        connection.commit()
+    return {name: round(batches * BATCH / seconds) for name, seconds in taken.items()}
+
+
+def _values(connection: Connection, table: Table, rows: Rows) -> None:
+    names = table.c.keys()
+    for start in range(0, len(rows), 500):
+        some = rows[start : start + 500]
+        connection.execute(
+            table.insert().values([dict(zip(names, one, strict=True)) for one in some])
+        )
+
+
+def _unnest(connection: Connection, table: Table, rows: Rows) -> None:
+    kinds = [str(column.type).lower() for column in table.c]
+    arrays = ", ".join(f"%s::{kind}[]" for kind in kinds)
+    given = tuple(list(column) for column in zip(*rows, strict=True))
+    connection.exec_driver_sql(f"INSERT INTO {table.name} SELECT * FROM unnest({arrays})", given)  # noqa: S608 # our names
+
+
+_WAYS: dict[str, Callable[[Connection, Table, Rows], object]] = {
+    "executemany": add,
+    "values": _values,
+    "unnest": _unnest,
+    "copy": add_many,
+    "executemany_merged": put,
+    "copy_merged": put_many,
+}
 
 
 def _seconds(act: Callable[[], object]) -> float:

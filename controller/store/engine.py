@@ -115,8 +115,13 @@ def _postgresql_address(url: str) -> URL:
 
 def _leave_a_standby(context: Any) -> None:
     """A server that became a standby takes no writes: leave it, the next connections look for the primary."""
-    if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
+    if is_gone(context.original_exception):
         context.is_disconnect = True
+
+
+def is_gone(error: BaseException) -> bool:
+    """Whether a server says that it takes no writes any more."""
+    return getattr(error, "sqlstate", None) == _READ_ONLY
 
 
 class Database:
@@ -198,11 +203,17 @@ def _dialect_insert(table: Table, dialect: str) -> Any:
     return module.insert(table)
 
 
-@cache
-def _upsert(table: Table, dialect: str) -> Any:
-    insert, key = _dialect_insert(table, dialect), [one.name for one in table.primary_key]
+def conflict_key(table: Table, dialect: str) -> list[str]:
+    """The columns of the primary key as it is in that database."""
+    key = [one.name for one in table.primary_key]
     if dialect == "postgresql" and table.name in schema.PARTITIONED:
         key = list(dict.fromkeys((*key, schema.PARTITIONED[table.name])))
+    return key
+
+
+@cache
+def _upsert(table: Table, dialect: str) -> Any:
+    insert, key = _dialect_insert(table, dialect), conflict_key(table, dialect)
     rest = {one.name: insert.excluded[one.name] for one in table.c if one.name not in key}
     return insert.on_conflict_do_update(index_elements=key, set_=rest)
 

@@ -21,6 +21,7 @@ from sqlalchemy import (
     cast,
     delete,
     select,
+    true,
     tuple_,
 )
 from sqlalchemy.ext.compiler import compiles
@@ -31,7 +32,7 @@ from sqlalchemy.types import TypeEngine
 
 def listed(column: ColumnElement[Any]) -> ColumnElement[bool]:
     """Whether the column is among `values(...)`: one parameter whatever their number, so statements stay prepared."""
-    return column.in_(select(_texts(_VALUES).table_valued("value").c.value))
+    return _among(column, _VALUES)
 
 
 def keyed(table: Table) -> Select[Any]:
@@ -39,6 +40,17 @@ def keyed(table: Table) -> Select[Any]:
     items = listed_rows(*(column.type for column in table.primary_key))
     matches = map(eq, table.primary_key, items.columns)
     return select(table).select_from(items.rows).join(table, and_(*matches))
+
+
+def seeking(wanted: Select[Any], column: ColumnElement[Any]) -> Select[Any]:
+    """For PostgreSQL: what is wanted of each of `values(...)`, which `column` equals, by one seek in an index.
+
+    Left to itself the planner may read the whole table instead: it knows nothing of how long the list is.
+    """
+    items = _texts(_VALUES).table_valued("value")
+    # OFFSET 0 keeps it a query for each.
+    one = wanted.where(column == items.c.value).offset(0).lateral("one")
+    return select(one).select_from(items.join(one, true()))
 
 
 def keyed_delete(table: Table) -> Delete:
@@ -71,6 +83,15 @@ def values(some: Iterable[str | tuple[str | int, ...]]) -> dict[str, str]:
 _VALUES: Final = bindparam("values", type_=Text)
 
 
+class _among(FunctionElement[bool]):  # noqa: N801 # an operator of SQL
+    """Whether a column is a member of a JSON array of texts.
+
+    It has no type: of a Boolean, SQLite would be asked whether it is 1, and find no index for that.
+    """
+
+    inherit_cache = True
+
+
 class _texts(FunctionElement[str]):  # noqa: N801 # a function of SQL
     """The members of a JSON array of texts."""
 
@@ -81,6 +102,19 @@ class _items(FunctionElement[Any]):  # noqa: N801 # a function of SQL
     """The members of a JSON array, as JSON."""
 
     inherit_cache = True
+
+
+@compiles(_among, "sqlite")
+def _among_in_sqlite(element: FunctionElement[Any], compiler: Any, **options: Any) -> str:
+    column, given = (compiler.process(one, **options) for one in element.clauses)
+    return f"{column} IN (SELECT value FROM json_each({given}))"  # noqa: S608 # a parameter
+
+
+@compiles(_among, "postgresql")
+def _among_in_postgresql(element: FunctionElement[Any], compiler: Any, **options: Any) -> str:
+    # An array is looked up in the index; a join may be planned as a look at the whole table.
+    column, given = (compiler.process(one, **options) for one in element.clauses)
+    return f"{column} = ANY (ARRAY(SELECT json_array_elements_text(CAST({given} AS json))))"
 
 
 @compiles(_texts, "sqlite")

@@ -39,9 +39,9 @@ from controller.rollout.accounting_tally import RowKey
 from controller.rollout.observation import QUANTITIES, Pair
 from controller.rollout.plan import Unit
 from controller.store import schema
-from controller.store.engine import add, many, put
+from controller.store.bulk import add_many, change_many, put_many
 from controller.store.ingest import Changes, Kind, Reach
-from controller.store.lists import keyed, listed, listed_rows, values
+from controller.store.lists import keyed, listed, listed_rows, seeking, values
 from controller.store.locks import hold_rollouts
 from controller.store.partitions import Partition, add_missing, week_of
 from controller.store.refusals import floor_of, refuse
@@ -84,12 +84,15 @@ _WAITING = (
     .where(schema.FATE_WAITING, listed(schema.outcomes.c.observation))
     .order_by(schema.outcomes.c.received, schema.outcomes.c.id)
 )
-_EPISODES = select(*(schema.episodes.c[name] for name in (*_EPISODE, "flags"))).where(
+_NEAR = select(*(schema.episodes.c[name] for name in (*_EPISODE, "flags"))).where(
     schema.episodes.c.rollout == bindparam("rollout"),
     schema.episodes.c.start.between(bindparam("low"), bindparam("high")),
     schema.episodes.c.last >= bindparam("active"),
-    listed(schema.episodes.c.unit),
 )
+_EPISODES: Mapping[str, Select[Any]] = {
+    "sqlite": _NEAR.where(listed(schema.episodes.c.unit)),
+    "postgresql": seeking(_NEAR, schema.episodes.c.unit),
+}
 _PLACE = (schema.labels.c.start, schema.labels.c.id)
 _IN_LINE = (
     select(schema.labels)
@@ -146,8 +149,8 @@ _SEQS = select(schema.rollouts.c.rollout, schema.rollouts.c.ingest_seq).where(
 _LEARN = (
     update(schema.observations)
     .where(
-        schema.observations.c.id == bindparam("request"),
-        schema.observations.c.at == bindparam("moment"),  # by this PostgreSQL finds the week
+        schema.observations.c.id == bindparam("id_"),
+        schema.observations.c.at == bindparam("at_"),  # by this PostgreSQL finds the week
     )
     .values({name: bindparam(name) for name in (*_LEARNT, "flags")})
 )
@@ -195,7 +198,8 @@ class SqlRows:
             "active": reach.active,
             **values(reach.units),
         }
-        return [_episode(row) for row in self._connection.execute(_EPISODES, where)]
+        wanted = _EPISODES[self._connection.dialect.name]
+        return [_episode(row) for row in self._connection.execute(wanted, where)]
 
     def splits(self, rollout: str) -> Sequence[SplitVersion]:
         if rollout not in self._splits:
@@ -249,20 +253,23 @@ class SqlRows:
         connection = self._connection
         if connection.dialect.name == "postgresql":
             add_missing(connection, _partitions(changes), self._weeks)
-        add(connection, schema.observations, [request_row(one) for one in changes.new_requests])
+        add_many(
+            connection, schema.observations, [request_row(one) for one in changes.new_requests]
+        )
         learnt = [
             (*_learnt(one), _flags(one.flags), one.id, one.at) for one in changes.changed_requests
         ]
-        many(connection, _LEARN, (*_LEARNT, "flags", "request", "moment"), learnt)
-        put(connection, schema.episodes, [_episode_row(one) for one in changes.episodes])
-        put(connection, schema.outcomes, [_outcome_row(one) for one in changes.outcomes])
-        add(connection, schema.pairs, [_pair_row(one) for one in changes.pairs])
-        put(connection, schema.labels, [_label_row(one) for one in changes.labels])
-        put(connection, schema.blocks, [_block_row(one) for one in changes.blocks])
+        names = (*_LEARNT, "flags", "id", "at")
+        change_many(connection, _LEARN, schema.observations, names, learnt)
+        put_many(connection, schema.episodes, [_episode_row(one) for one in changes.episodes])
+        put_many(connection, schema.outcomes, [_outcome_row(one) for one in changes.outcomes])
+        add_many(connection, schema.pairs, [_pair_row(one) for one in changes.pairs])
+        put_many(connection, schema.labels, [_label_row(one) for one in changes.labels])
+        put_many(connection, schema.blocks, [_block_row(one) for one in changes.blocks])
         refuse(connection, Counter({(one, Fate.TOO_LATE): n for one, n in changes.refused.items()}))
         seqs = self._advance({key[0] for key in changes.minutes})
         for table, rows in ((schema.minutes, changes.minutes), (schema.hours, changes.hours)):
-            put(connection, table, [(*key, seqs[key[0]], _to_json(rows[key])) for key in rows])
+            put_many(connection, table, [(*key, seqs[key[0]], _to_json(rows[key])) for key in rows])
 
     def expire(self, now: datetime) -> None:
         table = schema.outcomes

@@ -5,10 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import Select
 
 from controller.errors import Unreachable
+from controller.store import rows
+from controller.store.engine import connect, reading
+from controller.store.lists import values
 from controller.store.open import open_store
 from tests.accounting.factories import ROLLOUT, observation, send, started
 from tests.accounting.stores import fresh_database
@@ -31,6 +36,23 @@ print([name for name in sys.modules if name in unwanted])
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
 
     assert ran.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("wanted", ["observations", "outcomes", "pairs", "episodes"])
+def test_what_a_batch_names_is_looked_up_in_an_index(tmp_path: Path, wanted: str):
+    engine = connect(fresh_database(tmp_path))
+    statements: dict[str, Select[Any]] = {**rows._KNOWN, "episodes": rows._EPISODES["sqlite"]}
+    bound = {"rollout": "r", "low": 0, "high": 0, "active": 0, **values(["a"])}
+
+    with reading(engine) as connection:
+        compiled = statements[wanted].compile(dialect=engine.dialect)
+        given = tuple(bound[name] for name in compiled.positiontup or ())
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}", given).all()
+
+    details = [str(row[-1]) for row in plan]
+    assert any(one.startswith(f"SEARCH {wanted} USING") for one in details), details
+    assert not any(one.startswith(f"SCAN {wanted}") for one in details), details
+    engine.dispose()
 
 
 def test_a_file_that_is_no_database_is_unreachable(tmp_path: Path):
