@@ -41,7 +41,8 @@ print([name for name in sys.modules if name in unwanted])
 @pytest.mark.parametrize("wanted", ["observations", "outcomes", "pairs", "episodes"])
 def test_what_a_batch_names_is_looked_up_in_an_index(tmp_path: Path, wanted: str):
     engine = connect(fresh_database(tmp_path))
-    statements: dict[str, Select[Any]] = {**rows._KNOWN, "episodes": rows._EPISODES["sqlite"]}
+    statements: dict[str, Select[Any]] = {str(kind): one for kind, one in rows._KNOWN.items()}
+    statements["episodes"] = rows._EPISODES["sqlite"]
     bound = {"rollout": "r", "low": 0, "high": 0, "active": 0, **values(["a"])}
 
     with reading(engine) as connection:
