@@ -461,12 +461,14 @@ class Standing:
 
     `split` is the lowest in force at any replica, None only if no replica has one. `since` is when those very shares
     came into force at every replica, None while some replica serves others. `expired_at` is set while a lease that ran
-    out has not been renewed.
+    out has not been renewed; `expired_fence` is the one it was granted under, for moments of different leaders are not
+    comparable.
     """
 
     split: Split | None
     since: datetime | None
     expired_at: datetime | None = None
+    expired_fence: int = field(default=0, compare=False)
 
 
 class Target(Protocol):
@@ -493,7 +495,7 @@ class Held:
     whose clock may differ; `left_s` does, how long the lease still runs (negative: how long ago it ran out). `age_s` is
     how long these very shares have been in force there, None if they are not. `expired_at` is the `expires` of the
     last lease that ran out, for as long as the replica remembers the rollout: the controller knows which of them it
-    has recorded.
+    has recorded. It is a moment of the controller that granted that lease, so it is known by `expired_fence` as well.
     """
 
     rollout: str
@@ -506,6 +508,7 @@ class Held:
     on_expiry: OnLoss
     age_s: float | None
     expired_at: datetime | None = None
+    expired_fence: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,6 +52,7 @@ class _Entry:
     lease: Lease
     expires: datetime
     expired_at: datetime | None = None
+    expired_fence: int = 0
     given_up: bool = False
 
 
@@ -143,6 +144,7 @@ class SplitBook:
                     "split": encode(replace(one.lease.split, expires=one.expires)),
                     "left_s": _seconds(one.lease.split.expires) - monotonic,
                     "expired_at": encode(one.expired_at),
+                    "expired_fence": one.expired_fence,
                     "given_up": one.given_up,
                 }
                 for one in self._entries.values()
@@ -160,7 +162,10 @@ class SplitBook:
         taken = lease.receive(known.lease if known else None, here, now)
         expires = split.expires if known is None or taken.split is here else known.expires
         self._entries[split.rollout] = _Entry(
-            lease=taken, expires=expires, expired_at=known.expired_at if known else None
+            lease=taken,
+            expires=expires,
+            expired_at=known.expired_at if known else None,
+            expired_fence=known.expired_fence if known else 0,
         )
         if known is None or known.lease.split.version != split.version:
             _log.info(
@@ -187,12 +192,14 @@ class SplitBook:
             on_expiry=split.on_expiry,
             age_s=age_s,
             expired_at=entry.expired_at,
+            expired_fence=entry.expired_fence,
         )
 
     def _note_expiry(self, entry: _Entry) -> None:
-        if entry.given_up or entry.expired_at == entry.expires:
+        ended = (entry.lease.split.fence, entry.expires)
+        if entry.given_up or (entry.expired_fence, entry.expired_at) == ended:
             return
-        entry.expired_at = entry.expires
+        entry.expired_fence, entry.expired_at = ended
         _log.warning(
             "lease_ran_out",
             rollout=entry.lease.split.rollout,
@@ -238,6 +245,7 @@ class SplitBook:
                 lease=Lease(split=here, since=_moment(monotonic)),
                 expires=split.expires,
                 expired_at=decode(datetime, one["expired_at"]) if one["expired_at"] else None,
+                expired_fence=one.get("expired_fence", 0),
                 given_up=one["given_up"],
             )
         return entries

@@ -170,6 +170,7 @@ class Observer:
             readings=tuple(read_all(view)) if judged and state.step >= 0 else (),
             in_force=in_force(view.plan, state, standing),
             expired_at=standing.expired_at if standing is not None else None,
+            expired_fence=standing.expired_fence if standing is not None else 0,
             held=view.in_force.within(state.hold_from, now),
             sample_ratio=sample_ratio(view) if judged else None,
             baseline=baseline_health(view.tallies, now),

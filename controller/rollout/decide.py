@@ -131,11 +131,13 @@ def _superseding(stop: Decision, command: AnyCommand | None) -> Decision:
 
 def _expiry(scene: Scene) -> Decision | None:
     """A lease ran out and was not yet recorded. Converging puts the committed share back after this record."""
-    expired = scene.seen.expired_at
+    expired, fence = scene.seen.expired_at, scene.seen.expired_fence
     known = scene.state.expired_at
-    if expired is None or (known is not None and expired <= known):
+    if expired is None:
         return None
-    state = replace(scene.state, expired_at=expired)
+    if known is not None and (fence, expired) <= (scene.state.expired_fence, known):
+        return None
+    state = replace(scene.state, expired_at=expired, expired_fence=fence)
     return decided(scene, Action.EXPIRE, Cause.LEASE, state, Severity.WARNING)
 
 

@@ -108,6 +108,7 @@ class State:
     held: timedelta = timedelta(0)
     paused: Pause | None = None
     expired_at: datetime | None = None  # the last lease expiry that was recorded
+    expired_fence: int = 0  # and the fence that the lease was granted under
     told: tuple[str, ...] = ()  # one-time notices already sent in this step
     updated_at: datetime
 

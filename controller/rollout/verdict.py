@@ -193,6 +193,9 @@ class Seen:
     readings: tuple[Reading, ...] = ()
     in_force: InForce = InForce.UNVERIFIED
     expired_at: datetime | None = None
+    expired_fence: int = (
+        0  # the leader's that had granted it; moments of different leaders are not comparable
+    )
     held: timedelta = timedelta(0)  # verified in force since the hold's clock last started
     sample_ratio: SampleRatio | None = None
     baseline: Health = Health.UNKNOWN

@@ -29,6 +29,10 @@ FORGET = timedelta(hours=24)
 """A silent replica whose plan accepts `hold` may serve the candidate for as long as it lives; after this it is not
 believed to live."""
 
+Ended = tuple[int, datetime]
+"""The end of a lease, as its leader names it: its fence, and a moment of that leader's clock. In their order: a higher
+fence was taken later, whatever the clocks say."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -44,11 +48,11 @@ class _Replica:
     heard_at: datetime
     held: Mapping[str, Held] = field(default_factory=dict)
     until: dict[str, float] = field(default_factory=dict)
-    ends: dict[str, datetime] = field(default_factory=dict)
+    ends: dict[str, Ended] = field(default_factory=dict)
     granted: dict[str, Split] = field(default_factory=dict)
     lost: int = 0
 
-    def lengthen(self, rollout: str, until: float, ends: datetime) -> None:
+    def lengthen(self, rollout: str, until: float, ends: Ended) -> None:
         """It may hold a lease that lasts until then."""
         self.until[rollout] = max(until, self.until.get(rollout, until))
         self.ends[rollout] = max(ends, self.ends.get(rollout, ends))
@@ -84,8 +88,8 @@ class GatewayTarget:
         self._accepted: dict[str, Lease] = {}
         self._new_here: set[str] = set()
         self._replicas: dict[str, _Replica] = {}
-        self._noted: dict[str, datetime] = {}  # the last expiry that was read, or known here
-        self._unread: dict[str, datetime] = {}  # of leases that an earlier process had granted
+        self._noted: dict[str, Ended] = {}  # the last expiry that was read, or known here
+        self._unread: dict[str, Ended] = {}  # of leases that an earlier process had granted
         self._listeners: dict[str, Callable[[], None]] = {}
         self._changed: Callable[[Iterable[str]], None] = lambda _: None
         self._dismissed = False
@@ -105,7 +109,9 @@ class GatewayTarget:
             if unread is None:
                 return together
             self._noted[rollout] = unread
-            return replace(together, expired_at=together.expired_at or unread)
+            if together.expired_at is not None:
+                return together
+            return replace(together, expired_at=unread[1], expired_fence=unread[0])
 
     def set(self, split: Split) -> None:
         with self._lock:
@@ -157,7 +163,7 @@ class GatewayTarget:
                 ):
                     continue
                 term_s = max(0.0, (split.expires - now).total_seconds())
-                replica.lengthen(rollout, monotonic + term_s, split.expires)
+                replica.lengthen(rollout, monotonic + term_s, (split.fence, split.expires))
                 if not lease.gives_nothing(split):
                     replica.granted[rollout] = split
                 given.append(Granted(split=split, term_s=term_s))
@@ -241,15 +247,17 @@ class GatewayTarget:
             return Standing(split=None, since=None)
         split = self._split_of(held)
         current = held.expired_at if _expired(held) else None
+        fence = held.expired_fence if current is not None else 0
         if held.age_s is None:
-            return Standing(split=None, since=None, expired_at=current)
+            return Standing(split=None, since=None, expired_at=current, expired_fence=fence)
         since = replica.heard_at - timedelta(seconds=held.age_s)
-        return Standing(split=split, since=since, expired_at=current)
+        return Standing(split=split, since=since, expired_at=current, expired_fence=fence)
 
     def _run_out(self, replica: _Replica, rollout: str) -> Standing:
         """A replica that was not heard of for as long as any lease of its could last."""
+        fence, ended = replica.ends[rollout]
         return Standing(
-            split=self._kept_on(replica, rollout), since=None, expired_at=replica.ends[rollout]
+            split=self._kept_on(replica, rollout), since=None, expired_at=ended, expired_fence=fence
         )
 
     def _kept_on(self, replica: _Replica, rollout: str) -> Split | None:
@@ -289,7 +297,7 @@ class GatewayTarget:
             replica.until, replica.ends = before.until, before.ends
         for one in report.held:
             # Also of leases that an earlier process granted.
-            replica.lengthen(one.rollout, monotonic + one.left_s, one.expires)
+            replica.lengthen(one.rollout, monotonic + one.left_s, (one.fence, one.expires))
             self._note_expiry(one)
         self._replicas[report.replica] = replica
         if report.lost and (before is None or before.lost != report.lost):
@@ -304,10 +312,12 @@ class GatewayTarget:
         }
 
     def _note_expiry(self, held: Held) -> None:
-        last = held.expired_at
-        if last is None or last <= self._noted.get(held.rollout, last - timedelta(days=1)):
+        if held.expired_at is None:
             return
-        self._unread[held.rollout] = max(last, self._unread.get(held.rollout, last))
+        last = (held.expired_fence, held.expired_at)
+        noted = self._noted.get(held.rollout)
+        if noted is None or last > noted:
+            self._unread[held.rollout] = max(last, self._unread.get(held.rollout, last))
 
     def _settle_expiries(self, rollout: str) -> None:
         """A split is set after the expiries were read and recorded: they are not told twice."""
@@ -376,7 +386,7 @@ class GatewayTarget:
 
 def _expired(held: Held) -> bool:
     """Whether the lease that a replica holds has run out, by its own word."""
-    return held.expired_at == held.expires
+    return (held.expired_fence, held.expired_at) == (held.fence, held.expires)
 
 
 def _holds_on(held: Held) -> bool:

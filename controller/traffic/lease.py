@@ -81,11 +81,15 @@ def standing(held: Lease | None, now: datetime) -> Standing:
         return Standing(split=held.split, since=held.since)
     match held.split.on_expiry:
         case OnLoss.BASELINE:
-            return Standing(split=None, since=None, expired_at=held.split.expires)
+            return _ran_out(held.split, None, None)
         case OnLoss.HOLD:
-            return Standing(split=held.split, since=held.since, expired_at=held.split.expires)
+            return _ran_out(held.split, held.split, held.since)
         case unknown:
             assert_never(unknown)
+
+
+def _ran_out(ended: Split, split: Split | None, since: datetime | None) -> Standing:
+    return Standing(split=split, since=since, expired_at=ended.expires, expired_fence=ended.fence)
 
 
 def share_bp(held: Lease | None, intent: str, now: datetime) -> int:
@@ -104,14 +108,15 @@ def everywhere(replicas: Sequence[Standing]) -> Standing:
     the first expiry among replicas that still await a renewal; it does not matter once the candidate is off.
     """
     splits = [one.split for one in replicas if one.split]
-    expired_at = min((one.expired_at for one in replicas if one.expired_at), default=None)
+    expired = [(one.expired_fence, one.expired_at) for one in replicas if one.expired_at]
+    fence, expired_at = min(expired, default=(0, None))
     if not splits:
-        return Standing(split=None, since=None, expired_at=expired_at)
+        return Standing(split=None, since=None, expired_at=expired_at, expired_fence=fence)
     lowest = min(splits, key=lambda one: (order(one), gives_nothing(one)))
     since = _since_everywhere(lowest, replicas)
     if since and gives_nothing(lowest):
         expired_at = None
-    return Standing(split=lowest, since=since, expired_at=expired_at)
+    return Standing(split=lowest, since=since, expired_at=expired_at, expired_fence=fence)
 
 
 def _since_everywhere(split: Split, replicas: Sequence[Standing]) -> datetime | None:

@@ -577,3 +577,16 @@ def test_a_change_of_how_loudly_a_rule_is_told_keeps_its_evidence():
 
     assert amended.action is Action.AMEND
     assert amended.state.epochs == running.epochs
+
+
+def test_an_expiry_under_a_later_fence_is_recorded_though_its_leaders_clock_is_behind():
+    first = on(at_step(0), seen(in_force=InForce.EXPIRED, expired_at=NOW, expired_fence=1))
+    behind = NOW - timedelta(minutes=10)
+
+    again = on(first.state, seen(in_force=InForce.EXPIRED, expired_at=NOW, expired_fence=1))
+    later = on(first.state, seen(in_force=InForce.EXPIRED, expired_at=behind, expired_fence=2))
+    once = on(later.state, seen(in_force=InForce.EXPIRED, expired_at=NOW, expired_fence=1))
+
+    assert [one.action for one in (first, again, later, once)] == [
+        *(Action.EXPIRE, Action.HOLD, Action.EXPIRE, Action.HOLD)
+    ]

@@ -710,3 +710,31 @@ def test_time_in_force_is_counted_by_the_clock_of_who_is_told(world, apart):
     hub.hear(Report(replica="gw-1", held=gateway.book.held()))
 
     assert hub.read(ROLLOUT).since == elsewhere.now() - MINUTE
+
+
+@pytest.mark.parametrize("apart", [timedelta(minutes=-10), timedelta(minutes=10)])
+def test_an_expiry_is_told_once_under_each_leader_whatever_their_clocks_say(world, apart):
+    # Given a lease that ran out and was read and recorded under the first leader
+    (gateway,) = agreed(world, "gw-1")
+    world.clock.advance(LEASE)
+    gateway.report()
+    first = world.read()
+    world.renew()
+    gateway.agree()
+
+    # When another leads, whose clock differs, and the lease that it grants runs out too
+    elsewhere = ManualClock(world.clock.now() + apart)
+    gateway.hub = GatewayTarget(elsewhere, term=timedelta(0))
+    gateway.hub.set(split(fence=2, expires=elsewhere.now() + LEASE))
+    gateway.agree()
+    early = gateway.hub.read(ROLLOUT)  # what the gateway remembers of the first one
+    gateway.hub.set(split(fence=2, expires=elsewhere.now() + LEASE))
+    world.clock.advance(LEASE)
+    elsewhere.advance(LEASE)
+    gateway.report()
+    second = gateway.hub.read(ROLLOUT)
+
+    # Then each is known by the fence that it was granted under
+    assert (first.expired_fence, first.expired_at) == (1, NOW + LEASE)
+    assert (early.expired_fence, early.expired_at) == (1, NOW + LEASE)
+    assert (second.expired_fence, second.expired_at) == (2, elsewhere.now())
