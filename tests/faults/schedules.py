@@ -21,7 +21,7 @@ SKEW: Final = timedelta(minutes=10)
 RAISED: Final = [("start", 0), ("advance", 1_000), ("advance", 5_000)]
 EXPECTED: Final = {
     # A run without faults says the same: see `test_without_faults`.
-    False: [*RAISED, ("advance", 10_000), ("bake", 10_000), ("complete", 10_000)],
+    False: [*RAISED, ("advance", 9_500), ("bake", 9_500), ("complete", 9_500)],
     True: [*RAISED, ("rollback", 0)],
 }
 

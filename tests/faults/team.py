@@ -63,6 +63,7 @@ spec:
     - {{share: 10%, hold: 15m, minSamples: 4}}
     - {{share: 50%, hold: 15m}}
     - {{share: 100%}}
+  holdback: 5%
   bake: 15m
   rules:
     - {{name: escalation, metric: escalation_rate, above: 20%, window: 10m, minSamples: 10, then: rollback}}
@@ -284,23 +285,30 @@ class Team:
                 "arm": "candidate" if candidate else "baseline",
                 "intent": "chat",
                 "version": claim.version,
-                "assigned": True,
+                "assigned": claim.shares is not None,  # without a lease nobody is assigned
                 "flags": {"error": False, "escalated": candidate and bad and share >= 5_000},
             }
             self.spool.append(json.dumps(line).encode() + b"\n")
 
     async def _judged(self) -> None:
         async with asyncio.timeout(PATIENCE_S):
-            while True:
-                for part in self.parts:
-                    said = await self._asked(part, controller_process.MINUTE, "POST")
-                    # With the link cut nobody can have heard of it.
-                    if said is not None and (said["settled"] or self.link.cut):
-                        return
-                await asyncio.sleep(0.02)
+            asked = [asyncio.create_task(self._ends(part)) for part in self.parts]
+            _, rest = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+            for one in rest:
+                one.cancel()
+            await asyncio.gather(*rest, return_exceptions=True)
+
+    async def _ends(self, part: Part) -> None:
+        """Ask one controller until it has ended the minute; one that was stopped answers when it goes on."""
+        while True:
+            said = await self._asked(part, controller_process.MINUTE, "POST")
+            # With the link cut nobody can have heard of it.
+            if said is not None and (said["settled"] or self.link.cut):
+                return
+            await asyncio.sleep(0.02)
 
     async def _asked(self, part: Part, path: str, method: str) -> Any:
-        limit = aiohttp.ClientTimeout(total=2.0 if not part.stopped else 0.05)
+        limit = aiohttp.ClientTimeout(total=10.0 if not part.stopped else 0.5)
         url = f"http://127.0.0.1:{part.port}{path}"
         try:
             async with self.session.request(method, url, timeout=limit) as answer:
