@@ -1,10 +1,10 @@
 """Rows per second of ingest beside a bare bulk insert of the same observations, in one database and one run.
 
-    python -m benchmarks.ingest [--batches N] [--json] [--ways] [--postgresql | --database-url URL]
+    python -m benchmarks.ingest [--batches N] [--json] [--database-url URL] [--ways]
 
-SQLite in a temporary file, or `--postgresql`: a server of its own in a temporary folder, if PostgreSQL's programs are
-there (durability off, as for tests), or `--database-url`: an empty database, which is upgraded and filled. `--ways`
-measures the ways to write the same rows to PostgreSQL.
+On SQLite in a temporary file and, if its programs are there, on a PostgreSQL server of its own in a temporary folder
+(durability off, as for tests); or on the empty database at an address, which is filled and emptied again. `--ways`
+measures the ways to write the same rows to PostgreSQL instead.
 
 The bare insert is SQLAlchemy Core's executemany of rows that are ready, into a table like `observations`, one batch of
 1,000 a transaction; ingest looks for duplicates, follows episodes, counts, closes blocks and keeps the rollups besides.
@@ -23,7 +23,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, MetaData, Table
@@ -171,34 +170,42 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--batches", type=int, default=50)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--database-url", help="an empty database")
     parser.add_argument("--ways", action="store_true", help="ways to write to PostgreSQL")
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument("--postgresql", action="store_true", help="a server of its own")
-    where.add_argument("--database-url", help="an empty database")
     given = parser.parse_args()
-    with _database(given) as url:
-        if given.ways:
+    if given.ways:
+        with _database("PostgreSQL", given.database_url) as url:
             print(json.dumps({"rows_per_s": ways(url, given.batches)}, indent=2))
-            return
-        figures = [
-            _figures(measure(url, given.batches, unit), unit, given.batches)
-            for unit in (Unit.CONVERSATION, Unit.REQUEST)
-        ]
-    database = url.partition(":")[0]
+        return
+    kinds = ("the database given",) if given.database_url else ("SQLite", "PostgreSQL")
+    rows = [row for kind in kinds for row in _measured(kind, given.database_url, given.batches)]
     if given.json:
-        print(json.dumps({"database": database, "budget": BUDGET, "measured": figures}, indent=2))
+        print(json.dumps({"budget": BUDGET, "measured": rows}, indent=2))
         return
     print(
-        f"{database}: ingest beside a bare bulk insert, {given.batches} batches of {BATCH:,}; budget {BUDGET:.0%}"
+        f"ingest beside a bare bulk insert, {given.batches} batches of {BATCH:,}; budget {BUDGET:.0%}"
     )
     print(
-        f"{'unit':<14}{'bare':>9}{'driver':>9}{'ingest':>9}{'ratio':>8}{'+ outcomes':>12}   rows/s"
+        f"{'database':<20}{'unit':<14}{'bare':>9}{'driver':>9}{'ingest':>9}{'ratio':>8}{'+ outcomes':>12}   rows/s"
     )
-    for one in figures:
+    for one in rows:
+        if "skipped" in one:
+            print(f"{one['database']:<20}{one['skipped']}")
+            continue
         print(
-            f"{one['unit']:<14}{one['bare']:>9,}{one['driver']:>9,}{one['ingest']:>9,}"
+            f"{one['database']:<20}{one['unit']:<14}{one['bare']:>9,}{one['driver']:>9,}{one['ingest']:>9,}"
             f"{one['ratio']:>8.0%}{one['with_outcomes']:>12,}"
         )
+
+
+def _measured(kind: str, address: str | None, batches: int) -> list[dict[str, Any]]:
+    if kind == "PostgreSQL" and programs() is None:
+        return [{"database": kind, "skipped": WANTED}]
+    with _database(kind, address) as url:
+        return [
+            {"database": kind, **_figures(measure(url, batches, unit), unit, batches)}
+            for unit in (Unit.CONVERSATION, Unit.REQUEST)
+        ]
 
 
 def _figures(total: Measured, unit: Unit, batches: int) -> dict[str, Any]:
@@ -243,24 +250,20 @@ class _Fresh:
 
 
 @contextmanager
-def _database(given: argparse.Namespace) -> Iterator[str]:
+def _database(kind: str, address: str | None) -> Iterator[str]:
     """The address of an empty database."""
-    if given.database_url:
-        yield given.database_url
-    elif given.postgresql:
-        with closing(Cluster(_programs())) as server:
-            server.start()
-            yield server.empty()
-    else:
+    if address is not None:
+        yield address
+    elif kind == "SQLite":
         with tempfile.TemporaryDirectory() as folder:
             yield f"sqlite:///{folder}/ingest.db"
-
-
-def _programs() -> Path:
-    found = programs()
-    if found is None:
-        raise SystemExit(WANTED)
-    return found
+    else:
+        bindir = programs()
+        if bindir is None:
+            raise SystemExit(WANTED)
+        with closing(Cluster(bindir)) as server:
+            server.start()
+            yield server.empty()
 
 
 # Ways to write the same rows to PostgreSQL

@@ -16,6 +16,7 @@ from controller.errors import Conflict, DataError, SettingsError, Unreachable
 from controller.ports import Note, Store, VerifiedStretch
 from controller.rollout.timeline import minute_of
 from controller.store import migrate
+from controller.store.bulk import FEW
 from controller.store.engine import Database, connect
 from controller.store.locks import Advisory, hold, hold_rollouts
 from controller.store.open import open_store
@@ -334,6 +335,34 @@ def test_a_transaction_that_the_server_gave_up_wrote_nothing(
         store.commit(commit(store.head(ROLLOUT), notices=(notice("one"),)))
 
     assert contents(store) == before
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "RAISE EXCEPTION 'given up' USING ERRCODE = '40P01'",
+        "RAISE EXCEPTION 'a standby' USING ERRCODE = '25006'",
+        "PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL",
+    ],
+)
+def test_a_copy_that_is_cut_off_wrote_nothing_and_the_next_one_does(
+    store: Store, postgresql: Cluster, postgresql_url: str, body: str
+):
+    send(store, observation("the week is there"))
+    before = contents(store)
+    sent = [observation(f"{n}") for n in range(FEW)]
+    failing = f"""
+        CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body}; END $$;
+        CREATE TRIGGER fail AFTER INSERT ON observations EXECUTE FUNCTION fail();
+    """
+    postgresql.execute(failing, url=postgresql_url)
+
+    with pytest.raises(Unreachable, match="Nothing was written"):
+        send(store, *sent)
+
+    assert contents(store) == before
+    postgresql.execute("DROP TRIGGER fail ON observations", url=postgresql_url)
+    assert send(store, *sent).accepted == FEW
 
 
 def test_a_server_that_became_a_standby_is_left(
