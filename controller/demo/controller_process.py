@@ -30,7 +30,7 @@ from controller.wiring import build_controller, controller_running, open_store
 MINUTE: Final = "/demo/minute"
 READY: Final = "/demo/ready"
 SETTLED_S: Final = 5.0
-LEADER_TERM_S: Final = "2"  # of the machine's time, in which the story's minutes pass quickly
+LEADER_TERM_S: Final = "1"  # of the machine's time, in which the story's minutes pass quickly
 _LOOK_S: Final = 0.05
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -43,12 +45,19 @@ class Killer:
         """Only one that has come up: a process that is killed before it is there proves nothing."""
         try:
             pid = int(self._place.pid(part).read_text())
-            if not _listens(pid):
+            if not (self._leads(pid) if part == "controller" else _listens(pid)):
                 return
             os.kill(pid, signal.SIGKILL)
-        except (FileNotFoundError, ValueError, ProcessLookupError):
+        except (FileNotFoundError, ValueError, ProcessLookupError, sqlite3.OperationalError):
             return
         self.kills[part] += 1
+
+    def _leads(self, pid: int) -> bool:
+        """Whether a controller leads: one that waits for the term of the one before is not there yet."""
+        file = self._place.database.removeprefix("sqlite:///")
+        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=10)) as database:
+            (holder,) = database.execute("SELECT holder FROM leadership").fetchone()
+        return str(holder).split(":")[1:2] == [str(pid)]
 
 
 def _listens(pid: int) -> bool:

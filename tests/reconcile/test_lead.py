@@ -220,6 +220,40 @@ def test_a_renewal_starts_the_wait_anew():
     assert may_take(again, "c1", 114.0 + TERM_S)
 
 
+def test_a_lead_counts_from_before_it_was_asked_for():
+    """Both the taking and the renewal: the answer may be late, and the standby has seen the row long before."""
+    for calls in (
+        1,
+        2,
+    ):  # the answer of the first call of the store (a look), or of the second, is late
+        time, (one, two) = hosts(0.0, 7.0)
+        if calls == 2:
+            one.contender.step()
+        left = iter((False,) * 3 + (True,) if calls == 1 else (False, True))
+
+        def late(left=left, time=time, two=two) -> None:
+            if next(left, False):
+                two.contender.step()
+                time.now += 0.95 * TERM_S
+
+        one.held_up = late
+        one.contender.step()
+
+        assert not one.acts()
+
+
+def test_a_slower_clock_has_stopped_when_a_faster_one_takes_over():
+    time, (one, two) = hosts(0.0, 0.0)
+    one.rate, two.rate = 0.97, 1.03
+    one.contender.step()
+    two.contender.step()
+    for _ in range(40):
+        time.now += 0.5
+        two.contender.step()
+        assert not (one.acts() and two.acts())
+    assert two.acts()
+
+
 class Contest(RuleBasedStateMachine):
     """Several contenders; any of them may be stopped for any time at any call of the store, before or after it."""
 
