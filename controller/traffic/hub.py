@@ -385,8 +385,12 @@ class GatewayTarget:
 
 
 def _expired(held: Held) -> bool:
-    """Whether the lease that a replica holds has run out, by its own word."""
-    return (held.expired_fence, held.expired_at) == (held.fence, held.expires)
+    """Whether the lease that a replica holds has run out, by its own word.
+
+    A replica counts from when it asked, perhaps earlier than the grant: of a lease that it saw run out too early it is
+    granted the rest, under the same name.
+    """
+    return held.left_s <= 0 and (held.expired_fence, held.expired_at) == (held.fence, held.expires)
 
 
 def _holds_on(held: Held) -> bool:

@@ -738,3 +738,23 @@ def test_an_expiry_is_told_once_under_each_leader_whatever_their_clocks_say(worl
     assert (first.expired_fence, first.expired_at) == (1, NOW + LEASE)
     assert (early.expired_fence, early.expired_at) == (1, NOW + LEASE)
     assert (second.expired_fence, second.expired_at) == (2, elsewhere.now())
+
+
+def test_the_rest_of_a_lease_that_ran_out_early_at_a_gateway_is_granted_once(world):
+    # Given a gateway whose report was long on its way: it counts its term from when it asked
+    world.hub.set(split())
+    gateway = world.gateway("gw-1")
+    gateway.report()
+    granted = world.hub.grants("gw-1", renew=True)
+    asked = world.clock.monotonic() - 60.0
+    gateway.book.receive(Word(granted=granted, waited_s=0.0), asked=asked)
+    gateway.report()
+
+    # When that ends, a minute before the controller's
+    world.clock.advance(LEASE - MINUTE)
+    gateway.report()
+    gateway.agree()
+
+    # Then it serves again, and there is nothing more to say
+    assert gateway.book.held()[0].left_s == 60.0
+    assert not world.hub.has_news("gw-1")
