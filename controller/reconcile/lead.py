@@ -182,6 +182,10 @@ class Contender:
         self._waits_for = ""
         self._troubled = False
 
+    @property
+    def name(self) -> str:
+        return self._holder
+
     # For those who act
 
     def holds(self, fence: int) -> bool:

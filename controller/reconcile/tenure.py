@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from controller.clock import Clock
+from controller.clock import Clock, elapsed
 from controller.errors import NotLeading
 from controller.notify.sending import Sending
 from controller.ports import Ending, Mandate, Report, Telemetry, Word
@@ -18,6 +19,8 @@ from controller.traffic.hub import GatewayTarget, Seen
 from controller.traffic.link import LocalLink
 
 _LOOK_S: Final = 0.2
+BEGINNING_S: Final = 5.0
+"""For how long a report waits for somebody to lead; a lead that nobody holds is taken sooner."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +65,10 @@ class Tenures:
         if tenure is None:
             raise NotLeading(self._who_leads())
         return tenure
+
+    def undecided(self) -> bool:
+        """Whether nobody was seen to lead: at the start, and after a leader has resigned."""
+        return self.current is None and self._contender.state().holder in ("", self._contender.name)
 
     def wake(self, rollouts: Iterable[str]) -> None:
         """Have rollouts judged at once if this controller leads; the leader finds them by itself, within a second."""
@@ -127,11 +134,17 @@ class TenureLink:
         self._clock = clock
 
     async def poll(self, report: Report, *, wait_s: float) -> Word:
+        if not report.leaving:
+            await self._begun(min(wait_s, BEGINNING_S))
         return await self._local(self._tenures.required()).poll(report, wait_s=wait_s)
 
-    async def ingest(self, lines: bytes) -> None:
-        import asyncio
+    async def _begun(self, within_s: float) -> None:
+        """Wait while nobody leads: whoever asks at that moment would be sent away for seconds."""
+        until = elapsed() + within_s
+        while self._tenures.undecided() and elapsed() < until:
+            await asyncio.sleep(0.02)
 
+    async def ingest(self, lines: bytes) -> None:
         await asyncio.to_thread(self._ingest, lines)
 
     async def close(self) -> None:

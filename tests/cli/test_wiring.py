@@ -13,7 +13,7 @@ import pytest
 from controller.cli.process import stopped_by_signals
 from controller.clock import ManualClock
 from controller.errors import NotFound, NotLeading, SettingsError
-from controller.ports import LEASE, Report, Target
+from controller.ports import LEASE, Report, Target, Word
 from controller.reconcile.lead import Role
 from controller.rollout.decision import Action
 from controller.settings import load_settings
@@ -126,6 +126,24 @@ def test_the_second_controller_on_a_database_takes_in_what_is_observed_and_names
             roles = first.contender.state().role, second.contender.state().role
 
     assert roles == (Role.LEADER, Role.STANDBY)
+    store.close()
+
+
+def test_a_report_that_comes_before_anybody_leads_waits_for_the_one_that_is_about_to(world: World):
+    world.cli("apply", "-f", world.plan())
+    store = open_store(world.url)
+    controller = build_controller(load_settings(world.environ), store, world.clock)
+
+    async def asked_before_it_begins() -> Word:
+        asked = asyncio.create_task(controller.link.poll(Report(replica="gw-1"), wait_s=20))
+        await asyncio.sleep(0)
+        with controller_running(controller):
+            return await asked
+
+    granted = asyncio.run(asked_before_it_begins()).granted
+    assert [one.split.rollout for one in granted] == ["support-bot/1"]
+    with pytest.raises(NotLeading, match="nobody"):
+        asyncio.run(controller.link.poll(Report(replica="gw-1"), wait_s=0))
     store.close()
 
 
