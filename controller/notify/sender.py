@@ -184,7 +184,7 @@ class Sender:
         self._telemetry.delivered(owed.destination, failed=False)
         if kind_of(owed.destination) != LOG:  # there the notice itself is the line
             _log.info(
-                "notice delivered",
+                "notice_delivered",
                 notice=owed.id,
                 rollout=owed.rollout,
                 destination=owed.destination,
@@ -209,7 +209,7 @@ class Sender:
         )
         self._telemetry.delivered(owed.destination, failed=True)
         _log.warning(
-            "notice not delivered",
+            "notice_not_delivered",
             notice=owed.id,
             rollout=owed.rollout,
             destination=owed.destination,

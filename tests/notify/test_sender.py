@@ -122,7 +122,7 @@ def test_a_failed_attempt_is_logged_and_kept_with_its_error(world):
     (line,) = logs
     kept = world.row()
     assert (line["event"], line["attempt"], line["destination"]) == (
-        "notice not delivered",
+        "notice_not_delivered",
         1,
         "log",
     )
@@ -442,8 +442,8 @@ def test_a_delivery_is_one_line_with_notice_and_destination_and_is_told_as_what_
 
     lines = [one for one in logs if one.get("destination", "").startswith("slack:")]
     assert [one["event"] for one in lines if one["destination"] == "slack:#page"] == [
-        "notice not delivered",
-        "notice delivered",
+        "notice_not_delivered",
+        "notice_delivered",
     ]
     assert {one["rollout"] for one in lines} == {ROLLOUT}
     assert all(one["notice"].endswith(f"@{one['destination']}") for one in lines)
