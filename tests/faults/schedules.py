@@ -164,7 +164,8 @@ def check(team: Team, schedule: Schedule, rollout: str, findings: Findings) -> N
     taken = [
         (one.action.value, one.state.share_bp) for one in records if one.action is not Action.EXPIRE
     ]
-    assert taken == EXPECTED[schedule.bad], taken
+    judged = team.store.judged(rollout)
+    assert taken == EXPECTED[schedule.bad], (taken, judged.status if judged else None)
     fences = [one.fence for one in records if one.fence is not None]
     assert fences == sorted(fences)
     evidence = gather(team.store, [rollout])
