@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
@@ -249,14 +250,41 @@ def _set_up_sqlite(connection: Any, _: object) -> None:
     connection.isolation_level = (
         None  # the driver starts no transactions by itself; `_begin_sqlite` does
     )
+    write_ahead(connection)
     for setting in (
-        "journal_mode = WAL",  # readers see a consistent state while a writer writes
         "synchronous = FULL",  # a committed rollback survives a power cut
         "foreign_keys = ON",
         "cache_size = -32768",  # KiB; ingest touches pages all over the key space
         "wal_autocheckpoint = 8000",  # pages, 32 MiB: not after every batch
     ):
         connection.execute(f"PRAGMA {setting}")
+
+
+def write_ahead(connection: sqlite3.Connection) -> None:
+    """Readers see a consistent state while a writer writes.
+
+    The first process on a new file turns it on for all. Whoever comes in that moment is told at once that the file is
+    locked, whatever patience the connection has: https://www.sqlite.org/wal.html, section 9.
+    """
+    try:
+        connection.execute(_WRITE_AHEAD)
+    except sqlite3.OperationalError as error:
+        if not _is_busy(error):
+            raise
+    else:
+        return
+    import stamina  # only here: it costs more than a read
+
+    tries = stamina.retry_context(
+        on=_is_busy, attempts=None, timeout=BUSY_TIMEOUT_S, wait_initial=0.01, wait_max=0.1
+    )
+    for attempt in tries:
+        with attempt:
+            connection.execute(_WRITE_AHEAD)
+
+
+def _is_busy(error: Exception) -> bool:
+    return getattr(error, "sqlite_errorcode", None) == _SQLITE_BUSY
 
 
 def _begin_sqlite(connection: Connection) -> None:
@@ -315,6 +343,8 @@ def _words(error: DBAPIError) -> str:
 
 
 # https://www.sqlite.org/rescode.html: SQLITE_CONSTRAINT_PRIMARYKEY, _ROWID and _UNIQUE
+_SQLITE_BUSY: Final = 5
+_WRITE_AHEAD: Final = "PRAGMA journal_mode = WAL"
 _SQLITE_TAKEN: Final = frozenset((1555, 2579, 2067))
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _POSTGRESQL_TAKEN: Final = "23505"  # unique_violation

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from sqlalchemy import Select
 
 from controller.errors import Unreachable
 from controller.store import rows
-from controller.store.engine import connect, reading
+from controller.store.engine import connect, reading, write_ahead
 from controller.store.lists import values
 from controller.store.open import open_store
 from tests.accounting.factories import ROLLOUT, observation, send, started
@@ -75,3 +76,26 @@ def test_a_store_in_memory_is_one_store_for_all_threads():
 
     assert send(store, observation("a")).accepted == 1
     store.close()
+
+
+class BusyAtFirst(sqlite3.Connection):
+    """Says what SQLite says to those who come while another process turns write-ahead on."""
+
+    refusals = 2
+
+    def execute(self, sql, *arguments):
+        if self.refusals:
+            self.refusals -= 1
+            error = sqlite3.OperationalError("database is locked")
+            error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+            raise error
+        return super().execute(sql, *arguments)
+
+
+def test_who_comes_while_another_process_turns_write_ahead_on_tries_again(tmp_path: Path):
+    connection = sqlite3.connect(tmp_path / "new.db", factory=BusyAtFirst)
+
+    write_ahead(connection)
+
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    connection.close()

@@ -48,8 +48,8 @@ TERM_S: Final = 0.8
 PATIENCE_S: Final = 120.0
 REQUESTS: Final = 20  # a minute
 ENDED: Final = frozenset((Phase.COMPLETE, Phase.ROLLED_BACK))
-# Holds are longer than clocks are wrong: what comes from a host's future is judged when its clock is there. The window is
-# longer than two are apart: in a shorter one a leader sees no traffic of a gateway that is behind, and holds.
+# Holds are longer than clocks are wrong: what comes from a host's future is judged when its clock is there. The window
+# is longer than two are apart: in a shorter one a leader sees no traffic of a gateway that is behind, and holds.
 PLAN: Final = """
 apiVersion: canaryctl.dev/v1alpha1
 kind: RolloutPlan
