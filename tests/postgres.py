@@ -43,6 +43,8 @@ GUARDED: Final = """
 exec 3<&0
 "$@" </dev/null 3<&- &
 server=$!
+# A signal to the whole group ends the tests; the server would wait for its clients.
+trap 'kill -QUIT $server 2>/dev/null' HUP INT TERM
 { read -r _ <&3; kill -QUIT $server 2>/dev/null; } &
 wait $server
 """
