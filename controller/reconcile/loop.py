@@ -66,7 +66,10 @@ class Sends(Protocol):
 
 
 class Loop:
-    """Wakes ticks until it is told to stop; then finishes the tick it is in and sends what is owed."""
+    """Wakes ticks until it is told to stop; then finishes what was woken and sends what is owed.
+
+    What is merely due is left to whoever leads next: of thousands that would take a minute.
+    """
 
     def __init__(
         self,
@@ -94,6 +97,7 @@ class Loop:
         self._due: dict[str, float] = {}
         self._tips: dict[str, tuple[int, int]] = {}
         self._next_due: dict[str, float] = {}  # of every plan's newest attempt, by `elapsed`
+        self._ending: Ending = threading.Event()
         self._unnoted = 0
         self._flushed = elapsed()
         self._signal = threading.Condition()
@@ -106,6 +110,7 @@ class Loop:
 
     def run_until(self, stop: Ending) -> None:
         """Run in this thread until `stop` is set."""
+        self._ending = stop
         scheduler = BackgroundScheduler(timezone="UTC")
         defaults = {"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
         often = min(self._interval_s, self._poll_s)
@@ -121,7 +126,7 @@ class Loop:
             while not stop.is_set():
                 self.work(timeout_s=min(self._poll_s, 1.0))
         finally:
-            # Drain: no new wakes, the last due ticks, and what they owe.
+            # Drain: no new wakes, the last ticks that somebody asked for, and what they owe.
             # Without jobs first: else one may come due while the executor that should take it is shut down.
             scheduler.remove_all_jobs()
             scheduler.shutdown(wait=True)
@@ -141,6 +146,8 @@ class Loop:
                 return
             self._flush_if_due()
             batch = self._next()
+            if not batch:
+                break
             decided = [self._tick(rollout, since) for rollout, since in batch]
             # What was decided is told while the rest is judged: that may take a while.
             if any(decided):
@@ -154,7 +161,7 @@ class Loop:
         """One that was woken and one that is due, each with when it was woken; what is both is ticked once."""
         with self._signal:
             batch = []
-            for line in (self._woken, self._due):
+            for line in (self._woken, {} if self._ending.is_set() else self._due):
                 if line:
                     rollout = next(iter(line))
                     batch.append((rollout, self._woken.pop(rollout, None)))

@@ -219,6 +219,26 @@ def test_what_was_woken_does_not_wait_for_everything_that_is_due():
     assert len(ticked) == len(set(ticked)) == 11
 
 
+def test_at_the_end_what_was_woken_is_ticked_and_what_is_merely_due_is_left():
+    world = World()
+    many(world, 5)
+    ticked, stop = [], threading.Event()
+
+    class Stopping(Passing):
+        def judge(self, rollout):
+            ticked.append(rollout)
+            if not stop.is_set():
+                loop.wake(["plan-4/1"])
+                stop.set()
+            return super().judge(rollout)
+
+    loop = loop_of(world, Stopping(world.reconciler), poll_s=60)
+    loop.run_until(stop)
+
+    assert len(ticked) == 2
+    assert ticked[1] == "plan-4/1"
+
+
 def test_an_attempt_that_has_a_successor_is_left_alone():
     world = progressing()
     submit(world.store, world.clock, "quick", Rollback(actor="ada", reason="no"))
