@@ -30,7 +30,6 @@ from controller.wiring import build_controller, controller_running, open_store
 MINUTE: Final = "/demo/minute"
 READY: Final = "/demo/ready"
 SETTLED_S: Final = 5.0
-LEADER_TERM_S: Final = "1"  # of the machine's time, in which the story's minutes pass quickly
 _LOOK_S: Final = 0.05
 
 
@@ -38,9 +37,7 @@ def main() -> None:
     place, port = Place(Path(sys.argv[1])), int(sys.argv[2])
     configure_logging("json", "info")
     told = {name: one for name, one in os.environ.items() if name.startswith("CANARY_")}
-    serve(
-        load_settings({**told, "CANARY_LEADER_TERM_S": LEADER_TERM_S}), FileClock(place.clock), port
-    )
+    serve(load_settings(told), FileClock(place.clock), port)
 
 
 def serve(

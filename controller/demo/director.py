@@ -26,16 +26,18 @@ from controller.demo.clock import FileClock
 from controller.demo.place import START, TOKEN, Place, plan_file
 from controller.demo.processes import Processes, free_pair, free_port
 from controller.demo.traffic import questions
-from controller.errors import Refused
+from controller.errors import Conflict, Refused, Unreachable
 from controller.plans.load import load_file
 from controller.plans.models import bundled_models
-from controller.ports import Store
+from controller.ports import Leadership, Store
 from controller.reconcile.submit import submit
 from controller.rollout.commands import Apply, Resume
 from controller.simulate.upstream import SimulatedModels
 
 MINUTE: Final = timedelta(minutes=1)
 ACTOR: Final = "demo"
+TEAM_TERM_S: Final = "5"
+"""Of the machine's time: so long passes in the story's worst minute."""
 _PATIENCE_S: Final = 60.0
 
 
@@ -84,6 +86,8 @@ class Director:
         self._ports = {"upstream": free_port(), "slack": free_port(), "gateway": free_pair()}
         self._controllers = [free_port() for _ in range(setup.controllers)]
         own = {name: one for name, one in environ.items() if not name.startswith("CANARY_")}
+        if setup.controllers > 1:
+            own["CANARY_LEADER_TERM_S"] = TEAM_TERM_S
         self._processes = Processes(
             place,
             {
@@ -92,6 +96,7 @@ class Director:
                 "CANARY_SLACK_URL": f"http://127.0.0.1:{self._ports['slack']}/api/",
                 "CANARY_SLACK_TOKEN": self._slack.token,
             },
+            ended=self._free_the_lead,
         )
 
     async def run(self) -> None:
@@ -184,12 +189,22 @@ class Director:
         if not story.to_strike(self._store, now):
             return None
         row = self._store.leadership()
-        _, pid, _ = row.holder.rsplit(":", 2) if row.holder else ("", "0", "")
-        name = self._processes.kill(int(pid))
+        name = self._processes.kill(_pid(row)) if row.holder else None
         if name is None:
             return None  # nobody leads just now: the next minute
         self._place.struck.touch()
         return Struck(name, row.fence, elapsed())
+
+    def _free_the_lead(self, pid: int) -> None:
+        """A sole controller that was killed need not be waited for: who started it has seen its end."""
+        if len(self._controllers) > 1:
+            return
+        try:
+            row = self._store.leadership()
+            if row.holder and _pid(row) == pid:
+                self._store.resign_lead(row)
+        except (Conflict, Unreachable):
+            return  # then its term is waited for
 
     def _taken_over(self, struck: Struck) -> str:
         row, took_s = self._store.leadership(), elapsed() - struck.at
@@ -239,6 +254,11 @@ class Struck:
     name: str
     fence: int
     at: float
+
+
+def _pid(row: Leadership) -> int:
+    """Of the process that leads: see `controller.wiring`."""
+    return int(row.holder.rsplit(":", 2)[1])
 
 
 async def _done(session: aiohttp.ClientSession, url: str, *, settled: bool) -> bool:

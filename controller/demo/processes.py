@@ -36,9 +36,13 @@ class Part:
 class Processes:
     """Keeps parts up. `failed` is set to what a person should be told when one cannot be."""
 
-    def __init__(self, place: Place, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, place: Place, environ: Mapping[str, str], ended: Callable[[int], None]
+    ) -> None:
+        """`ended` is told the pid of each that ended, before another one takes its place."""
         self._place = place
         self._environ = environ
+        self._ended = ended
         self._parts: dict[str, Part] = {}
         self.failed: PartFailed | None = None
 
@@ -93,6 +97,7 @@ class Processes:
                     f"The {part.name} ended {quick} times with {code}; {self._place.log(part.name)} says why."
                 )
                 return
+            self._ended(part.process.pid)
             await self._begin(part)
 
 

@@ -17,6 +17,7 @@ class Standby(Cluster):
     def of(cls, primary: Cluster, *, instead_of: Cluster | None = None) -> Standby:
         """On a port of its own, or on that of a server that is gone: addresses that name several hosts stay right."""
         one = cls(primary._bindir)
+        one._numbers = primary._numbers  # the databases that are there were copied with their names
         if instead_of is not None:
             one.port = instead_of.port
         shutil.rmtree(one.data)
