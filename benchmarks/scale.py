@@ -67,6 +67,7 @@ INTENTS = ("refund", "order-status")
 HISTORY_MIN = 120
 LEASE = timedelta(days=1)  # nobody renews for the gateways that are not there
 BATCH_S = 0.1
+SETTLE_S = 75.0  # until nothing is left of the burst of a start: more than an interval
 ROLLBACKS = 20
 BUDGET = {"judged_s": 60.0, "rss_mib": 1024.0, "rollback_s": 1.0}
 
@@ -405,7 +406,7 @@ def _run(controller: Controller, plans: int, rate: int, seconds: int) -> dict[st
     started = _until_all_were_judged(controller, plans)
     print(f"  all judged {started['caught_up_s']:.1f} s after the start", file=sys.stderr)
     traffic = Traffic(plans, rate)
-    _send(controller, traffic, 15)  # until it is steady
+    _send(controller, traffic, SETTLE_S)
     before = controller.ask(b"?")
     sent = _send(controller, traffic, seconds)
     after = controller.ask(b"?")

@@ -35,9 +35,9 @@ _TROUBLES = {
 POLL_S = 1.0  # how soon a command or an outcome committed by another process is noticed
 FLUSH_S = 0.5  # how long what was judged may wait to be noted; each flush waits for the disk
 FLUSH = 200  # so many ticks are noted together at most: other writers wait meanwhile
-SPREAD = (
-    6  # the last so-manieth of the interval is when a rollout is due: those of one burst come apart
-)
+EARLIEST, LATEST = 0.85, 0.95
+"""After which parts of the interval a rollout is due again: those of one burst come apart, and where ticks take a while
+there is an end of the interval left for them."""
 
 log = structlog.get_logger(__name__)
 
@@ -248,11 +248,12 @@ class Loop:
         return Ticked.DECIDED if decision.recorded else Ticked.HELD
 
     def _put_off(self, rollout: str, now: float) -> None:
-        """It is due again in an interval, or a little sooner, each at its own distance."""
+        """It is due again a little sooner than in an interval, each at its own distance."""
         with self._signal:
             if rollout in self._next_due:
-                part = crc32(rollout.encode()) % 1_000 / 1_000 / SPREAD
-                self._next_due[rollout] = now + self._interval_s * (1 - part)
+                own = crc32(rollout.encode()) % 1_000 / 1_000
+                part = EARLIEST + own * (LATEST - EARLIEST)
+                self._next_due[rollout] = now + self._interval_s * part
             elif self._next_due:
                 self._reconciler.forget(rollout)  # an attempt of the past, woken once more
 
