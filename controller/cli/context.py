@@ -85,4 +85,5 @@ class Context:
 
     def say(self, text: str) -> None:
         """A line for the person, never for the pipe."""
-        print(text, file=self.stderr)
+        # In one write: a log line of another thread on the same stream comes before or after it, never inside.
+        self.stderr.write(f"{text}\n")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
 
 import pytest
 
+from controller.cli.context import Context
 from controller.cli.help import SECTIONS
 from controller.cli.main import build
 
@@ -132,6 +134,20 @@ def test_a_defect_is_raised_where_somebody_looks_for_it(world):
 
     with pytest.raises(RuntimeError):
         world.cli("get", CANARY_DEBUG="1")
+
+
+def test_a_line_for_a_person_is_written_whole(world):
+    written: list[str] = []
+
+    class Stream(io.StringIO):
+        def write(self, text: str) -> int:
+            written.append(text)
+            return len(text)
+
+    Context(environ={}, stderr=Stream()).say("support-bot/1 started")
+
+    # Log lines of other threads go to the same stream, and may come between any two writes.
+    assert written == ["support-bot/1 started\n"]
 
 
 def test_an_interrupt_exits_130(world):
