@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from controller.cli.output import Document, rough
 from controller.errors import NotFound
 from controller.ports import Head, Store
-from controller.rollout.codec import decode, encode
+from controller.rollout.codec import encode
 from controller.rollout.decision import Action
 from controller.rollout.state import Phase
-from controller.rollout.status import Status
+from controller.rollout.status import Status, status_of
 from controller.rollout.verdict import InForce, Outcome
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def view_of(store: Store, head: Head, now: datetime) -> View:
     judged = store.judged(head.state.rollout)
     status = None
     if judged is not None and judged.status:
-        status = decode(Status, dict(judged.status))
+        status = status_of(dict(judged.status))
     return View(head=head, status=status, now=max(now, head.state.updated_at))
 
 

@@ -14,10 +14,9 @@ from controller.doctor import database, models, process, rollouts, slack
 from controller.doctor.finding import Finding, failed, ok, warning
 from controller.errors import CanaryError, SettingsError, Unreachable
 from controller.ports import Head, Store
-from controller.rollout.codec import decode
 from controller.rollout.destinations import SLACK, WEBHOOK, every_destination, kind_of, place_of
 from controller.rollout.state import Phase
-from controller.rollout.status import Status
+from controller.rollout.status import Status, status_of
 
 if TYPE_CHECKING:
     from controller.settings import Settings
@@ -193,7 +192,7 @@ def _newest(heads: Sequence[Head]) -> list[Head]:
 
 def _status(store: Store, head: Head) -> Status | None:
     judged = store.judged(head.state.rollout)
-    return decode(Status, judged.status) if judged is not None and judged.status else None
+    return status_of(judged.status) if judged is not None and judged.status else None
 
 
 def _secret(value: object) -> str | None:

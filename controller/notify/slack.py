@@ -18,12 +18,11 @@ from controller.notify.failure import Undelivered
 from controller.notify.slack_api import TIMEOUT_S, Blind, Gone, SlackApi
 from controller.notify.words import words
 from controller.ports import Head, Owed, Store, Thread
-from controller.rollout.codec import decode
 from controller.rollout.decision import Action
 from controller.rollout.destinations import place_of
 from controller.rollout.plan import Plan, Severity
 from controller.rollout.record import Record
-from controller.rollout.status import Status
+from controller.rollout.status import status_of
 
 EVENT_TYPE: Final = "canaryctl_notice"
 _STOPS: Final = (Action.PAUSE, Action.PIN, Action.ROLLBACK)
@@ -174,7 +173,7 @@ class SlackNotifier:
 
     def _standing(self, thread: Thread, now: datetime) -> tuple[int, SlackMessage]:
         head, judged = self._store.head(thread.rollout), self._store.judged(thread.rollout)
-        status = decode(Status, judged.status) if judged is not None and judged.status else None
+        status = status_of(judged.status) if judged is not None and judged.status else None
         why = self._why(head)
         return head.seq, standing(head, status, now=now, why=why, number=thread.number)
 

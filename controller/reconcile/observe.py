@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-
-import numpy as np
 
 from controller.ports import Sight, Standing, Store, VerifiedStretch
 from controller.reconcile.freeze import active_freeze
@@ -14,6 +13,7 @@ from controller.rollout.force import InForceTime, Stretch, merged
 from controller.rollout.looks import known_and_traffic
 from controller.rollout.metrics import Kind
 from controller.rollout.plan import FULL_BP, Arm, Plan
+from controller.rollout.reader import Reader
 from controller.rollout.readings import View, read_all
 from controller.rollout.state import State, shares
 from controller.rollout.tallies import Tallies
@@ -173,7 +173,7 @@ class Observer:
             expired_fence=standing.expired_fence if standing is not None else 0,
             held=view.in_force.within(state.hold_from, now),
             sample_ratio=sample_ratio(view) if judged else None,
-            baseline=baseline_health(view.tallies, now),
+            baseline=baseline_health(view.reader, now),
             freeze=active_freeze(view.plan.freezes, now),
             samples=_requests_in_step(view),
             coverage=coverage(view) if judged else None,
@@ -196,16 +196,20 @@ def in_force(plan: Plan, state: State, standing: Standing | None) -> InForce:
     )
 
 
-def baseline_health(tallies: Tallies, now: datetime) -> Health:
+def baseline_health(reader: Reader, now: datetime) -> Health:
     """Whether the baseline answered most of its requests of the last hour, pinned ones included.
 
     An error rate of those whose fate is known: a client that went away says nothing of the baseline.
     """
     end = minute_of(now) + 1
-    at = np.array([end - minutes(BASELINE_RECENT), end])
-    keys = ("n", "d.error", "f.error")
-    before, after = tallies.until(at, keys, arm=Arm.BASELINE.value, intent=None, cohort=None)
-    requests, known, errors = (int(one) for one in after - before)
+    requests, known, errors = reader.between(
+        end - minutes(BASELINE_RECENT),
+        end,
+        ("n", "d.error", "f.error"),
+        arm=Arm.BASELINE.value,
+        intent=None,
+        compared=False,
+    )
     if requests == 0:
         return Health.UNKNOWN
     return Health.FAILING if errors > BASELINE_ERROR_LIMIT * known else Health.ANSWERING
@@ -218,18 +222,18 @@ def sample_ratio(view: View) -> SampleRatio | None:
         return None
     counts = dict.fromkeys(Arm, 0)
     pinned = {name for name, share in shares(view.plan, state).items() if share == 0}
-    end = np.array([minute_of(view.now) + 1])
+    end = minute_of(view.now) + 1
     for arm in Arm:
         for version, intent, sums in view.tallies.strata(arm=arm.value, intent=None):
             if version == state.version and intent not in pinned:
-                counts[arm] += int(sums.until(end, ("units",))[0, 0])
+                counts[arm] += sums.until_one(end, ("units",))[0]
     candidate, baseline = counts[Arm.CANDIDATE], counts[Arm.BASELINE]
     return SampleRatio(
         candidate=candidate,
         baseline=baseline,
         share_bp=state.share_bp,
         log_e=sample_ratio_log_e(candidate, baseline, state.share_bp / FULL_BP),
-        log_threshold=float(-np.log(SAMPLE_RATIO_ALPHA)),
+        log_threshold=-math.log(SAMPLE_RATIO_ALPHA),
     )
 
 
@@ -238,13 +242,13 @@ def coverage(view: View) -> Coverage | None:
     rule = next((one for one in view.plan.rules if one.metric.kind is Kind.LOSS), None)
     if rule is None or view.state.step < 0:
         return None
-    at = np.array([minute_of(view.state.step_started_at), view.watermark(rule)])
-    if at[1] <= at[0]:
+    start, end = minute_of(view.state.step_started_at), view.watermark(rule)
+    if end <= start:
         return None
-    seen = {}
-    for arm in Arm:
-        before, after = view.tallies.until(at, ("e.graded", "e"), arm=arm.value, intent=None)
-        seen[arm] = tuple(int(one) for one in after - before)
+    seen = {
+        arm: view.reader.between(start, end, ("e.graded", "e"), arm=arm.value, intent=None)
+        for arm in Arm
+    }
     (graded_b, n_b), (graded_c, n_c) = seen[Arm.BASELINE], seen[Arm.CANDIDATE]
     return Coverage(
         baseline_graded=graded_b,
@@ -308,6 +312,6 @@ def _histogram_reach(plan: Plan) -> int:
 def _requests_in_step(view: View) -> int:
     if view.state.step < 0:
         return 0
-    at = np.array([minute_of(view.state.step_started_at), minute_of(view.now) + 1])
-    before, after = view.tallies.until(at, ("n",), arm=Arm.CANDIDATE.value, intent=None)
-    return int(after[0] - before[0])
+    start, end = minute_of(view.state.step_started_at), minute_of(view.now) + 1
+    (requests,) = view.reader.between(start, end, ("n",), arm=Arm.CANDIDATE.value, intent=None)
+    return requests

@@ -23,12 +23,11 @@ from controller.ports import (
 from controller.reconcile.commit import commit
 from controller.reconcile.observe import Memory, Observer, in_force
 from controller.rollout.accounting_state import LONGEST
-from controller.rollout.codec import canonical
 from controller.rollout.decide import decide
 from controller.rollout.decision import Decision
 from controller.rollout.route import route_of, settled_shares
 from controller.rollout.state import Phase, shares
-from controller.rollout.status import Status
+from controller.rollout.status import Status, status_text
 from controller.rollout.verdict import InForce, Seen
 
 
@@ -161,7 +160,7 @@ class Reconciler:
             self._pending(rollout),
             through=status.at,
             seq=memory.sight.seq,
-            status=canonical(status),
+            status=status_text(status),
         )
         memory.judged(status.at)
 

@@ -18,6 +18,7 @@ from datetime import date, datetime, timedelta
 from enum import Enum
 from fractions import Fraction
 from functools import cache
+from operator import attrgetter
 from typing import Any, TypeVar, Union, cast
 
 T = TypeVar("T")
@@ -117,25 +118,19 @@ _writer: Callable[[Any], Writer] = cache(_find_writer)
 
 
 def _dataclass_writer(kind: type) -> Writer:
-    names = sorted((*(field.name for field in dataclasses.fields(kind)), "type"))
-    at = names.index("type")
-    before = [(f'"{name}":', name) for name in names[:at]]
-    after = [(f'"{name}":', name) for name in names[at + 1 :]]
-    tag = f'"type":{_quoted(kind.__name__)}'
-
-    def write(value: Any, parts: list[tuple[str, str]], written: dict[int, str]) -> list[str]:
-        texts = []
-        for key, name in parts:
-            held = getattr(value, name)
-            texts.append(key + _writer(type(held))(held, written))
-        return texts
+    names = sorted(field.name for field in dataclasses.fields(kind))
+    texts = dict.fromkeys(names, "%s") | {"type": _quoted(kind.__name__)}
+    # `%s` where a field's text goes.
+    whole = f"{{{','.join(f'{_quoted(name)}:{texts[name]}' for name in sorted(texts))}}}"
+    fields = [attrgetter(name) for name in names]
 
     def write_dataclass(value: Any, written: dict[int, str]) -> str:
         # Its identity is its own for as long as the root holds it, which outlives the writing.
         text = written.get(id(value))
         if text is None:
-            fields = (*write(value, before, written), tag, *write(value, after, written))
-            text = written[id(value)] = f"{{{','.join(fields)}}}"
+            held = [field(value) for field in fields]
+            text = whole % tuple([_writer(type(one))(one, written) for one in held])
+            written[id(value)] = text
         return text
 
     return write_dataclass

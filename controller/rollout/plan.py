@@ -284,10 +284,10 @@ class Plan:
 
         A pinned intent has no candidate traffic, so no rule is judged on it.
         """
+        if rule.scope is Scope.ALL:
+            return (None,)
         free = [intent for intent in self.intents if not intent.pinned]
         match rule.scope:
-            case Scope.ALL:
-                return (None,)
             case Scope.CRITICAL:
                 return tuple(intent.name for intent in free if intent.critical)
             case Scope.EACH:

@@ -8,10 +8,10 @@ a revision.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,16 +19,14 @@ from numpy.typing import NDArray
 from controller.rollout.metrics import MICRO, Kind, Metric
 from controller.rollout.observation import BOTH_ARMS
 from controller.rollout.plan import FULL_BP, Plan, Rule, Then
-from controller.rollout.rules import alpha_of
+from controller.rollout.reader import Reader
 from controller.rollout.state import Epoch
 from controller.rollout.sums import Minutes
-from controller.rollout.tallies import Tallies
 from controller.rollout.timeline import minute_of, minutes
-from controller.stats import betting
 from controller.stats.betting import (
     Bets,
     gain_bets,
-    log_e,
+    log_e_of,
     log_threshold,
     loss_bets,
     rate_bets,
@@ -36,26 +34,49 @@ from controller.stats.betting import (
 )
 from controller.stats.betting import bets as make_bets
 
-Until = Callable[[Minutes], NDArray[np.int64]]
-Remembered = dict[
-    object, tuple[object, Any]
-]  # results by what they are about, with what they are computed from
+Counts = NDArray[np.int64]
 RATE_NAMES, PAIR_NAMES = ("0", str(MICRO)), (str(-MICRO), "0", str(MICRO))
 RATE_START_MIN = 60
 LOSS_START_MIN = 360
 RATE_ALTERNATIVE = 1.5  # times the limit: the rate worth catching where the plan does not say
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Evidence:
-    """Values that an e-process bets on, and how often each had been seen before given minutes: (M, V)."""
+    """Values that an e-process bets on, and how often each was seen before given minutes.
+
+    `counted` are the statistics that say it; `sort` makes of them, numbers or arrays, one for each value.
+    """
 
     kind: str  # "episodes", "blocks" or "pairs"
     values: NDArray[np.float64]
     names: tuple[str, ...]  # the values in millionths
-    until: Until
-    at_marks: Until  # the same, remembered
-    remembered: Remembered
+    reader: Reader
+    arm: str
+    intent: str | None
+    counted: tuple[str, ...]
+    sort: Callable[[Sequence[Any]], Sequence[Any]]
+
+    def before(self, minute: int) -> list[int]:
+        """Before one minute, of each value."""
+        seen = self.reader.before(minute, self.counted, arm=self.arm, intent=self.intent)
+        return list(self.sort(seen))
+
+    def until(self, ends: Minutes) -> Counts:
+        """Before each end; (E, V)."""
+        if len(ends) == 1:
+            return np.array([self.before(int(ends[0]))])
+        return self._table(ends)
+
+    def at_marks(self, marks: Minutes) -> Counts:
+        """The same for marks that stay."""
+        about = (self.counted, self.intent)
+        return self.reader.tallies.at_marks(marks, arm=self.arm, about=about, until=self._table)
+
+    def _table(self, ends: Minutes) -> Counts:
+        tallies = self.reader.tallies
+        table = tallies.until(ends, self.counted, arm=self.arm, intent=self.intent)
+        return np.stack(self.sort(list(table.T)), axis=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,77 +141,63 @@ def _loss_variance(plan: Plan, kind: str) -> float:
     return error * (1 - error) * (1 + 1 / k)
 
 
-def evidence(rule: Rule, intent: str | None, tallies: Tallies, arm: str) -> tuple[Evidence, ...]:
+RATE_VALUES, PAIR_VALUES = np.array([0.0, 1.0]), np.array([-1.0, 0.0, 1.0])
+PAIR_KEYS = ("p.11", "p.10", "p.01", "p.00")
+
+
+def evidence(rule: Rule, intent: str | None, reader: Reader, arm: str) -> tuple[Evidence, ...]:
     """What there is to bet on: episodes for a rate; blocks, and pairs if there are any, for a loss."""
     if rule.metric.kind is Kind.RATE:
-        return (_episodes(rule.metric, intent, tallies, arm),)
-    found = [_blocks(intent, tallies)]
-    pairs = _pairs(intent, tallies)
-    if pairs.until(np.array([np.iinfo(np.int64).max])).any():
-        found.append(pairs)
+        return (_episodes(rule.metric, intent, reader, arm),)
+    found = (_blocks(intent, reader), _pairs(intent, reader))
     return tuple(one for one in found if len(one.values))
 
 
-def _episodes(metric: Metric, intent: str | None, tallies: Tallies, arm: str) -> Evidence:
-    keys = (metric.known[1], f"ef.{metric.subject}")
-
-    def of(counted: NDArray[np.int64]) -> NDArray[np.int64]:
-        return np.stack([counted[:, 0] - counted[:, 1], counted[:, 1]], axis=1)
-
+def _episodes(metric: Metric, intent: str | None, reader: Reader, arm: str) -> Evidence:
+    counted = (metric.known[1], f"ef.{metric.subject}")
     return Evidence(
-        kind="episodes",
-        values=np.array([0.0, 1.0]),
-        names=RATE_NAMES,
-        remembered=tallies.remembered,
-        until=lambda at: of(tallies.until(at, keys, arm=arm, intent=intent)),
-        at_marks=lambda at: of(tallies.at_marks(at, keys, arm=arm, intent=intent)),
+        "episodes",
+        RATE_VALUES,
+        RATE_NAMES,
+        reader,
+        arm,
+        intent,
+        counted,
+        lambda seen: (seen[0] - seen[1], seen[1]),
     )
 
 
-def _blocks(intent: str | None, tallies: Tallies) -> Evidence:
-    keys = tallies.values_of_blocks(intent)
+def _blocks(intent: str | None, reader: Reader) -> Evidence:
+    keys = reader.tallies.values_of_blocks(intent)
+    values, names = _values_of(keys)
+    return Evidence("blocks", values, names, reader, BOTH_ARMS, intent, keys, lambda seen: seen)
+
+
+@lru_cache(maxsize=4096)
+def _values_of(keys: tuple[str, ...]) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """The values of blocks, and in millionths, from their statistics."""
+    names = tuple(key[2:] for key in keys)
+    return np.array([int(name) / MICRO for name in names]), names
+
+
+def _pairs(intent: str | None, reader: Reader) -> Evidence:
+    there = reader.tallies.has_any(PAIR_KEYS, arm=BOTH_ARMS, intent=intent)
+    values, names = (PAIR_VALUES, PAIR_NAMES) if there else _values_of(())
     return Evidence(
-        kind="blocks",
-        values=np.array([int(key[2:]) / MICRO for key in keys]),
-        names=tuple(key[2:] for key in keys),
-        remembered=tallies.remembered,
-        until=lambda at: tallies.until(at, keys, arm=BOTH_ARMS, intent=intent),
-        at_marks=lambda at: tallies.at_marks(at, keys, arm=BOTH_ARMS, intent=intent),
+        "pairs",
+        values,
+        names,
+        reader,
+        BOTH_ARMS,
+        intent,
+        PAIR_KEYS,
+        lambda seen: (seen[2], seen[0] + seen[3], seen[1]),
     )
 
 
-def _pairs(intent: str | None, tallies: Tallies) -> Evidence:
-    keys = ("p.11", "p.10", "p.01", "p.00")
-
-    def of(seen: NDArray[np.int64]) -> NDArray[np.int64]:
-        return np.stack([seen[:, 2], seen[:, 0] + seen[:, 3], seen[:, 1]], axis=1)
-
-    return Evidence(
-        kind="pairs",
-        values=np.array([-1.0, 0.0, 1.0]),
-        names=PAIR_NAMES,
-        remembered=tallies.remembered,
-        until=lambda at: of(tallies.until(at, keys, arm=BOTH_ARMS, intent=intent)),
-        at_marks=lambda at: of(tallies.at_marks(at, keys, arm=BOTH_ARMS, intent=intent)),
-    )
-
-
-def _tally(found: Evidence, counts: NDArray[np.int64]) -> dict[str, int]:
+def _tally(names: Sequence[str], counts: Sequence[int]) -> dict[str, int]:
     """Counts by value in millionths; values not seen are left out."""
-    return {name: count for name, count in zip(found.names, counts.tolist(), strict=True) if count}
-
-
-T = TypeVar("T")
-
-
-def _recalled(found: Evidence, about: object, of: object, compute: Callable[[], T]) -> T:
-    """What was computed of the very same the last time, else computed now: most minutes bring nothing new."""
-    known = found.remembered.get(about)
-    if known is not None and known[0] == of:
-        return cast(T, known[1])
-    result = compute()
-    found.remembered[about] = (of, result)
-    return result
+    return {name: count for name, count in zip(names, counts, strict=True) if count}
 
 
 def _every(rule: Rule) -> int:
@@ -203,59 +210,57 @@ def _thresholds(alpha: float, first: int, count: int, planned: int) -> NDArray[n
     return log_threshold(alpha=alpha, start_number=numbers, planned_starts=planned)
 
 
-def starts_of(rule: Rule, epoch: Epoch, last_end: int) -> Minutes:
-    """Where e-processes of this rule start: at the epoch's first minute, then every full hour (six for a loss)."""
-    every = _every(rule)
-    first = minute_of(epoch.start)
-    following = first - first % every + every
-    later = np.arange(following - every, max(last_end, following), every, dtype=np.int64)
-    later[0] = first
-    return later
+@lru_cache(maxsize=4096)  # the same from hour to hour, and one array of it for all that ask
+def _starts(first: int, every: int, passed: int, count: int) -> Minutes:
+    starts = first - first % every + every * np.arange(passed, count, dtype=np.int64)
+    if passed == 0:
+        starts[0] = first
+    starts.flags.writeable = False
+    return starts
+
+
+def starts_of(rule: Rule, epoch: Epoch, last_end: int, *, reached_from: int) -> tuple[int, Minutes]:
+    """Where e-processes of this rule start: at the epoch's first minute, then every full hour (six for a loss).
+
+    Those before `reached_from` are left out, and counted: a start keeps its number, which is its threshold's.
+    """
+    every, first = _every(rule), minute_of(epoch.start)
+    hour = first - first % every
+    count = max(1, math.ceil((last_end - hour) / every))
+    passed = 0 if first >= reached_from else max(1, math.ceil((reached_from - hour) / every))
+    return min(passed, count), _starts(first, every, min(passed, count), count)
 
 
 def failing(
     plan: Plan,
     rule: Rule,
-    intent: str | None,
     epoch: Epoch,
     found: Evidence,
     ends: Minutes,
     *,
-    forms: int,
+    alpha: float,
+    horizon_min: int,
 ) -> Strongest:
-    """The strongest window against the claim at each end. `forms`: how many kinds of evidence share the alpha."""
-    starts = starts_of(rule, epoch, int(ends[-1]))
-    # None that lies before the first window is admissible; a start keeps its number, which is its threshold's.
-    passed = int(starts.searchsorted(ends[0] - minutes(rule.window)))
-    starts = starts[passed:]
+    """The strongest window against the claim at each end, at this kind of evidence's part of alpha."""
+    window_min = minutes(rule.window)
+    passed, starts = starts_of(rule, epoch, int(ends[-1]), reached_from=int(ends[0]) - window_min)
     opened, closed = found.at_marks(starts), found.until(ends)
-    alpha = alpha_of(plan, rule, epoch) / forms
-
-    def compute() -> betting.Windows:
-        return windowed_log_e(
-            opened,
-            closed,
-            found.values,
-            failing_bets(plan, rule, found.kind),
-            starts=starts,
-            ends=ends,
-            window_min=minutes(rule.window),
-            min_window_min=1,
-            thresholds=_thresholds(
-                alpha, passed + 1, len(starts), math.ceil(minutes(plan.horizon) / _every(rule))
-            ),
-        )
-
-    if len(ends) > 1:
-        strongest = compute()
-    else:
-        # Which starts serve the one end is said by the starts alone: they were chosen by it.
-        about = (rule.name, intent, found.kind)
-        of = (starts.tobytes(), opened.tobytes(), closed.tobytes(), found.names, alpha, passed)
-        strongest = _recalled(found, about, of, compute)
+    planned = math.ceil(horizon_min / _every(rule))
+    strongest = windowed_log_e(
+        opened,
+        closed,
+        found.values,
+        failing_bets(plan, rule, found.kind),
+        starts=starts,
+        ends=ends,
+        window_min=window_min,
+        min_window_min=1,
+        thresholds=_thresholds(alpha, passed + 1, len(starts), planned),
+    )
 
     def tally(i: int) -> dict[str, int]:
-        return _tally(found, closed[i] - opened[starts.searchsorted(strongest.start[i])])
+        since = opened[starts.searchsorted(strongest.start[i])]
+        return _tally(found.names, (closed[i] - since).tolist())
 
     return Strongest(
         log_e=strongest.log_e, margin=strongest.margin, start=strongest.start, tally=tally
@@ -263,16 +268,10 @@ def failing(
 
 
 def passing(
-    plan: Plan, rule: Rule, intent: str | None, epoch: Epoch, found: Evidence, end: int
+    plan: Plan, rule: Rule, epoch: Epoch, found: Evidence, end: int
 ) -> tuple[float, dict[str, int]]:
     """log E for "within the limit" over the whole epoch up to one end, and what was seen in it."""
-    before, after = found.until(np.array([minute_of(epoch.start), end]))
-    counts = after - before
-    about = (rule.name, intent, found.kind, "passing")
-    reached = _recalled(
-        found,
-        about,
-        (counts.tobytes(), found.names),
-        lambda: float(log_e(counts[None], -found.values, passing_bets(plan, rule, found.kind))[0]),
-    )
-    return reached, _tally(found, counts)
+    opened, closed = found.before(minute_of(epoch.start)), found.before(end)
+    counts = [after - before for before, after in zip(opened, closed, strict=True)]
+    reached = log_e_of(counts, -found.values, passing_bets(plan, rule, found.kind))
+    return reached, _tally(found.names, counts)

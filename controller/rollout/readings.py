@@ -6,6 +6,7 @@ change touches is judged again, so "any 24-hour window" is literally true.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -14,11 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from controller.rollout import proofs
+from controller.rollout.columns import at
 from controller.rollout.force import InForceTime
-from controller.rollout.looks import Measured, Windows, known_and_traffic, measure
+from controller.rollout.looks import Measured, known_and_traffic, measure
 from controller.rollout.metrics import MICRO, Kind
 from controller.rollout.plan import FULL_BP, Arm, Plan, Rule
-from controller.rollout.rules import CONFIDENT_KINDS
+from controller.rollout.reader import Reader, Windows
+from controller.rollout.rules import CONFIDENT_KINDS, alpha_of
 from controller.rollout.state import Epoch, Phase, State
 from controller.rollout.sums import Minutes
 from controller.rollout.tallies import Tallies
@@ -28,6 +31,20 @@ from controller.rollout.verdict import Availability, Look, Proof, RateCounts, Re
 UNLIKELY = (
     1e-3  # a stretch without labels is blind when chance would leave it so less often than this
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """What rules of one window, `for` and epoch look at in one tick.
+
+    `ends` are the minutes at which windows close that must be judged now, ascending, the last one always. `windows` are
+    those that are measured: with `for` also those that close in the stretch before, where the limit must stay passed.
+    `complete` says which of them lie in the epoch and were verified in force throughout.
+    """
+
+    ends: Minutes
+    windows: Windows
+    complete: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,37 +64,49 @@ class View:
     touched: Sequence[int]
     moved: Sequence[int]
     # What several rules of one tick ask for alike.
-    _ends: dict[tuple[object, ...], Minutes] = field(default_factory=dict, compare=False)
-    _complete: dict[tuple[object, ...], NDArray[np.bool_]] = field(
-        default_factory=dict, compare=False
-    )
+    reader: Reader = field(init=False, compare=False)
+    horizon_min: int = field(init=False, compare=False)
+    _spans: dict[tuple[object, ...], Span] = field(default_factory=dict, compare=False)
+    _alphas: dict[int, float] = field(default_factory=dict, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reader", Reader(self.tallies))
+        object.__setattr__(self, "horizon_min", minutes(self.plan.horizon))
 
     def watermark(self, rule: Rule) -> int:
         """Where this rule's last window closes: after the present minute, or before the first that lacks its labels."""
         delay = self.plan.labels.delay if rule.metric.labelled else timedelta(0)
         return minute_of(self.now - delay) if delay else minute_of(self.now) + 1
 
-    def ends(self, rule: Rule) -> Minutes:
-        """The minutes at which windows close that must be judged now, ascending, the last one always.
-
-        Those that closed since the last judgement, and those that contain a minute that changed since.
-        """
-        first = minute_of(self.state.epoch(rule.name).start) + 1
-        asked = (rule.metric.labelled, rule.window, rule.sustained, first)
-        known = self._ends.get(asked)
+    def span(self, rule: Rule, epoch: Epoch) -> Span:
+        asked = (rule.metric.labelled, rule.window, rule.sustained, epoch.start)
+        known = self._spans.get(asked)
         if known is None:
-            known = self._ends[asked] = self._ends_from(rule, first)
+            known = self._spans[asked] = self._span(rule, epoch)
         return known
 
-    def complete(self, ends: Minutes, window_min: int, epoch_min: int) -> NDArray[np.bool_]:
-        """Whether each window before these ends lies in the epoch and was verified in force throughout."""
-        asked = (int(ends[0]), int(ends[-1]), len(ends), window_min, epoch_min)
-        known = self._complete.get(asked) if len(ends) == ends[-1] - ends[0] + 1 else None
+    def alpha(self, rule: Rule, epoch: Epoch) -> float:
+        """`alpha_of`, which differs between rules by their epochs alone."""
+        known = self._alphas.get(epoch.number)
         if known is None:
-            known = self._complete[asked] = self.in_force.complete(ends, window_min, epoch_min)
+            known = self._alphas[epoch.number] = alpha_of(self.plan, rule, epoch)
         return known
 
-    def _ends_from(self, rule: Rule, first: int) -> Minutes:
+    def _span(self, rule: Rule, epoch: Epoch) -> Span:
+        epoch_min = minute_of(epoch.start)
+        ends = self._ends(rule, epoch_min + 1)
+        sustained = minutes(rule.sustained)
+        measured = (
+            np.arange(ends[0] - sustained, ends[-1] + 1, dtype=np.int64) if sustained else ends
+        )
+        return Span(
+            ends,
+            _whole_windows(rule, epoch_min, measured),
+            self.in_force.complete(measured, minutes(rule.window), epoch_min),
+        )
+
+    def _ends(self, rule: Rule, first: int) -> Minutes:
+        """Ends of windows that closed since the last judgement, or that contain a minute that changed since."""
         last = self.watermark(rule)
         closed = last if self.judged is None else self.judged + last - minute_of(self.now) + 1
         span = minutes(rule.window) + minutes(rule.sustained)
@@ -111,18 +140,10 @@ def read_all(view: View) -> Iterator[Reading]:
 def read(view: View, rule: Rule, intent: str | None) -> Reading:
     """One rule on one intent."""
     epoch = view.state.epoch(rule.name)
-    epoch_min = minute_of(epoch.start)
-    ends = view.ends(rule)
-    # `for`: the limit must stay passed at every minute of the stretch before, so that stretch is measured too.
-    sustained = minutes(rule.sustained)
-    measured_ends = (
-        np.arange(ends[0] - sustained, ends[-1] + 1, dtype=np.int64) if sustained else ends
-    )
-    windows = _whole_windows(rule, epoch, measured_ends)
-    measured = measure(rule, intent, view.tallies, windows)
-    complete = view.complete(measured_ends, minutes(rule.window), epoch_min)
-    latest = _look(measured, windows, complete, len(measured_ends) - 1)
-    counted = _counted(view, rule, intent, epoch_min)
+    span = view.span(rule, epoch)
+    measured = measure(rule, intent, view.reader, span.windows)
+    latest = _look(measured, span.windows, len(span.windows.ends) - 1, span.complete[-1])
+    counted = _counted(view, rule, intent, minute_of(epoch.start))
     found = _evidence(view, rule, intent)
     return Reading(
         rule=rule.name,
@@ -130,9 +151,9 @@ def read(view: View, rule: Rule, intent: str | None) -> Reading:
         epoch=epoch.number,
         availability=_availability(view, rule, counted),
         latest=latest,
-        worst=_worst(rule, measured, windows, complete, sustained, latest),
-        failing=_failing(view, rule, intent, epoch, ends, found, latest),
-        passing=_passing(view, rule, intent, epoch, int(ends[-1]), found, latest),
+        worst=_worst(rule, measured, span, latest),
+        failing=_failing(view, rule, intent, epoch, span.ends, found, latest),
+        passing=_passing(view, rule, intent, epoch, int(span.ends[-1]), found, latest),
         step_samples=min(one.in_step for one in counted),
         blind=_blind(view, rule, intent),
     )
@@ -141,33 +162,30 @@ def read(view: View, rule: Rule, intent: str | None) -> Reading:
 # Looks
 
 
-def _look(measured: Measured, windows: Windows, complete: NDArray[np.bool_], i: int) -> Look:
-    value = float(measured.values[i])
+def _look(measured: Measured, windows: Windows, i: int, complete: bool | np.bool_) -> Look:
+    value = float(at(measured.values, i))
+    start, end = windows.one or (int(windows.starts[i]), int(windows.ends[i]))
     return Look(
-        window=Window.of_minutes(int(windows.starts[i]), int(windows.ends[i])),
-        value=None if np.isnan(value) else value,
+        window=Window.of_minutes(start, end),
+        value=None if math.isnan(value) else value,
         counts=measured.counts(i),
-        samples=int(measured.samples[i]),
-        complete=bool(complete[i]),
+        samples=int(at(measured.samples, i)),
+        complete=bool(complete),
     )
 
 
-def _worst(
-    rule: Rule,
-    measured: Measured,
-    windows: Windows,
-    complete: NDArray[np.bool_],
-    sustained: int,
-    latest: Look,
-) -> Look | None:
+def _worst(rule: Rule, measured: Measured, span: Span, latest: Look) -> Look | None:
     """The look furthest past the limit among those that count: complete, with enough samples, and with a value.
 
     With `for`, an end counts by the mildest look of the stretch before it, which must count throughout.
     """
-    counts = complete & (measured.samples >= rule.min_samples) & ~np.isnan(measured.values)
-    severity = -measured.values if rule.below else measured.values
-    severity = np.where(counts, severity, -np.inf)
-    if sustained:
+    if span.windows.one is not None:
+        counts_alone = latest.complete and latest.samples >= rule.min_samples
+        return latest if counts_alone and latest.value is not None else None
+    values = np.asarray(measured.values, dtype=np.float64)
+    counts = span.complete & (measured.samples >= rule.min_samples) & ~np.isnan(values)
+    severity = np.where(counts, -values if rule.below else values, -np.inf)
+    if sustained := minutes(rule.sustained):
         stretches = np.lib.stride_tricks.sliding_window_view(severity, sustained + 1)
         i = int(stretches.min(axis=1).argmax())
         i += int(stretches[i].argmin())
@@ -175,7 +193,8 @@ def _worst(
         i = int(severity.argmax())
     if not np.isfinite(severity[i]):
         return None
-    return latest if i == len(severity) - 1 else _look(measured, windows, complete, i)
+    is_latest = i == len(severity) - 1
+    return latest if is_latest else _look(measured, span.windows, i, span.complete[i])
 
 
 # Proofs
@@ -193,7 +212,11 @@ def _failing(
     """The strongest proof against the rule's claim; None where there is nothing to bet on."""
     best: Proof | None = None
     for one in found:
-        strongest = proofs.failing(view.plan, rule, intent, epoch, one, ends, forms=len(found))
+        # Kinds of evidence share the alpha.
+        alpha = view.alpha(rule, epoch) / len(found)
+        strongest = proofs.failing(
+            view.plan, rule, epoch, one, ends, alpha=alpha, horizon_min=view.horizon_min
+        )
         if np.isfinite(strongest.margin).any():
             proof = _strongest(view, rule, intent, epoch, ends, strongest, latest)
             if best is None or _margin(proof) > _margin(best):
@@ -204,7 +227,7 @@ def _failing(
 def _evidence(view: View, rule: Rule, intent: str | None) -> tuple[proofs.Evidence, ...]:
     if rule.metric.kind not in CONFIDENT_KINDS or rule.below:
         return ()
-    return proofs.evidence(rule, intent, view.tallies, (rule.arm or Arm.CANDIDATE).value)
+    return proofs.evidence(rule, intent, view.reader, (rule.arm or Arm.CANDIDATE).value)
 
 
 def _strongest(
@@ -220,8 +243,9 @@ def _strongest(
     past the limit too, if there is one.
     """
     order = strongest.margin
-    if rule.metric.kind is Kind.LOSS and (order >= 0).any():
-        values = measure(rule, intent, view.tallies, _whole_windows(rule, epoch, ends)).values
+    if len(ends) > 1 and rule.metric.kind is Kind.LOSS and (order >= 0).any():
+        windows = _whole_windows(rule, minute_of(epoch.start), ends)
+        values = measure(rule, intent, view.reader, windows).values
         both = (order >= 0) & (values > rule.limit)
         order = np.where(both, order, -np.inf) if both.any() else order
     i = int(order.argmax())
@@ -241,10 +265,10 @@ def _margin(proof: Proof) -> float:
     return proof.log_e - proof.log_threshold
 
 
-def _whole_windows(rule: Rule, epoch: Epoch, ends: Minutes) -> Windows:
+def _whole_windows(rule: Rule, epoch_min: int, ends: Minutes) -> Windows:
     """The rule's window before each end, no further back than the epoch; empty where the epoch starts after the end."""
-    starts = np.maximum(ends - minutes(rule.window), minute_of(epoch.start))
-    return Windows(starts=np.minimum(starts, ends), ends=ends)
+    starts = np.maximum(ends - minutes(rule.window), epoch_min)
+    return Windows.of(np.minimum(starts, ends), ends)
 
 
 def _look_beside(
@@ -261,8 +285,8 @@ def _look_beside(
     if rule.metric.kind is Kind.LOSS:
         if minute_of(latest.window.end) == end:
             return replace(latest, complete=False)
-        windows = _whole_windows(rule, epoch, np.array([end]))
-        return _look(measure(rule, intent, view.tallies, windows), windows, np.array([False]), 0)
+        windows = _whole_windows(rule, minute_of(epoch.start), np.array([end]))
+        return _look(measure(rule, intent, view.reader, windows), windows, 0, complete=False)
     of, count = sum(tally.values()), tally.get(str(MICRO), 0)
     return Look(
         window=Window.of_minutes(start, end),
@@ -287,7 +311,7 @@ def _passing(
     if not found or end <= start:
         return None
     reached, tally = max(
-        (proofs.passing(view.plan, rule, intent, epoch, one, end) for one in found),
+        (proofs.passing(view.plan, rule, epoch, one, end) for one in found),
         key=lambda pair: pair[0],
     )
     return Proof(
@@ -295,7 +319,7 @@ def _passing(
         claim=rule.limit,
         log_e=reached,
         # Every critical intent must pass, each at alpha: an intersection needs no correction.
-        log_threshold=float(np.log(len(found) / view.plan.alpha)),
+        log_threshold=math.log(len(found) / view.plan.alpha),
         tally=tally,
         look=_look_beside(view, rule, intent, epoch, start, end, tally, latest),
     )
@@ -318,25 +342,23 @@ def _counted(view: View, rule: Rule, intent: str | None, epoch_min: int) -> list
     """By arm that the rule needs. Samples are episodes with a grade for a loss, measured requests otherwise."""
     known, traffic = known_and_traffic(rule.metric)
     counted = "e.graded" if rule.metric.kind is Kind.LOSS else known
-    end = view.watermark(rule)
+    end, now = view.watermark(rule), minute_of(view.now) + 1
     step = minute_of(view.state.step_started_at)
     start = min(max(end - minutes(rule.window), epoch_min), end)
-    at = np.array([start, end, minute_of(view.now) + 1, step, max(step, end)])
-    return [_counted_of(view, arm, intent, at, (traffic, known, counted)) for arm in _arms(rule)]
 
+    def between(since: int, until: int, key: str, arm: Arm) -> int:
+        (count,) = view.reader.between(since, until, (key,), arm=arm.value, intent=intent)
+        return count
 
-def _counted_of(
-    view: View, arm: Arm, intent: str | None, at: Minutes, keys: tuple[str, ...]
-) -> _Counted:
-    start, end, now, step, step_end = view.tallies.until(
-        at, keys, arm=arm.value, intent=intent
-    ).tolist()
-    return _Counted(
-        traffic=end[0] - start[0],
-        known=end[1] - start[1],
-        younger=now[0] - end[0],
-        in_step=step_end[2] - step[2],
-    )
+    return [
+        _Counted(
+            traffic=between(start, end, traffic, arm),
+            known=between(start, end, known, arm),
+            younger=between(end, now, traffic, arm) if end != now else 0,
+            in_step=between(step, max(step, end), counted, arm),
+        )
+        for arm in _arms(rule)
+    ]
 
 
 def _availability(view: View, rule: Rule, counted: Sequence[_Counted]) -> Availability:
@@ -374,6 +396,8 @@ def _blind(view: View, rule: Rule, intent: str | None) -> timedelta:
         return timedelta(0)
     arm, end = Arm.CANDIDATE.value, view.watermark(rule)
     since = minute_of(view.state.hold_from)
+    if since >= end or _all_known(view, (known, traffic), intent, since, end):
+        return timedelta(0)
     measured = view.tallies.last_minute_with(known, end, arm=arm, intent=intent)
     start = max(since, measured + 1 if measured is not None else 0)
     if start >= end:
@@ -384,10 +408,21 @@ def _blind(view: View, rule: Rule, intent: str | None) -> timedelta:
     return timedelta(minutes=len(unmeasured))
 
 
+def _all_known(view: View, keys: tuple[str, str], intent: str | None, since: int, end: int) -> bool:
+    """Whether there is nothing to look for: the last minute was measured, or every request was."""
+    arm = Arm.CANDIDATE.value
+    (in_last,) = view.reader.between(end - 1, end, keys[:1], arm=arm, intent=intent)
+    if in_last:
+        return True
+    known, traffic = view.reader.between(since, end, keys, arm=arm, intent=intent)
+    return known == traffic
+
+
 def _by_chance(view: View, keys: tuple[str, str], intent: str | None, start: int, end: int) -> bool:
-    at = np.array([start, end])
-    before, after = view.tallies.until(at, keys, arm=Arm.CANDIDATE.value, intent=intent)
-    if before[0] == 0:
+    arm = Arm.CANDIDATE.value
+    known, traffic = view.reader.before(start, keys, arm=arm, intent=intent)
+    if known == 0:
         return False
-    rate = min(float(before[0] / max(before[1], 1)), 1.0)
-    return bool((1 - rate) ** float(after[1] - before[1]) > UNLIKELY)
+    (missed,) = view.reader.between(start, end, keys[1:], arm=arm, intent=intent)
+    rate = min(known / max(traffic, 1), 1.0)
+    return bool((1 - rate) ** missed > UNLIKELY)

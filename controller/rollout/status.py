@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
+from controller.rollout.codec import Json, canonical
 from controller.rollout.decision import Action, Wait
 from controller.rollout.verdict import Seen, Verdict
 
@@ -16,3 +17,15 @@ class Status:
     seen: Seen
     verdicts: tuple[Verdict, ...]
     waits: tuple[Wait, ...]
+
+
+def status_text(status: Status) -> str:
+    """How it is kept. Each reading is told by its verdict, and most of the text: it is written once."""
+    return canonical(replace(status, seen=replace(status.seen, readings=())))
+
+
+def status_of(kept: Json) -> Status:
+    """What `status_text` told, read as JSON."""
+    status = status_of(kept)
+    readings = tuple(verdict.reading for verdict in status.verdicts)
+    return replace(status, seen=replace(status.seen, readings=readings))

@@ -117,10 +117,13 @@ class Sums:
         # What lies before the first change stands.
         self._slices = [one for one in self._slices if one[1][-1] <= minutes[0]]
         moved: set[int] = set()
-        parts = np.searchsorted(self._lasts, minutes)
-        for part in np.unique(parts):
-            of = parts == part
-            moved |= self._replace_in(int(part), minutes[of], rows[of])
+        if not self._lasts or minutes[0] > self._lasts[-1]:
+            moved = self._replace_in(len(self._packs), minutes, rows)
+        else:
+            parts = np.searchsorted(self._lasts, minutes)
+            for part in np.unique(parts):
+                of = parts == part
+                moved |= self._replace_in(int(part), minutes[of], rows[of])
         self._pack_old()
         return moved
 
@@ -143,6 +146,16 @@ class Sums:
             known, prefix = self._opened(int(part))
             table[of] = prefix[known.searchsorted(minutes[of])]
         return table
+
+    def row(self, minute: int) -> Table:
+        """The same before one minute; shape (columns,)."""
+        self._fit()
+        return self._row(minute)
+
+    def until_one(self, minute: int, keys: tuple[str, ...]) -> list[int]:
+        """Sums of `keys` over all minutes before one."""
+        numbers: list[int] = self.row(minute)[self._layout.places(keys)].tolist()
+        return numbers
 
     def total(self) -> Table:
         """The sum of each column."""
@@ -235,13 +248,16 @@ class Sums:
     def _replace_in(self, part: int, minutes: Minutes, rows: Table) -> set[int]:
         """Set rows of one part; all that comes after it moves by as much as the part grew."""
         known, prefix = self._opened(part)
-        base, total = prefix[0].copy(), prefix[-1].copy()
-        known, values, before = _set(known, np.diff(prefix, axis=0), minutes, rows)
-        prefix = _summed(base, values)
+        total = prefix[-1].copy()
+        # What lies before the first of them stands.
+        first = int(known.searchsorted(minutes[0]))
+        later, values, before = _set(known[first:], np.diff(prefix[first:], axis=0), minutes, rows)
+        known = np.concatenate([known[:first], later])
+        prefix = np.concatenate([prefix[:first], _summed(prefix[first], values)])
         if part == len(self._packs):
             self._minutes, self._prefix = known, prefix
         else:
-            self._packs[part] = _Pack.of(known, values)
+            self._packs[part] = _Pack.of(known, np.diff(prefix, axis=0))
             grown = prefix[-1] - total
             self._bases[part + 1 :] += grown
             self._prefix = self._prefix + grown
@@ -271,6 +287,8 @@ def _set(
     known: Minutes, values: Table, minutes: Minutes, rows: Table
 ) -> tuple[Minutes, Table, Table]:
     """Known rows with some set, in order, and what those were before: 0 where there were none."""
+    if not known.size:
+        return minutes, rows, np.zeros_like(rows)
     at = known.searchsorted(minutes)
     there = at < known.size
     there[there] = known[at[there]] == minutes[there]

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -38,11 +37,9 @@ class Tallies:
     def __init__(self, keep: Callable[[str], bool] = lambda _: True) -> None:
         self._groups: dict[Group, Sums] = {}
         self._histograms: dict[tuple[Group, str], Histogram] = {}
-        self._marks: dict[tuple[object, ...], tuple[Minutes, Table]] = {}
-        self._selected: dict[tuple[str, str | None, Cohort | None], tuple[Sums, ...]] = {}
+        self._marks: dict[str, dict[object, tuple[Minutes, Table]]] = {}  # by arm
+        self._selected: dict[tuple[str, str | None, bool], tuple[Sums, ...]] = {}
         self._arms, self._both = Layout(), Layout()  # blocks and pairs have columns of their own
-        # What was computed from these sums, for whoever asks for it again at the next tick (see `proofs`).
-        self.remembered: dict[object, tuple[object, Any]] = {}
         self._keep = keep
         self._wanted: dict[str, bool] = {}
         self._histograms_from = 0
@@ -63,27 +60,33 @@ class Tallies:
                 for name, counts in found.items():
                     buckets[group, name][row.minute] = counts
         moved: set[int] = set()
-        first = min((min(minutes) for minutes in sums.values()), default=None)
-        if first is not None:
-            # What lies before the first change stands; a mark counts what comes before it.
-            # There may be no mark at all, where no window ended.
-            self._marks = {
-                key: one for key, one in self._marks.items() if one[0].max(initial=first) <= first
-            }
         for group, minutes in sums.items():
-            moved |= self._sums(group).replace(minutes)
+            more_than_labels = self._sums(group).replace(minutes)
+            # No proof about an arm counts labels; one about both counts nothing else.
+            self._forget_marks(group.arm, minutes if group.arm == BOTH_ARMS else more_than_labels)
+            moved |= more_than_labels
         for key, changed in buckets.items():
             moved |= self._histograms.setdefault(key, Histogram()).replace(changed)
         self._wanted.clear()  # ten thousand rollouts would each keep theirs
         self.seq = seq
         return moved
 
+    def _forget_marks(self, arm: str, changed: Collection[int]) -> None:
+        """A mark counts what comes before it, so those up to the first change stand."""
+        first = min(changed, default=None)
+        known = self._marks.get(arm)
+        if first is None or known is None:
+            return
+        for about, (marks, table) in known.items():
+            standing = int(marks.searchsorted(first, side="right"))
+            if standing < len(marks):
+                known[about] = (marks[:standing], table[:standing])
+
     def _sums(self, group: Group) -> Sums:
         known = self._groups.get(group)
         if known is None:
             self._selected.clear()
-            layout = self._both if group.arm == BOTH_ARMS else self._arms
-            known = self._groups[group] = Sums(layout)
+            known = self._groups[group] = Sums(self._layout(group.arm))
         return known
 
     def _split(self, stats: Mapping[str, int]) -> tuple[dict[str, int], dict[str, dict[int, int]]]:
@@ -111,10 +114,10 @@ class Tallies:
             histogram.forget(self._histograms_from)
 
     def select(
-        self, *, arm: str, intent: str | None = None, cohort: Cohort | None = Cohort.COMPARED
+        self, *, arm: str, intent: str | None = None, compared: bool = True
     ) -> tuple[Sums, ...]:
-        """The groups of one arm: of one intent or of all, of one cohort or of both."""
-        asked = (arm, intent, cohort)
+        """The groups of one arm: of one intent or of all, of compared traffic or of all."""
+        asked = (arm, intent, compared)
         found = self._selected.get(asked)
         if found is None:
             found = self._selected[asked] = tuple(
@@ -122,7 +125,7 @@ class Tallies:
                 for group, sums in self._groups.items()
                 if group.arm == arm
                 and (intent is None or group.intent == intent)
-                and (cohort is None or group.cohort == cohort)
+                and (not compared or group.cohort is Cohort.COMPARED)
             )
         return found
 
@@ -133,32 +136,53 @@ class Tallies:
         *,
         arm: str,
         intent: str | None,
-        cohort: Cohort | None = Cohort.COMPARED,
+        compared: bool = True,
     ) -> Table:
-        """Sums of compared traffic before each minute, over versions and endpoints; (len(minutes), len(keys)).
-
-        With `cohort` None, of all traffic.
+        """Sums of compared (or of all) traffic before each minute, over versions and endpoints; (len(minutes),
+        len(keys)).
         """
-        found = self.select(arm=arm, intent=intent, cohort=cohort)
+        found = self.select(arm=arm, intent=intent, compared=compared)
         if not found:
             return np.zeros((len(minutes), len(keys)), dtype=np.int64)
         total = found[0].before(minutes)
         for sums in found[1:]:
             total = total + sums.before(minutes)
-        layout = self._both if arm == BOTH_ARMS else self._arms
-        table: Table = total[:, layout.places(tuple(keys))]
+        table: Table = total[:, self.places(tuple(keys), arm)]
         return table
 
+    def row(
+        self, minute: int, *, arm: str, intent: str | None, compared: bool = True
+    ) -> Sequence[int]:
+        """The same before one minute, of all columns; `places` says where they are."""
+        found = self.select(arm=arm, intent=intent, compared=compared)
+        if not found:
+            return [0] * len(self._layout(arm).columns)
+        total = found[0].row(minute)
+        for sums in found[1:]:
+            total = total + sums.row(minute)
+        numbers: list[int] = total.tolist()
+        return numbers
+
+    def places(self, keys: tuple[str, ...], arm: str) -> Sequence[int]:
+        """Where in a row of an arm these keys are."""
+        return self._layout(arm).places(keys)
+
+    def _layout(self, arm: str) -> Layout:
+        return self._both if arm == BOTH_ARMS else self._arms
+
     def at_marks(
-        self, marks: Minutes, keys: tuple[str, ...], *, arm: str, intent: str | None
+        self, marks: Minutes, *, arm: str, about: object, until: Callable[[Minutes], Table]
     ) -> Table:
-        """As `until`, remembered: for marks that stay the same for many ticks, such as those where proofs start."""
-        known = self._marks.get((keys, arm, intent))
-        if known is not None and np.array_equal(known[0], marks):
-            return known[1]
-        table = self.until(marks, keys, arm=arm, intent=intent)
-        self._marks[keys, arm, intent] = (marks, table)
-        return table
+        """`until(marks)`, remembered: for ascending marks that mostly are those of the last tick, such as the minutes
+        at which proofs start. `about` names what `until` sums of the arm: no labels, but for both arms.
+        """
+        of_arm = self._marks.setdefault(arm, {})
+        known = of_arm.get(about)
+        if known is None:
+            of_arm[about] = known = (marks, until(marks))
+        elif not (known[0] is marks or np.array_equal(known[0], marks)):
+            of_arm[about] = known = _moved_on(*known, marks, until)
+        return known[1]
 
     def strata(self, *, arm: str, intent: str | None) -> Iterator[tuple[int, str, Sums]]:
         """(version, intent, sums) of the compared groups of one arm."""
@@ -194,6 +218,12 @@ class Tallies:
         ]
         return tuple(sorted(keys, key=lambda key: int(key[2:])))
 
+    def has_any(self, keys: tuple[str, ...], *, arm: str, intent: str | None) -> bool:
+        """Whether any of these statistics was ever anything but 0."""
+        places = self.places(keys, arm)
+        found = self.select(arm=arm, intent=intent)
+        return any(sums.total()[places].any() for sums in found)
+
     def minutes_with(
         self, key: str, start: int, end: int, *, arm: str, intent: str | None
     ) -> Minutes:
@@ -205,6 +235,20 @@ class Tallies:
         """The last minute of compared traffic before `end` in which a statistic is not zero."""
         found = (sums.last_minute_with(key, end) for sums in self.select(arm=arm, intent=intent))
         return max((minute for minute in found if minute is not None), default=None)
+
+
+def _moved_on(
+    known: Minutes, table: Table, marks: Minutes, until: Callable[[Minutes], Table]
+) -> tuple[Minutes, Table]:
+    """Other marks and their table, of which only those are looked up that were not known."""
+    if not len(known):
+        return marks, until(marks)
+    at = np.minimum(known.searchsorted(marks), len(known) - 1)
+    new = known[at] != marks
+    moved = table[at]
+    if new.any():
+        moved[new] = until(marks[new])
+    return marks, moved
 
 
 def _group(row: RollupRow) -> Group:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 MINUTE = timedelta(minutes=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -32,6 +33,7 @@ class Window:
     end: datetime
 
     @classmethod
+    @lru_cache(maxsize=4096)  # one and the same for all rules that look at it
     def of_minutes(cls, start: int, end: int) -> Window:
         return cls(start=start_of(start), end=start_of(end))
 

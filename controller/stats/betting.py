@@ -13,8 +13,10 @@ Source: Waudby-Smith & Ramdas 2023, JRSS B 86:1. Logarithms are natural througho
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from operator import mul
 from typing import Final, TypeAlias, overload
 
 import numpy as np
@@ -100,12 +102,19 @@ def log_increments(values: Floats, bets: Bets) -> Floats:
     were made for, and the product would not be an e-value.
     """
     seen = require.numbers("values", values, at_least=1)
+    return _increments(seen.tobytes(), bets)
+
+
+@lru_cache(maxsize=4096)  # a rule bets on the same few values at every look
+def _increments(values: bytes, bets: Bets) -> Floats:
+    seen = np.frombuffer(values, dtype=np.float64)
     gains = np.outer(bets.lambdas, seen - bets.m)
     if gains.min() <= -1:
         raise StatisticsError(
             f"the value {seen.min()} lies below what the bets allow; rebuild them with its lo."
         )
     logs: Floats = np.log1p(gains)
+    logs.flags.writeable = False
     return logs
 
 
@@ -117,9 +126,22 @@ def log_e(counts: Counts, values: Floats, bets: Bets) -> Floats:
     """
     increments = log_increments(values, bets)
     wealth = np.einsum("...v,jv->...j", _checked(counts, increments.shape[1]), increments)
-    top = wealth.max(axis=-1)
-    merged: Floats = top + np.log(np.exp(wealth - top[..., None]).mean(axis=-1))
+    top = np.maximum.reduce(wealth, axis=-1)
+    gained = np.add.reduce(np.exp(wealth - top[..., None]), axis=-1)
+    merged: Floats = top + np.log(gained / len(increments))
     return merged
+
+
+def log_e_of(counts: Sequence[int], values: Floats, bets: Bets) -> float:
+    """`log_e` of one row of counts, without arrays: many times quicker for the few values of a rule."""
+    increments: list[list[float]] = log_increments(values, bets).tolist()
+    if any(len(counts) != len(row) for row in increments) or min(counts) < 0:
+        raise StatisticsError(
+            f"counts are {counts}; one number from 0 up for each of {len(increments[0])} values is needed."
+        )
+    wealth: list[float] = [sum(map(mul, counts, row)) for row in increments]
+    top = max(wealth)
+    return top + math.log(sum(math.exp(one - top) for one in wealth) / len(wealth))
 
 
 def _checked(counts: Counts, width: int) -> Floats:
@@ -128,7 +150,8 @@ def _checked(counts: Counts, width: int) -> Floats:
         raise StatisticsError(
             f"counts have shape {seen.shape}; the last axis must hold {width} values."
         )
-    if not (np.isfinite(seen).all() and (seen >= 0).all()):
+    # The extremes of what holds a NaN are NaN, and compare as false.
+    if not (seen.min(initial=0.0) >= 0 and seen.max(initial=0.0) < math.inf):
         raise StatisticsError(
             "counts contain a negative, NaN or infinite number; prefix sums must not decrease."
         )
@@ -202,11 +225,16 @@ def windowed_log_e(
     after = _cumulative("closed", closed, ends.size, len(values))
     _check_windows(starts, window_min, min_window_min)
     needed = _per_start(thresholds, starts.size)
-    first = np.searchsorted(starts, ends - window_min, side="left")
-    stop = np.searchsorted(starts, ends - min_window_min, side="right")
+    first = starts.searchsorted(ends - window_min, side="left")
+    stop = starts.searchsorted(ends - min_window_min, side="right")
     width = int((stop - first).max(initial=0))
     if width <= 0:
         return _none(ends.size)
+    if ends.size == 1:
+        part = slice(int(first[0]), int(stop[0]))
+        return _strongest_before_one(
+            before[part], after[0], values, bets, starts[part], needed[part]
+        )
     parts = [
         _strongest(
             before, after[part], values, bets, starts, needed, first[part], stop[part], width
@@ -240,6 +268,16 @@ def _strongest(
     return Windows(log_e=evidence[row, best], start=chosen, margin=margin[row, best])
 
 
+def _strongest_before_one(
+    before: Floats, after: Floats, values: Floats, bets: Bets, starts: Ints, needed: Floats
+) -> Windows:
+    """The same for the one end of a usual look: its admissible starts are at hand as they are."""
+    evidence = log_e(after - before, values, bets)
+    margin = evidence - needed
+    best = np.array([margin.argmax()])
+    return Windows(log_e=evidence[best], start=starts[best], margin=margin[best])
+
+
 def _cumulative(name: str, counts: Counts, rows: int, width: int) -> Floats:
     sums = np.asarray(counts, dtype=np.float64)
     if sums.shape != (rows, width):
@@ -249,15 +287,15 @@ def _cumulative(name: str, counts: Counts, rows: int, width: int) -> Floats:
 
 def _minutes(name: str, minutes: Ints) -> Ints:
     rows = np.asarray(minutes)
-    if rows.ndim != 1 or (rows.size and not np.issubdtype(rows.dtype, np.integer)):
+    if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu"):
         raise StatisticsError(
             f"{name} has shape {rows.shape} of {rows.dtype}; one row of whole minutes is needed."
         )
-    return rows.astype(np.int64)
+    return rows.astype(np.int64, copy=False)
 
 
 def _check_windows(starts: Ints, window_min: int, min_window_min: int) -> None:
-    if (np.diff(starts) <= 0).any():
+    if (starts[1:] <= starts[:-1]).any():
         raise StatisticsError("starts must ascend, each minute once.")
     if not 1 <= min_window_min <= window_min:
         raise StatisticsError(
@@ -271,7 +309,7 @@ def _per_start(thresholds: float | Floats, starts: int) -> Floats:
         raise StatisticsError(
             f"thresholds have shape {needed.shape}; one finite number, or {starts}, are needed."
         )
-    return np.broadcast_to(needed, (starts,))
+    return needed if needed.shape else np.full(starts, needed)
 
 
 def _chunks(ends: int, numbers_per_end: int) -> Iterator[slice]:

@@ -34,7 +34,9 @@ class Advisory(IntEnum):
     INGEST = 2
 
 
-_FENCE: Final = select(schema.fence.c.value)
+_FENCE: Final = {
+    alone: select(schema.fence.c.value).with_for_update(read=not alone) for alone in (False, True)
+}
 # A foreign key only asks that the rollout stays: it does not wait for these.
 _ROLLOUTS: Final = (
     select(schema.rollouts.c.rollout)
@@ -52,7 +54,7 @@ def hold(connection: Connection, lock: Advisory) -> None:
 
 def hold_fence(connection: Connection, *, alone: bool) -> int:
     """The present fence, which stays the present one until the transaction ends; `alone`: to change it."""
-    return connection.scalar(_FENCE.with_for_update(read=not alone)) or 0
+    return connection.scalar(_FENCE[alone]) or 0
 
 
 def hold_rollouts(connection: Connection, rollouts: Collection[str]) -> set[str]:

@@ -9,6 +9,7 @@ from controller.ports import Split, Standing
 from controller.reconcile.observe import baseline_health, coverage, in_force, needed, sample_ratio
 from controller.rollout.observation import Cohort
 from controller.rollout.plan import Plan
+from controller.rollout.reader import Reader
 from controller.rollout.route import route_of
 from controller.rollout.state import shares
 from controller.rollout.tallies import Tallies
@@ -76,7 +77,7 @@ def test_the_baselines_health_is_what_it_answered_in_the_last_hour(rows, health)
     tallies = Tallies()
     tallies.feed(rows, 1)
 
-    assert baseline_health(tallies, start_of(START)) is health
+    assert baseline_health(Reader(tallies), start_of(START)) is health
 
 
 def units(candidate: int, other: int, **key):

@@ -1,5 +1,6 @@
 """Readings against brute force: every window at every minute, recounted from the raw minutes."""
 
+import itertools
 import math
 from dataclasses import replace
 from datetime import timedelta
@@ -10,10 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.rollout import proofs
+from controller.rollout.columns import at
 from controller.rollout.force import InForceTime
+from controller.rollout.looks import measure
 from controller.rollout.metrics import CATALOGUE, MICRO
 from controller.rollout.observation import BOTH_ARMS, Cohort, RollupRow
-from controller.rollout.plan import Evidence, Scope, Then
+from controller.rollout.plan import Arm, Evidence, Scope, Then
+from controller.rollout.reader import Windows
 from controller.rollout.readings import View, read
 from controller.rollout.rules import alpha_of
 from controller.rollout.state import Epoch
@@ -131,7 +135,7 @@ def test_exactly_the_windows_that_a_change_touches_are_judged_again():
     of = plan(rules=(SHORT,))
     changed = view([], minutes=600, of=of, judged=START + 598, touched=[START + 100, START + 110])
 
-    ends = changed.ends(SHORT)
+    ends = changed.span(SHORT, changed.state.epoch(SHORT.name)).ends
 
     again = list(range(START + 101, START + 141))
     assert list(ends) == [*again, START + 600, START + 601]
@@ -146,8 +150,58 @@ def test_grades_alone_touch_only_the_rules_that_look_at_them():
 
     assert (graded, escalated) == (set(), {START + 1})
     seen = replace(view([], minutes=600, judged=START + 599, touched=[START + 200]), moved=[])
-    assert list(seen.ends(ESCALATION)) == [START + 601]
-    assert len(seen.ends(replace(ACCURACY, window=timedelta(hours=1)))) > 1
+    epoch = seen.state.epoch(ESCALATION.name)
+    assert list(seen.span(ESCALATION, epoch).ends) == [START + 601]
+    assert len(seen.span(replace(ACCURACY, window=timedelta(hours=1)), epoch).ends) > 1
+
+
+def test_a_step_is_measured_in_any_of_its_metrics_alike_for_one_window_and_for_many():
+    random = np.random.default_rng(7)
+
+    def stats(*, of_both: bool = False) -> dict[str, int]:
+        n = int(random.integers(0, 9))
+        if of_both:
+            return {
+                "b.0": n,
+                "b.1000000": n // 3,
+                "p.11": n,
+                "p.10": n // 2,
+                "p.01": n // 4,
+                "p.00": 0,
+            }
+        few = int(random.integers(0, n + 1))
+        counted = dict.fromkeys(("n", "e", "d.error", "ed.error", "c.latency_us", "units"), n)
+        known = dict.fromkeys(("f.error", "ef.error", "graded", "e.graded", "served"), few)
+        grades = dict.fromkeys(("e.correct_u", "served_u"), few * MICRO // 2)
+        cost = {"c.cost_nusd": few, "s.cost_nusd": few * 3_600_000, "s.latency_us": n * 700_000}
+        tokens = {"c.output_tokens": few, "s.output_tokens": 90 * few, "s.input_tokens": 700 * few}
+        return (
+            counted | known | grades | cost | tokens | {"h.latency.3": few, "h.latency.40": n - few}
+        )
+
+    rows = [
+        row(START + i, stats(), arm=arm, version=1 + i // 100, cohort=cohort)
+        for i in range(0, 200, 3)
+        for arm in ("baseline", "candidate")
+        for cohort in Cohort
+    ]
+    rows += [row(START + i, stats(of_both=True), arm=BOTH_ARMS) for i in range(0, 200, 7)]
+    reader = view(rows, minutes=200).reader
+    ends = np.arange(START + 1, START + 200)
+
+    for metric, intent, arm in itertools.product(
+        CATALOGUE.values(), ("refund", None), (None, *Arm)
+    ):
+        rule = replace(
+            ESCALATION, metric=metric, window=timedelta(minutes=30), arm=arm, min_samples=9
+        )
+        many = measure(rule, intent, reader, Windows.of(ends - 30, ends))
+        for i in (0, 40, 150, 198):
+            single = measure(rule, intent, reader, Windows.single(int(ends[i]) - 30, int(ends[i])))
+            for one, of_many in ((single.values, many.values), (single.samples, many.samples)):
+                assert isinstance(one, int | float)
+                assert at(one, 0) == pytest.approx(at(of_many, i), rel=1e-15, nan_ok=True), metric
+            assert single.counts(0) == many.counts(i), metric
 
 
 def test_a_window_is_complete_only_within_the_epoch_and_while_the_split_was_in_force():

@@ -90,15 +90,44 @@ def test_a_histogram_over_windows_is_that_of_its_entries(first, second, mark, wi
             assert (row[told.index(bucket)] if bucket in told else 0) == expected
 
 
+def until(tallies):
+    return lambda marks: tallies.until(marks, ("n",), arm="candidate", intent=None)
+
+
+def counted(minute, n):
+    return RollupRow(
+        rollout="support-bot/1", minute=minute, version=1, arm="candidate", intent="refund",
+        endpoint="chat.completions", cohort=Cohort.COMPARED, seq=1, stats={"n": n},
+    )  # fmt: skip
+
+
+@brief
+@given(
+    st.lists(
+        st.tuples(
+            st.dictionaries(st.integers(0, 60), st.integers(1, 9), max_size=4),
+            st.sets(st.integers(0, 70), max_size=6),
+        ),
+        max_size=8,
+    )
+)
+def test_what_is_remembered_of_marks_is_what_would_be_summed_anew(ticks):
+    tallies = Tallies()
+    for changed, marks in ticks:
+        tallies.feed([counted(minute, n) for minute, n in changed.items()], 1)
+        asked = np.array(sorted(marks), dtype=np.int64)
+
+        found = tallies.at_marks(asked, arm="candidate", about="n", until=until(tallies))
+
+        assert found.tolist() == until(tallies)(asked).tolist()
+
+
 def test_windows_none_of_which_ended_hold_up_no_later_row():
     tallies = Tallies(keep=lambda _: True)
     none = np.empty(0, dtype=np.int64)
-    row = RollupRow(
-        rollout="support-bot/1", minute=7, version=1, arm="candidate", intent="refund",
-        endpoint="chat.completions", cohort=Cohort.COMPARED, seq=1, stats={"n": 3},
-    )  # fmt: skip
+    row = counted(7, 3)
 
-    tallies.at_marks(none, ("n",), arm="candidate", intent=None)
+    tallies.at_marks(none, arm="candidate", about="n", until=until(tallies))
     tallies.feed([row], 1)
 
     assert tallies.until(np.array([8]), ("n",), arm="candidate", intent=None).tolist() == [[3]]
