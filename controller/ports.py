@@ -423,6 +423,13 @@ class Store(RolloutStore, MetricsStore, LeadershipStore, Protocol):
         """
         ...
 
+    def sights(self, known: Mapping[str, Sight | None]) -> Mapping[str, Sight]:
+        """The same of many, in one consistent view; those that do not exist are left out.
+
+        `known` says whose, each with what is known of it.
+        """
+        ...
+
     def check(self) -> None:
         """Unreachable if the database does not answer, SchemaBehind if its schema is not this release's."""
         ...

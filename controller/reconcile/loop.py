@@ -8,7 +8,7 @@ woken and what is due in turn, so that neither waits for all of the other. Notes
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Protocol
 from zlib import crc32
 
@@ -35,6 +35,7 @@ _TROUBLES = {
 POLL_S = 1.0  # how soon a command or an outcome committed by another process is noticed
 FLUSH_S = 0.5  # how long what was judged may wait to be noted; each flush waits for the disk
 FLUSH = 200  # so many ticks are noted together at most: other writers wait meanwhile
+AHEAD = 16  # so many ticks are read for together: what they see is as old as they take
 EARLIEST, LATEST = 0.85, 0.95
 """After which parts of the interval a rollout is due again: those of one burst come apart, and where ticks take a while
 there is an end of the interval left for them."""
@@ -44,6 +45,8 @@ log = structlog.get_logger(__name__)
 
 class Ticking(Protocol):
     """What the loop wakes: a `Reconciler`."""
+
+    def ahead(self, rollouts: Collection[str]) -> None: ...
 
     def judge(self, rollout: str) -> Decision: ...
 
@@ -141,32 +144,70 @@ class Loop:
                 self._signal.wait(min(timeout_s, FLUSH_S) if self._unnoted else timeout_s)
             # No more than this: where wakes come faster than ticks, it would never end.
             most = len(self._woken) + len(self._due)
-        for _ in range(most):
+        while most > 0:
+            turns = self._next(most)
+            if not turns:
+                break
+            most -= len(turns)
+            self._read_ahead(turns)
+            self._take_turns(turns)
             if not self._mandate.holds():
                 return
-            self._flush_if_due()
-            batch = self._next()
-            if not batch:
-                break
-            decided = [self._tick(rollout, since) for rollout, since in batch]
-            # What was decided is told while the rest is judged: that may take a while.
-            if any(decided):
-                self._sender.wake()
         if self._mandate.holds():
             self._flush_if_due(at_once=not timeout_s)
             self._anchor()
             self._keep_house()
 
-    def _next(self) -> list[tuple[str, float | None]]:
-        """One that was woken and one that is due, each with when it was woken; what is both is ticked once."""
+    def _next(self, most: int) -> dict[str, float | None]:
+        """Those that were woken and those that are due, in turn, with when they were woken; what is both comes once."""
+        turns: dict[str, float | None] = {}
         with self._signal:
-            batch = []
-            for line in (self._woken, {} if self._ending.is_set() else self._due):
-                if line:
-                    rollout = next(iter(line))
-                    batch.append((rollout, self._woken.pop(rollout, None)))
-                    self._due.pop(rollout, None)
-            return batch
+            lines = [self._woken] if self._ending.is_set() else [self._woken, self._due]
+            while len(turns) < min(most, AHEAD) and any(lines):
+                for line in lines:
+                    if line:
+                        self._pop(next(iter(line)), turns)
+        return turns
+
+    def _pop(self, rollout: str, turns: dict[str, float | None]) -> None:
+        turns[rollout] = self._woken.pop(rollout, None)
+        self._due.pop(rollout, None)
+
+    def _read_ahead(self, rollouts: Collection[str]) -> None:
+        try:
+            self._reconciler.ahead(rollouts)
+        except Unreachable as error:
+            # Each of the ticks then tries by itself, and says so.
+            log.warning("store_unreachable", error=str(error))
+
+    def _take_turns(self, turns: dict[str, float | None]) -> None:
+        """Tick these and, between them, who is woken meanwhile; as long as the mandate holds."""
+        while turns:
+            now = self._woken_meanwhile(turns)
+            if turns:
+                rollout = next(iter(turns))
+                now[rollout] = turns.pop(rollout)
+            for one, woken in now.items():
+                if not self._mandate.holds():
+                    return
+                if woken is None and self._ending.is_set():
+                    continue  # merely due
+                self._flush_if_due()
+                # What was decided is told while the rest is judged: that may take a while.
+                if self._tick(one, woken):
+                    self._sender.wake()
+
+    def _woken_meanwhile(self, turns: dict[str, float | None]) -> dict[str, float | None]:
+        """The first that was woken, if any, read by itself: what was read for its turn, if it has one, is older."""
+        woken: dict[str, float | None] = {}
+        with self._signal:
+            if self._woken:
+                first = next(iter(self._woken))
+                self._pop(first, woken)
+                turns.pop(first, None)
+        if woken:
+            self._read_ahead(woken)
+        return woken
 
     def lag_s(self) -> float:
         """For how long the oldest of what should be ticked has waited; 0 if nothing waits. From any thread."""

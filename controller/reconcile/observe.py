@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -98,13 +98,27 @@ class Observer:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._memories: dict[str, Memory] = {}
+        self._ahead: dict[str, Sight] = {}
+
+    def ahead(self, rollouts: Iterable[str]) -> None:
+        """Read these in one go, for their next looks: by themselves, each would ask the database twice.
+
+        What comes meanwhile is seen by the looks after those, as what comes while a tick is under way is.
+        """
+        self._ahead.update(self._store.sights({one: self._known(one) for one in rollouts}))
+
+    def _known(self, rollout: str) -> Sight | None:
+        memory = self._memories.get(rollout)
+        return memory.sight if memory is not None else None
 
     def look(self, rollout: str) -> Memory:
         """Read a rollout (`name/attempt`, or a bare name for its newest attempt) as it is now. NotFound."""
         known = self._memories.get(rollout)
         if known is None and "/" not in rollout:
             return self.look(self._store.head(rollout).state.rollout)
-        sight = self._store.sight(rollout, known=known.sight if known is not None else None)
+        sight = self._ahead.pop(rollout, None)
+        if sight is None:
+            sight = self._store.sight(rollout, known=self._known(rollout))
         plan = sight.head.plan
         if known is None:
             known = self._first(sight)
@@ -143,6 +157,7 @@ class Observer:
     def forget(self, rollout: str) -> None:
         """Drop what is kept of a rollout."""
         self._memories.pop(rollout, None)
+        self._ahead.pop(rollout, None)
 
     def _first(self, sight: Sight) -> Memory:
         state = sight.head.state

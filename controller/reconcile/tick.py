@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -78,6 +79,10 @@ class Reconciler:
             raise
         self.flush()
         return decision
+
+    def ahead(self, rollouts: Collection[str]) -> None:
+        """Read together what the next ticks of these rollouts read; they are to come at once. Unreachable."""
+        self._observer.ahead(rollouts)
 
     def judge(self, rollout: str) -> Decision:
         """A tick whose note is left to the next `flush`."""

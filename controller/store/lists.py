@@ -53,6 +53,23 @@ def seeking(wanted: Select[Any], column: ColumnElement[Any]) -> Select[Any]:
     return select(one).select_from(items.join(one, true()))
 
 
+def following(table: Table, key: ColumnElement[Any], number: ColumnElement[Any]) -> Select[Any]:
+    """The table's rows of each of `values(...)`, pairs of a key and a number, in which the number is larger."""
+    items = listed_rows(key.type, number.type)
+    since, least = items.columns
+    return select(table).select_from(items.rows).join(table, and_(key == since, number > least))
+
+
+def following_by_seeks(
+    table: Table, key: ColumnElement[Any], number: ColumnElement[Any]
+) -> Select[Any]:
+    """The same for PostgreSQL, by a seek for each pair: see `seeking`."""
+    items = listed_rows(key.type, number.type)
+    since, least = items.columns
+    one = select(table).where(key == since, number > least).offset(0).lateral("one")
+    return select(one).select_from(items.rows.join(one, true()))
+
+
 def keyed_delete(table: Table) -> Delete:
     """The same rows, to be deleted."""
     items = listed_rows(*(column.type for column in table.primary_key))

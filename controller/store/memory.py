@@ -286,6 +286,14 @@ class MemoryStore:
             splits = known.splits if known is not None and same else list(self.splits(rollout))
             return Sight(head=head, splits=splits, rows=rows, seq=seq)
 
+    def sights(self, known: Mapping[str, Sight | None]) -> Mapping[str, Sight]:
+        with self._lock:
+            return {
+                rollout: self.sight(rollout, known=before)
+                for rollout, before in known.items()
+                if rollout in self._rows.heads
+            }
+
     def check(self) -> None:
         """It is there, and has no schema."""
 

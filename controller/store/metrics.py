@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, bindparam, delete, select
+from sqlalchemy import Connection, Select, bindparam, delete, select
 
 from controller.ports import Judged, Note, SplitVersion, VerifiedStretch
 from controller.rollout.accounting_state import Fate, micros, moment_of
@@ -15,7 +15,7 @@ from controller.rollout.observation import Batch, Cohort, Ingested, RollupRow
 from controller.rollout.timeline import minute_of, start_of
 from controller.store import rules, schema
 from controller.store.engine import Database, put
-from controller.store.lists import listed, values
+from controller.store.lists import following, following_by_seeks, listed, values
 from controller.store.locks import Advisory, hold, hold_rollouts
 from controller.store.refusals import refused
 from controller.store.splits import splits_of
@@ -27,9 +27,11 @@ _VERIFIED = select(schema.verified).where(listed(schema.verified.c.rollout))
 _UNVERIFY = delete(schema.verified).where(
     *(column == bindparam(column.name) for column in schema.verified.primary_key)
 )
-_CHANGED = select(schema.minutes).where(
-    schema.minutes.c.rollout == bindparam("rollout"), schema.minutes.c.seq > bindparam("after")
-)
+_OF_MINUTES = (schema.minutes, schema.minutes.c.rollout, schema.minutes.c.seq)
+_CHANGED: Mapping[str, Select[Any]] = {
+    "sqlite": following(*_OF_MINUTES),
+    "postgresql": following_by_seeks(*_OF_MINUTES),
+}
 
 
 class SqlMetrics:
@@ -51,7 +53,7 @@ class SqlMetrics:
     def rollups(self, rollout: str, *, changed_after: int = 0) -> tuple[Sequence[RollupRow], int]:
         present = select(schema.rollouts.c.ingest_seq).where(schema.rollouts.c.rollout == rollout)
         with self._database.reading() as connection:
-            rows = changed_rows(connection, rollout, changed_after)
+            rows = changed_rows(connection, {rollout: changed_after})[rollout]
             return rows, connection.scalar(present) or 0
 
     def hours(self, rollout: str, *, since: datetime, until: datetime) -> Sequence[RollupRow]:
@@ -142,10 +144,13 @@ def _stretch(row: Any) -> VerifiedStretch:
     return VerifiedStretch(version=row.version, start=moment_of(row.start), end=moment_of(row.end))
 
 
-def changed_rows(connection: Connection, rollout: str, after: int) -> list[RollupRow]:
-    """The minute rows with a higher ingest sequence."""
-    where = {"rollout": rollout, "after": after}
-    return [_rollup(row) for row in connection.execute(_CHANGED, where)]
+def changed_rows(connection: Connection, after: Mapping[str, int]) -> dict[str, list[RollupRow]]:
+    """By rollout, the minute rows with a higher ingest sequence."""
+    changed: dict[str, list[RollupRow]] = {rollout: [] for rollout in after}
+    wanted = _CHANGED[connection.dialect.name]
+    for row in connection.execute(wanted, values(after.items())) if after else ():
+        changed[row.rollout].append(_rollup(row))
+    return changed
 
 
 def _rollup(row: Any) -> RollupRow:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, bindparam, case, func, select, update
+from sqlalchemy import Connection, func, select, update
 
 from controller.ports import Commit, Head, Sight
 from controller.rollout.accounting_state import micros
@@ -19,6 +19,7 @@ from controller.rollout.record import Anchor, Record, Sealed
 from controller.rollout.state import State
 from controller.store import outbox, rules, schema
 from controller.store.engine import Database, add, ignoring_known
+from controller.store.lists import listed, values
 from controller.store.locks import hold_rollouts
 from controller.store.metrics import changed_rows
 from controller.store.splits import splits_of
@@ -33,16 +34,18 @@ _HEAD = (
 )
 
 _NAMES = select(schema.rollouts.c.rollout)
-_SIGHT = select(
-    schema.rollouts.c.rollout,
-    schema.rollouts.c.seq,
-    schema.rollouts.c.head_hash,
-    case((schema.rollouts.c.head_hash != bindparam("known"), schema.rollouts.c.state)).label(
-        "state"
-    ),
-    schema.rollouts.c.plan_digest,
-    schema.rollouts.c.ingest_seq,
-).where(schema.rollouts.c.rollout == bindparam("rollout"))
+_TIPS = select(
+    schema.rollouts.c.rollout, schema.rollouts.c.head_hash, schema.rollouts.c.ingest_seq
+).where(listed(schema.rollouts.c.rollout))
+_HEADS = select(*_HEAD).where(listed(schema.rollouts.c.rollout))
+
+
+def _is_known(known: Sight | None, head_hash: str) -> bool:
+    return known is not None and known.head.hash == head_hash
+
+
+def _seq(known: Sight | None) -> int:
+    return known.seq if known is not None else 0
 
 
 class SqlRecords:
@@ -75,22 +78,33 @@ class SqlRecords:
             return self._head(connection, row)
 
     def sight(self, rollout: str, *, known: Sight | None = None) -> Sight:
-        # The text of a state is read only where it is new: it is most of a row.
-        token = known.head.hash if known is not None else ""
-        after = known.seq if known is not None else 0
-        with self._database.reading() as connection:
-            row = connection.execute(_SIGHT, {"rollout": rollout, "known": token}).one_or_none()
-            if row is None:
+        found = self.sights({rollout: known})
+        if rollout not in found:
+            with self._database.reading() as connection:
                 raise rules.no_rollout(rollout, connection.scalars(_NAMES).all())
-            rows = changed_rows(connection, rollout, after) if row.ingest_seq > after else []
-            if known is not None and row.head_hash == token:
-                return replace(known, rows=rows, seq=row.ingest_seq)
-            return Sight(
-                head=self._head(connection, row[:-1]),
-                splits=splits_of(connection, rollout),
-                rows=rows,
-                seq=row.ingest_seq,
-            )
+        return found[rollout]
+
+    def sights(self, known: Mapping[str, Sight | None]) -> Mapping[str, Sight]:
+        if not known:
+            return {}
+        with self._database.reading() as connection:
+            tips = connection.execute(_TIPS, values(known)).all()
+            # The text of a state is most of a row, and a plan's of a head: only what is new is read.
+            new = [rollout for rollout, head, _ in tips if not _is_known(known[rollout], head)]
+            rows = connection.execute(_HEADS, values(new)).all() if new else ()
+            heads = {row[0]: self._head(connection, row) for row in rows}
+            splits = {rollout: splits_of(connection, rollout) for rollout in new}
+            grown = {one: _seq(known[one]) for one, _, seq in tips if seq > _seq(known[one])}
+            changed = changed_rows(connection, grown)
+        sights = {}
+        for rollout, _, seq in tips:
+            before, changes = known[rollout], changed.get(rollout, ())
+            if before is not None and rollout not in heads:
+                sights[rollout] = replace(before, rows=changes, seq=seq)
+            else:
+                head, of_head = heads[rollout], splits[rollout]
+                sights[rollout] = Sight(head=head, splits=of_head, rows=changes, seq=seq)
+        return sights
 
     def commit(self, commit: Commit) -> None:
         with self._database.writing() as (connection, fence):

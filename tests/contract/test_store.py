@@ -608,6 +608,29 @@ def test_a_sight_holds_what_changed_since_the_known_one(store: Store):
     assert list(store.sight(ROLLOUT, known=second).rows) == []
 
 
+def test_sights_of_many_are_what_each_would_be(store: Store):
+    started(store)
+    store.commit(commit(rollout="other/1"))
+    store.commit(commit(rollout="third/1"))
+    send(store, observation("a"))
+    known = store.sight(ROLLOUT)
+    other = store.sight("other/1")
+    send(store, observation("b", at=NOW + MINUTE), observation("c", at=NOW + 2 * MINUTE))
+    store.commit(commit(store.head("other/1"), rollout="other/1", shares=HALF, version=2))
+
+    asked = {ROLLOUT: known, "other/1": other, "third/1": None, "nobody/1": None}
+    found = store.sights(asked)
+
+    assert found.keys() == {ROLLOUT, "other/1", "third/1"}
+    for rollout, sight in found.items():
+        alone = store.sight(rollout, known=asked[rollout])
+        assert (sight.head, sight.seq) == (alone.head, alone.seq)
+        assert list(sight.splits) == list(alone.splits)
+        assert list(sight.rows) == list(alone.rows)
+    assert [row.minute for row in found[ROLLOUT].rows] == [minute_of(NOW) + i for i in (1, 2)]
+    assert store.sights({}) == {}
+
+
 def test_a_sight_shows_a_commit_and_its_split(store: Store):
     started(store)
     first = store.sight(ROLLOUT)

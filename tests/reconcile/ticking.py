@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from controller.reconcile.tick import Reconciler
 from controller.rollout.decision import Decision
 
@@ -11,6 +13,9 @@ class Passing:
 
     def __init__(self, to: Reconciler | Passing) -> None:
         self.to = to
+
+    def ahead(self, rollouts: Collection[str]) -> None:
+        self.to.ahead(rollouts)
 
     def judge(self, rollout: str) -> Decision:
         return self.to.judge(rollout)
