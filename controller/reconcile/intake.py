@@ -24,6 +24,7 @@ class Intake:
         self._store = store
         self._clock = clock
         self._wake = wake
+        self._rollouts: set[str] = set()
 
     def __call__(self, lines: bytes) -> None:
         """Count some lines. DataError if one of them can never be counted, and then none was; Unreachable."""
@@ -38,7 +39,7 @@ class Intake:
             text = lines.decode()
         except UnicodeDecodeError as error:
             raise DataError(f"gateway: not UTF-8: {error}") from error
-        batch = read_feed(text.split("\n"), file="gateway", store=self._store)
+        batch = read_feed(text.split("\n"), file="gateway", store=self._store, known=self._rollouts)
         if batch.observations or batch.outcomes or batch.pairs:
             received = self._store.ingest(batch, self._clock.now())
             self._telemetry.ingested(received)

@@ -59,9 +59,14 @@ class Field:
     required: bool = True
 
 
-def read_feed(lines: Iterable[str], *, file: str, store: Splits) -> Batch:
-    """Everything in the file, in its order. DataError with all problems; then nothing of it may be ingested."""
-    reader = _Reader(store)
+def read_feed(
+    lines: Iterable[str], *, file: str, store: Splits, known: set[str] | None = None
+) -> Batch:
+    """Everything in the file, in its order. DataError with all problems; then nothing of it may be ingested.
+
+    `known` are full names of rollouts that were found before, and gets those that are found: none ever goes away.
+    """
+    reader = _Reader(store, known if known is not None else set())
     observations: list[Observation] = []
     outcomes: list[Outcome] = []
     pairs: list[Pair] = []
@@ -111,8 +116,9 @@ def _listed(problems: Sequence[str]) -> str:
 class _Reader:
     """Lines to values. Rollouts and their splits are read from the store once each."""
 
-    def __init__(self, store: Splits) -> None:
+    def __init__(self, store: Splits, known: set[str]) -> None:
         self._store = store
+        self._known = known
         self._rollouts: dict[str, str | _Wrong] = {}
         self._splits: dict[str, Sequence[SplitVersion]] = {}
 
@@ -140,9 +146,12 @@ class _Reader:
         return {**fields, "rollout": rollout, "version": version}
 
     def _rollout(self, name: str) -> str:
+        if name in self._known:
+            return name
         if name not in self._rollouts:
             try:
-                self._rollouts[name] = self._store.head(name).state.rollout
+                rollout = self._rollouts[name] = self._store.head(name).state.rollout
+                self._known.add(rollout)
             except NotFound as error:
                 self._rollouts[name] = _Wrong(f"rollout: {error}")
         found = self._rollouts[name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,6 +13,7 @@ import pytest
 from sqlalchemy import Engine, event
 
 from controller.clock import ManualClock
+from controller.reconcile.intake import Intake
 from controller.reconcile.submit import submit
 from controller.reconcile.tick import Reconciler
 from controller.rollout.commands import Apply, Promote
@@ -113,6 +115,21 @@ def test_a_tick_asks_the_same_however_much_there_is(tmp_path: Path, plans: int, 
     assert case.judged(case.rollouts) == [CHANGED, *[QUIET] * (plans - 1), NOTES]
 
 
+def test_ticks_that_are_read_for_together_ask_as_much_as_one(tmp_path: Path):
+    case = Case(tmp_path, plans=12)
+    case.judged(case.rollouts)
+    case.clock.advance(MINUTE)
+    for rollout in case.rollouts:
+        case.requests(rollout, 4)
+
+    with statements(case.store._database.engine) as seen:
+        case.reconciler.ahead(case.rollouts)
+
+    assert len(seen) == CHANGED
+    assert case.judged(case.rollouts) == [*[0] * 12, NOTES]
+    assert case.judged(case.rollouts[:1])[0] == QUIET
+
+
 def test_after_a_stop_of_hours_a_tick_asks_no_more(tmp_path: Path):
     case = Case(tmp_path, plans=1)
     case.requests(case.rollouts[0], 10)
@@ -136,3 +153,29 @@ def test_a_command_costs_one_look_more(tmp_path: Path):
     # The state, its splits, what was verified of it.
     assert first <= QUIET + 3
     assert second == QUIET
+
+
+def test_a_rollout_is_looked_up_once_however_often_lines_come(tmp_path: Path):
+    case = Case(tmp_path, plans=1)
+    intake = Intake(case.store, case.clock, lambda _: None)
+
+    def statements_of(name: str) -> int:
+        line = {
+            "kind": "observation",
+            "id": name,
+            "rollout": case.rollouts[0],
+            "at": case.clock.now().isoformat(),
+            "unit": name,
+            "arm": "candidate",
+            "intent": "chat",
+            "version": 2,
+            "flags": {"error": False, "escalated": False},
+        }
+        with statements(case.store._database.engine) as seen:
+            intake(json.dumps(line).encode())
+        return len(seen)
+
+    first, second, third = (statements_of(name) for name in "abc")
+
+    assert second == third < first
+    assert sum(row.stats["n"] for row in case.store.rollups(case.rollouts[0])[0]) == 3

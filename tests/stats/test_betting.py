@@ -14,6 +14,7 @@ from controller.stats.betting import (
     bets,
     gain_bets,
     log_e,
+    log_e_of,
     log_increments,
     log_threshold,
     loss_bets,
@@ -121,6 +122,17 @@ def test_swapping_the_arms_turns_loss_into_gain(counts):
 
     assert float(gained) == pytest.approx(
         float(log_e(swapped, PAIR, loss_bets(margin=-0.015, **policy))), abs=1e-12
+    )
+
+
+@given(st.lists(st.integers(0, 10**6), min_size=3, max_size=3), st.floats(0.001, 0.4))
+def test_one_row_of_counts_needs_no_array(counts, variance):
+    against = loss_bets(margin=0.015, effect=0.015, variance=variance)
+
+    found = log_e_of(counts, PAIR, against)
+
+    assert found == pytest.approx(
+        float(log_e(np.array(counts), PAIR, against)), rel=1e-12, abs=1e-12
     )
 
 
@@ -330,6 +342,9 @@ def test_refuses_a_window_that_makes_no_sense(bad):
         lambda: log_e(np.array([1.0, math.nan]), RATE, TWO_PERCENT),
         lambda: log_e(np.array([1, 2, 3]), RATE, TWO_PERCENT),
         lambda: log_e(np.array(3), RATE, TWO_PERCENT),
+        lambda: log_e_of([1, -1], RATE, TWO_PERCENT),
+        lambda: log_e_of([1, 2, 3], RATE, TWO_PERCENT),
+        lambda: log_e_of([], RATE, TWO_PERCENT),
         lambda: log_threshold(alpha=0.0, start_number=1, planned_starts=1),
         lambda: log_threshold(alpha=0.05, start_number=0, planned_starts=1),
         lambda: log_threshold(alpha=0.05, start_number=1, planned_starts=0),
