@@ -367,10 +367,15 @@ def histogram_sums(
         np.concatenate(column) if parts else np.empty(0, dtype=np.int64)
         for column in (zip(*parts, strict=True) if parts else ((), (), ()))
     )
-    told, column = np.unique(buckets, return_inverse=True)
-    prefix = np.zeros((len(marks), len(told)), dtype=np.int64)
+    if not len(minutes):
+        return (), np.zeros((len(ends), 0), dtype=np.int64)
+    low = int(buckets.min())
+    width = int(buckets.max()) - low + 1
     # An entry counts from the first mark after its minute on.
-    np.add.at(prefix, (marks.searchsorted(minutes, side="right"), column), counts)
-    prefix = prefix.cumsum(axis=0)
+    cells = marks.searchsorted(minutes, side="right") * width + (buckets - low)
+    added = np.bincount(cells, weights=counts, minlength=len(marks) * width)
+    prefix = added.astype(np.int64).reshape(len(marks), width).cumsum(axis=0)
+    there = prefix[-1].nonzero()[0]
+    prefix = prefix[:, there]
     sums: Table = prefix[marks.searchsorted(ends)] - prefix[marks.searchsorted(starts)]
-    return tuple(told.tolist()), sums
+    return tuple((there + low).tolist()), sums
