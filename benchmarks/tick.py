@@ -7,7 +7,8 @@ One plan with five intents, eight rules and a 72-hour window on a fresh database
 rows as ingest writes them, a given number of requests spread over 72 hours; then each tick finds one more minute. A
 tick is everything: reading what changed, every reading, `decide`, the note in the store, the target. Figures are
 medians; the ratio is of CPU to the smallest case of the same run, which is what "flat" means. `note` is the part that a
-controller does for many ticks at once. Where other work shares the machine, the CPU says more than the time.
+controller does for many ticks at once, `kept_kib` what it keeps of one rollout. Where other work shares the machine,
+the CPU says more than the time.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import json
 import statistics
 import sys
 import time
+import tracemalloc
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
@@ -50,6 +53,7 @@ HOUR = timedelta(hours=1)
 MINUTE = timedelta(minutes=1)
 INTENTS = ("refund", "order-status", "returns", "billing", "other")
 TICKS = 40
+TOGETHER = 2_000  # requests that are ingested at once to fill a window
 BUDGET_MS = 5.0
 
 
@@ -133,6 +137,13 @@ def batch(rollout: str, version: int, at: datetime, n: int, first: int) -> Batch
     return Batch(observations=tuple(requests), outcomes=tuple(outcomes))
 
 
+def _joined(batches: Sequence[Batch]) -> Batch:
+    return Batch(
+        observations=tuple(one for each in batches for one in each.observations),
+        outcomes=tuple(one for each in batches for one in each.outcomes),
+    )
+
+
 class Case:
     """Some plans on one database, each at its first step with a window full of requests."""
 
@@ -164,12 +175,27 @@ class Case:
         """72 hours of requests, in at most 4,320 minutes of at least ten."""
         minutes = min(4_320, max(1, requests // 10))
         per_minute = requests // minutes
+        waiting: list[Batch] = []
         for i in range(minutes):
             at = BEGIN + MINUTE * (i * 4_320 // minutes)
             for rollout in self.rollouts:
-                self.store.ingest(batch(rollout, 2, at, per_minute, self.sent), at)
+                waiting.append(batch(rollout, 2, at, per_minute, self.sent))
                 self.sent += per_minute
+            if len(waiting) * per_minute >= TOGETHER or i == minutes - 1:
+                self.store.ingest(_joined(waiting), at)
+                waiting.clear()
         self.clock.set(BEGIN + 72 * HOUR)
+
+    def kept_kib(self) -> float:
+        """What a controller keeps of one rollout, once it has read it anew."""
+        other = Reconciler(
+            store=self.store, target=self.target, clock=self.clock, fence=self.reconciler.fence
+        )
+        tracemalloc.start()
+        other.judge(self.rollouts[0])
+        kept, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return kept / 1024
 
     def measure(self) -> dict[str, float]:
         """Median milliseconds of one tick that finds one more minute of ten requests, and of its parts."""
@@ -205,7 +231,7 @@ def measure(kind: str, asked: argparse.Namespace) -> list[dict[str, object]]:
     for varied, requests, plans in cases(asked):
         with database(kind) as url:
             case = Case(url, requests=requests, plans=plans)
-            told = case.measure()
+            told = case.measure() | {"kept_kib": case.kept_kib()}
             case.close()
         first = next((one for one in rows if one["varied"] == varied), None)
         ratio = told["cpu_ms"] / float(str(first["cpu_ms"])) if first is not None else 1.0
