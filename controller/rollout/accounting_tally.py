@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Final, TypeVar
 
@@ -20,9 +20,7 @@ T = TypeVar("T")
 COMPARED: Final = Cohort.COMPARED.value
 _NO_ENDPOINT: Final = ""
 _HISTOGRAMS: Final = {"latency_us": "h.latency.", "ttft_us": "h.ttft."}
-_QUANTITY_KEYS: Final = {
-    name: (f"c.{name}", f"s.{name}", _HISTOGRAMS.get(name)) for name in QUANTITIES
-}
+_QUANTITY_KEYS: Final = [(f"c.{name}", f"s.{name}", _HISTOGRAMS.get(name)) for name in QUANTITIES]
 
 
 class Tally:
@@ -64,34 +62,28 @@ def merged(stats: Mapping[str, int], delta: Mapping[str, int]) -> dict[str, int]
 
 
 def count_new_requests(tally: Tally, requests: Iterable[Request]) -> None:
-    """What requests count once and for all: themselves, their units' assignments and their quantities."""
+    """Count requests: once and for all themselves, their units' assignments and their quantities; and what is known of
+    them by now.
+    """
     for key, together in _by_row(requests, _request_key).items():
         row = tally.row(key)
         row["n"] += len(together)
-        row["units"] += sum(request.assigned for request in together)
-        for name, (count, total, histogram) in _QUANTITY_KEYS.items():
-            values = [value for one in together if (value := one.quantities.get(name)) is not None]
+        row["units"] += sum([request.assigned for request in together])
+        columns = zip(*[request.quantities for request in together], strict=True)
+        for column, (count, total, histogram) in zip(columns, _QUANTITY_KEYS, strict=True):
+            values = [value for value in column if value is not None]
             row[count] += len(values)
             row[total] += sum(values)
             if histogram is not None:
                 for bucket, times in Counter([bucket_of(one / MICRO) for one in values]).items():
                     row[f"{histogram}{bucket}"] += times
+        _count_findings(row, together, +1)
 
 
 def count_findings(tally: Tally, requests: Iterable[Request], sign: int) -> None:
     """Put in (+1) or take out (−1) what is known of requests by now: flags and grades."""
     for key, together in _by_row(requests, _request_key).items():
-        row = tally.row(key)
-        for (flag, value), times in _flags(together).items():
-            if value:
-                row[f"f.{flag}"] += sign * times
-            row[f"d.{flag}"] += sign * times
-        grades = [grade for one in together if (grade := one.grade_u()) is not None]
-        row["graded"] += sign * len(grades)
-        row["correct_u"] += sign * sum(grades)
-        served = [rounded(one.served_u, one.served_n) for one in together if one.served_n]
-        row["served"] += sign * len(served)
-        row["served_u"] += sign * sum(served)
+        _count_findings(tally.row(key), together, sign)
 
 
 def count_episodes(tally: Tally, episodes: Iterable[Episode], sign: int) -> None:
@@ -106,6 +98,19 @@ def count_episodes(tally: Tally, episodes: Iterable[Episode], sign: int) -> None
         grades = [grade for one in together if (grade := one.grade_u()) is not None]
         row["e.graded"] += sign * len(grades)
         row["e.correct_u"] += sign * sum(grades)
+
+
+def _count_findings(row: defaultdict[str, int], together: Sequence[Request], sign: int) -> None:
+    for (flag, value), times in _flags(together).items():
+        if value:
+            row[f"f.{flag}"] += sign * times
+        row[f"d.{flag}"] += sign * times
+    grades = [grade for one in together if (grade := one.grade_u()) is not None]
+    row["graded"] += sign * len(grades)
+    row["correct_u"] += sign * sum(grades)
+    served = [rounded(one.served_u, one.served_n) for one in together if one.served_n]
+    row["served"] += sign * len(served)
+    row["served_u"] += sign * sum(served)
 
 
 def count_block(tally: Tally, block: Block, sign: int) -> None:

@@ -57,11 +57,12 @@ class Reach:
 
 @dataclass(slots=True)
 class Changes:
-    """Rows to write. Requests that are new are inserted, those that changed updated; the rest is put by its key."""
+    """Rows to write. New requests and episodes are inserted, changed ones updated; the rest is put by its key."""
 
     new_requests: Collection[Request] = ()
     changed_requests: Collection[Request] = ()
-    episodes: Collection[Episode] = ()
+    new_episodes: Collection[Episode] = ()
+    changed_episodes: Collection[Episode] = ()
     outcomes: Collection[KeptOutcome] = ()
     pairs: Collection[Pair] = ()
     labels: Collection[Label] = ()
@@ -265,7 +266,8 @@ def _settle(rows: Rows, account: Account, terms: Mapping[str, Terms], now: datet
     _settle_blocks(rows, account.tally, account.settle(), immature, changes)
     changes.new_requests = account.new_requests.values()
     changes.changed_requests = account.changed_requests.values()
-    changes.episodes = account.stored_episodes()
+    changes.new_episodes = account.new_episodes()
+    changes.changed_episodes = account.changed_episodes()
     delta = account.tally.minutes()
     before = rows.minutes(delta.keys())
     changes.minutes = {key: merged(before.get(key, {}), delta[key]) for key in delta}

@@ -201,7 +201,7 @@ class MemoryRows:
 
     def requests(self, ids: Collection[str]) -> dict[str, Request]:
         stored = (self.kept_requests[one] for one in ids if one in self.kept_requests)
-        return {one.id: _with_own_flags(_copy(one)) for one in stored}
+        return {one.id: _copy(one) for one in stored}
 
     def waiting(self, observations: Collection[str]) -> list[KeptOutcome]:
         waiting = map(_copy, self._outcomes.waiting_for(observations))
@@ -213,7 +213,7 @@ class MemoryRows:
 
     def episodes(self, rollout: str, reach: Reach) -> list[Episode]:
         return [
-            _with_own_flags(_copy(episode))
+            _copy(episode)
             for unit in reach.units
             for episode in self.kept_episodes.get((rollout, unit), {}).values()
             if reach.low <= episode.start <= reach.high and episode.last >= reach.active
@@ -250,7 +250,7 @@ class MemoryRows:
     def write(self, changes: Changes) -> None:
         self.kept_requests.update((one.id, one) for one in changes.new_requests)
         self.kept_requests.update((one.id, one) for one in changes.changed_requests)
-        for episode in changes.episodes:
+        for episode in (*changes.new_episodes, *changes.changed_episodes):
             self.kept_episodes[episode.rollout, episode.unit][episode.id] = episode
         self._outcomes.put(changes.outcomes)
         self.kept_pairs.update((one.id, one) for one in changes.pairs)
@@ -303,14 +303,6 @@ _values_of: Mapping[type, attrgetter[tuple[Any, ...]]] = {
     kind: attrgetter(*(one.name for one in fields(kind)))
     for kind in (Request, Episode, Label, Block, KeptOutcome)
 }
-
-
-S = TypeVar("S", Request, Episode)
-
-
-def _with_own_flags(one: S) -> S:
-    one.flags = dict(one.flags)
-    return one
 
 
 def _among(

@@ -36,7 +36,7 @@ from controller.rollout.accounting_state import (
     micros,
 )
 from controller.rollout.accounting_tally import RowKey
-from controller.rollout.observation import QUANTITIES, Pair
+from controller.rollout.observation import Pair
 from controller.rollout.plan import Unit
 from controller.store import schema
 from controller.store.bulk import add_many, change_many, put_many
@@ -60,9 +60,13 @@ _EPISODE = (
     *("id", "rollout", "unit", "arm", "intent", "version", "endpoint", "start", "last"),
     *("graded", "grades_u"),
 )
+_EPISODE_KEY = ("rollout", "unit", "start", "arm", "intent", "version")
+_GROWN = ("last", "graded", "grades_u")
 _request_values = attrgetter(*_REQUEST)
 _episode_values = attrgetter(*_EPISODE)
 _learnt = attrgetter(*_LEARNT)
+_grown = attrgetter(*_GROWN)
+_episode_key = attrgetter(*_EPISODE_KEY)
 
 _TERMS = select(
     schema.rollouts.c.rollout,
@@ -154,6 +158,11 @@ _LEARN = (
     )
     .values({name: bindparam(name) for name in (*_LEARNT, "flags")})
 )
+_GROW = (
+    update(schema.episodes)
+    .where(*(schema.episodes.c[name] == bindparam(f"{name}_") for name in _EPISODE_KEY))
+    .values({name: bindparam(name) for name in (*_GROWN, "flags")})
+)
 
 
 class SqlRows:
@@ -199,7 +208,7 @@ class SqlRows:
             **values(reach.units),
         }
         wanted = _EPISODES[self._connection.dialect.name]
-        return [_episode(row) for row in self._connection.execute(wanted, where)]
+        return [_episode(row) for row in self._connection.execute(wanted, where).all()]
 
     def splits(self, rollout: str) -> Sequence[SplitVersion]:
         if rollout not in self._splits:
@@ -261,7 +270,13 @@ class SqlRows:
         ]
         names = (*_LEARNT, "flags", "id", "at")
         change_many(connection, _LEARN, schema.observations, names, learnt)
-        put_many(connection, schema.episodes, [_episode_row(one) for one in changes.episodes])
+        add_many(connection, schema.episodes, [_episode_row(one) for one in changes.new_episodes])
+        grown = [
+            (*_grown(one), _flags(one.flags), *_episode_key(one))
+            for one in changes.changed_episodes
+        ]
+        names = (*_GROWN, "flags", *_EPISODE_KEY)
+        change_many(connection, _GROW, schema.episodes, names, grown)
         put_many(connection, schema.outcomes, [_outcome_row(one) for one in changes.outcomes])
         add_many(connection, schema.pairs, [_pair_row(one) for one in changes.pairs])
         put_many(connection, schema.labels, [_label_row(one) for one in changes.labels])
@@ -301,7 +316,7 @@ def _partitions(changes: Changes) -> set[Partition]:
         "observations": {week_of(one.at) for one in changes.new_requests},
         "outcomes": {week_of(one.at) for one in changes.outcomes},
         "pairs": {week_of(micros(one.at)) for one in changes.pairs},
-        "episodes": {week_of(one.start) for one in changes.episodes},
+        "episodes": {week_of(one.start) for one in changes.new_episodes},
     }
     return {Partition(table=table, week=week) for table in moments for week in moments[table]}
 
@@ -315,29 +330,26 @@ def _flags_json(items: tuple[tuple[str, bool], ...]) -> str:
     return _to_json(dict(items))
 
 
-def _flags_of(text: str) -> dict[str, bool]:
-    return dict(_flags_read(text))
-
-
 @lru_cache(maxsize=4096)
-def _flags_read(text: str) -> Mapping[str, bool]:
+def _flags_of(text: str) -> Mapping[str, bool]:
+    """Shared by all that have the same."""
     flags: Mapping[str, bool] = json.loads(text)
     return flags
 
 
 def _request(row: Any) -> Request:
-    fields = (*row[:-1], _flags_of(row[-1]))
-    return Request(*fields)
+    *values, flags = row
+    return Request(*values, _flags_of(flags))
 
 
 def request_row(one: Request) -> tuple[Any, ...]:
-    """As in `schema.observations`."""
-    return (*_request_values(one), _flags(one.flags), *map(one.quantities.get, QUANTITIES))
+    """As in `schema.observations`, of a new request."""
+    return (*_request_values(one), _flags(one.flags), *one.quantities)
 
 
 def _episode(row: Any) -> Episode:
-    fields = (*row[:-1], _flags_of(row[-1]))
-    return Episode(*fields)
+    *values, flags = row
+    return Episode(*values, _flags_of(flags))
 
 
 def _episode_row(one: Episode) -> tuple[Any, ...]:
