@@ -7,10 +7,12 @@ and however often things are sent.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
 from itertools import chain
+from operator import itemgetter
 from typing import Final
 
 from controller.errors import DataError
@@ -28,10 +30,9 @@ from controller.rollout.observation import QUANTITIES, Grades, Observation, Outc
 from controller.rollout.plan import Unit
 
 _FLAGS: Final = frozenset(FLAGS)
+_QUANTITIES: Final = frozenset(QUANTITIES)
+_all_quantities = itemgetter(*QUANTITIES)
 _ATTEMPT: Final = Grades.ATTEMPT.value
-_Line = tuple[
-    str, str, str, str, int
-]  # rollout, unit, arm, intent, version: where episodes follow one another
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,11 +71,11 @@ class Account:
         self.changed_requests: dict[str, Request] = {}
         self._terms = terms
         self._stored = requests
-        self._lines: dict[_Line, list[Episode]] = {}
+        self._episodes: dict[tuple[str, str], list[Episode]] = {}  # by rollout and unit
         self._new_episodes: dict[str, Episode] = {}
         self._touched: dict[str, Episode] = {}  # of those loaded
         for episode in episodes:
-            self._lines.setdefault(_line(episode), []).append(episode)
+            self._episodes.setdefault((episode.rollout, episode.unit), []).append(episode)
         self._episode_of = {  # by request id
             one.id: self._stored_episode(one)
             for one in requests.values()
@@ -151,7 +152,10 @@ class Account:
     def _stored_episode(self, request: Request) -> Episode:
         if self._terms[request.rollout].unit is Unit.REQUEST:
             return _own_episode(request)
-        return next(one for one in self._lines[_line(request)] if one.start == request.episode)
+        of_unit = self._episodes[request.rollout, request.unit]
+        return next(
+            one for one in of_unit if one.start == request.episode and _are_alike(one, request)
+        )
 
     def _join_episode(self, request: Request) -> None:
         episode = self._admitting(request)
@@ -165,14 +169,18 @@ class Account:
         """The latest episode that the request is part of, else a new one."""
         if self._terms[request.rollout].unit is Unit.REQUEST:
             return self._begin(request)
-        line = self._lines.setdefault(_line(request), [])
+        unit = request.rollout, request.unit
         found = None
-        for one in line:
-            if one.admits(request.at) and (found is None or one.start > found.start):
+        for one in self._episodes.get(unit, ()):
+            if (
+                one.admits(request.at)
+                and _are_alike(one, request)
+                and (found is None or one.start > found.start)
+            ):
                 found = one
         if found is None:
             found = self._begin(request)
-            line.append(found)
+            self._episodes.setdefault(unit, []).append(found)
         return found
 
     def _begin(self, anchor: Request) -> Episode:
@@ -202,18 +210,7 @@ class Account:
 
 
 def request_of(sent: Observation) -> Request:
-    """A new observation as it is counted; DataError for what no metric reads or no sum may hold."""
-    _check_flags(sent)
-    quantities = tuple(map(sent.quantities.get, QUANTITIES))
-    if len(sent.quantities) > len(QUANTITIES) - quantities.count(None):
-        unknown = ", ".join(sorted(sent.quantities.keys() - set(QUANTITIES)))
-        raise DataError(
-            f"observation {sent.id}: no quantity is called {unknown}. Known are {', '.join(QUANTITIES)}."
-        )
-    if sent.quantities and min(sent.quantities.values()) < 0:
-        raise DataError(
-            f"observation {sent.id}: {dict(sent.quantities)} has a negative quantity. Leave out what is not known."
-        )
+    """A new observation as it is counted. What it says is countable: see `require_countable`."""
     return Request(
         sent.id,
         sent.rollout,
@@ -225,14 +222,67 @@ def request_of(sent: Observation) -> Request:
         sent.cohort._value_,
         sent.assigned,
         sent.endpoint,
-        flags=dict(sent.flags),
-        quantities=quantities,
+        None,
+        0,
+        0,
+        0,
+        0,
+        _shared(tuple(sent.flags), tuple(sent.flags.values())),
+        _in_order(sent.quantities),
     )
 
 
+def require_countable(observations: Collection[Observation], outcomes: Collection[Outcome]) -> None:
+    """DataError for what no metric reads or no sum may hold."""
+    # All at once: looking for the one that cannot be counted is for when there is one.
+    _require_known_flags(observations)
+    _require_known_flags(outcomes)
+    quantities = [one.quantities for one in observations]
+    values = chain.from_iterable([one.values() for one in quantities])
+    if set[str]().union(*quantities) <= _QUANTITIES and min(values, default=0) >= 0:
+        return
+    for sent in observations:
+        if not sent.quantities.keys() <= _QUANTITIES:
+            unknown = ", ".join(sorted(sent.quantities.keys() - _QUANTITIES))
+            raise DataError(
+                f"observation {sent.id}: no quantity is called {unknown}. Known are {', '.join(QUANTITIES)}."
+            )
+        if min(sent.quantities.values(), default=0) < 0:
+            raise DataError(
+                f"observation {sent.id}: {dict(sent.quantities)} has a negative quantity. Leave out what is not known."
+            )
+
+
+def _require_known_flags(sent: Collection[Observation | Outcome]) -> None:
+    """DataError for a flag that no metric reads."""
+    if set[str]().union(*[one.flags for one in sent]) <= _FLAGS:
+        return
+    for one in sent:
+        unknown = [
+            name for name in one.flags if name not in _FLAGS and not name.startswith("custom.")
+        ]
+        if unknown:
+            raise DataError(
+                f"{type(one).__name__.lower()} {one.id}: no flag is called {', '.join(unknown)}. "
+                f"Known are {', '.join(FLAGS)}, and custom.NAME for your own."
+            )
+
+
+@lru_cache(maxsize=4096)
+def _shared(names: tuple[str, ...], values: tuple[bool, ...]) -> Mapping[str, bool]:
+    """One mapping for all that have the same flags: there are few combinations."""
+    return dict(zip(names, values, strict=True))
+
+
+def _in_order(quantities: Mapping[str, int]) -> tuple[int | None, ...]:
+    if len(quantities) == len(QUANTITIES):
+        every: tuple[int, ...] = _all_quantities(quantities)
+        return every
+    return tuple(map(quantities.get, QUANTITIES))
+
+
 def kept(outcome: Outcome, received: datetime) -> KeptOutcome:
-    """The outcome as it is kept; DataError for what cannot be counted."""
-    _check_flags(outcome)
+    """The outcome as it is kept; DataError for what is no grade. Its flags are known: see `require_countable`."""
     correct = outcome.correct
     if correct is not None and not 0 <= correct <= 1:  # NaN is neither
         raise DataError(
@@ -244,8 +294,8 @@ def kept(outcome: Outcome, received: datetime) -> KeptOutcome:
         micros(outcome.at),
         micros(received),
         None if correct is None else round(correct * MICRO),
-        outcome.grades.value,
-        outcome.flags,
+        outcome.grades._value_,
+        _shared(tuple(outcome.flags), tuple(outcome.flags.values())),
         outcome.source,
     )
 
@@ -270,19 +320,13 @@ def _regraded(episodes: Iterable[Episode], graded: Mapping[str, int | None]) -> 
     return regraded
 
 
-def _check_flags(sent: Observation | Outcome) -> None:
-    if sent.flags.keys() <= _FLAGS:
-        return
-    unknown = [flag for flag in sent.flags if flag not in _FLAGS and not flag.startswith("custom.")]
-    if unknown:
-        raise DataError(
-            f"{type(sent).__name__.lower()} {sent.id}: no flag is called {', '.join(unknown)}. "
-            f"Known are {', '.join(FLAGS)}, and custom.NAME for your own."
-        )
-
-
-def _line(one: Request | Episode) -> _Line:
-    return one.rollout, one.unit, one.arm, one.intent, one.version
+def _are_alike(episode: Episode, request: Request) -> bool:
+    """Whether a request of its unit, at a fitting time, is part of it."""
+    return (
+        episode.arm == request.arm
+        and episode.intent == request.intent
+        and episode.version == request.version
+    )
 
 
 def _episode_from(anchor: Request) -> Episode:

@@ -54,6 +54,10 @@ _SESSION: Final = {
     "lock_timeout": BUSY_TIMEOUT_S
     * 1000,  # a stuck lock fails a tick, which is repeated; it hangs none
     "idle_in_transaction_session_timeout": STATEMENT_TIMEOUT_S * 1000,  # nor does a stopped process
+    # What we join is a list with a table, by an index. The planner does not know how short the list is, and would read
+    # a week of requests for it.
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
     # The server lets go of the locks of a host that is gone.
     "tcp_keepalives_idle": 10,
     "tcp_keepalives_interval": 5,

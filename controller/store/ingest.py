@@ -13,7 +13,14 @@ from itertools import chain
 from typing import Final, Literal, Protocol, TypeVar
 
 from controller.ports import SplitVersion
-from controller.rollout.accounting import Account, Regraded, Terms, kept, request_of
+from controller.rollout.accounting import (
+    Account,
+    Regraded,
+    Terms,
+    kept,
+    request_of,
+    require_countable,
+)
 from controller.rollout.accounting_blocks import (
     Sizes,
     Stratum,
@@ -187,6 +194,7 @@ def _fresh(rows: Rows, batch: Batch, now: datetime) -> _Fresh:
     kept_from = moment_of(floor)
     requests = _not_stored(rows, "observations", _above(kept_from, observations, refused))
     outcomes = _not_stored(rows, "outcomes", _above(kept_from, batch.outcomes, refused))
+    require_countable(requests.values(), outcomes.values())
     return _Fresh(
         floor=floor,
         terms=terms,

@@ -11,6 +11,7 @@ from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     Connection,
     Integer,
     ScalarSelect,
@@ -19,6 +20,7 @@ from sqlalchemy import (
     Text,
     bindparam,
     func,
+    literal_column,
     select,
     update,
 )
@@ -56,17 +58,15 @@ _REQUEST = (
     *("id", "rollout", "at", "unit", "arm", "intent", "version", "cohort", "assigned", "endpoint"),
     *("episode", *_LEARNT),
 )
-_EPISODE = (
-    *("id", "rollout", "unit", "arm", "intent", "version", "endpoint", "start", "last"),
-    *("graded", "grades_u"),
-)
-_EPISODE_KEY = ("rollout", "unit", "start", "arm", "intent", "version")
 _GROWN = ("last", "graded", "grades_u")
+_EPISODE = (
+    *("id", "rollout", "unit", "arm", "intent", "version", "endpoint", "start"),
+    *_GROWN,
+)
 _request_values = attrgetter(*_REQUEST)
 _episode_values = attrgetter(*_EPISODE)
 _learnt = attrgetter(*_LEARNT)
 _grown = attrgetter(*_GROWN)
-_episode_key = attrgetter(*_EPISODE_KEY)
 
 _TERMS = select(
     schema.rollouts.c.rollout,
@@ -146,9 +146,18 @@ _ADVANCE = (
     update(schema.rollouts)
     .where(listed(schema.rollouts.c.rollout))
     .values(ingest_seq=schema.rollouts.c.ingest_seq + 1)
+    .returning(schema.rollouts.c.rollout, schema.rollouts.c.ingest_seq)
 )
-_SEQS = select(schema.rollouts.c.rollout, schema.rollouts.c.ingest_seq).where(
-    listed(schema.rollouts.c.rollout)
+_EXPIRE = (
+    update(schema.outcomes)
+    .where(
+        schema.FATE_WAITING,
+        schema.FATE_REFUSED,
+        schema.outcomes.c.received
+        < bindparam("now", type_=BigInteger)
+        - select(func.max(schema.rollouts.c.horizon_us)).scalar_subquery(),
+    )
+    .values(fate=literal_column(f"'{Fate.EXPIRED.value}'"))
 )
 _LEARN = (
     update(schema.observations)
@@ -160,7 +169,7 @@ _LEARN = (
 )
 _GROW = (
     update(schema.episodes)
-    .where(*(schema.episodes.c[name] == bindparam(f"{name}_") for name in _EPISODE_KEY))
+    .where(schema.episodes.c.start == bindparam("start_"), schema.episodes.c.id == bindparam("id_"))
     .values({name: bindparam(name) for name in (*_GROWN, "flags")})
 )
 
@@ -268,15 +277,14 @@ class SqlRows:
         learnt = [
             (*_learnt(one), _flags(one.flags), one.id, one.at) for one in changes.changed_requests
         ]
-        names = (*_LEARNT, "flags", "id", "at")
-        change_many(connection, _LEARN, schema.observations, names, learnt)
+        change_many(
+            connection, _LEARN, schema.observations, (*_LEARNT, "flags", "id", "at"), learnt
+        )
         add_many(connection, schema.episodes, [_episode_row(one) for one in changes.new_episodes])
         grown = [
-            (*_grown(one), _flags(one.flags), *_episode_key(one))
-            for one in changes.changed_episodes
+            (*_grown(one), _flags(one.flags), one.start, one.id) for one in changes.changed_episodes
         ]
-        names = (*_GROWN, "flags", *_EPISODE_KEY)
-        change_many(connection, _GROW, schema.episodes, names, grown)
+        change_many(connection, _GROW, schema.episodes, (*_GROWN, "flags", "start", "id"), grown)
         put_many(connection, schema.outcomes, [_outcome_row(one) for one in changes.outcomes])
         add_many(connection, schema.pairs, [_pair_row(one) for one in changes.pairs])
         put_many(connection, schema.labels, [_label_row(one) for one in changes.labels])
@@ -287,10 +295,7 @@ class SqlRows:
             put_many(connection, table, [(*key, seqs[key[0]], _to_json(rows[key])) for key in rows])
 
     def expire(self, now: datetime) -> None:
-        table = schema.outcomes
-        longest = select(func.max(schema.rollouts.c.horizon_us)).scalar_subquery()
-        stale = (schema.FATE_WAITING, schema.FATE_REFUSED, table.c.received < micros(now) - longest)
-        self._connection.execute(update(table).where(*stale).values(fate=Fate.EXPIRED.value))
+        self._connection.execute(_EXPIRE, {"now": micros(now)})
 
     def _among(self, wanted: Select[Any], some: Collection[str]) -> Sequence[Any]:
         return self._connection.execute(wanted, values(some)).all() if some else ()
@@ -306,8 +311,8 @@ class SqlRows:
         if not rollouts:
             return {}
         hold_rollouts(self._connection, rollouts)
-        self._connection.execute(_ADVANCE, values(rollouts))
-        return {rollout: seq for rollout, seq in self._connection.execute(_SEQS, values(rollouts))}  # noqa: C416
+        advanced = self._connection.execute(_ADVANCE, values(rollouts))
+        return {rollout: seq for rollout, seq in advanced}  # noqa: C416 # rows are no pairs
 
 
 def _partitions(changes: Changes) -> set[Partition]:
@@ -322,12 +327,12 @@ def _partitions(changes: Changes) -> set[Partition]:
 
 
 def _flags(flags: Mapping[str, bool]) -> str:
-    return _flags_json(tuple(flags.items()))
+    return _flags_json(tuple(flags), tuple(flags.values()))
 
 
 @lru_cache(maxsize=4096)  # there are few combinations, and one for every request
-def _flags_json(items: tuple[tuple[str, bool], ...]) -> str:
-    return _to_json(dict(items))
+def _flags_json(names: tuple[str, ...], values: tuple[bool, ...]) -> str:
+    return _to_json(dict(zip(names, values, strict=True)))
 
 
 @lru_cache(maxsize=4096)
@@ -338,8 +343,8 @@ def _flags_of(text: str) -> Mapping[str, bool]:
 
 
 def _request(row: Any) -> Request:
-    *values, flags = row
-    return Request(*values, _flags_of(flags))
+    fields = (*row[:-1], _flags_of(row[-1]))
+    return Request(*fields)
 
 
 def request_row(one: Request) -> tuple[Any, ...]:
@@ -348,8 +353,8 @@ def request_row(one: Request) -> tuple[Any, ...]:
 
 
 def _episode(row: Any) -> Episode:
-    *values, flags = row
-    return Episode(*values, _flags_of(flags))
+    fields = (*row[:-1], _flags_of(row[-1]))
+    return Episode(*fields)
 
 
 def _episode_row(one: Episode) -> tuple[Any, ...]:
