@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import Final, TypeVar
 
 from controller.rollout.accounting_state import MINUTE_US, Block, Episode, Request, rounded
 from controller.rollout.metrics import MICRO
-from controller.rollout.observation import BOTH_ARMS, QUANTITIES, Cohort, Pair
+from controller.rollout.observation import BOTH_ARMS, QUANTITIES, Cohort, Pair, RollupRow
 from controller.rollout.timeline import minute_of
 from controller.stats.histogram import bucket_of
 
@@ -41,14 +42,20 @@ class Tally:
         return {key: row for key, row in kept if row}
 
 
-def by_hour(minutes: Mapping[RowKey, Mapping[str, int]]) -> dict[RowKey, dict[str, int]]:
-    """The same deltas by hour: `minute` is the hour's first."""
-    hours = Tally()
-    for (rollout, minute, *rest), delta in minutes.items():
-        row = hours.row((rollout, minute - minute % 60, *rest))  # type: ignore[arg-type] # a key's own tail
-        for name, count in delta.items():
-            row[name] += count
-    return hours.minutes()
+def by_hour(minutes: Iterable[RollupRow]) -> list[RollupRow]:
+    """The same rows by hour: `minute` is the hour's first, `seq` that of the hour's last change."""
+    hours: dict[tuple[object, ...], RollupRow] = {}
+    for row in minutes:
+        first = row.minute - row.minute % 60
+        key = row.rollout, first, row.version, row.arm, row.intent, row.endpoint, row.cohort
+        before = hours.get(key)
+        hours[key] = replace(
+            row,
+            minute=first,
+            seq=max(row.seq, before.seq if before else 0),
+            stats=merged(before.stats, row.stats) if before else row.stats,
+        )
+    return list(hours.values())
 
 
 def merged(stats: Mapping[str, int], delta: Mapping[str, int]) -> dict[str, int]:

@@ -6,12 +6,12 @@ import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from importlib import import_module
 from typing import Any, Final
 from urllib.parse import quote
 
-from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Dialect, Engine, Table, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.exc import DataError as UnfitError
 from sqlalchemy.pool import QueuePool
@@ -194,7 +194,7 @@ def adding(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]
 
 def add(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
     """Insert new rows, columns in the table's order."""
-    many(connection, table.insert(), table.c.keys(), rows)
+    many(connection, _insert(table), table.c.keys(), rows)
 
 
 def ignoring_known(connection: Connection, table: Table) -> Any:
@@ -214,6 +214,11 @@ def conflict_key(table: Table, dialect: str) -> list[str]:
     if dialect == "postgresql" and table.name in schema.PARTITIONED:
         key = list(dict.fromkeys((*key, schema.PARTITIONED[table.name])))
     return key
+
+
+@cache
+def _insert(table: Table) -> Any:
+    return table.insert()
 
 
 @cache
@@ -244,10 +249,15 @@ def many(
     if not connection.dialect.positional:
         connection.execute(statement, [dict(zip(names, row, strict=True)) for row in rows])
         return
-    compiled = statement.compile(dialect=connection.dialect)
+    compiled = _compiled(statement, connection.dialect)
     if list(names) != compiled.positiontup:
         raise AssertionError(f"{names} are not in the order of {compiled}")
     connection.exec_driver_sql(str(compiled), list(rows))
+
+
+@lru_cache(maxsize=64)
+def _compiled(statement: Any, dialect: Dialect) -> Any:
+    return statement.compile(dialect=dialect)
 
 
 def _set_up_sqlite(connection: Any, _: object) -> None:

@@ -43,7 +43,7 @@ from controller.rollout.accounting_state import (
     Request,
     moment_of,
 )
-from controller.rollout.accounting_tally import RowKey, Tally, by_hour, count_block, merged
+from controller.rollout.accounting_tally import RowKey, Tally, count_block, merged
 from controller.rollout.observation import Batch, Ingested, Pair
 from controller.rollout.plan import Unit
 from controller.store.fit import require_fit
@@ -76,7 +76,6 @@ class Changes:
     blocks: Collection[Block] = ()
     refused: Mapping[str, int] = field(default_factory=dict)  # by rollout, below the floor
     minutes: Mapping[RowKey, Mapping[str, int]] = field(default_factory=dict)
-    hours: Mapping[RowKey, Mapping[str, int]] = field(default_factory=dict)
 
 
 class Rows(Protocol):
@@ -122,8 +121,6 @@ class Rows(Protocol):
     def blocks(self, ids: Collection[str]) -> list[Block]: ...
 
     def minutes(self, keys: Collection[RowKey]) -> dict[RowKey, Mapping[str, int]]: ...
-
-    def hours(self, keys: Collection[RowKey]) -> dict[RowKey, Mapping[str, int]]: ...
 
     def write(self, changes: Changes) -> None:
         """All of it. The ingest sequence of every rollout with changed minutes rises by one, and stamps its rows."""
@@ -279,9 +276,6 @@ def _settle(rows: Rows, account: Account, terms: Mapping[str, Terms], now: datet
     delta = account.tally.minutes()
     before = rows.minutes(delta.keys())
     changes.minutes = {key: merged(before.get(key, {}), delta[key]) for key in delta}
-    hourly = by_hour(delta)
-    before = rows.hours(hourly.keys())
-    changes.hours = {key: merged(before.get(key, {}), hourly[key]) for key in hourly}
     return changes
 
 

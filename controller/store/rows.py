@@ -16,7 +16,6 @@ from sqlalchemy import (
     Integer,
     ScalarSelect,
     Select,
-    Table,
     Text,
     bindparam,
     func,
@@ -141,7 +140,7 @@ _READY = (
 _LABELS = select(schema.labels).where(listed(schema.labels.c.id))
 _MEMBERS = select(schema.labels).where(listed(schema.labels.c.block))
 _BLOCKS = select(schema.blocks).where(listed(schema.blocks.c.id))
-_ROLLUPS = {table.name: keyed(table) for table in (schema.minutes, schema.hours)}
+_MINUTES = keyed(schema.minutes)
 _ADVANCE = (
     update(schema.rollouts)
     .where(listed(schema.rollouts.c.rollout))
@@ -250,7 +249,7 @@ class SqlRows:
             "before": before,
             "limit": limit,
         }
-        return [Label(*row) for row in self._connection.execute(_IN_LINE, where)]
+        return [Label(*row) for row in self._connection.execute(_IN_LINE, where).all()]
 
     def labels(self, ids: Collection[str]) -> list[Label]:
         return [Label(*row) for row in self._among(_LABELS, ids)]
@@ -262,10 +261,10 @@ class SqlRows:
         return [Block(*row) for row in self._among(_BLOCKS, ids)]
 
     def minutes(self, keys: Collection[RowKey]) -> dict[RowKey, Mapping[str, int]]:
-        return self._rollups(schema.minutes, keys)
-
-    def hours(self, keys: Collection[RowKey]) -> dict[RowKey, Mapping[str, int]]:
-        return self._rollups(schema.hours, keys)
+        if not keys:
+            return {}
+        rows = self._connection.execute(_MINUTES, values(keys)).all()
+        return {tuple(row[:7]): json.loads(row.stats) for row in rows}
 
     def write(self, changes: Changes) -> None:
         connection = self._connection
@@ -291,20 +290,14 @@ class SqlRows:
         put_many(connection, schema.blocks, [_block_row(one) for one in changes.blocks])
         refuse(connection, Counter({(one, Fate.TOO_LATE): n for one, n in changes.refused.items()}))
         seqs = self._advance({key[0] for key in changes.minutes})
-        for table, rows in ((schema.minutes, changes.minutes), (schema.hours, changes.hours)):
-            put_many(connection, table, [(*key, seqs[key[0]], _to_json(rows[key])) for key in rows])
+        minutes = [(*key, seqs[key[0]], _to_json(stats)) for key, stats in changes.minutes.items()]
+        put_many(connection, schema.minutes, minutes)
 
     def expire(self, now: datetime) -> None:
         self._connection.execute(_EXPIRE, {"now": micros(now)})
 
     def _among(self, wanted: Select[Any], some: Collection[str]) -> Sequence[Any]:
         return self._connection.execute(wanted, values(some)).all() if some else ()
-
-    def _rollups(self, table: Table, keys: Collection[RowKey]) -> dict[RowKey, Mapping[str, int]]:
-        if not keys:
-            return {}
-        rows = self._connection.execute(_ROLLUPS[table.name], values(keys))
-        return {tuple(row[:7]): json.loads(row.stats) for row in rows}
 
     def _advance(self, rollouts: Collection[str]) -> dict[str, int]:
         """The next ingest sequence of each rollout, from now on its present one."""

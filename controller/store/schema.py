@@ -29,7 +29,7 @@ from sqlalchemy import (
 from controller.rollout.accounting_state import Fate
 from controller.rollout.observation import QUANTITIES
 
-HEAD: Final = "0005"  # the newest revision in migrations/versions; a test holds the two together
+HEAD: Final = "0006"  # the newest revision in migrations/versions; a test holds the two together
 APPEND_ONLY: Final = ("records", "plans", "anchors")
 PARTITIONED: Final = {"episodes": "start", "observations": "at", "outcomes": "at", "pairs": "at"}
 """Tables that PostgreSQL keeps by the week of this column, which is part of their key there."""
@@ -329,26 +329,21 @@ blocks = Table(
 )
 
 
-def _rollups(name: str, *indexes: Index) -> Table:
-    return Table(
-        name,
-        metadata,
-        _key("rollout"),
-        _key("minute", BigInteger),
-        _key("version", Integer),
-        _key("arm"),
-        _key("intent"),
-        _key("endpoint"),
-        _key("cohort"),
-        _big("seq"),
-        _text("stats"),
-        *indexes,
-        sqlite_with_rowid=False,
-    )
-
-
-minutes = _rollups("minutes", Index("ix_minutes_seq", "rollout", "seq"))
-hours = _rollups("hours")
+minutes = Table(
+    "minutes",
+    metadata,
+    _key("rollout"),
+    _key("minute", BigInteger),
+    _key("version", Integer),
+    _key("arm"),
+    _key("intent"),
+    _key("endpoint"),
+    _key("cohort"),
+    _big("seq"),
+    _text("stats"),
+    Index("ix_minutes_seq", "rollout", "seq"),
+    sqlite_with_rowid=False,
+)
 
 
 def for_migrations() -> MetaData:
