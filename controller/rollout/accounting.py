@@ -1,15 +1,18 @@
 """Counting: what a batch changes in requests, episodes and rollups. Pure, and the same for every store.
 
-Conservation (invariant 9) rests on one device. Whatever a batch may touch is taken out of its rollup row with what it
+Conservation (invariant 9) rests on one device. Whatever a batch changes is taken out of its rollup row with what it
 counts, changed, and put back with what it counts then. So a row is always the sum of what is stored, in whatever order
 and however often things are sent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
+from itertools import chain
+from operator import itemgetter
 from typing import Final
 
 from controller.errors import DataError
@@ -28,10 +31,8 @@ from controller.rollout.plan import Unit
 
 _FLAGS: Final = frozenset(FLAGS)
 _QUANTITIES: Final = frozenset(QUANTITIES)
+_all_quantities = itemgetter(*QUANTITIES)
 _ATTEMPT: Final = Grades.ATTEMPT.value
-_Line = tuple[
-    str, str, str, str, int
-]  # rollout, unit, arm, intent, version: where episodes follow one another
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +46,7 @@ class Terms:
 
 @dataclass(slots=True)
 class Regraded:
-    """Episodes whose grade a batch made or changed, in the order in which the batch came to them."""
+    """Episodes whose grade a batch made or changed."""
 
     first: list[Episode] = field(default_factory=list)
     again: list[Episode] = field(default_factory=list)
@@ -54,8 +55,8 @@ class Regraded:
 class Account:
     """The requests and episodes that one batch touches: loaded, changed, then settled once.
 
-    What is loaded is out of the rollups until `settle` puts it back. With `unit: request` a request is its own
-    episode, which is made from it and not stored.
+    Loaded requests are out of the rollups until `settle` puts them back; of the loaded episodes it takes out those that
+    change. With `unit: request` a request is its own episode, which is made from it and not stored.
     """
 
     def __init__(
@@ -70,21 +71,18 @@ class Account:
         self.changed_requests: dict[str, Request] = {}
         self._terms = terms
         self._stored = requests
-        self._lines: dict[_Line, list[Episode]] = {}
-        self._touched: dict[str, Episode] = {}
+        self._episodes: dict[tuple[str, str], list[Episode]] = {}  # by rollout and unit
+        self._new_episodes: dict[str, Episode] = {}
+        self._touched: dict[str, Episode] = {}  # of those loaded
         for episode in episodes:
-            self._lines.setdefault(_line(episode), []).append(episode)
+            self._episodes.setdefault((episode.rollout, episode.unit), []).append(episode)
         self._episode_of = {  # by request id
             one.id: self._stored_episode(one)
             for one in requests.values()
             if one.episode is not None
         }
-        listed = (episode for line in self._lines.values() for episode in line)
-        self._loaded = {one.id: one for one in (*listed, *self._episode_of.values())}
-        self._request_grades = {one.id: one.grade_u() for one in requests.values()}
-        self._episode_grades = {one.id: one.grade_u() for one in self._loaded.values()}
+        self._grades = {one.id: one.grade_u() for one in requests.values()}  # as loaded
         count_findings(self.tally, requests.values(), -1)
-        count_episodes(self.tally, self._loaded.values(), -1)
 
     def request(self, observation_id: str) -> Request | None:
         """The request that an outcome is about, new or stored."""
@@ -106,10 +104,9 @@ class Account:
         if request.id not in self.new_requests:
             self.changed_requests[request.id] = request
         episode = self._episode_of.get(request.id)
-        if episode is not None:
+        if episode is not None and episode.id not in self._new_episodes:
             self._touched[episode.id] = episode
-        for flag, value in outcome.flags.items():
-            request.flags[flag] = value or request.flags.get(flag, False)
+        request.flags = joined(request.flags, outcome.flags)
         if outcome.correct_u is None:
             return
         if outcome.grades == _ATTEMPT:
@@ -126,102 +123,166 @@ class Account:
     def settle(self) -> Regraded:
         """Put everything back, with what it counts now. Called once, at the end."""
         count_new_requests(self.tally, self.new_requests.values())
-        for requests in (self.new_requests, self._stored):
-            count_findings(self.tally, requests.values(), +1)
-        for requests in (self.new_requests, self.changed_requests):
-            for request in requests.values():
-                self._tell_episode(request)
-        count_episodes(self.tally, {**self._loaded, **self._touched}.values(), +1)
-        return self._regraded()
+        count_findings(self.tally, self._stored.values(), +1)
+        news = self._news()
+        changed = {one.id: one for one, _ in news if one.id not in self._new_episodes}
+        counted = {**changed, **self._new_episodes}
+        before = {one.id: one.grade_u() for one in changed.values()}
+        count_episodes(self.tally, changed.values(), -1)
+        for episode, request in news:
+            self._tell(episode, request)
+        count_episodes(self.tally, counted.values(), +1)
+        return _regraded(counted.values(), before)
 
-    def stored_episodes(self) -> list[Episode]:
-        """The episodes to be stored, new and changed."""
+    def new_episodes(self) -> list[Episode]:
+        """The episodes to be stored that are new."""
+        return self._to_store(self._new_episodes)
+
+    def changed_episodes(self) -> list[Episode]:
+        """The stored episodes that the batch reached, to be stored again."""
+        return self._to_store(self._touched)
+
+    def _to_store(self, episodes: Mapping[str, Episode]) -> list[Episode]:
         return [
             episode
-            for episode in self._touched.values()
+            for episode in episodes.values()
             if self._terms[episode.rollout].unit is not Unit.REQUEST
         ]
 
     def _stored_episode(self, request: Request) -> Episode:
         if self._terms[request.rollout].unit is Unit.REQUEST:
             return _own_episode(request)
-        return next(one for one in self._lines[_line(request)] if one.start == request.episode)
+        of_unit = self._episodes[request.rollout, request.unit]
+        return next(
+            one for one in of_unit if one.start == request.episode and _are_alike(one, request)
+        )
 
     def _join_episode(self, request: Request) -> None:
         episode = self._admitting(request)
         episode.last = max(episode.last, request.at)
         request.episode = episode.start
-        self._episode_of[request.id] = self._touched[episode.id] = episode
+        self._episode_of[request.id] = episode
+        if episode.id not in self._new_episodes:
+            self._touched[episode.id] = episode
 
     def _admitting(self, request: Request) -> Episode:
         """The latest episode that the request is part of, else a new one."""
         if self._terms[request.rollout].unit is Unit.REQUEST:
-            return _episode_from(request)
-        line = self._lines.setdefault(_line(request), [])
+            return self._begin(request)
+        unit = request.rollout, request.unit
         found = None
-        for one in line:
-            if one.admits(request.at) and (found is None or one.start > found.start):
+        for one in self._episodes.get(unit, ()):
+            if (
+                one.admits(request.at)
+                and _are_alike(one, request)
+                and (found is None or one.start > found.start)
+            ):
                 found = one
         if found is None:
-            found = _episode_from(request)
-            line.append(found)
+            found = self._begin(request)
+            self._episodes.setdefault(unit, []).append(found)
         return found
 
-    def _tell_episode(self, request: Request) -> None:
+    def _begin(self, anchor: Request) -> Episode:
+        episode = self._new_episodes[anchor.id] = _episode_from(anchor)
+        return episode
+
+    def _news(self) -> list[tuple[Episode, Request]]:
+        """What may say something new to its episode. Most requests of a long conversation say what is known."""
+        requests = chain(self.new_requests.values(), self.changed_requests.values())
+        pairs = ((self._episode_of.get(one.id), one) for one in requests)
+        return [
+            (episode, request)
+            for episode, request in pairs
+            if episode is not None
+            and (
+                request.flags != episode.flags or self._grades.get(request.id) != request.grade_u()
+            )
+        ]
+
+    def _tell(self, episode: Episode, request: Request) -> None:
         """Carry a request's flags and its change of grade over to its episode."""
-        episode = self._episode_of.get(request.id)
-        if episode is None:
-            return
-        for flag, value in request.flags.items():
-            if value or flag not in episode.flags:
-                episode.flags[flag] = value
-        before, now = self._request_grades.get(request.id), request.grade_u()
+        episode.flags = joined(episode.flags, request.flags)
+        before, now = self._grades.get(request.id), request.grade_u()
         if before != now:
             episode.graded += (now is not None) - (before is not None)
             episode.grades_u += (now or 0) - (before or 0)
 
-    def _regraded(self) -> Regraded:
-        regraded = Regraded()
-        for episode in self._touched.values():
-            before, now = self._episode_grades.get(episode.id), episode.grade_u()
-            if before is None and now is not None:
-                regraded.first.append(episode)
-            elif before != now:
-                regraded.again.append(episode)
-        return regraded
-
 
 def request_of(sent: Observation) -> Request:
-    """A new observation as it is counted; DataError for what no metric reads or no sum may hold."""
-    _check_flags(sent)
-    if not sent.quantities.keys() <= _QUANTITIES:
-        unknown = ", ".join(sorted(sent.quantities.keys() - _QUANTITIES))
-        raise DataError(
-            f"observation {sent.id}: no quantity is called {unknown}. Known are {', '.join(QUANTITIES)}."
-        )
-    if sent.quantities and min(sent.quantities.values()) < 0:
-        raise DataError(
-            f"observation {sent.id}: {dict(sent.quantities)} has a negative quantity. Leave out what is not known."
-        )
+    """A new observation as it is counted. What it says is countable: see `require_countable`."""
     return Request(
         sent.id,
         sent.rollout,
         micros(sent.at),
         sent.unit,
-        sent.arm.value,
+        sent.arm._value_,  # not `.value`, which is a call
         sent.intent,
         sent.version,
-        sent.cohort.value,
+        sent.cohort._value_,
         sent.assigned,
         sent.endpoint,
-        flags=dict(sent.flags),
-        quantities=sent.quantities,
+        None,
+        0,
+        0,
+        0,
+        0,
+        _shared(tuple(sent.flags), tuple(sent.flags.values())),
+        _in_order(sent.quantities),
     )
 
 
+def require_countable(observations: Collection[Observation], outcomes: Collection[Outcome]) -> None:
+    """DataError for what no metric reads or no sum may hold."""
+    # All at once: looking for the one that cannot be counted is for when there is one.
+    _require_known_flags(observations)
+    _require_known_flags(outcomes)
+    quantities = [one.quantities for one in observations]
+    values = chain.from_iterable([one.values() for one in quantities])
+    if set[str]().union(*quantities) <= _QUANTITIES and min(values, default=0) >= 0:
+        return
+    for sent in observations:
+        if not sent.quantities.keys() <= _QUANTITIES:
+            unknown = ", ".join(sorted(sent.quantities.keys() - _QUANTITIES))
+            raise DataError(
+                f"observation {sent.id}: no quantity is called {unknown}. Known are {', '.join(QUANTITIES)}."
+            )
+        if min(sent.quantities.values(), default=0) < 0:
+            raise DataError(
+                f"observation {sent.id}: {dict(sent.quantities)} has a negative quantity. Leave out what is not known."
+            )
+
+
+def _require_known_flags(sent: Collection[Observation | Outcome]) -> None:
+    """DataError for a flag that no metric reads."""
+    if set[str]().union(*[one.flags for one in sent]) <= _FLAGS:
+        return
+    for one in sent:
+        unknown = [
+            name for name in one.flags if name not in _FLAGS and not name.startswith("custom.")
+        ]
+        if unknown:
+            raise DataError(
+                f"{type(one).__name__.lower()} {one.id}: no flag is called {', '.join(unknown)}. "
+                f"Known are {', '.join(FLAGS)}, and custom.NAME for your own."
+            )
+
+
+@lru_cache(maxsize=4096)
+def _shared(names: tuple[str, ...], values: tuple[bool, ...]) -> Mapping[str, bool]:
+    """One mapping for all that have the same flags: there are few combinations."""
+    return dict(zip(names, values, strict=True))
+
+
+def _in_order(quantities: Mapping[str, int]) -> tuple[int | None, ...]:
+    if len(quantities) == len(QUANTITIES):
+        every: tuple[int, ...] = _all_quantities(quantities)
+        return every
+    return tuple(map(quantities.get, QUANTITIES))
+
+
 def kept(outcome: Outcome, received: datetime) -> KeptOutcome:
-    """The outcome as it is kept; DataError for what cannot be counted."""
-    _check_flags(outcome)
+    """The outcome as it is kept; DataError for what is no grade. Its flags are known: see `require_countable`."""
     correct = outcome.correct
     if correct is not None and not 0 <= correct <= 1:  # NaN is neither
         raise DataError(
@@ -233,25 +294,39 @@ def kept(outcome: Outcome, received: datetime) -> KeptOutcome:
         micros(outcome.at),
         micros(received),
         None if correct is None else round(correct * MICRO),
-        outcome.grades.value,
-        outcome.flags,
+        outcome.grades._value_,
+        _shared(tuple(outcome.flags), tuple(outcome.flags.values())),
         outcome.source,
     )
 
 
-def _check_flags(sent: Observation | Outcome) -> None:
-    if sent.flags.keys() <= _FLAGS:
-        return
-    unknown = [flag for flag in sent.flags if flag not in _FLAGS and not flag.startswith("custom.")]
-    if unknown:
-        raise DataError(
-            f"{type(sent).__name__.lower()} {sent.id}: no flag is called {', '.join(unknown)}. "
-            f"Known are {', '.join(FLAGS)}, and custom.NAME for your own."
-        )
+def joined(flags: Mapping[str, bool], more: Mapping[str, bool]) -> Mapping[str, bool]:
+    """What both say: a flag that is true in either is true."""
+    return {
+        **flags,
+        **{flag: value for flag, value in more.items() if value or flag not in flags},
+    }
 
 
-def _line(one: Request | Episode) -> _Line:
-    return one.rollout, one.unit, one.arm, one.intent, one.version
+def _regraded(episodes: Iterable[Episode], graded: Mapping[str, int | None]) -> Regraded:
+    """`graded` are the grades before, by id; a new episode had none."""
+    regraded = Regraded()
+    for episode in episodes:
+        before, now = graded.get(episode.id), episode.grade_u()
+        if before is None and now is not None:
+            regraded.first.append(episode)
+        elif before != now:
+            regraded.again.append(episode)
+    return regraded
+
+
+def _are_alike(episode: Episode, request: Request) -> bool:
+    """Whether a request of its unit, at a fitting time, is part of it."""
+    return (
+        episode.arm == request.arm
+        and episode.intent == request.intent
+        and episode.version == request.version
+    )
 
 
 def _episode_from(anchor: Request) -> Episode:
@@ -272,7 +347,7 @@ def _episode_from(anchor: Request) -> Episode:
 def _own_episode(request: Request) -> Episode:
     """The episode that a stored request is by itself, with what is known of it."""
     episode = _episode_from(request)
-    episode.flags.update(request.flags)
+    episode.flags = request.flags
     grade_u = request.grade_u()
     if grade_u is not None:
         episode.graded, episode.grades_u = 1, grade_u

@@ -48,7 +48,8 @@ class Request:
 
     A flag that is true stays true. Grades are kept as counts and sums by the answer that they are about, so the order
     in which outcomes come does not matter. `episode` is the start of its episode; None outside the comparison.
-    `quantities` are counted when it comes and never again, so a stored request may come without them.
+    `quantities`, in the order of `QUANTITIES` and None where one is not known, are counted when it comes and never
+    again, so a stored request may come without them. Flags may be shared: they are replaced, not changed.
     """
 
     id: str
@@ -66,8 +67,8 @@ class Request:
     attempt_u: int = 0
     served_n: int = 0
     served_u: int = 0
-    flags: dict[str, bool] = field(default_factory=dict)
-    quantities: Mapping[str, int] = field(default_factory=dict)
+    flags: Mapping[str, bool] = field(default_factory=dict)
+    quantities: tuple[int | None, ...] = ()
 
     def grade_u(self) -> int | None:
         """The assigned arm's own answer, in millionths: the mean of the grades that are about it.
@@ -101,7 +102,7 @@ class Episode:
     last: int
     graded: int = 0
     grades_u: int = 0
-    flags: dict[str, bool] = field(default_factory=dict)
+    flags: Mapping[str, bool] = field(default_factory=dict)
 
     def admits(self, at: int) -> bool:
         """Whether a request at this moment is part of it: not after 30 min idle, nor 24 h after its start."""

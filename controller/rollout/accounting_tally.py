@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import Final, TypeVar
 
 from controller.rollout.accounting_state import MINUTE_US, Block, Episode, Request, rounded
 from controller.rollout.metrics import MICRO
-from controller.rollout.observation import BOTH_ARMS, QUANTITIES, Cohort, Pair
+from controller.rollout.observation import BOTH_ARMS, QUANTITIES, Cohort, Pair, RollupRow
 from controller.rollout.timeline import minute_of
 from controller.stats.histogram import bucket_of
 
@@ -20,9 +21,7 @@ T = TypeVar("T")
 COMPARED: Final = Cohort.COMPARED.value
 _NO_ENDPOINT: Final = ""
 _HISTOGRAMS: Final = {"latency_us": "h.latency.", "ttft_us": "h.ttft."}
-_QUANTITY_KEYS: Final = {
-    name: (f"c.{name}", f"s.{name}", _HISTOGRAMS.get(name)) for name in QUANTITIES
-}
+_QUANTITY_KEYS: Final = [(f"c.{name}", f"s.{name}", _HISTOGRAMS.get(name)) for name in QUANTITIES]
 
 
 class Tally:
@@ -43,14 +42,20 @@ class Tally:
         return {key: row for key, row in kept if row}
 
 
-def by_hour(minutes: Mapping[RowKey, Mapping[str, int]]) -> dict[RowKey, dict[str, int]]:
-    """The same deltas by hour: `minute` is the hour's first."""
-    hours = Tally()
-    for (rollout, minute, *rest), delta in minutes.items():
-        row = hours.row((rollout, minute - minute % 60, *rest))  # type: ignore[arg-type] # a key's own tail
-        for name, count in delta.items():
-            row[name] += count
-    return hours.minutes()
+def by_hour(minutes: Iterable[RollupRow]) -> list[RollupRow]:
+    """The same rows by hour: `minute` is the hour's first, `seq` that of the hour's last change."""
+    hours: dict[tuple[object, ...], RollupRow] = {}
+    for row in minutes:
+        first = row.minute - row.minute % 60
+        key = row.rollout, first, row.version, row.arm, row.intent, row.endpoint, row.cohort
+        before = hours.get(key)
+        hours[key] = replace(
+            row,
+            minute=first,
+            seq=max(row.seq, before.seq if before else 0),
+            stats=merged(before.stats, row.stats) if before else row.stats,
+        )
+    return list(hours.values())
 
 
 def merged(stats: Mapping[str, int], delta: Mapping[str, int]) -> dict[str, int]:
@@ -64,34 +69,28 @@ def merged(stats: Mapping[str, int], delta: Mapping[str, int]) -> dict[str, int]
 
 
 def count_new_requests(tally: Tally, requests: Iterable[Request]) -> None:
-    """What requests count once and for all: themselves, their units' assignments and their quantities."""
+    """Count requests: once and for all themselves, their units' assignments and their quantities; and what is known of
+    them by now.
+    """
     for key, together in _by_row(requests, _request_key).items():
         row = tally.row(key)
         row["n"] += len(together)
-        row["units"] += sum(request.assigned for request in together)
-        for name, (count, total, histogram) in _QUANTITY_KEYS.items():
-            values = [value for one in together if (value := one.quantities.get(name)) is not None]
+        row["units"] += sum([request.assigned for request in together])
+        columns = zip(*[request.quantities for request in together], strict=True)
+        for column, (count, total, histogram) in zip(columns, _QUANTITY_KEYS, strict=True):
+            values = [value for value in column if value is not None]
             row[count] += len(values)
             row[total] += sum(values)
             if histogram is not None:
                 for bucket, times in Counter([bucket_of(one / MICRO) for one in values]).items():
                     row[f"{histogram}{bucket}"] += times
+        _count_findings(row, together, +1)
 
 
 def count_findings(tally: Tally, requests: Iterable[Request], sign: int) -> None:
     """Put in (+1) or take out (−1) what is known of requests by now: flags and grades."""
     for key, together in _by_row(requests, _request_key).items():
-        row = tally.row(key)
-        for (flag, value), times in _flags(together).items():
-            if value:
-                row[f"f.{flag}"] += sign * times
-            row[f"d.{flag}"] += sign * times
-        grades = [grade for one in together if (grade := one.grade_u()) is not None]
-        row["graded"] += sign * len(grades)
-        row["correct_u"] += sign * sum(grades)
-        served = [rounded(one.served_u, one.served_n) for one in together if one.served_n]
-        row["served"] += sign * len(served)
-        row["served_u"] += sign * sum(served)
+        _count_findings(tally.row(key), together, sign)
 
 
 def count_episodes(tally: Tally, episodes: Iterable[Episode], sign: int) -> None:
@@ -106,6 +105,19 @@ def count_episodes(tally: Tally, episodes: Iterable[Episode], sign: int) -> None
         grades = [grade for one in together if (grade := one.grade_u()) is not None]
         row["e.graded"] += sign * len(grades)
         row["e.correct_u"] += sign * sum(grades)
+
+
+def _count_findings(row: defaultdict[str, int], together: Sequence[Request], sign: int) -> None:
+    for (flag, value), times in _flags(together).items():
+        if value:
+            row[f"f.{flag}"] += sign * times
+        row[f"d.{flag}"] += sign * times
+    grades = [grade for one in together if (grade := one.grade_u()) is not None]
+    row["graded"] += sign * len(grades)
+    row["correct_u"] += sign * sum(grades)
+    served = [rounded(one.served_u, one.served_n) for one in together if one.served_n]
+    row["served"] += sign * len(served)
+    row["served_u"] += sign * sum(served)
 
 
 def count_block(tally: Tally, block: Block, sign: int) -> None:

@@ -23,9 +23,10 @@ ZERO_BUCKET: Final = math.ceil(math.log(SMALLEST) / _LOG_GAMMA) - 1
 
 def bucket_of(value: float) -> int:
     """ceil(log_gamma value); ZERO_BUCKET below 1e-9. Raises on negative values and above 1e15."""
-    if require.within("value", value, 0, LARGEST) < SMALLEST:
-        return ZERO_BUCKET
-    return math.ceil(math.log(value) / _LOG_GAMMA)
+    if SMALLEST <= value <= LARGEST:
+        return math.ceil(math.log(value) / _LOG_GAMMA)
+    require.within("value", value, 0, LARGEST)
+    return ZERO_BUCKET
 
 
 def value_of(bucket: int) -> float:

@@ -54,6 +54,10 @@ _SESSION: Final = {
     "lock_timeout": BUSY_TIMEOUT_S
     * 1000,  # a stuck lock fails a tick, which is repeated; it hangs none
     "idle_in_transaction_session_timeout": STATEMENT_TIMEOUT_S * 1000,  # nor does a stopped process
+    # What we join is a list with a table, by an index. The planner does not know how short the list is, and would read
+    # a week of requests for it.
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
     # The server lets go of the locks of a host that is gone.
     "tcp_keepalives_idle": 10,
     "tcp_keepalives_interval": 5,
@@ -190,7 +194,7 @@ def adding(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]
 
 def add(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
     """Insert new rows, columns in the table's order."""
-    many(connection, table.insert(), table.c.keys(), rows)
+    many(connection, _insert(table), table.c.keys(), rows)
 
 
 def ignoring_known(connection: Connection, table: Table) -> Any:
@@ -210,6 +214,11 @@ def conflict_key(table: Table, dialect: str) -> list[str]:
     if dialect == "postgresql" and table.name in schema.PARTITIONED:
         key = list(dict.fromkeys((*key, schema.PARTITIONED[table.name])))
     return key
+
+
+@cache
+def _insert(table: Table) -> Any:
+    return table.insert()
 
 
 @cache

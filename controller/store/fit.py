@@ -47,7 +47,7 @@ def _is_text(text: str) -> bool:
 
 def _are_numbers(batch: Batch) -> bool:
     versions = [one.version for one in batch.observations] + [one.version for one in batch.pairs]
-    quantities = (max(one.quantities.values()) for one in batch.observations if one.quantities)
+    quantities = chain.from_iterable([one.quantities.values() for one in batch.observations])
     return max(versions, default=0) <= LARGEST_VERSION and max(quantities, default=0) <= LARGEST
 
 

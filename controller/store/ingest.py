@@ -13,7 +13,14 @@ from itertools import chain
 from typing import Final, Literal, Protocol, TypeVar
 
 from controller.ports import SplitVersion
-from controller.rollout.accounting import Account, Regraded, Terms, kept, request_of
+from controller.rollout.accounting import (
+    Account,
+    Regraded,
+    Terms,
+    kept,
+    request_of,
+    require_countable,
+)
 from controller.rollout.accounting_blocks import (
     Sizes,
     Stratum,
@@ -36,7 +43,7 @@ from controller.rollout.accounting_state import (
     Request,
     moment_of,
 )
-from controller.rollout.accounting_tally import RowKey, Tally, by_hour, count_block, merged
+from controller.rollout.accounting_tally import RowKey, Tally, count_block, merged
 from controller.rollout.observation import Batch, Ingested, Pair
 from controller.rollout.plan import Unit
 from controller.store.fit import require_fit
@@ -57,18 +64,18 @@ class Reach:
 
 @dataclass(slots=True)
 class Changes:
-    """Rows to write. Requests that are new are inserted, those that changed updated; the rest is put by its key."""
+    """Rows to write. New requests and episodes are inserted, changed ones updated; the rest is put by its key."""
 
     new_requests: Collection[Request] = ()
     changed_requests: Collection[Request] = ()
-    episodes: Collection[Episode] = ()
+    new_episodes: Collection[Episode] = ()
+    changed_episodes: Collection[Episode] = ()
     outcomes: Collection[KeptOutcome] = ()
     pairs: Collection[Pair] = ()
     labels: Collection[Label] = ()
     blocks: Collection[Block] = ()
     refused: Mapping[str, int] = field(default_factory=dict)  # by rollout, below the floor
     minutes: Mapping[RowKey, Mapping[str, int]] = field(default_factory=dict)
-    hours: Mapping[RowKey, Mapping[str, int]] = field(default_factory=dict)
 
 
 class Rows(Protocol):
@@ -114,8 +121,6 @@ class Rows(Protocol):
     def blocks(self, ids: Collection[str]) -> list[Block]: ...
 
     def minutes(self, keys: Collection[RowKey]) -> dict[RowKey, Mapping[str, int]]: ...
-
-    def hours(self, keys: Collection[RowKey]) -> dict[RowKey, Mapping[str, int]]: ...
 
     def write(self, changes: Changes) -> None:
         """All of it. The ingest sequence of every rollout with changed minutes rises by one, and stamps its rows."""
@@ -186,6 +191,7 @@ def _fresh(rows: Rows, batch: Batch, now: datetime) -> _Fresh:
     kept_from = moment_of(floor)
     requests = _not_stored(rows, "observations", _above(kept_from, observations, refused))
     outcomes = _not_stored(rows, "outcomes", _above(kept_from, batch.outcomes, refused))
+    require_countable(requests.values(), outcomes.values())
     return _Fresh(
         floor=floor,
         terms=terms,
@@ -265,13 +271,11 @@ def _settle(rows: Rows, account: Account, terms: Mapping[str, Terms], now: datet
     _settle_blocks(rows, account.tally, account.settle(), immature, changes)
     changes.new_requests = account.new_requests.values()
     changes.changed_requests = account.changed_requests.values()
-    changes.episodes = account.stored_episodes()
+    changes.new_episodes = account.new_episodes()
+    changes.changed_episodes = account.changed_episodes()
     delta = account.tally.minutes()
     before = rows.minutes(delta.keys())
     changes.minutes = {key: merged(before.get(key, {}), delta[key]) for key in delta}
-    hourly = by_hour(delta)
-    before = rows.hours(hourly.keys())
-    changes.hours = {key: merged(before.get(key, {}), hourly[key]) for key in hourly}
     return changes
 
 

@@ -24,7 +24,7 @@ from controller.ports import (
     VerifiedStretch,
 )
 from controller.rollout.accounting_state import Fate, micros, moment_of
-from controller.rollout.accounting_tally import RowKey
+from controller.rollout.accounting_tally import RowKey, by_hour
 from controller.rollout.anchors import next_anchor
 from controller.rollout.destinations import destinations
 from controller.rollout.observation import Batch, Cohort, Ingested, RollupRow
@@ -237,12 +237,9 @@ class MemoryStore:
 
     def hours(self, rollout: str, *, since: datetime, until: datetime) -> Sequence[RollupRow]:
         with self._lock:
-            kept = self._rows.kept_hours.get(rollout, {})
-            return [
-                _row(key, seq, stats)
-                for key, (seq, stats) in kept.items()
-                if since <= start_of(key[1]) < until
-            ]
+            kept = self._rows.kept_minutes.get(rollout, {})
+            hours = by_hour(_row(key, seq, stats) for key, (seq, stats) in kept.items())
+            return [row for row in hours if since <= start_of(row.minute) < until]
 
     def refused(self, rollout: str) -> Mapping[str, int]:
         with self._lock:

@@ -154,7 +154,6 @@ class MemoryRows:
     )  # by rollout and unit
     kept_blocks: dict[str, Block] = field(default_factory=dict)
     kept_minutes: dict[str, Rollups] = field(default_factory=lambda: defaultdict(dict))
-    kept_hours: dict[str, Rollups] = field(default_factory=lambda: defaultdict(dict))
     _outcomes: _Outcomes = field(default_factory=_Outcomes)
     _labels: _Labels = field(default_factory=_Labels)
 
@@ -201,7 +200,7 @@ class MemoryRows:
 
     def requests(self, ids: Collection[str]) -> dict[str, Request]:
         stored = (self.kept_requests[one] for one in ids if one in self.kept_requests)
-        return {one.id: _with_own_flags(_copy(one)) for one in stored}
+        return {one.id: _copy(one) for one in stored}
 
     def waiting(self, observations: Collection[str]) -> list[KeptOutcome]:
         waiting = map(_copy, self._outcomes.waiting_for(observations))
@@ -213,7 +212,7 @@ class MemoryRows:
 
     def episodes(self, rollout: str, reach: Reach) -> list[Episode]:
         return [
-            _with_own_flags(_copy(episode))
+            _copy(episode)
             for unit in reach.units
             for episode in self.kept_episodes.get((rollout, unit), {}).values()
             if reach.low <= episode.start <= reach.high and episode.last >= reach.active
@@ -242,15 +241,13 @@ class MemoryRows:
         return [_copy(self.kept_blocks[one]) for one in ids if one in self.kept_blocks]
 
     def minutes(self, keys: Collection[RowKey]) -> dict[RowKey, Mapping[str, int]]:
-        return _among(self.kept_minutes, keys)
-
-    def hours(self, keys: Collection[RowKey]) -> dict[RowKey, Mapping[str, int]]:
-        return _among(self.kept_hours, keys)
+        found = ((key, self.kept_minutes.get(key[0], {}).get(key)) for key in keys)
+        return {key: row[1] for key, row in found if row is not None}
 
     def write(self, changes: Changes) -> None:
         self.kept_requests.update((one.id, one) for one in changes.new_requests)
         self.kept_requests.update((one.id, one) for one in changes.changed_requests)
-        for episode in changes.episodes:
+        for episode in (*changes.new_episodes, *changes.changed_episodes):
             self.kept_episodes[episode.rollout, episode.unit][episode.id] = episode
         self._outcomes.put(changes.outcomes)
         self.kept_pairs.update((one.id, one) for one in changes.pairs)
@@ -260,11 +257,10 @@ class MemoryRows:
             self._outcomes.counts[rollout, Fate.TOO_LATE] += number
         for rollout in {key[0] for key in changes.minutes}:
             self.ingest_seqs[rollout] = self.ingest_seqs.get(rollout, 0) + 1
-        for kept, rows in ((self.kept_minutes, changes.minutes), (self.kept_hours, changes.hours)):
-            for key, stats in rows.items():
-                rollups = kept[key[0]]
-                rollups.pop(key, None)  # so that it goes to the end
-                rollups[key] = (self.ingest_seqs[key[0]], stats)
+        for key, stats in changes.minutes.items():
+            rollups = self.kept_minutes[key[0]]
+            rollups.pop(key, None)  # so that it goes to the end
+            rollups[key] = (self.ingest_seqs[key[0]], stats)
 
     def expire(self, now: datetime) -> None:
         if self._outcomes.waiting:
@@ -303,18 +299,3 @@ _values_of: Mapping[type, attrgetter[tuple[Any, ...]]] = {
     kind: attrgetter(*(one.name for one in fields(kind)))
     for kind in (Request, Episode, Label, Block, KeptOutcome)
 }
-
-
-S = TypeVar("S", Request, Episode)
-
-
-def _with_own_flags(one: S) -> S:
-    one.flags = dict(one.flags)
-    return one
-
-
-def _among(
-    kept: Mapping[str, Rollups], keys: Collection[RowKey]
-) -> dict[RowKey, Mapping[str, int]]:
-    found = ((key, kept.get(key[0], {}).get(key)) for key in keys)
-    return {key: row[1] for key, row in found if row is not None}

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Select, bindparam, delete, select
 
 from controller.ports import Judged, Note, SplitVersion, VerifiedStretch
 from controller.rollout.accounting_state import Fate, micros, moment_of
+from controller.rollout.accounting_tally import by_hour
 from controller.rollout.observation import Batch, Cohort, Ingested, RollupRow
 from controller.rollout.timeline import minute_of, start_of
 from controller.store import rules, schema
@@ -57,14 +58,14 @@ class SqlMetrics:
             return rows, connection.scalar(present) or 0
 
     def hours(self, rollout: str, *, since: datetime, until: datetime) -> Sequence[RollupRow]:
-        table = schema.hours
+        table = schema.minutes
         wanted = select(table).where(
             table.c.rollout == rollout,
-            table.c.minute >= _first_minute(since),
-            table.c.minute < _first_minute(until),
+            table.c.minute >= _first_hour(since),
+            table.c.minute < _first_hour(until),
         )
         with self._database.reading() as connection:
-            return [_rollup(row) for row in connection.execute(wanted)]
+            return by_hour(_rollup(row) for row in connection.execute(wanted))
 
     def refused(self, rollout: str) -> Mapping[str, int]:
         with self._database.reading() as connection:
@@ -168,7 +169,7 @@ def _rollup(row: Any) -> RollupRow:
     )
 
 
-def _first_minute(moment: datetime) -> int:
-    """The first minute that starts at `moment` or later."""
-    minute = minute_of(moment)
-    return minute if start_of(minute) == moment else minute + 1
+def _first_hour(moment: datetime) -> int:
+    """The first minute of the first hour that starts at `moment` or later."""
+    hour = minute_of(moment) // 60 * 60
+    return hour if start_of(hour) == moment else hour + 60

@@ -78,8 +78,10 @@ def add_missing(connection: Connection, wanted: Iterable[Partition], known: set[
 def _add(connection: Connection, one: Partition) -> None:
     # Made apart and attached: CREATE TABLE .. PARTITION OF would hold up every reader of the table.
     start = one.week * WEEK_US
+    # The room left in each page is for what is written again and again while its unit lives: no index changes then.
+    room = "WITH (fillfactor = 70)" if one.table == "episodes" else ""
     connection.exec_driver_sql(
-        f"CREATE TABLE {one.name} (LIKE {one.table} INCLUDING DEFAULTS INCLUDING CONSTRAINTS)"
+        f"CREATE TABLE {one.name} (LIKE {one.table} INCLUDING DEFAULTS INCLUDING CONSTRAINTS) {room}"
     )
     connection.exec_driver_sql(
         f"ALTER TABLE {one.table} ATTACH PARTITION {one.name} FOR VALUES FROM ({start}) TO ({one.end})"

@@ -11,14 +11,15 @@ from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     Connection,
     Integer,
     ScalarSelect,
     Select,
-    Table,
     Text,
     bindparam,
     func,
+    literal_column,
     select,
     update,
 )
@@ -36,7 +37,7 @@ from controller.rollout.accounting_state import (
     micros,
 )
 from controller.rollout.accounting_tally import RowKey
-from controller.rollout.observation import QUANTITIES, Pair
+from controller.rollout.observation import Pair
 from controller.rollout.plan import Unit
 from controller.store import schema
 from controller.store.bulk import add_many, change_many, put_many
@@ -56,13 +57,16 @@ _REQUEST = (
     *("id", "rollout", "at", "unit", "arm", "intent", "version", "cohort", "assigned", "endpoint"),
     *("episode", *_LEARNT),
 )
+_GROWN = ("last", "graded", "grades_u")
 _EPISODE = (
-    *("id", "rollout", "unit", "arm", "intent", "version", "endpoint", "start", "last"),
-    *("graded", "grades_u"),
+    *("id", "rollout", "unit", "arm", "intent", "version", "endpoint", "start"),
+    *_GROWN,
 )
 _request_values = attrgetter(*_REQUEST)
 _episode_values = attrgetter(*_EPISODE)
 _learnt = attrgetter(*_LEARNT)
+_grown = attrgetter(*_GROWN)
+_id = attrgetter("id")
 
 _TERMS = select(
     schema.rollouts.c.rollout,
@@ -137,14 +141,23 @@ _READY = (
 _LABELS = select(schema.labels).where(listed(schema.labels.c.id))
 _MEMBERS = select(schema.labels).where(listed(schema.labels.c.block))
 _BLOCKS = select(schema.blocks).where(listed(schema.blocks.c.id))
-_ROLLUPS = {table.name: keyed(table) for table in (schema.minutes, schema.hours)}
+_MINUTES = keyed(schema.minutes)
 _ADVANCE = (
     update(schema.rollouts)
     .where(listed(schema.rollouts.c.rollout))
     .values(ingest_seq=schema.rollouts.c.ingest_seq + 1)
+    .returning(schema.rollouts.c.rollout, schema.rollouts.c.ingest_seq)
 )
-_SEQS = select(schema.rollouts.c.rollout, schema.rollouts.c.ingest_seq).where(
-    listed(schema.rollouts.c.rollout)
+_EXPIRE = (
+    update(schema.outcomes)
+    .where(
+        schema.FATE_WAITING,
+        schema.FATE_REFUSED,
+        schema.outcomes.c.received
+        < bindparam("now", type_=BigInteger)
+        - select(func.max(schema.rollouts.c.horizon_us)).scalar_subquery(),
+    )
+    .values(fate=literal_column(f"'{Fate.EXPIRED.value}'"))
 )
 _LEARN = (
     update(schema.observations)
@@ -153,6 +166,11 @@ _LEARN = (
         schema.observations.c.at == bindparam("at_"),  # by this PostgreSQL finds the week
     )
     .values({name: bindparam(name) for name in (*_LEARNT, "flags")})
+)
+_GROW = (
+    update(schema.episodes)
+    .where(schema.episodes.c.start == bindparam("start_"), schema.episodes.c.id == bindparam("id_"))
+    .values({name: bindparam(name) for name in (*_GROWN, "flags")})
 )
 
 
@@ -199,7 +217,7 @@ class SqlRows:
             **values(reach.units),
         }
         wanted = _EPISODES[self._connection.dialect.name]
-        return [_episode(row) for row in self._connection.execute(wanted, where)]
+        return [_episode(row) for row in self._connection.execute(wanted, where).all()]
 
     def splits(self, rollout: str) -> Sequence[SplitVersion]:
         if rollout not in self._splits:
@@ -232,7 +250,7 @@ class SqlRows:
             "before": before,
             "limit": limit,
         }
-        return [Label(*row) for row in self._connection.execute(_IN_LINE, where)]
+        return [Label(*row) for row in self._connection.execute(_IN_LINE, where).all()]
 
     def labels(self, ids: Collection[str]) -> list[Label]:
         return [Label(*row) for row in self._among(_LABELS, ids)]
@@ -244,55 +262,55 @@ class SqlRows:
         return [Block(*row) for row in self._among(_BLOCKS, ids)]
 
     def minutes(self, keys: Collection[RowKey]) -> dict[RowKey, Mapping[str, int]]:
-        return self._rollups(schema.minutes, keys)
-
-    def hours(self, keys: Collection[RowKey]) -> dict[RowKey, Mapping[str, int]]:
-        return self._rollups(schema.hours, keys)
+        if not keys:
+            return {}
+        rows = self._connection.execute(_MINUTES, values(keys)).all()
+        return {tuple(row[:7]): json.loads(row.stats) for row in rows}
 
     def write(self, changes: Changes) -> None:
         connection = self._connection
         if connection.dialect.name == "postgresql":
             add_missing(connection, _partitions(changes), self._weeks)
-        add_many(
-            connection, schema.observations, [request_row(one) for one in changes.new_requests]
-        )
+        # In the order of their keys: what is side by side in an index is written one after the other.
+        new_requests = sorted(changes.new_requests, key=_id)
+        add_many(connection, schema.observations, [request_row(one) for one in new_requests])
         learnt = [
-            (*_learnt(one), _flags(one.flags), one.id, one.at) for one in changes.changed_requests
+            (*_learnt(one), _flags(one.flags), one.id, one.at)
+            for one in sorted(changes.changed_requests, key=_id)
         ]
-        names = (*_LEARNT, "flags", "id", "at")
-        change_many(connection, _LEARN, schema.observations, names, learnt)
-        put_many(connection, schema.episodes, [_episode_row(one) for one in changes.episodes])
-        put_many(connection, schema.outcomes, [_outcome_row(one) for one in changes.outcomes])
+        change_many(
+            connection, _LEARN, schema.observations, (*_LEARNT, "flags", "id", "at"), learnt
+        )
+        add_many(connection, schema.episodes, [_episode_row(one) for one in changes.new_episodes])
+        grown = [
+            (*_grown(one), _flags(one.flags), one.start, one.id)
+            for one in sorted(changes.changed_episodes, key=attrgetter("start", "id"))
+        ]
+        change_many(connection, _GROW, schema.episodes, (*_GROWN, "flags", "start", "id"), grown)
+        outcomes = sorted(changes.outcomes, key=_id)
+        put_many(connection, schema.outcomes, [_outcome_row(one) for one in outcomes])
         add_many(connection, schema.pairs, [_pair_row(one) for one in changes.pairs])
-        put_many(connection, schema.labels, [_label_row(one) for one in changes.labels])
+        labels = sorted(changes.labels, key=_id)
+        put_many(connection, schema.labels, [_label_row(one) for one in labels])
         put_many(connection, schema.blocks, [_block_row(one) for one in changes.blocks])
         refuse(connection, Counter({(one, Fate.TOO_LATE): n for one, n in changes.refused.items()}))
         seqs = self._advance({key[0] for key in changes.minutes})
-        for table, rows in ((schema.minutes, changes.minutes), (schema.hours, changes.hours)):
-            put_many(connection, table, [(*key, seqs[key[0]], _to_json(rows[key])) for key in rows])
+        minutes = [(*key, seqs[key[0]], _to_json(stats)) for key, stats in changes.minutes.items()]
+        put_many(connection, schema.minutes, minutes)
 
     def expire(self, now: datetime) -> None:
-        table = schema.outcomes
-        longest = select(func.max(schema.rollouts.c.horizon_us)).scalar_subquery()
-        stale = (schema.FATE_WAITING, schema.FATE_REFUSED, table.c.received < micros(now) - longest)
-        self._connection.execute(update(table).where(*stale).values(fate=Fate.EXPIRED.value))
+        self._connection.execute(_EXPIRE, {"now": micros(now)})
 
     def _among(self, wanted: Select[Any], some: Collection[str]) -> Sequence[Any]:
         return self._connection.execute(wanted, values(some)).all() if some else ()
-
-    def _rollups(self, table: Table, keys: Collection[RowKey]) -> dict[RowKey, Mapping[str, int]]:
-        if not keys:
-            return {}
-        rows = self._connection.execute(_ROLLUPS[table.name], values(keys))
-        return {tuple(row[:7]): json.loads(row.stats) for row in rows}
 
     def _advance(self, rollouts: Collection[str]) -> dict[str, int]:
         """The next ingest sequence of each rollout, from now on its present one."""
         if not rollouts:
             return {}
         hold_rollouts(self._connection, rollouts)
-        self._connection.execute(_ADVANCE, values(rollouts))
-        return {rollout: seq for rollout, seq in self._connection.execute(_SEQS, values(rollouts))}  # noqa: C416
+        advanced = self._connection.execute(_ADVANCE, values(rollouts))
+        return {rollout: seq for rollout, seq in advanced}  # noqa: C416 # rows are no pairs
 
 
 def _partitions(changes: Changes) -> set[Partition]:
@@ -301,26 +319,23 @@ def _partitions(changes: Changes) -> set[Partition]:
         "observations": {week_of(one.at) for one in changes.new_requests},
         "outcomes": {week_of(one.at) for one in changes.outcomes},
         "pairs": {week_of(micros(one.at)) for one in changes.pairs},
-        "episodes": {week_of(one.start) for one in changes.episodes},
+        "episodes": {week_of(one.start) for one in changes.new_episodes},
     }
     return {Partition(table=table, week=week) for table in moments for week in moments[table]}
 
 
 def _flags(flags: Mapping[str, bool]) -> str:
-    return _flags_json(tuple(flags.items()))
+    return _flags_json(tuple(flags), tuple(flags.values()))
 
 
 @lru_cache(maxsize=4096)  # there are few combinations, and one for every request
-def _flags_json(items: tuple[tuple[str, bool], ...]) -> str:
-    return _to_json(dict(items))
-
-
-def _flags_of(text: str) -> dict[str, bool]:
-    return dict(_flags_read(text))
+def _flags_json(names: tuple[str, ...], values: tuple[bool, ...]) -> str:
+    return _to_json(dict(zip(names, values, strict=True)))
 
 
 @lru_cache(maxsize=4096)
-def _flags_read(text: str) -> Mapping[str, bool]:
+def _flags_of(text: str) -> Mapping[str, bool]:
+    """Shared by all that have the same."""
     flags: Mapping[str, bool] = json.loads(text)
     return flags
 
@@ -331,8 +346,8 @@ def _request(row: Any) -> Request:
 
 
 def request_row(one: Request) -> tuple[Any, ...]:
-    """As in `schema.observations`."""
-    return (*_request_values(one), _flags(one.flags), *map(one.quantities.get, QUANTITIES))
+    """As in `schema.observations`, of a new request."""
+    return (*_request_values(one), _flags(one.flags), *one.quantities)
 
 
 def _episode(row: Any) -> Episode:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from controller.ports import SplitVersion
 from controller.rollout.accounting_state import moment_of
 from controller.store import schema
 
+_SPLITS = (
+    select(schema.splits)
+    .where(schema.splits.c.rollout == bindparam("rollout"))
+    .order_by(schema.splits.c.version)
+)
+
 
 def splits_of(connection: Connection, rollout: str) -> Sequence[SplitVersion]:
-    table = schema.splits
-    every = select(table).where(table.c.rollout == rollout).order_by(table.c.version)
     return [
         SplitVersion(version=row.version, shares=json.loads(row.shares), since=moment_of(row.since))
-        for row in connection.execute(every)
+        for row in connection.execute(_SPLITS, {"rollout": rollout}).all()
     ]

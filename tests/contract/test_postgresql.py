@@ -513,11 +513,11 @@ def test_a_week_that_many_need_first_at_once_is_made_once(store: Store, postgres
 def test_a_week_that_was_begun_by_an_ingest_that_failed_is_begun_again(
     store: Store, postgresql: Cluster, postgresql_url: str
 ):
-    postgresql.execute("ALTER TABLE hours RENAME TO moved", url=postgresql_url)
+    postgresql.execute("ALTER TABLE rollouts RENAME COLUMN ingest_seq TO moved", url=postgresql_url)
     with pytest.raises(Unreachable):
         send(store, observation("a"))
     assert weeks(postgresql, postgresql_url, "observations") == []
-    postgresql.execute("ALTER TABLE moved RENAME TO hours", url=postgresql_url)
+    postgresql.execute("ALTER TABLE rollouts RENAME COLUMN moved TO ingest_seq", url=postgresql_url)
 
     assert send(store, observation("a")).accepted == 1
 

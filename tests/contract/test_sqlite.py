@@ -54,6 +54,8 @@ def test_what_a_batch_names_is_looked_up_in_an_index(tmp_path: Path, wanted: str
     details = [str(row[-1]) for row in plan]
     assert any(one.startswith(f"SEARCH {wanted} USING") for one in details), details
     assert not any(one.startswith(f"SCAN {wanted}") for one in details), details
+    by = "rollout=? AND unit=?" if wanted == "episodes" else "id=?"
+    assert any(by in one for one in details), details
     engine.dispose()
 
 

@@ -70,10 +70,10 @@ class Ledger:
         rows = self._connection.execute("SELECT fate, count(*) FROM outcomes GROUP BY fate")
         return Counter(dict(rows.fetchall()))
 
-    def counted(self, table: str) -> Counter[tuple[str, str]]:
+    def counted(self) -> Counter[tuple[str, str]]:
         """Requests by rollout and arm, as the rollups have them."""
         sums: Counter[tuple[str, str]] = Counter()
-        for row in self._connection.execute(f"SELECT rollout, arm, stats FROM {table}"):
+        for row in self._connection.execute("SELECT rollout, arm, stats FROM minutes"):
             sums[row["rollout"], row["arm"]] += json.loads(row["stats"]).get("n", 0)
         return Counter({key: n for key, n in sums.items() if n})
 
