@@ -55,6 +55,7 @@ class Recount:
     waiting: list[Outcome] = field(default_factory=list)
     outcome_ids: set[str] = field(default_factory=set)
     too_late: int = 0
+    floor: datetime | None = None  # what is earlier was let go of
     pairs: dict[str, Pair] = field(default_factory=dict)
     episodes: list[Conversation] = field(default_factory=list)
     blocks: list[tuple[list[Conversation], list[Conversation]]] = field(
@@ -72,9 +73,14 @@ class Recount:
                 self._match(outcome, now)
         for pair in batch.pairs:
             self.pairs.setdefault(pair.id, pair)
-        about_ours = any(outcome.observation in self.observations for outcome in news)
+        about_ours = any(self._is_kept(outcome.observation) for outcome in news)
         if batch.observations or batch.pairs or about_ours:
             self._close_blocks(now)
+
+    def _is_kept(self, name: str) -> bool:
+        """Whether an outcome about it is about this rollout: of what was let go of nobody knows whose it was."""
+        one = self.observations.get(name)
+        return one is not None and (self.floor is None or one.at >= self.floor)
 
     def _observe(self, one: Observation, now: datetime) -> None:
         self.observations[one.id] = one

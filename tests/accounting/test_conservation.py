@@ -266,7 +266,7 @@ def test_rows_equal_a_recount_whatever_was_let_go_of_in_between(
                 ingested.accepted + ingested.duplicate + ingested.waiting + ingested.too_late
             )
             asked = now - data.draw(st.integers(0, 10)) * DAY
-            floor = max(floor, store.prune(asked, now).floor)
+            recount.floor = floor = max(floor, store.prune(asked, now).floor)
 
         rows = minute_rows(store, rollout)
         assert {key: row for key, row in rows.items() if row} == recount.rows()
