@@ -101,10 +101,10 @@ class Rows(Protocol):
 
     def episodes(self, rollout: str, reach: Reach) -> list[Episode]: ...
 
-    def splits(self, rollout: str) -> Sequence[SplitVersion]: ...
+    def splits(self, rollouts: Collection[str]) -> Mapping[str, Sequence[SplitVersion]]: ...
 
-    def ready(self, strata: Collection[Stratum], sizes: Sizes, before: int) -> Collection[Stratum]:
-        """Which of these strata of one rollout have a block's labels in line, of episodes that started before.
+    def ready(self, before: Mapping[Stratum, int], sizes: Sizes) -> Collection[Stratum]:
+        """Which of these strata have a block's labels in line, of episodes that started before the moment of each.
 
         Asked for every stratum there ever was, at every batch: the cost must not grow with what is left in line.
         """
@@ -289,18 +289,18 @@ def _settle_blocks(
     labels = _grade_again(rows, regraded.again)
     blocks = _amend(rows, tally, labels)
     by_stratum = _by_stratum(regraded.first)
-    for rollout, before in immature.items():
-        strata = _strata(rows, rollout)
-        fresh = {one: [label_of(each) for each in by_stratum.get(one, ())] for one in strata}
-        for label in chain.from_iterable(fresh.values()):
-            labels[label.id] = label
-        for stratum in _ready(rows, strata, fresh, before):
-            line = _line(rows, stratum, strata[stratum], before, fresh[stratum])
-            line = [labels.get(label.id, label) for label in line]
-            for block, members in close_blocks(line, strata[stratum]):
-                blocks.append(block)
-                count_block(tally, block, +1)
-                labels.update((label.id, label) for label in members)
+    strata = _strata(rows.splits(immature.keys()))
+    fresh = {one: [label_of(each) for each in by_stratum.get(one, ())] for one in strata}
+    for label in chain.from_iterable(fresh.values()):
+        labels[label.id] = label
+    for stratum in _ready(rows, strata, fresh, immature):
+        before, sizes = immature[stratum[0]], strata[stratum]
+        line = _line(rows, stratum, sizes, before, fresh[stratum])
+        line = [labels.get(label.id, label) for label in line]
+        for block, members in close_blocks(line, sizes):
+            blocks.append(block)
+            count_block(tally, block, +1)
+            labels.update((label.id, label) for label in members)
     changes.labels, changes.blocks = labels.values(), blocks
 
 
@@ -330,11 +330,12 @@ def _by_stratum(episodes: Iterable[Episode]) -> dict[Stratum, list[Episode]]:
     return strata
 
 
-def _strata(rows: Rows, rollout: str) -> dict[Stratum, Sizes]:
+def _strata(splits: Mapping[str, Sequence[SplitVersion]]) -> dict[Stratum, Sizes]:
     """Those in which both arms are served; none for a split that was never committed, or an intent it does not know."""
     sizes = {
         (rollout, split.version, intent): block_sizes(share_bp)
-        for split in rows.splits(rollout)
+        for rollout, versions in splits.items()
+        for split in versions
         for intent, share_bp in split.shares.items()
     }
     return {stratum: one for stratum, one in sizes.items() if one is not None}
@@ -344,14 +345,18 @@ def _ready(
     rows: Rows,
     strata: Mapping[Stratum, Sizes],
     fresh: Mapping[Stratum, Sequence[Label]],
-    before: int,
+    immature: Mapping[str, int],
 ) -> set[Stratum]:
     """Strata in which a block can close, and those in which it may by the help of new labels."""
-    by_sizes: dict[Sizes, list[Stratum]] = {}
+    by_sizes: dict[Sizes, dict[Stratum, int]] = {}
     for stratum, sizes in strata.items():
-        by_sizes.setdefault(sizes, []).append(stratum)
-    helped = {one for one, labels in fresh.items() if any(each.start < before for each in labels)}
-    return helped.union(*(rows.ready(ones, sizes, before) for sizes, ones in by_sizes.items()))
+        by_sizes.setdefault(sizes, {})[stratum] = immature[stratum[0]]
+    helped = {
+        stratum
+        for stratum, labels in fresh.items()
+        if any(each.start < immature[stratum[0]] for each in labels)
+    }
+    return helped.union(*(rows.ready(before, sizes) for sizes, before in by_sizes.items()))
 
 
 def _line(

@@ -251,7 +251,7 @@ class MemoryStore:
 
     def splits(self, rollout: str) -> Sequence[SplitVersion]:
         with self._lock:
-            return self._rows.splits(rollout)
+            return self._rows.splits([rollout])[rollout]
 
     def verified(self, rollout: str) -> Sequence[VerifiedStretch]:
         with self._lock:

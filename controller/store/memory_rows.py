@@ -218,14 +218,14 @@ class MemoryRows:
             if reach.low <= episode.start <= reach.high and episode.last >= reach.active
         ]
 
-    def splits(self, rollout: str) -> Sequence[SplitVersion]:
-        return list(self.split_versions.get(rollout, ()))
+    def splits(self, rollouts: Collection[str]) -> dict[str, Sequence[SplitVersion]]:
+        return {one: list(self.split_versions.get(one, ())) for one in rollouts}
 
-    def ready(self, strata: Collection[Stratum], sizes: Sizes, before: int) -> list[Stratum]:
+    def ready(self, before: Mapping[Stratum, int], sizes: Sizes) -> list[Stratum]:
         return [
             stratum
-            for stratum in strata
-            if all(self._labels.has(stratum, arm, before, sizes.of(arm)) for arm in ARMS)
+            for stratum, moment in before.items()
+            if all(self._labels.has(stratum, arm, moment, sizes.of(arm)) for arm in ARMS)
         ]
 
     def in_line(self, stratum: Stratum, arm: str, before: int, limit: int) -> list[Label]:

@@ -74,7 +74,7 @@ class SqlMetrics:
 
     def splits(self, rollout: str) -> Sequence[SplitVersion]:
         with self._database.reading() as connection:
-            return splits_of(connection, rollout)
+            return splits_of(connection, [rollout])[rollout]
 
     def verified(self, rollout: str) -> Sequence[VerifiedStretch]:
         with self._database.reading() as connection:

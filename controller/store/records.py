@@ -93,7 +93,7 @@ class SqlRecords:
             new = [rollout for rollout, head, _ in tips if not _is_known(known[rollout], head)]
             rows = connection.execute(_HEADS, values(new)).all() if new else ()
             heads = {row[0]: self._head(connection, row) for row in rows}
-            splits = {rollout: splits_of(connection, rollout) for rollout in new}
+            splits = splits_of(connection, new)
             grown = {one: _seq(known[one]) for one, _, seq in tips if seq > _seq(known[one])}
             changed = changed_rows(connection, grown)
         sights = {}

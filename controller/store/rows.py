@@ -111,16 +111,16 @@ _IN_LINE = (
     .order_by(*_PLACE)
     .limit(bindparam("limit"))
 )
-_STRATA = listed_rows(Integer, Text)  # of one rollout: version and intent
+_STRATA = listed_rows(Text, Integer, Text, BigInteger)  # rollout, version, intent; and a moment
 
 
 def _last_of_a_block(arm: str) -> ScalarSelect[int]:
     """The start of the label that completes an arm's part of a stratum's next block: one seek in the index."""
-    table, (version, intent) = schema.labels, _STRATA.columns
+    table, (rollout, version, intent, _) = schema.labels, _STRATA.columns
     return (
         select(table.c.start)
         .where(
-            table.c.rollout == bindparam("rollout"),
+            table.c.rollout == rollout,
             table.c.version == version,
             table.c.intent == intent,
             table.c.arm == arm,
@@ -134,9 +134,9 @@ def _last_of_a_block(arm: str) -> ScalarSelect[int]:
 
 
 _READY = (
-    select(*_STRATA.columns)
+    select(*_STRATA.columns[:-1])
     .select_from(_STRATA.rows)
-    .where(*(_last_of_a_block(arm) < bindparam("before") for arm in ARMS))
+    .where(*(_last_of_a_block(arm) < _STRATA.columns[-1] for arm in ARMS))
 )
 _LABELS = select(schema.labels).where(listed(schema.labels.c.id))
 _MEMBERS = select(schema.labels).where(listed(schema.labels.c.block))
@@ -181,7 +181,6 @@ class SqlRows:
         """`weeks` are partitions that are known to be there, and become known."""
         self._connection = connection
         self._weeks = weeks
-        self._splits: dict[str, Sequence[SplitVersion]] = {}
 
     def floor(self) -> int:
         return floor_of(self._connection)
@@ -219,26 +218,14 @@ class SqlRows:
         wanted = _EPISODES[self._connection.dialect.name]
         return [_episode(row) for row in self._connection.execute(wanted, where).all()]
 
-    def splits(self, rollout: str) -> Sequence[SplitVersion]:
-        if rollout not in self._splits:
-            self._splits[rollout] = splits_of(self._connection, rollout)
-        return self._splits[rollout]
+    def splits(self, rollouts: Collection[str]) -> dict[str, Sequence[SplitVersion]]:
+        return splits_of(self._connection, rollouts)
 
-    def ready(self, strata: Collection[Stratum], sizes: Sizes, before: int) -> list[Stratum]:
-        rollouts = {stratum[0] for stratum in strata}
-        return [
-            (rollout, version, intent)
-            for rollout in rollouts
-            for version, intent in self._connection.execute(
-                _READY,
-                {
-                    "rollout": rollout,
-                    "before": before,
-                    **{f"{arm}_others": sizes.of(arm) - 1 for arm in ARMS},
-                    **values(stratum[1:] for stratum in strata if stratum[0] == rollout),
-                },
-            )
-        ]
+    def ready(self, before: Mapping[Stratum, int], sizes: Sizes) -> list[Stratum]:
+        others = {f"{arm}_others": sizes.of(arm) - 1 for arm in ARMS}
+        asked = values((*stratum, moment) for stratum, moment in before.items())
+        found = self._connection.execute(_READY, {**others, **asked})
+        return [(rollout, version, intent) for rollout, version, intent in found]
 
     def in_line(self, stratum: Stratum, arm: str, before: int, limit: int) -> list[Label]:
         rollout, version, intent = stratum
