@@ -44,6 +44,9 @@ class Told(Telemetry):
 class Defective:
     """A reconciler that meets a defect in everything."""
 
+    def ahead(self, rollouts):
+        """Nothing is read."""
+
     def judge(self, rollout):
         raise ArithmeticError("a defect")
 
