@@ -12,7 +12,7 @@ from datetime import datetime
 from controller.rollout.decision import Refusal
 from controller.rollout.metrics import Kind
 from controller.rollout.plan import FULL_BP, Plan, Rule
-from controller.rollout.rules import CONFIDENT_KINDS, alpha_of
+from controller.rollout.rules import alpha_of, is_provable
 from controller.rollout.state import Epoch, Pause, State
 from controller.rollout.timeline import EPOCH
 
@@ -97,7 +97,7 @@ def _judged_otherwise(old: Plan, new: Plan, rule: Rule) -> bool:
     """
     if old.labels.delay != new.labels.delay and rule.metric.labelled:
         return True
-    if rule.metric.kind not in CONFIDENT_KINDS:
+    if not is_provable(rule):
         return False
     if rule.metric.kind is Kind.LOSS and (
         old.priors != new.priors or old.share_at(0) != new.share_at(0)

@@ -21,7 +21,7 @@ from controller.rollout.looks import Measured, known_and_traffic, measure
 from controller.rollout.metrics import MICRO, Kind
 from controller.rollout.plan import FULL_BP, Arm, Plan, Rule
 from controller.rollout.reader import Reader, Windows
-from controller.rollout.rules import CONFIDENT_KINDS, alpha_of
+from controller.rollout.rules import alpha_of, is_provable
 from controller.rollout.state import Epoch, Phase, State
 from controller.rollout.sums import Minutes
 from controller.rollout.tallies import Tallies
@@ -225,7 +225,7 @@ def _failing(
 
 
 def _evidence(view: View, rule: Rule, intent: str | None) -> tuple[proofs.Evidence, ...]:
-    if rule.metric.kind not in CONFIDENT_KINDS or rule.below:
+    if not is_provable(rule):
         return ()
     return proofs.evidence(rule, intent, view.reader, (rule.arm or Arm.CANDIDATE).value)
 

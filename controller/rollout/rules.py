@@ -56,15 +56,18 @@ def judge(rule: Rule, reading: Reading) -> Verdict:
     )
 
 
+def is_provable(rule: Rule) -> bool:
+    """Whether the rule can fail by proof: a rate or a loss above its limit. Others spend no alpha."""
+    return rule.metric.kind in CONFIDENT_KINDS and not rule.below
+
+
 def alpha_of(plan: Plan, rule: Rule, epoch: Epoch) -> float:
     """The rule's part of the plan's alpha, on one intent: an equal share for every (rule, intent) that can stop the
     rollout by proof, halved again with every epoch.
     """
-    tests = sum(
-        len(plan.judged_intents(one)) for one in plan.rules if one.metric.kind in CONFIDENT_KINDS
-    )
-    if rule.metric.kind not in CONFIDENT_KINDS:
+    if not is_provable(rule):
         raise LookupError(f"rule {rule.name} on {rule.metric.name} has no confident form")
+    tests = sum(len(plan.judged_intents(one)) for one in plan.rules if is_provable(one))
     return float(plan.alpha / (max(tests, 1) * 2**epoch.number))
 
 
