@@ -219,6 +219,7 @@ _RULE_KEYS = {
     "evidence": "evidence",
     "sustained": "for",
     "min_samples": "minSamples",
+    "min_window": "minWindow",
     "arm": "arm",
     "alternative": "alternative",
 }

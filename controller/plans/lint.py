@@ -20,6 +20,7 @@ from controller.rollout.plan import (
     Rule,
     Scope,
 )
+from controller.rollout.timeline import MINUTE
 from controller.rollout.units import format_duration, format_share
 
 HALF_BP = FULL_BP // 2
@@ -218,7 +219,7 @@ def _windows(plan: Plan) -> Iterator[Finding]:
                 "window-longer-than-plan",
                 path,
                 f"{rule.name}: a window of {format_duration(rule.window)} is longer than the whole plan "
-                f"({format_duration(plan.horizon)} of holds and bake), so it is never complete",
+                f"({format_duration(plan.horizon)} of holds and bake), so it is never complete{_unproven(plan, rule)}",
             )
         elif rule.metric.labelled and rule.window > plan.labels.horizon:
             yield _warning(
@@ -229,6 +230,12 @@ def _windows(plan: Plan) -> Iterator[Finding]:
             )
         else:
             yield from _late_verdict(plan, rule, path)
+
+
+def _unproven(plan: Plan, rule: Rule) -> str:
+    if rule.min_window <= plan.horizon:
+        return ""
+    return f", and with a minWindow of {format_duration(rule.min_window)} nothing is ever proven"
 
 
 def _late_verdict(plan: Plan, rule: Rule, path: str) -> Iterator[Finding]:
@@ -246,7 +253,14 @@ def _late_verdict(plan: Plan, rule: Rule, path: str) -> Iterator[Finding]:
         f"{format_duration(complete)}, and step {step + 1} ({format_share(plan.steps[step].share_bp)}) "
         f"can be left after {format_duration(left_at[step])}"
     )
-    if rule.evidence is Evidence.CONFIDENT:
+    if rule.min_window > MINUTE and delay + rule.min_window > left_at[step]:
+        yield _warning(
+            "late-verdict",
+            path,
+            f"{message}; no proof comes before either, with a minWindow of {format_duration(rule.min_window)}: "
+            "lengthen the hold or shorten minWindow",
+        )
+    elif rule.evidence is Evidence.CONFIDENT:
         yield _info("late-verdict", path, f"{message}; until then only the confident form speaks")
     else:
         yield _warning("late-verdict", path, f"{message}; lengthen its hold or shorten the window")

@@ -32,7 +32,7 @@ from controller.plans.schema import (
     StepShape,
     WebhookShape,
 )
-from controller.plans.units import UnitError, parse_limit, shown
+from controller.plans.units import UnitError, parse_duration, parse_limit, shown
 from controller.rollout.metrics import CATALOGUE, Kind, MeasureUnit, Metric, custom_rate
 from controller.rollout.plan import (
     Evidence,
@@ -51,6 +51,7 @@ from controller.rollout.plan import (
     Then,
     Webhook,
 )
+from controller.rollout.timeline import MINUTE
 from controller.rollout.units import format_duration, format_share
 
 _CONFIDENT = (Kind.RATE, Kind.LOSS)
@@ -313,6 +314,7 @@ def _rule(shape: RuleShape, spec: SpecShape, reading: Reading) -> Rule | None:
         arm=shape.arm,
         sustained=shape.sustained,
         min_samples=_min_samples(shape, metric),
+        min_window=shape.min_window or MINUTE,
         severity=shape.severity,
     )
 
@@ -381,6 +383,7 @@ def _written_names(spec: SpecShape) -> tuple[str, ...]:
 def _check_rule_values(shape: RuleShape, scope: Scope, reading: Reading) -> None:
     if shape.window == timedelta(0):
         reading.refuse(shape, "window", "a window of 0 holds no data; write one such as `1h`")
+    _check_min_window(shape, reading)
     if shape.min_samples == 0:
         reading.refuse(
             shape, "minSamples", "a rule cannot be judged on no samples; write at least `1`"
@@ -398,6 +401,35 @@ def _check_rule_values(shape: RuleShape, scope: Scope, reading: Reading) -> None
         )
 
 
+def _check_min_window(shape: RuleShape, reading: Reading) -> None:
+    if shape.min_window is None:
+        return
+    if shape.min_window == timedelta(0):
+        reading.refuse(
+            shape, "minWindow", "a window of 0 holds no data to blame; write one such as `1h`"
+        )
+    elif shape.min_window > shape.window and _was_read(shape, "window", shape.window):
+        reading.refuse(
+            shape,
+            "minWindow",
+            f"{format_duration(shape.min_window)} is longer than the window, "
+            f"{format_duration(shape.window)}, so no stretch could be blamed; write at most that",
+        )
+
+
+def _was_read(shape: Shape, key: str, span: timedelta) -> bool:
+    """Whether a duration is the one that the file has, and does not stand in for one that has no shape."""
+    entry = shape.node.entries.get(key)
+    try:
+        return (
+            entry is not None
+            and isinstance(entry.value, Scalar)
+            and parse_duration(entry.value.text) == span
+        )
+    except UnitError:
+        return False
+
+
 def _check_evidence(shape: RuleShape, metric: Metric, reading: Reading) -> None:
     if metric.comparing and shape.arm is not None:
         reading.refuse(shape, "arm", f"{metric.name} compares both arms; leave `arm` out")
@@ -405,6 +437,7 @@ def _check_evidence(shape: RuleShape, metric: Metric, reading: Reading) -> None:
         reading.refuse(
             shape, "below", f"{metric.name} is a loss, and a small one is good; write `above`"
         )
+    _check_proof(shape, metric, reading)
     if shape.evidence is not Evidence.CONFIDENT:
         return
     if metric.kind not in _CONFIDENT:
@@ -418,6 +451,18 @@ def _check_evidence(shape: RuleShape, metric: Metric, reading: Reading) -> None:
         reading.refuse(
             shape, "evidence", "`confident` with `below` is not supported yet; write `observed`"
         )
+
+
+def _check_proof(shape: RuleShape, metric: Metric, reading: Reading) -> None:
+    """What only concerns a proof has no effect on a rule that can have none."""
+    if metric.kind not in _CONFIDENT:
+        why = f"{metric.name} has no confident form: only rates and accuracy_delta can be proven"
+    elif shape.below is not None:
+        why = "a rule with `below` has no confident form yet"
+    else:
+        return
+    if shape.min_window is not None:
+        reading.refuse(shape, "minWindow", f"{why}; leave `minWindow` out")
 
 
 def _limit(shape: RuleShape, metric: Metric, reading: Reading) -> float | None:

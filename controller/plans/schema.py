@@ -320,8 +320,12 @@ class RuleShape(Shape):
     alpha: Annotated[Rate | None, NOT_YET] = Field(
         None, description="This rule's part of the plan's alpha."
     )
-    min_window: Annotated[Duration | None, NOT_YET] = Field(
-        None, alias="minWindow", description="The shortest stretch that the confident form blames."
+    min_window: Duration | None = Field(
+        None,
+        alias="minWindow",
+        description="The shortest stretch that a proof may blame, of a rate or accuracy_delta: `1h` also blames short "
+        "ones, as long as the window whole windows alone. Not longer than the window.",
+        json_schema_extra={"default": "1m"},
     )
     spike: Annotated[SpikeShape | None, NOT_YET] = Field(
         None, description="Judge the metric against its own trailing week."

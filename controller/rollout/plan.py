@@ -14,6 +14,7 @@ from math import lcm
 
 from controller.rollout.codec import digest
 from controller.rollout.metrics import Metric
+from controller.rollout.timeline import MINUTE
 
 FULL_BP = 10_000
 
@@ -170,6 +171,7 @@ class Rule:
     arm: Arm | None = None
     sustained: timedelta = timedelta(0)  # `for:` how long the limit must stay passed
     min_samples: int = 500  # per arm, for the observed form
+    min_window: timedelta = MINUTE  # the shortest window that a proof may blame
     alternative: float | None = (
         None  # the effect worth catching; None: 1.5 × limit for rates, limit for losses
     )

@@ -211,6 +211,7 @@ def _failing(
 ) -> Proof | None:
     """The strongest proof against the rule's claim; None where there is nothing to bet on."""
     best: Proof | None = None
+    ends = proofs.ends_served(rule, epoch, ends)
     for one in found:
         # Kinds of evidence share the alpha.
         alpha = view.alpha(rule, epoch) / len(found)

@@ -121,6 +121,14 @@ def test_a_window_longer_than_the_plan_is_told():
     )
 
 
+def test_a_proof_that_can_never_come_is_told():
+    rule = "{name: slow, metric: error_rate, above: 1%, window: 30d, minWindow: 20d, then: pause}"
+
+    message = one(load(with_rule(rule)), "window-longer-than-plan").message
+
+    assert message.endswith("never complete, and with a minWindow of 20d nothing is ever proven")
+
+
 def test_a_window_longer_than_labels_are_taken_is_told():
     plan = load(plan_text(("window: 72h", "window: 8d")))
 
@@ -137,6 +145,15 @@ def test_a_step_that_can_be_left_before_the_first_verdict_is_told():
     assert finding.level is Level.WARNING
     assert "is there after 78h, and step 1 (10%) can be left after 72h" in finding.message
     assert one(load(plan_text()), "late-verdict").level is Level.INFO
+
+
+def test_a_confident_rule_that_has_no_proof_before_a_step_can_be_left_is_a_warning():
+    # 72 h of minWindow and 6 h of label delay against a first hold of 72 h
+    whole = load(plan_text(("window: 72h", "window: 72h\n      minWindow: 72h")))
+    finding = one(whole, "late-verdict")
+
+    assert finding.level is Level.WARNING
+    assert "no proof comes before either, with a minWindow of 72h" in finding.message
 
 
 def test_shares_that_do_not_rise_are_an_error():

@@ -144,6 +144,7 @@ def test_the_further_fields_of_a_step_and_a_rule_are_in_the_plan():
             ("share: 25%, hold: 48h", "share: 25%, hold: 48h, advance: proven"),
             ("  rules:\n", "  rules:\n    - {name: own, metric: custom.tone, arm: baseline, intents: [refund],"
              " below: 80%, window: 6h, for: 30m, minSamples: 50, then: notify, resume: manual}\n"),
+            ("      window: 24h  ", "      minWindow: 6h\n      window: 24h  "),
         )
     )  # fmt: skip
 
@@ -152,6 +153,8 @@ def test_the_further_fields_of_a_step_and_a_rule_are_in_the_plan():
     assert (rule.metric.subject, rule.arm, rule.below) == ("custom.tone", Arm.BASELINE, True)
     assert (rule.scope, rule.intents) == (Scope.NAMED, ("refund",))
     assert (rule.sustained, rule.min_samples) == (timedelta(minutes=30), 50)
+    # A proof may blame whatever the window holds, down to the minute it is measured in, where the plan does not say.
+    assert [one.min_window for one in plan.rules[1:3]] == [timedelta(minutes=1), 6 * HOUR]
 
 
 def test_an_arm_may_bring_its_own_price_limits_and_shutdown():

@@ -512,6 +512,7 @@ def test_other_bets_start_a_new_epoch_for_every_rule_that_they_judge():
     assert renewed(bake=timedelta(days=9)) == {"accuracy", "escalation"}
     assert renewed(labels=replace(PLAN.labels, delay=HOUR)) == {"accuracy"}
     assert renewed(max_blind=HOUR) == set()
+    assert renewed(rules=(ACCURACY, replace(ESCALATION, min_window=HOUR))) == {"escalation"}
 
 
 def test_the_same_plan_again_changes_nothing():
