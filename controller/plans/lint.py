@@ -20,8 +20,10 @@ from controller.rollout.plan import (
     Rule,
     Scope,
 )
-from controller.rollout.timeline import MINUTE
-from controller.rollout.units import format_duration, format_share
+from controller.rollout.rules import alpha_left, alpha_of, is_provable, sharing
+from controller.rollout.state import Epoch
+from controller.rollout.timeline import EPOCH, MINUTE
+from controller.rollout.units import format_duration, format_percent, format_share
 
 HALF_BP = FULL_BP // 2
 
@@ -266,6 +268,29 @@ def _late_verdict(plan: Plan, rule: Rule, path: str) -> Iterator[Finding]:
         yield _warning("late-verdict", path, f"{message}; lengthen its hold or shorten the window")
 
 
+def _alphas(plan: Plan) -> Iterator[Finding]:
+    """Parts of alpha that leave the other rules a tenth or less of what an even division would give them."""
+    own = [index for index, rule in enumerate(plan.rules) if rule.alpha is not None]
+    others = sharing(plan)
+    if not own or not others:
+        return
+    provable = [rule for rule in plan.rules if is_provable(rule)]
+    tests = sum(len(plan.judged_intents(rule)) for rule in provable)
+    even, each = plan.alpha / max(tests, 1), alpha_of(plan, others[0], Epoch(number=0, start=EPOCH))
+    if 10 * each <= even:
+        yield _warning(
+            "little-alpha-left",
+            f"spec.rules[{own[-1]}].alpha",
+            f"{', '.join(rule.name for rule in others)}: {_rounded(alpha_left(plan))} of the plan's alpha is left, "
+            f"{_rounded(each)} on each intent, where an even division gives {_rounded(even)}; "
+            "what is wrong there is proven late",
+        )
+
+
+def _rounded(fraction: float) -> str:
+    return format_percent(float(f"{fraction:.3g}"))
+
+
 def _label_delay(plan: Plan) -> Iterator[Finding]:
     losses = [rule.name for rule in plan.rules if rule.metric.kind is Kind.LOSS]
     if losses and not plan.labels.delay:
@@ -324,6 +349,7 @@ _LINTS: tuple[Callable[[Plan], Iterator[Finding]], ...] = (
     _last_share,
     _proof,
     _windows,
+    _alphas,
     _control,
     _intents,
     _notices,

@@ -51,10 +51,11 @@ from controller.rollout.plan import (
     Then,
     Webhook,
 )
+from controller.rollout.rules import CONFIDENT_KINDS, is_provable
 from controller.rollout.timeline import MINUTE
-from controller.rollout.units import format_duration, format_share
+from controller.rollout.units import format_duration, format_percent, format_share
 
-_CONFIDENT = (Kind.RATE, Kind.LOSS)
+LEAST_ALPHA = Fraction(1, 10**9)  # less is lost in the rounding of what is left
 SPENT_PER_HOUR = ("per_hour", "tokens_per_hour")  # subjects of the catalogue
 _NAMED_METRIC = re.compile(r"custom\.([A-Za-z][A-Za-z0-9_]{0,62})")
 
@@ -90,6 +91,7 @@ def read_meaning(shape: PlanShape, reading: Reading) -> Plan | None:
     intents = _intents(spec, reading)
     steps = _steps(spec, reading)
     rules = tuple(rule for one in spec.rules if (rule := _rule(one, spec, reading)) is not None)
+    _check_alphas(spec, rules, reading)
     _refuse_twice(spec.rules, "rule", reading)
     _check_target(spec, reading)
     _check_spec_values(spec, reading)
@@ -315,6 +317,7 @@ def _rule(shape: RuleShape, spec: SpecShape, reading: Reading) -> Rule | None:
         sustained=shape.sustained,
         min_samples=_min_samples(shape, metric),
         min_window=shape.min_window or MINUTE,
+        alpha=None if shape.alpha is None else float(shape.alpha),
         severity=shape.severity,
     )
 
@@ -440,7 +443,7 @@ def _check_evidence(shape: RuleShape, metric: Metric, reading: Reading) -> None:
     _check_proof(shape, metric, reading)
     if shape.evidence is not Evidence.CONFIDENT:
         return
-    if metric.kind not in _CONFIDENT:
+    if metric.kind not in CONFIDENT_KINDS:
         reading.refuse(
             shape,
             "evidence",
@@ -455,14 +458,51 @@ def _check_evidence(shape: RuleShape, metric: Metric, reading: Reading) -> None:
 
 def _check_proof(shape: RuleShape, metric: Metric, reading: Reading) -> None:
     """What only concerns a proof has no effect on a rule that can have none."""
-    if metric.kind not in _CONFIDENT:
+    if metric.kind not in CONFIDENT_KINDS:
         why = f"{metric.name} has no confident form: only rates and accuracy_delta can be proven"
     elif shape.below is not None:
         why = "a rule with `below` has no confident form yet"
     else:
         return
-    if shape.min_window is not None:
-        reading.refuse(shape, "minWindow", f"{why}; leave `minWindow` out")
+    for key, value in (("minWindow", shape.min_window), ("alpha", shape.alpha)):
+        if value is not None:
+            reading.refuse(shape, key, f"{why}; leave `{key}` out")
+
+
+def _check_alphas(spec: SpecShape, rules: tuple[Rule, ...], reading: Reading) -> None:
+    """Parts of alpha are above nothing, together not more than the plan's, and leave something for the other rules."""
+    asked = [(shape, shape.alpha) for shape in spec.rules if shape.alpha is not None]
+    for shape, alpha in asked:
+        if alpha < LEAST_ALPHA:
+            reading.refuse(
+                shape, "alpha", "at `0%` nothing could ever be proven; write a part such as `1%`"
+            )
+    if (
+        not asked
+        or not 0 < spec.alpha < Fraction(1, 2)
+        or (_had(spec, "alpha") and reading.partial)
+    ):
+        return  # the plan's own is wrong, or stands in for one that is: that was said
+    whole, left = format_percent(float(spec.alpha)), spec.alpha
+    for shape, alpha in asked:
+        left -= alpha
+        if left < 0:
+            taken = format_percent(float(spec.alpha - left))
+            reading.refuse(
+                shape,
+                "alpha",
+                f"with it the rules take {taken} in all, of the plan's alpha of {whole}; "
+                "lower one, or write a larger `alpha` under `spec`",
+            )
+            return
+    others = [rule.name for rule in rules if rule.alpha is None and is_provable(rule)]
+    if others and left < LEAST_ALPHA:
+        reading.refuse(
+            asked[-1][0],
+            "alpha",
+            f"with it nothing is left of the plan's alpha of {whole} for {', '.join(others)}, which could then "
+            "never be proven; lower one, or write a larger `alpha` under `spec`",
+        )
 
 
 def _limit(shape: RuleShape, metric: Metric, reading: Reading) -> float | None:

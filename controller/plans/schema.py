@@ -317,8 +317,10 @@ class RuleShape(Shape):
     arm: Annotated[Arm | None, leaves.choice(Arm)] = Field(
         None, description="The arm that is measured, where the metric is of one arm."
     )
-    alpha: Annotated[Rate | None, NOT_YET] = Field(
-        None, description="This rule's part of the plan's alpha."
+    alpha: Rate | None = Field(
+        None,
+        description="This rule's part of the plan's alpha, over all its intents: the chance that it stops a rollout in "
+        "which it keeps its limit. A larger part proves sooner. Rules without one share what is left equally.",
     )
     min_window: Duration | None = Field(
         None,

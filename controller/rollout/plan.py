@@ -175,6 +175,9 @@ class Rule:
     alternative: float | None = (
         None  # the effect worth catching; None: 1.5 × limit for rates, limit for losses
     )
+    alpha: float | None = (
+        None  # its part of the plan's, over all its intents; None: as those without share the rest
+    )
     severity: Severity | None = None  # of the notices that it causes; None: by what it does
 
 

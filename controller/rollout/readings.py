@@ -67,7 +67,7 @@ class View:
     reader: Reader = field(init=False, compare=False)
     horizon_min: int = field(init=False, compare=False)
     _spans: dict[tuple[object, ...], Span] = field(default_factory=dict, compare=False)
-    _alphas: dict[int, float] = field(default_factory=dict, compare=False)
+    _alphas: dict[tuple[int, str | None], float] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "reader", Reader(self.tallies))
@@ -86,10 +86,11 @@ class View:
         return known
 
     def alpha(self, rule: Rule, epoch: Epoch) -> float:
-        """`alpha_of`, which differs between rules by their epochs alone."""
-        known = self._alphas.get(epoch.number)
+        """`alpha_of`; rules without an `alpha` of their own differ by their epochs alone."""
+        asked = (epoch.number, None if rule.alpha is None else rule.name)
+        known = self._alphas.get(asked)
         if known is None:
-            known = self._alphas[epoch.number] = alpha_of(self.plan, rule, epoch)
+            known = self._alphas[asked] = alpha_of(self.plan, rule, epoch)
         return known
 
     def _span(self, rule: Rule, epoch: Epoch) -> Span:

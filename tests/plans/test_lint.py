@@ -217,6 +217,19 @@ def test_a_finding_reads_level_path_words_and_code(code: str):
     assert text.split(": ", maxsplit=1)[0] in ("info", "warning")
 
 
+def test_a_part_of_alpha_that_leaves_the_others_next_to_nothing_is_told():
+    greedy = load(plan_text(("window: 72h", "window: 72h\n      alpha: 4.9%")))
+    fair = load(plan_text(("window: 72h", "window: 72h\n      alpha: 4%")))
+
+    finding = one(greedy, "little-alpha-left")
+
+    assert (finding.level, finding.path) == (Level.WARNING, "spec.rules[0].alpha")
+    assert finding.message.startswith(
+        "escalation: 0.1% of the plan's alpha is left, 0.1% on each intent, where an even division gives 2.5%"
+    )
+    assert not found(fair, "little-alpha-left")
+
+
 def test_an_accuracy_rule_without_a_label_delay_is_warned_about():
     at_once = load(
         plan_text(("labels: {delay: 6h, horizon: 7d}", "labels: {delay: 0s, horizon: 7d}"))

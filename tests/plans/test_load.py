@@ -157,6 +157,18 @@ def test_the_further_fields_of_a_step_and_a_rule_are_in_the_plan():
     assert [one.min_window for one in plan.rules[1:3]] == [timedelta(minutes=1), 6 * HOUR]
 
 
+def test_rules_may_take_the_whole_of_alpha_where_no_other_needs_any():
+    # latency and spend have no confident form, so 3% and 2% may be all of the plan's 5%
+    plan = load(
+        plan_text(
+            ("window: 72h", "window: 72h\n      alpha: 3%"),
+            ("window: 24h  ", "alpha: 200bp\n      window: 24h  "),
+        )
+    )
+
+    assert [rule.alpha for rule in plan.rules] == [0.03, 0.02, None, None]
+
+
 def test_an_arm_may_bring_its_own_price_limits_and_shutdown():
     own = (
         "{model: our-llama, price: {input: 0.20 USD, cachedInput: 0.02 USD, output: 0.60 USD}, "

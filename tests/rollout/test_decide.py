@@ -515,6 +515,20 @@ def test_other_bets_start_a_new_epoch_for_every_rule_that_they_judge():
     assert renewed(rules=(ACCURACY, replace(ESCALATION, min_window=HOUR))) == {"escalation"}
 
 
+def test_a_larger_part_of_alpha_starts_a_new_epoch_for_whichever_rule_gets_it():
+    def renewed(before, after):
+        old, new = (
+            plan(rules=(replace(ACCURACY, alpha=alpha), ESCALATION)) for alpha in (before, after)
+        )
+        return set(on(at_step(1, old), None, Apply(plan=new, **ANN), of=old).state.epochs)
+
+    # Without a part of its own accuracy has half of 5%; escalation has what is left.
+    assert renewed(None, 0.03) == {"accuracy"}
+    assert renewed(None, 0.02) == {"escalation"}
+    assert renewed(None, 0.025) == set()
+    assert renewed(0.03, 0.01) == {"escalation"}
+
+
 def test_the_same_plan_again_changes_nothing():
     assert on(at_step(0), None, Apply(plan=plan(), **ANN)).refusal is Refusal.EXISTS
 

@@ -247,6 +247,17 @@ def test_the_rate_proof_is_the_best_start_by_brute_force(counts):
     )
 
 
+def test_a_rule_with_its_own_alpha_is_judged_by_it():
+    own = replace(ESCALATION, alpha=0.04)
+    rows = [requests(START + i, 100, 1) for i in range(60)]
+
+    found = read(view(rows, minutes=59, of=plan(rules=(ACCURACY, own))), own, None).failing
+
+    assert found is not None
+    # H = 312 hours of holds and bake, a start each; the rule's own part of 5%
+    assert found.log_threshold == pytest.approx(math.log(312 / 0.04))
+
+
 def best_by_hand(counts, first, end, *, window, least):
     """The largest log E of the starts that serve an end, of ESCALATION from START + first on; None without a start."""
     lambdas = [0.5 * b * 0.01 / (0.02 * 0.98) for b in (1, 2, 4)]
