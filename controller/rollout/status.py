@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from controller.rollout.codec import Json, canonical
+from controller.rollout.codec import Json, canonical, decode
 from controller.rollout.decision import Action, Wait
 from controller.rollout.verdict import Seen, Verdict
 
@@ -26,6 +26,6 @@ def status_text(status: Status) -> str:
 
 def status_of(kept: Json) -> Status:
     """What `status_text` told, read as JSON."""
-    status = status_of(kept)
+    status = decode(Status, kept)
     readings = tuple(verdict.reading for verdict in status.verdicts)
     return replace(status, seen=replace(status.seen, readings=readings))
