@@ -181,7 +181,8 @@ def _step(path: str, was: Step, now: Step) -> Iterator[Change]:
     yield from _one(f"{path}.minSamples", was.min_samples, now.min_samples, leaving)
     yield from _one(f"{path}.approval", was.approval, now.approval, leaving)
     yield from _one(f"{path}.advance", was.advance, now.advance, leaving)
-    yield from _one(f"{path}.deadline", was.deadline, now.deadline, leaving)
+    told = "counts from when the step began; what was told in this step is not told again"
+    yield from _one(f"{path}.deadline", was.deadline, now.deadline, told)
 
 
 def _step_words(step: Step | None) -> str | None:

@@ -160,6 +160,18 @@ def _rising_shares(plan: Plan) -> Iterator[Finding]:
             )
 
 
+def _deadlines(plan: Plan) -> Iterator[Finding]:
+    for index, step in enumerate(plan.steps):
+        if step.deadline is not None and step.deadline == step.hold:
+            person = ", or a person who takes one to approve," if step.approval else ""
+            yield _warning(
+                "deadline-at-hold",
+                f"spec.steps[{index}].deadline",
+                f"the deadline of {format_duration(step.deadline)} is over when the hold is: "
+                f"one minute out of force{person} has the step told as stuck; write a longer one",
+            )
+
+
 def _last_share(plan: Plan) -> Iterator[Finding]:
     last = plan.steps[-1].share_bp
     path = f"spec.steps[{len(plan.steps) - 1}].share"
@@ -346,6 +358,7 @@ def _notices(plan: Plan) -> Iterator[Finding]:
 _LINTS: tuple[Callable[[Plan], Iterator[Finding]], ...] = (
     _label_delay,
     _rising_shares,
+    _deadlines,
     _last_share,
     _proof,
     _windows,

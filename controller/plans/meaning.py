@@ -272,6 +272,7 @@ def _steps(spec: SpecShape, reading: Reading) -> tuple[Step, ...]:
             min_samples=one.min_samples,
             approval=one.approval is not None,
             advance=one.advance,
+            deadline=one.deadline,
         )
         for one in spec.steps
     )
@@ -287,6 +288,17 @@ def _check_step(step: StepShape, before: StepShape | None, reading: Reading) -> 
             "share",
             f"{format_share(step.share)} {verb} {format_share(before.share)} of the step before "
             f"(line {before.node.place.line}); shares rise from step to step",
+        )
+    if step.deadline == timedelta(0):
+        reading.refuse(
+            step, "deadline", "`0` would be told at once; write a duration such as `14d`"
+        )
+    elif step.deadline is not None and step.deadline < step.hold:
+        reading.refuse(
+            step,
+            "deadline",
+            f"{format_duration(step.deadline)} are over before the step was held for its "
+            f"{format_duration(step.hold)}; `deadline` is not shorter than `hold`",
         )
 
 

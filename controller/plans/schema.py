@@ -274,8 +274,10 @@ class StepShape(Shape):
         description="`clear`: no rule fails or is unmeasured (the default up to 50%); `proven`: "
         "every critical intent passes by the confident bound (the default above).",
     )
-    deadline: Annotated[Duration | None, NOT_YET] = Field(
-        None, description="When an inconclusive step is told as stuck."
+    deadline: Duration | None = Field(
+        None,
+        description="How long after the step began it is told as stuck, once, with what it still waits for. It goes on "
+        "waiting: nothing is skipped, and nothing is rolled back. Not shorter than `hold`.",
     )
 
 

@@ -148,7 +148,9 @@ class Step:
     min_samples: int = 0
     approval: bool = False
     advance: Advance | None = None  # None: proven where the next share is above 50%, else clear
-    deadline: timedelta | None = None
+    deadline: timedelta | None = (
+        None  # from its begin: what still holds then is told once; nothing moves
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

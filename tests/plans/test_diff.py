@@ -162,6 +162,13 @@ def test_a_smaller_part_of_alpha_does_not_keep_evidence_of_another_limit():
     assert effects["spec.rules[accuracy].alpha"].startswith("starts a new epoch of this rule")
 
 
+def test_a_changed_deadline_counts_from_the_steps_begin():
+    found = change(("hold: 48h}", "hold: 48h, deadline: 5d}"))
+
+    assert (found.path, found.old, found.new) == ("spec.steps[1].deadline", None, "120h")
+    assert found.effect.startswith("counts from when the step began")
+
+
 STEP_CHANGES: dict[str, Any] = {
     "share_bp": 9_000, "hold": timedelta(days=3), "min_samples": 1, "approval": True,
     "advance": "proven", "deadline": timedelta(days=9),

@@ -169,6 +169,17 @@ def test_a_step_that_the_holdback_swallows_is_told():
     assert "in force at 99%, as the one before" in one(plan, "step-without-effect").message
 
 
+def test_a_deadline_without_room_after_the_hold_is_told():
+    tight = load(plan_text(("hold: 24h, approval", "hold: 24h, deadline: 24h, approval")))
+    roomy = load(plan_text(("hold: 24h, approval", "hold: 24h, deadline: 3d, approval")))
+
+    finding = one(tight, "deadline-at-hold")
+
+    assert (finding.level, finding.path) == (Level.WARNING, "spec.steps[2].deadline")
+    assert "one minute out of force, or a person who takes one to approve, has" in finding.message
+    assert not found(roomy, "deadline-at-hold")
+
+
 def test_a_plan_that_stops_halfway_says_so():
     plan = load(plan_text(("    - {share: 100%}\n", "")))
 

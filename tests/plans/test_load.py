@@ -141,7 +141,7 @@ def test_the_further_fields_that_act_are_in_the_plan():
 def test_the_further_fields_of_a_step_and_a_rule_are_in_the_plan():
     plan = load(
         plan_text(
-            ("share: 25%, hold: 48h", "share: 25%, hold: 48h, advance: proven"),
+            ("share: 25%, hold: 48h", "share: 25%, hold: 48h, advance: proven, deadline: 14d"),
             ("  rules:\n", "  rules:\n    - {name: own, metric: custom.tone, arm: baseline, intents: [refund],"
              " below: 80%, window: 6h, for: 30m, minSamples: 50, then: notify, resume: manual}\n"),
             ("      window: 24h  ", "      minWindow: 6h\n      window: 24h  "),
@@ -150,6 +150,7 @@ def test_the_further_fields_of_a_step_and_a_rule_are_in_the_plan():
 
     rule = plan.rules[0]
     assert plan.steps[1].advance is Advance.PROVEN
+    assert [step.deadline for step in plan.steps] == [None, timedelta(days=14), None, None]
     assert (rule.metric.subject, rule.arm, rule.below) == ("custom.tone", Arm.BASELINE, True)
     assert (rule.scope, rule.intents) == (Scope.NAMED, ("refund",))
     assert (rule.sustained, rule.min_samples) == (timedelta(minutes=30), 50)

@@ -205,6 +205,17 @@ def test_the_deadline_of_a_step_is_told_once():
 
     assert late.action is Action.NOTIFY
     assert on(late.state, sight, of=of).action is Action.HOLD
+    (told,) = late.notices
+    assert told.waits == late.waits
+    assert [(one.waiting, one.have, one.need) for one in told.waits] == [(Waiting.SAMPLES, 3, 500)]
+    assert [(one.rule, one.intent) for one in told.lacking] == [("accuracy", "refund")]
+
+
+def test_other_notices_do_not_list_what_is_missing():
+    asked = on(at_step(2), seen())
+
+    assert asked.action is Action.NOTIFY
+    assert (asked.notices[0].detail, asked.notices[0].waits) == ("approval", ())
 
 
 # Stops
