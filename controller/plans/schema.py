@@ -321,14 +321,15 @@ class RuleShape(Shape):
     )
     alpha: Rate | None = Field(
         None,
-        description="This rule's part of the plan's alpha, over all its intents: the chance that it stops a rollout in "
-        "which it keeps its limit. A larger part proves sooner. Rules without one share what is left equally.",
+        description="This rule's part of the plan's alpha, over all its intents, for rates and accuracy_delta: the "
+        "chance that a proof stops a rollout which keeps the limit. A larger part proves sooner; the rules without one "
+        "share what is left equally.",
     )
     min_window: Duration | None = Field(
         None,
         alias="minWindow",
-        description="The shortest stretch that a proof may blame, of a rate or accuracy_delta: `1h` also blames short "
-        "ones, as long as the window whole windows alone. Not longer than the window.",
+        description="The shortest stretch that a proof may blame, for rates and accuracy_delta: with `1h` short ones "
+        "too, with the window's own length whole windows only.",
         json_schema_extra={"default": "1m"},
     )
     spike: Annotated[SpikeShape | None, NOT_YET] = Field(
