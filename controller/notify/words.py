@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import assert_never
 
-from controller.notify.arithmetic import title_line, verdict_line
+from controller.notify.arithmetic import title_line, verdict_line, wait_line
 from controller.notify.figures import listed, moment
-from controller.rollout.decision import Action, Notice
+from controller.rollout.decision import Action, Notice, Wait, Waiting
 from controller.rollout.plan import OnLoss, Plan, Severity
 from controller.rollout.state import Cause
 from controller.rollout.units import format_duration, format_share
@@ -177,7 +177,7 @@ def _notify(notice: Notice, plan: Plan, name: str) -> _Draft:
             return _Draft(
                 title=f"is past the deadline of its step at {share}",
                 now=f"The step takes longer than the plan allows for. {stays}",
-                then="It holds; it does not advance without what it waits for. `describe` lists that.",
+                then="It holds until all of that is there; nothing is skipped because it is late.",
                 hints=(
                     (
                         f'canaryctl promote {name} --reason "…"',
@@ -340,8 +340,18 @@ _CAUSES = {
 
 def _why(notice: Notice, plan: Plan) -> tuple[str, ...]:
     lines = [f"{_rule_words(plan, one.rule)}{verdict_line(one, plan)}" for one in notice.failures]
+    lines += [_missing_line(one, notice, plan) for one in notice.waits]
     reason = _reason(notice, plan)
     return (*lines, *_asked(notice)) or ((reason,) if reason else ())
+
+
+def _missing_line(wait: Wait, notice: Notice, plan: Plan) -> str:
+    """One thing that is missing; what a rule lacks with the arithmetic of its verdict."""
+    line = wait_line(wait, plan)
+    if wait.waiting not in (Waiting.PROOF, Waiting.RULE_FAILED):
+        return line
+    of_rule = (one for one in notice.lacking if (one.rule, one.intent) == (wait.rule, wait.intent))
+    return "; ".join((line, *(verdict_line(one, plan) for one in of_rule)))
 
 
 def _rule_words(plan: Plan, name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 
@@ -22,6 +22,9 @@ from controller.rollout.plan import (
     Step,
     Webhook,
 )
+from controller.rollout.rules import alpha_of, is_provable
+from controller.rollout.state import Epoch
+from controller.rollout.timeline import EPOCH
 from controller.rollout.units import format_duration, format_limit, format_percent, format_share
 
 
@@ -39,6 +42,11 @@ _REFUSED = (
     "refused: {} cannot change while a rollout runs; retire it or roll back, then start a new one"
 )
 _NEW_EPOCH = "starts a new epoch of this rule: its evidence so far no longer counts"
+_HARDER = "its evidence so far counts, and a proof asks for more of it"
+_OTHERS = (
+    "rules without an alpha share what is left, and one whose part grows starts a new epoch too"
+)
+_FIRST = Epoch(number=0, start=EPOCH)
 _NOW = "in force from the next tick"
 _NOTICES = "for notices from now on; what is owed already goes where it was owed to"
 _BETS = "the bets and thresholds of every rule change with it"
@@ -173,7 +181,8 @@ def _step(path: str, was: Step, now: Step) -> Iterator[Change]:
     yield from _one(f"{path}.minSamples", was.min_samples, now.min_samples, leaving)
     yield from _one(f"{path}.approval", was.approval, now.approval, leaving)
     yield from _one(f"{path}.advance", was.advance, now.advance, leaving)
-    yield from _one(f"{path}.deadline", was.deadline, now.deadline, leaving)
+    told = "counts from when the step began; what was told in this step is not told again"
+    yield from _one(f"{path}.deadline", was.deadline, now.deadline, told)
 
 
 def _step_words(step: Step | None) -> str | None:
@@ -205,6 +214,7 @@ def _rules(old: Plan, new: Plan) -> Iterator[Change]:
             yield Change(path=path, old=_rule_words(was), new=_rule_words(now), effect=effect)
         else:
             yield from _rule(path, was, now)
+            yield from _alpha(path, old, was, new, now)
 
 
 def _rule(path: str, was: Rule, now: Rule) -> Iterator[Change]:
@@ -215,10 +225,25 @@ def _rule(path: str, was: Rule, now: Rule) -> Iterator[Change]:
     yield from _one(f"{path}.severity", was.severity, now.severity, _NOTICES)
 
 
+def _alpha(path: str, old: Plan, was: Rule, new: Plan, now: Rule) -> Iterator[Change]:
+    if was.alpha == now.alpha:
+        return
+    # Another change of the rule starts a new epoch whatever its part of alpha.
+    alone = replace(was, alpha=now.alpha, severity=now.severity) == now and is_provable(now)
+    keeps = alone and alpha_of(new, now, _FIRST) <= alpha_of(old, was, _FIRST)
+    yield Change(
+        path=f"{path}.alpha",
+        old=None if was.alpha is None else format_percent(was.alpha),
+        new=None if now.alpha is None else format_percent(now.alpha),
+        effect=f"{_HARDER if keeps else _NEW_EPOCH}; {_OTHERS}",
+    )
+
+
 _RULE_KEYS = {
     "evidence": "evidence",
     "sustained": "for",
     "min_samples": "minSamples",
+    "min_window": "minWindow",
     "arm": "arm",
     "alternative": "alternative",
 }

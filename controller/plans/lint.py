@@ -20,7 +20,10 @@ from controller.rollout.plan import (
     Rule,
     Scope,
 )
-from controller.rollout.units import format_duration, format_share
+from controller.rollout.rules import alpha_left, alpha_of, is_provable, sharing
+from controller.rollout.state import Epoch
+from controller.rollout.timeline import EPOCH, MINUTE
+from controller.rollout.units import format_duration, format_percent, format_share
 
 HALF_BP = FULL_BP // 2
 
@@ -157,6 +160,18 @@ def _rising_shares(plan: Plan) -> Iterator[Finding]:
             )
 
 
+def _deadlines(plan: Plan) -> Iterator[Finding]:
+    for index, step in enumerate(plan.steps):
+        if step.deadline is not None and step.deadline == step.hold:
+            person = ", or a person who takes one to approve," if step.approval else ""
+            yield _warning(
+                "deadline-at-hold",
+                f"spec.steps[{index}].deadline",
+                f"the deadline of {format_duration(step.deadline)} is over when the hold is: "
+                f"one minute out of force{person} has the step told as stuck; write a longer one",
+            )
+
+
 def _last_share(plan: Plan) -> Iterator[Finding]:
     last = plan.steps[-1].share_bp
     path = f"spec.steps[{len(plan.steps) - 1}].share"
@@ -218,7 +233,7 @@ def _windows(plan: Plan) -> Iterator[Finding]:
                 "window-longer-than-plan",
                 path,
                 f"{rule.name}: a window of {format_duration(rule.window)} is longer than the whole plan "
-                f"({format_duration(plan.horizon)} of holds and bake), so it is never complete",
+                f"({format_duration(plan.horizon)} of holds and bake), so it is never complete{_unproven(plan, rule)}",
             )
         elif rule.metric.labelled and rule.window > plan.labels.horizon:
             yield _warning(
@@ -229,6 +244,12 @@ def _windows(plan: Plan) -> Iterator[Finding]:
             )
         else:
             yield from _late_verdict(plan, rule, path)
+
+
+def _unproven(plan: Plan, rule: Rule) -> str:
+    if rule.min_window <= plan.horizon:
+        return ""
+    return f", and with a minWindow of {format_duration(rule.min_window)} nothing is ever proven"
 
 
 def _late_verdict(plan: Plan, rule: Rule, path: str) -> Iterator[Finding]:
@@ -246,10 +267,40 @@ def _late_verdict(plan: Plan, rule: Rule, path: str) -> Iterator[Finding]:
         f"{format_duration(complete)}, and step {step + 1} ({format_share(plan.steps[step].share_bp)}) "
         f"can be left after {format_duration(left_at[step])}"
     )
-    if rule.evidence is Evidence.CONFIDENT:
+    if rule.min_window > MINUTE and delay + rule.min_window > left_at[step]:
+        yield _warning(
+            "late-verdict",
+            path,
+            f"{message}; no proof comes before either, with a minWindow of {format_duration(rule.min_window)}: "
+            "lengthen the hold or shorten minWindow",
+        )
+    elif rule.evidence is Evidence.CONFIDENT:
         yield _info("late-verdict", path, f"{message}; until then only the confident form speaks")
     else:
         yield _warning("late-verdict", path, f"{message}; lengthen its hold or shorten the window")
+
+
+def _alphas(plan: Plan) -> Iterator[Finding]:
+    """Parts of alpha that leave the other rules a tenth or less of what an even division would give them."""
+    own = [index for index, rule in enumerate(plan.rules) if rule.alpha is not None]
+    others = sharing(plan)
+    if not own or not others:
+        return
+    provable = [rule for rule in plan.rules if is_provable(rule)]
+    tests = sum(len(plan.judged_intents(rule)) for rule in provable)
+    even, each = plan.alpha / max(tests, 1), alpha_of(plan, others[0], Epoch(number=0, start=EPOCH))
+    if 10 * each <= even:
+        yield _warning(
+            "little-alpha-left",
+            f"spec.rules[{own[-1]}].alpha",
+            f"{', '.join(rule.name for rule in others)}: {_rounded(alpha_left(plan))} of the plan's alpha is left, "
+            f"{_rounded(each)} on each intent, where an even division gives {_rounded(even)}; "
+            "what is wrong there is proven late",
+        )
+
+
+def _rounded(fraction: float) -> str:
+    return format_percent(float(f"{fraction:.3g}"))
 
 
 def _label_delay(plan: Plan) -> Iterator[Finding]:
@@ -307,9 +358,11 @@ def _notices(plan: Plan) -> Iterator[Finding]:
 _LINTS: tuple[Callable[[Plan], Iterator[Finding]], ...] = (
     _label_delay,
     _rising_shares,
+    _deadlines,
     _last_share,
     _proof,
     _windows,
+    _alphas,
     _control,
     _intents,
     _notices,

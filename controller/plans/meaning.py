@@ -32,7 +32,7 @@ from controller.plans.schema import (
     StepShape,
     WebhookShape,
 )
-from controller.plans.units import UnitError, parse_limit, shown
+from controller.plans.units import UnitError, parse_duration, parse_limit, shown
 from controller.rollout.metrics import CATALOGUE, Kind, MeasureUnit, Metric, custom_rate
 from controller.rollout.plan import (
     Evidence,
@@ -51,9 +51,11 @@ from controller.rollout.plan import (
     Then,
     Webhook,
 )
-from controller.rollout.units import format_duration, format_share
+from controller.rollout.rules import CONFIDENT_KINDS, is_provable
+from controller.rollout.timeline import MINUTE
+from controller.rollout.units import format_duration, format_percent, format_share
 
-_CONFIDENT = (Kind.RATE, Kind.LOSS)
+LEAST_ALPHA = Fraction(1, 10**9)  # less is lost in the rounding of what is left
 SPENT_PER_HOUR = ("per_hour", "tokens_per_hour")  # subjects of the catalogue
 _NAMED_METRIC = re.compile(r"custom\.([A-Za-z][A-Za-z0-9_]{0,62})")
 
@@ -89,6 +91,7 @@ def read_meaning(shape: PlanShape, reading: Reading) -> Plan | None:
     intents = _intents(spec, reading)
     steps = _steps(spec, reading)
     rules = tuple(rule for one in spec.rules if (rule := _rule(one, spec, reading)) is not None)
+    _check_alphas(spec, rules, reading)
     _refuse_twice(spec.rules, "rule", reading)
     _check_target(spec, reading)
     _check_spec_values(spec, reading)
@@ -269,6 +272,7 @@ def _steps(spec: SpecShape, reading: Reading) -> tuple[Step, ...]:
             min_samples=one.min_samples,
             approval=one.approval is not None,
             advance=one.advance,
+            deadline=one.deadline,
         )
         for one in spec.steps
     )
@@ -284,6 +288,17 @@ def _check_step(step: StepShape, before: StepShape | None, reading: Reading) -> 
             "share",
             f"{format_share(step.share)} {verb} {format_share(before.share)} of the step before "
             f"(line {before.node.place.line}); shares rise from step to step",
+        )
+    if step.deadline == timedelta(0):
+        reading.refuse(
+            step, "deadline", "`0` would be told at once; write a duration such as `14d`"
+        )
+    elif step.deadline is not None and step.deadline < step.hold:
+        reading.refuse(
+            step,
+            "deadline",
+            f"{format_duration(step.deadline)} are over before the step was held for its "
+            f"{format_duration(step.hold)}; `deadline` is not shorter than `hold`",
         )
 
 
@@ -313,6 +328,8 @@ def _rule(shape: RuleShape, spec: SpecShape, reading: Reading) -> Rule | None:
         arm=shape.arm,
         sustained=shape.sustained,
         min_samples=_min_samples(shape, metric),
+        min_window=shape.min_window or MINUTE,
+        alpha=None if shape.alpha is None else float(shape.alpha),
         severity=shape.severity,
     )
 
@@ -381,6 +398,7 @@ def _written_names(spec: SpecShape) -> tuple[str, ...]:
 def _check_rule_values(shape: RuleShape, scope: Scope, reading: Reading) -> None:
     if shape.window == timedelta(0):
         reading.refuse(shape, "window", "a window of 0 holds no data; write one such as `1h`")
+    _check_min_window(shape, reading)
     if shape.min_samples == 0:
         reading.refuse(
             shape, "minSamples", "a rule cannot be judged on no samples; write at least `1`"
@@ -398,6 +416,35 @@ def _check_rule_values(shape: RuleShape, scope: Scope, reading: Reading) -> None
         )
 
 
+def _check_min_window(shape: RuleShape, reading: Reading) -> None:
+    if shape.min_window is None:
+        return
+    if shape.min_window == timedelta(0):
+        reading.refuse(
+            shape, "minWindow", "a window of 0 holds no data to blame; write one such as `1h`"
+        )
+    elif shape.min_window > shape.window and _was_read(shape, "window", shape.window):
+        reading.refuse(
+            shape,
+            "minWindow",
+            f"{format_duration(shape.min_window)} is longer than the window, "
+            f"{format_duration(shape.window)}, so no stretch could be blamed; write at most that",
+        )
+
+
+def _was_read(shape: Shape, key: str, span: timedelta) -> bool:
+    """Whether a duration is the one that the file has, and does not stand in for one that has no shape."""
+    entry = shape.node.entries.get(key)
+    try:
+        return (
+            entry is not None
+            and isinstance(entry.value, Scalar)
+            and parse_duration(entry.value.text) == span
+        )
+    except UnitError:
+        return False
+
+
 def _check_evidence(shape: RuleShape, metric: Metric, reading: Reading) -> None:
     if metric.comparing and shape.arm is not None:
         reading.refuse(shape, "arm", f"{metric.name} compares both arms; leave `arm` out")
@@ -405,9 +452,10 @@ def _check_evidence(shape: RuleShape, metric: Metric, reading: Reading) -> None:
         reading.refuse(
             shape, "below", f"{metric.name} is a loss, and a small one is good; write `above`"
         )
+    _check_proof(shape, metric, reading)
     if shape.evidence is not Evidence.CONFIDENT:
         return
-    if metric.kind not in _CONFIDENT:
+    if metric.kind not in CONFIDENT_KINDS:
         reading.refuse(
             shape,
             "evidence",
@@ -417,6 +465,55 @@ def _check_evidence(shape: RuleShape, metric: Metric, reading: Reading) -> None:
     elif shape.below is not None:
         reading.refuse(
             shape, "evidence", "`confident` with `below` is not supported yet; write `observed`"
+        )
+
+
+def _check_proof(shape: RuleShape, metric: Metric, reading: Reading) -> None:
+    """What only concerns a proof has no effect on a rule that can have none."""
+    if metric.kind not in CONFIDENT_KINDS:
+        why = f"{metric.name} has no confident form: only rates and accuracy_delta can be proven"
+    elif shape.below is not None:
+        why = "a rule with `below` has no confident form yet"
+    else:
+        return
+    for key, value in (("minWindow", shape.min_window), ("alpha", shape.alpha)):
+        if value is not None:
+            reading.refuse(shape, key, f"{why}; leave `{key}` out")
+
+
+def _check_alphas(spec: SpecShape, rules: tuple[Rule, ...], reading: Reading) -> None:
+    """Parts of alpha are above nothing, together not more than the plan's, and leave something for the other rules."""
+    asked = [(shape, shape.alpha) for shape in spec.rules if shape.alpha is not None]
+    for shape, alpha in asked:
+        if alpha < LEAST_ALPHA:
+            reading.refuse(
+                shape, "alpha", "at `0%` nothing could ever be proven; write a part such as `1%`"
+            )
+    if (
+        not asked
+        or not 0 < spec.alpha < Fraction(1, 2)
+        or (_had(spec, "alpha") and reading.partial)
+    ):
+        return  # the plan's own is wrong, or stands in for one that is: that was said
+    whole, left = format_percent(float(spec.alpha)), spec.alpha
+    for shape, alpha in asked:
+        left -= alpha
+        if left < 0:
+            taken = format_percent(float(spec.alpha - left))
+            reading.refuse(
+                shape,
+                "alpha",
+                f"with it the rules take {taken} in all, of the plan's alpha of {whole}; "
+                "lower one, or write a larger `alpha` under `spec`",
+            )
+            return
+    others = [rule.name for rule in rules if rule.alpha is None and is_provable(rule)]
+    if others and left < LEAST_ALPHA:
+        reading.refuse(
+            asked[-1][0],
+            "alpha",
+            f"with it nothing is left of the plan's alpha of {whole} for {', '.join(others)}, which could then "
+            "never be proven; lower one, or write a larger `alpha` under `spec`",
         )
 
 

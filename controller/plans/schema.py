@@ -274,8 +274,10 @@ class StepShape(Shape):
         description="`clear`: no rule fails or is unmeasured (the default up to 50%); `proven`: "
         "every critical intent passes by the confident bound (the default above).",
     )
-    deadline: Annotated[Duration | None, NOT_YET] = Field(
-        None, description="When an inconclusive step is told as stuck."
+    deadline: Duration | None = Field(
+        None,
+        description="How long after the step began it is told as stuck, once, with what it still waits for. It goes on "
+        "waiting: nothing is skipped, and nothing is rolled back. Not shorter than `hold`.",
     )
 
 
@@ -317,11 +319,18 @@ class RuleShape(Shape):
     arm: Annotated[Arm | None, leaves.choice(Arm)] = Field(
         None, description="The arm that is measured, where the metric is of one arm."
     )
-    alpha: Annotated[Rate | None, NOT_YET] = Field(
-        None, description="This rule's part of the plan's alpha."
+    alpha: Rate | None = Field(
+        None,
+        description="This rule's part of the plan's alpha, over all its intents, for rates and accuracy_delta: the "
+        "chance that a proof stops a rollout which keeps the limit. A larger part proves sooner; the rules without one "
+        "share what is left equally.",
     )
-    min_window: Annotated[Duration | None, NOT_YET] = Field(
-        None, alias="minWindow", description="The shortest stretch that the confident form blames."
+    min_window: Duration | None = Field(
+        None,
+        alias="minWindow",
+        description="The shortest stretch that a proof may blame, for rates and accuracy_delta: with `1h` short ones "
+        "too, with the window's own length whole windows only.",
+        json_schema_extra={"default": "1m"},
     )
     spike: Annotated[SpikeShape | None, NOT_YET] = Field(
         None, description="Judge the metric against its own trailing week."

@@ -12,7 +12,7 @@ from datetime import datetime
 from controller.rollout.decision import Refusal
 from controller.rollout.metrics import Kind
 from controller.rollout.plan import FULL_BP, Plan, Rule
-from controller.rollout.rules import CONFIDENT_KINDS, alpha_of
+from controller.rollout.rules import alpha_of, is_provable
 from controller.rollout.state import Epoch, Pause, State
 from controller.rollout.timeline import EPOCH
 
@@ -79,29 +79,36 @@ def _capped(paused: Pause | None, cap: int) -> Pause | None:
 def _epochs(old: Plan, state: State, new: Plan, now: datetime) -> dict[str, Epoch]:
     epochs = dict(state.epochs)
     for rule in new.rules:
-        if _evidence(old.rule(rule.name)) != _evidence(rule) or _judged_otherwise(old, new, rule):
+        was = old.rule(rule.name)
+        if (
+            was is None
+            or _evidence(was) != _evidence(rule)
+            or _judged_otherwise(old, was, new, rule)
+        ):
             # A rule that comes back under an old name must not inherit a latched failure's epoch.
             epochs[rule.name] = Epoch(number=state.epoch(rule.name).number + 1, start=now)
     return epochs
 
 
-def _evidence(rule: Rule | None) -> Rule | None:
-    """A rule without what its evidence does not depend on: how loudly its failure is told."""
-    return None if rule is None else replace(rule, severity=None)
+def _evidence(rule: Rule) -> Rule:
+    """A rule without what its evidence does not depend on: how loudly its failure is told, and its part of alpha, of
+    which only more of it matters.
+    """
+    return replace(rule, severity=None, alpha=None)
 
 
-def _judged_otherwise(old: Plan, new: Plan, rule: Rule) -> bool:
+def _judged_otherwise(old: Plan, was: Rule, new: Plan, rule: Rule) -> bool:
     """Whether the same rule would be judged by other statistics: bets, alpha and horizon are frozen for an epoch.
 
     A smaller part of alpha (a rule was added) only makes a proof harder; it keeps the epoch.
     """
     if old.labels.delay != new.labels.delay and rule.metric.labelled:
         return True
-    if rule.metric.kind not in CONFIDENT_KINDS:
+    if not is_provable(rule):
         return False
     if rule.metric.kind is Kind.LOSS and (
         old.priors != new.priors or old.share_at(0) != new.share_at(0)
     ):
         return True
     first = Epoch(number=0, start=EPOCH)
-    return old.horizon != new.horizon or alpha_of(new, rule, first) > alpha_of(old, rule, first)
+    return old.horizon != new.horizon or alpha_of(new, rule, first) > alpha_of(old, was, first)

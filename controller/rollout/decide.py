@@ -162,7 +162,10 @@ def _tell(scene: Scene) -> Decision | None:
     for topic, cause, severity in _topics(scene):
         if topic not in scene.state.told:
             state = replace(scene.state, told=(*scene.state.told, topic))
-            return decided(scene, Action.NOTIFY, cause, state, severity, detail=topic)
+            missing = scene.waits if topic == "deadline" else ()
+            return decided(
+                scene, Action.NOTIFY, cause, state, severity, detail=topic, missing=missing
+            )
     return None
 
 

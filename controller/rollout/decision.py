@@ -102,6 +102,8 @@ class Notice:
     actor: str = ""
     reason: str = ""
     detail: str = ""
+    waits: tuple[Wait, ...] = ()  # what is missing, where that is told
+    lacking: tuple[Verdict, ...] = ()  # of the rules among them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from math import lcm
 
 from controller.rollout.codec import digest
 from controller.rollout.metrics import Metric
+from controller.rollout.timeline import MINUTE
 
 FULL_BP = 10_000
 
@@ -147,7 +148,9 @@ class Step:
     min_samples: int = 0
     approval: bool = False
     advance: Advance | None = None  # None: proven where the next share is above 50%, else clear
-    deadline: timedelta | None = None
+    deadline: timedelta | None = (
+        None  # from its begin: what still holds then is told once; nothing moves
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,8 +173,12 @@ class Rule:
     arm: Arm | None = None
     sustained: timedelta = timedelta(0)  # `for:` how long the limit must stay passed
     min_samples: int = 500  # per arm, for the observed form
+    min_window: timedelta = MINUTE  # the shortest window that a proof may blame
     alternative: float | None = (
         None  # the effect worth catching; None: 1.5 × limit for rates, limit for losses
+    )
+    alpha: float | None = (
+        None  # its part of the plan's, over all its intents; None: as those without share the rest
     )
     severity: Severity | None = None  # of the notices that it causes; None: by what it does
 

@@ -231,6 +231,22 @@ def starts_of(rule: Rule, epoch: Epoch, last_end: int, *, reached_from: int) -> 
     return min(passed, count), _starts(first, every, min(passed, count), count)
 
 
+def ends_served(rule: Rule, epoch: Epoch, ends: Minutes) -> Minutes:
+    """The ends at which a rule with a `min_window` is judged: each, or the last before it that a start serves.
+
+    Starts are full hours (six for a loss). The nearer the shortest window is to the longest, the fewer minutes have one
+    within reach; what was proven at the last of them holds until the next, instead of being there for one minute.
+    """
+    shortest = minutes(rule.min_window)
+    if shortest <= 1:
+        return ends
+    every, first = _every(rule), minute_of(epoch.start)
+    latest = ends - shortest
+    start = np.maximum(latest - latest % every, first)
+    served = np.minimum(ends, start + minutes(rule.window))
+    return np.unique(np.where(latest < first, ends, served))
+
+
 def failing(
     plan: Plan,
     rule: Rule,
@@ -254,7 +270,7 @@ def failing(
         starts=starts,
         ends=ends,
         window_min=window_min,
-        min_window_min=1,
+        min_window_min=minutes(rule.min_window),
         thresholds=_thresholds(alpha, passed + 1, len(starts), planned),
     )
 

@@ -21,7 +21,7 @@ from controller.rollout.looks import Measured, known_and_traffic, measure
 from controller.rollout.metrics import MICRO, Kind
 from controller.rollout.plan import FULL_BP, Arm, Plan, Rule
 from controller.rollout.reader import Reader, Windows
-from controller.rollout.rules import CONFIDENT_KINDS, alpha_of
+from controller.rollout.rules import alpha_of, is_provable
 from controller.rollout.state import Epoch, Phase, State
 from controller.rollout.sums import Minutes
 from controller.rollout.tallies import Tallies
@@ -67,7 +67,7 @@ class View:
     reader: Reader = field(init=False, compare=False)
     horizon_min: int = field(init=False, compare=False)
     _spans: dict[tuple[object, ...], Span] = field(default_factory=dict, compare=False)
-    _alphas: dict[int, float] = field(default_factory=dict, compare=False)
+    _alphas: dict[tuple[int, str | None], float] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "reader", Reader(self.tallies))
@@ -86,10 +86,11 @@ class View:
         return known
 
     def alpha(self, rule: Rule, epoch: Epoch) -> float:
-        """`alpha_of`, which differs between rules by their epochs alone."""
-        known = self._alphas.get(epoch.number)
+        """`alpha_of`; rules without an `alpha` of their own differ by their epochs alone."""
+        asked = (epoch.number, None if rule.alpha is None else rule.name)
+        known = self._alphas.get(asked)
         if known is None:
-            known = self._alphas[epoch.number] = alpha_of(self.plan, rule, epoch)
+            known = self._alphas[asked] = alpha_of(self.plan, rule, epoch)
         return known
 
     def _span(self, rule: Rule, epoch: Epoch) -> Span:
@@ -211,6 +212,7 @@ def _failing(
 ) -> Proof | None:
     """The strongest proof against the rule's claim; None where there is nothing to bet on."""
     best: Proof | None = None
+    ends = proofs.ends_served(rule, epoch, ends)
     for one in found:
         # Kinds of evidence share the alpha.
         alpha = view.alpha(rule, epoch) / len(found)
@@ -225,7 +227,7 @@ def _failing(
 
 
 def _evidence(view: View, rule: Rule, intent: str | None) -> tuple[proofs.Evidence, ...]:
-    if rule.metric.kind not in CONFIDENT_KINDS or rule.below:
+    if not is_provable(rule):
         return ()
     return proofs.evidence(rule, intent, view.reader, (rule.arm or Arm.CANDIDATE).value)
 

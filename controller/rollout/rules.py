@@ -11,6 +11,7 @@ only by proof.
 
 from __future__ import annotations
 
+from math import fsum
 from typing import assert_never
 
 from controller.rollout.metrics import Kind
@@ -56,16 +57,33 @@ def judge(rule: Rule, reading: Reading) -> Verdict:
     )
 
 
+def is_provable(rule: Rule) -> bool:
+    """Whether the rule can fail by proof: a rate or a loss above its limit. Others spend no alpha."""
+    return rule.metric.kind in CONFIDENT_KINDS and not rule.below
+
+
 def alpha_of(plan: Plan, rule: Rule, epoch: Epoch) -> float:
-    """The rule's part of the plan's alpha, on one intent: an equal share for every (rule, intent) that can stop the
-    rollout by proof, halved again with every epoch.
+    """The rule's part of the plan's alpha, on one intent, halved with every epoch.
+
+    A rule's own `alpha` is spread over its intents. Of what those leave, every other (rule, intent) that can stop the
+    rollout by proof gets an equal share. Over all of epoch 0 that is at most the plan's alpha (union bound).
     """
-    tests = sum(
-        len(plan.judged_intents(one)) for one in plan.rules if one.metric.kind in CONFIDENT_KINDS
-    )
-    if rule.metric.kind not in CONFIDENT_KINDS:
+    if not is_provable(rule):
         raise LookupError(f"rule {rule.name} on {rule.metric.name} has no confident form")
-    return float(plan.alpha / (max(tests, 1) * 2**epoch.number))
+    alike = [rule] if rule.alpha is not None else sharing(plan)
+    tests = sum(len(plan.judged_intents(one)) for one in alike)
+    together = rule.alpha if rule.alpha is not None else alpha_left(plan)
+    return float(together / (max(tests, 1) * 2**epoch.number))
+
+
+def sharing(plan: Plan) -> list[Rule]:
+    """The rules that have no `alpha` of their own and share what the others leave."""
+    return [one for one in plan.rules if is_provable(one) and one.alpha is None]
+
+
+def alpha_left(plan: Plan) -> float:
+    """What the rules with an `alpha` of their own leave of the plan's."""
+    return plan.alpha - fsum(one.alpha for one in plan.rules if one.alpha is not None)
 
 
 def passes_limit(rule: Rule, value: float) -> bool:

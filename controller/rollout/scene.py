@@ -53,6 +53,7 @@ def decided(
     severity: Severity,
     *,
     detail: str = "",
+    missing: tuple[Wait, ...] = (),
 ) -> Decision:
     obeyed = scene.command if cause is Cause.COMMAND else None
     latched = tuple(one for one in scene.new_failures if one in state.failures)
@@ -69,6 +70,8 @@ def decided(
         actor=obeyed.actor if obeyed is not None else "",
         reason=obeyed.reason if obeyed is not None else "",
         detail=detail,
+        waits=missing,
+        lacking=tuple(one for one in scene.verdicts if _of(one, missing)),
     )
     return Decision(action=action, cause=cause, state=state, failures=latched, notices=(notice,))
 
@@ -82,5 +85,5 @@ def _severity(plan: Plan, cause: Cause, failures: tuple[Failure, ...], usual: Se
     return next((one for one in reversed(Severity) if one in asked), usual)
 
 
-def _of(verdict: Verdict, failures: tuple[Failure, ...]) -> bool:
-    return any((one.rule, one.intent) == (verdict.rule, verdict.intent) for one in failures)
+def _of(verdict: Verdict, found: tuple[Failure | Wait, ...]) -> bool:
+    return any((one.rule, one.intent) == (verdict.rule, verdict.intent) for one in found)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from controller.notify.figures import estimate
-from controller.rollout.decision import Action, Notice
+from controller.rollout.decision import Action, Notice, Wait
 from controller.rollout.metrics import CATALOGUE, MICRO
 from controller.rollout.plan import (
     Arm,
@@ -295,6 +295,8 @@ def notice(
     reason: str = "",
     detail: str = "",
     key: str = "",
+    waits: tuple[Wait, ...] = (),
+    lacking: tuple[Verdict, ...] = (),
 ) -> Notice:
     return Notice(
         key=key or action.value,
@@ -309,6 +311,8 @@ def notice(
         actor=actor,
         reason=reason,
         detail=detail,
+        waits=waits,
+        lacking=lacking,
     )
 
 

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import pytest
 
+from controller.notify.arithmetic import verdict_line
 from controller.notify.words import words
-from controller.rollout.decision import Action
+from controller.rollout.decision import Action, Wait, Waiting
 from controller.rollout.plan import OnLoss, Severity
 from controller.rollout.state import Cause
 from tests.notify.factories import (
+    ACCURACY,
     ESCALATED,
     HOUR,
     LOST_ACCURACY,
@@ -16,8 +18,13 @@ from tests.notify.factories import (
     ROLLED_BACK,
     ROLLOUT,
     SLOW,
+    look,
+    loss,
     notice,
     plan,
+    proof,
+    stratum,
+    verdict,
 )
 
 
@@ -118,6 +125,36 @@ def test_an_approval_says_what_it_permits():
     assert title(asked) == "support-bot: waits for approval to leave 50%"
     assert "it goes on by itself: step 4 of 4, 99%." in body(asked)
     assert 'canaryctl approve support-bot --reason "…"' in body(asked)
+
+
+def test_a_deadline_says_what_is_missing_with_the_arithmetic():
+    unproven = verdict(
+        ACCURACY,
+        "refund",
+        latest=look(
+            0.001, loss(stratum((0.962, 4_120), (0.961, 463))), samples=463, span=72 * HOUR
+        ),
+        passing=proof(3.2, 20, loss(stratum((0.962, 4_120), (0.961, 463)))),
+    )
+    late = notice(
+        Action.NOTIFY,
+        Cause.WAITING,
+        detail="deadline",
+        waits=(
+            Wait(waiting=Waiting.SAMPLES, rule="accuracy", intent="refund", have=463, need=500),
+            Wait(waiting=Waiting.PROOF, rule="accuracy", intent="refund"),
+        ),
+        lacking=(unproven,),
+    )
+
+    message = words(late, PLAN, ROLLOUT)
+
+    assert message.title == "support-bot: is past the deadline of its step at 10%"
+    samples, unproved = message.why
+    assert samples == "samples: 463 of 500 for accuracy_delta on refund"
+    assert unproved.startswith("proof: accuracy_delta on refund is not proven to keep its limit; ")
+    assert verdict_line(unproven, PLAN) in unproved
+    assert "nothing is skipped because it is late" in message.body
 
 
 @pytest.mark.parametrize(

@@ -121,6 +121,7 @@ def test_no_field_of_a_plan_changes_unseen(field: str):
 RULE_CHANGES: dict[str, Any] = {
     "below": True, "limit": 0.5, "window": timedelta(days=2), "evidence": PLAN.rules[0].evidence,
     "sustained": timedelta(minutes=1), "min_samples": 9, "arm": Arm.BASELINE, "alternative": 0.1,
+    "min_window": timedelta(hours=1), "alpha": 0.01,
     "scope": PLAN.rules[0].scope, "then": PLAN.rules[0].then, "metric": PLAN.rules[0].metric, "name": "other",
     "intents": None, "severity": Severity.INFO,
 }  # fmt: skip
@@ -135,6 +136,37 @@ def test_no_field_of_a_rule_changes_unseen(field: str):
     rules = (PLAN.rules[0], replace(PLAN.rules[1], **{field: RULE_CHANGES[field]}), *PLAN.rules[2:])
 
     assert diff(PLAN, replace(PLAN, rules=rules))
+
+
+@pytest.mark.parametrize(
+    ("alpha", "effect"),
+    [  # accuracy and escalation share 5%: 2.5% each
+        ("1%", "its evidence so far counts, and a proof asks for more of it"),
+        ("4%", "starts a new epoch of this rule: its evidence so far no longer counts"),
+    ],
+)
+def test_a_smaller_part_of_alpha_keeps_the_evidence_and_a_larger_one_does_not(alpha, effect):
+    assert change(("window: 72h", f"window: 72h\n      alpha: {alpha}")) == Change(
+        path="spec.rules[accuracy].alpha",
+        old=None,
+        new=alpha,
+        effect=f"{effect}; rules without an alpha share what is left, and one whose part grows starts a new epoch too",
+    )
+
+
+def test_a_smaller_part_of_alpha_does_not_keep_evidence_of_another_limit():
+    edits = ("window: 72h", "window: 72h\n      alpha: 1%"), ("above: 1.5pp", "above: 2pp")
+
+    effects = {one.path: one.effect for one in diff(PLAN, load(plan_text(*edits)))}
+
+    assert effects["spec.rules[accuracy].alpha"].startswith("starts a new epoch of this rule")
+
+
+def test_a_changed_deadline_counts_from_the_steps_begin():
+    found = change(("hold: 48h}", "hold: 48h, deadline: 5d}"))
+
+    assert (found.path, found.old, found.new) == ("spec.steps[1].deadline", None, "120h")
+    assert found.effect.startswith("counts from when the step began")
 
 
 STEP_CHANGES: dict[str, Any] = {

@@ -121,6 +121,14 @@ def test_a_window_longer_than_the_plan_is_told():
     )
 
 
+def test_a_proof_that_can_never_come_is_told():
+    rule = "{name: slow, metric: error_rate, above: 1%, window: 30d, minWindow: 20d, then: pause}"
+
+    message = one(load(with_rule(rule)), "window-longer-than-plan").message
+
+    assert message.endswith("never complete, and with a minWindow of 20d nothing is ever proven")
+
+
 def test_a_window_longer_than_labels_are_taken_is_told():
     plan = load(plan_text(("window: 72h", "window: 8d")))
 
@@ -139,6 +147,15 @@ def test_a_step_that_can_be_left_before_the_first_verdict_is_told():
     assert one(load(plan_text()), "late-verdict").level is Level.INFO
 
 
+def test_a_confident_rule_that_has_no_proof_before_a_step_can_be_left_is_a_warning():
+    # 72 h of minWindow and 6 h of label delay against a first hold of 72 h
+    whole = load(plan_text(("window: 72h", "window: 72h\n      minWindow: 72h")))
+    finding = one(whole, "late-verdict")
+
+    assert finding.level is Level.WARNING
+    assert "no proof comes before either, with a minWindow of 72h" in finding.message
+
+
 def test_shares_that_do_not_rise_are_an_error():
     plan = load(plan_text())
     falling = replace(plan, steps=(plan.steps[1], plan.steps[0], *plan.steps[2:]))
@@ -150,6 +167,17 @@ def test_a_step_that_the_holdback_swallows_is_told():
     plan = load(plan_text(("share: 50%", "share: 99%")))
 
     assert "in force at 99%, as the one before" in one(plan, "step-without-effect").message
+
+
+def test_a_deadline_without_room_after_the_hold_is_told():
+    tight = load(plan_text(("hold: 24h, approval", "hold: 24h, deadline: 24h, approval")))
+    roomy = load(plan_text(("hold: 24h, approval", "hold: 24h, deadline: 3d, approval")))
+
+    finding = one(tight, "deadline-at-hold")
+
+    assert (finding.level, finding.path) == (Level.WARNING, "spec.steps[2].deadline")
+    assert "one minute out of force, or a person who takes one to approve, has" in finding.message
+    assert not found(roomy, "deadline-at-hold")
 
 
 def test_a_plan_that_stops_halfway_says_so():
@@ -198,6 +226,19 @@ def test_a_finding_reads_level_path_words_and_code(code: str):
 
     assert text.endswith(f" [{code}]")
     assert text.split(": ", maxsplit=1)[0] in ("info", "warning")
+
+
+def test_a_part_of_alpha_that_leaves_the_others_next_to_nothing_is_told():
+    greedy = load(plan_text(("window: 72h", "window: 72h\n      alpha: 4.9%")))
+    fair = load(plan_text(("window: 72h", "window: 72h\n      alpha: 4%")))
+
+    finding = one(greedy, "little-alpha-left")
+
+    assert (finding.level, finding.path) == (Level.WARNING, "spec.rules[0].alpha")
+    assert finding.message.startswith(
+        "escalation: 0.1% of the plan's alpha is left, 0.1% on each intent, where an even division gives 2.5%"
+    )
+    assert not found(fair, "little-alpha-left")
 
 
 def test_an_accuracy_rule_without_a_label_delay_is_warned_about():

@@ -141,17 +141,33 @@ def test_the_further_fields_that_act_are_in_the_plan():
 def test_the_further_fields_of_a_step_and_a_rule_are_in_the_plan():
     plan = load(
         plan_text(
-            ("share: 25%, hold: 48h", "share: 25%, hold: 48h, advance: proven"),
+            ("share: 25%, hold: 48h", "share: 25%, hold: 48h, advance: proven, deadline: 14d"),
             ("  rules:\n", "  rules:\n    - {name: own, metric: custom.tone, arm: baseline, intents: [refund],"
              " below: 80%, window: 6h, for: 30m, minSamples: 50, then: notify, resume: manual}\n"),
+            ("      window: 24h  ", "      minWindow: 6h\n      window: 24h  "),
         )
     )  # fmt: skip
 
     rule = plan.rules[0]
     assert plan.steps[1].advance is Advance.PROVEN
+    assert [step.deadline for step in plan.steps] == [None, timedelta(days=14), None, None]
     assert (rule.metric.subject, rule.arm, rule.below) == ("custom.tone", Arm.BASELINE, True)
     assert (rule.scope, rule.intents) == (Scope.NAMED, ("refund",))
     assert (rule.sustained, rule.min_samples) == (timedelta(minutes=30), 50)
+    # A proof may blame whatever the window holds, down to the minute it is measured in, where the plan does not say.
+    assert [one.min_window for one in plan.rules[1:3]] == [timedelta(minutes=1), 6 * HOUR]
+
+
+def test_rules_may_take_the_whole_of_alpha_where_no_other_needs_any():
+    # latency and spend have no confident form, so 3% and 2% may be all of the plan's 5%
+    plan = load(
+        plan_text(
+            ("window: 72h", "window: 72h\n      alpha: 3%"),
+            ("window: 24h  ", "alpha: 200bp\n      window: 24h  "),
+        )
+    )
+
+    assert [rule.alpha for rule in plan.rules] == [0.03, 0.02, None, None]
 
 
 def test_an_arm_may_bring_its_own_price_limits_and_shutdown():

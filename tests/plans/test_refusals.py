@@ -34,6 +34,13 @@ SLACK = 'slack: {channel: "#llm-oncall"}'
         ("hold: 72h", "hold: »1:30", "write `90m` or `90s`"),
         ("hold: 72h", "hold: »3 days", "did you mean `3d`?"),
         ("hold: 72h", "hold: »-72h", "is negative"),
+        (
+            "hold: 48h}",
+            "hold: 48h, deadline: »47h}",
+            "47h are over before the step was held for its 48h",
+        ),
+        ("hold: 48h}", "hold: 48h, deadline: »0s}", "`0` would be told at once"),
+        ("hold: 48h}", "hold: 48h, deadline: »2 weeks}", "the longest unit is `d`"),
         ("minSamples: 500", "minSamples: »012", "leading zero"),
         ("minSamples: 500", "minSamples: ».inf", "is not a count"),
         ("minSamples: 500", "minSamples: »1e3", "is not a count"),
@@ -58,6 +65,23 @@ SLACK = 'slack: {channel: "#llm-oncall"}'
         ("above: 1.25", "above: »125%", "could mean 1.25 times or 2.25 times"),
         ("above: 1.25", "above: ».inf", "must be finite"),
         ("window: 72h", "window: »0s", "a window of 0 holds no data"),
+        ("window: 72h", "window: 72h\n      minWindow: »73h", "73h is longer than the window, 72h"),
+        ("window: 72h", "window: 72h\n      minWindow: »0s", "holds no data to blame"),
+        ("window: 72h", "window: 72h\n      minWindow: »1", "has no unit"),
+        ("window: 72h", "window: 72h\n      alpha: »0%", "at `0%` nothing could ever be proven"),
+        ("window: 72h", "window: 72h\n      alpha: »0.01", "could mean 0.01% or 1%"),
+        (
+            "window: 72h",
+            "window: 72h\n      alpha: »6%",
+            "take 6% in all, of the plan's alpha of 5%",
+        ),
+        (
+            "window: 72h",
+            "window: 72h\n      alpha: »5%",
+            "nothing is left of the plan's alpha of 5% for escalation, which could then never be proven",
+        ),
+        ("window: 1h, for: 15m", "window: 1h, alpha: »1%", "leave `alpha` out"),
+        ("window: 1h, for: 15m", "window: 1h, minWindow: »5m", "leave `minWindow` out"),
         ("then: rollback", "then: »rolback", "did you mean `rollback`?"),
         ("metric: accuracy_delta", "metric: »acuracy_delta", "did you mean `accuracy_delta`?"),
         (
@@ -143,6 +167,14 @@ def test_one_mistake_is_one_problem_at_its_own_place(old: str, new: str, message
          "not supported yet"),
         ("{name: x, metric: error_rate, above: 1%, window: 1h, then: pause, intents: [refund, refund]}",
          "named twice"),
+        ("{name: x, metric: error_rate, below: 1%, window: 1h, minWindow: 1h, then: pause}",
+         "a rule with `below` has no confident form yet; leave `minWindow` out"),
+        ("{name: x, metric: error_rate, below: 1%, window: 1h, alpha: 1%, then: pause}",
+         "a rule with `below` has no confident form yet; leave `alpha` out"),
+        ("{name: x, metric: coverage, below: 90%, window: 1h, minWindow: 1h, then: pause}",
+         "coverage has no confident form: only rates and accuracy_delta can be proven"),
+        ("{name: x, metric: error_rate, above: 1%, window: hour, minWindow: 2h, then: pause}",
+         "is not a duration"),
         ("{metric: error_rate, above: 1%, window: 1h, then: pause}", "the key `name` is missing"),
         ("just text", "expected an object with name, metric, above, below, window, then …"),
     ],
@@ -189,9 +221,6 @@ def test_a_field_of_the_plan_without_effect_is_refused_at_its_key(lines: list[st
             "{name: order-status, match: [{header: x-a, equals: b}]}",
             "match",
         ),
-        ("{share: 25%, hold: 48h}", "{share: 25%, hold: 48h, deadline: 96h}", "deadline"),
-        ("window: 72h", "window: 72h\n      alpha: 1%", "alpha"),
-        ("window: 72h", "window: 72h\n      minWindow: 1h", "minWindow"),
         ("window: 72h", "window: 72h\n      spike: {factor: 2}", "spike"),
         ("{gateway: {}}", "{httpRoute: {name: x}}", "httpRoute"),
         ("{gateway: {}}", "{virtualService: {}}", "virtualService"),
@@ -310,6 +339,27 @@ def test_a_freeze_that_is_not_one_is_refused(freeze: str, message: str):
 )
 def test_a_value_of_the_whole_plan_that_makes_no_sense_is_refused(line: str, message: str):
     assert message in problem(with_spec(line)).message
+
+
+def test_parts_of_alpha_are_added_up_and_the_one_that_is_too_much_is_named():
+    marked = plan_text(
+        ("window: 72h", "window: 72h\n      alpha: 3%"),
+        ("window: 24h  ", "alpha: »2.01%\n      window: 24h  "),
+    )
+
+    found = problem(marked.replace("»", ""))
+
+    assert (found.line, found.column) == place_of(marked, "»")
+    assert found.message == (
+        "with it the rules take 5.01% in all, of the plan's alpha of 5%; "
+        "lower one, or write a larger `alpha` under `spec`"
+    )
+
+
+def test_parts_of_alpha_are_not_added_up_against_an_alpha_that_has_no_shape():
+    text = with_spec("alpha: 0.2").replace("window: 72h", "window: 72h\n      alpha: 10%")
+
+    assert "could mean 0.2% or 20%" in problem(text).message
 
 
 def test_an_unquoted_channel_is_a_comment_and_the_error_says_so():

@@ -149,6 +149,26 @@ def test_explain_says_default_and_allowed_values():
     assert "ALLOWED:    observed, confident\n" in text
 
 
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        (
+            "spec.rules.minWindow",
+            ["DEFAULT:    1m\n", "The shortest stretch that a proof may blame"],
+        ),
+        ("spec.rules.alpha", ["UNIT:       % or bp\n", "This rule's part of the plan's alpha"]),
+        ("spec.steps.deadline", ["UNIT:       s, m, h or d\n", "Not shorter than `hold`."]),
+    ],
+)
+def test_explain_says_what_proofs_may_blame_and_spend_and_when_a_step_is_late(
+    path: str, said: list[str]
+):
+    text = explain(path)
+
+    assert "STATUS:" not in text
+    assert all(one in text for one in said)
+
+
 def test_explain_lists_what_is_in_an_object():
     assert "  share <string> -required-\n    The candidate's part of traffic" in explain(
         "spec.steps"

@@ -205,6 +205,17 @@ def test_the_deadline_of_a_step_is_told_once():
 
     assert late.action is Action.NOTIFY
     assert on(late.state, sight, of=of).action is Action.HOLD
+    (told,) = late.notices
+    assert told.waits == late.waits
+    assert [(one.waiting, one.have, one.need) for one in told.waits] == [(Waiting.SAMPLES, 3, 500)]
+    assert [(one.rule, one.intent) for one in told.lacking] == [("accuracy", "refund")]
+
+
+def test_other_notices_do_not_list_what_is_missing():
+    asked = on(at_step(2), seen())
+
+    assert asked.action is Action.NOTIFY
+    assert (asked.notices[0].detail, asked.notices[0].waits) == ("approval", ())
 
 
 # Stops
@@ -512,6 +523,21 @@ def test_other_bets_start_a_new_epoch_for_every_rule_that_they_judge():
     assert renewed(bake=timedelta(days=9)) == {"accuracy", "escalation"}
     assert renewed(labels=replace(PLAN.labels, delay=HOUR)) == {"accuracy"}
     assert renewed(max_blind=HOUR) == set()
+    assert renewed(rules=(ACCURACY, replace(ESCALATION, min_window=HOUR))) == {"escalation"}
+
+
+def test_a_larger_part_of_alpha_starts_a_new_epoch_for_whichever_rule_gets_it():
+    def renewed(before, after):
+        old, new = (
+            plan(rules=(replace(ACCURACY, alpha=alpha), ESCALATION)) for alpha in (before, after)
+        )
+        return set(on(at_step(1, old), None, Apply(plan=new, **ANN), of=old).state.epochs)
+
+    # Without a part of its own accuracy has half of 5%; escalation has what is left.
+    assert renewed(None, 0.03) == {"accuracy"}
+    assert renewed(None, 0.02) == {"escalation"}
+    assert renewed(None, 0.025) == set()
+    assert renewed(0.03, 0.01) == {"escalation"}
 
 
 def test_the_same_plan_again_changes_nothing():

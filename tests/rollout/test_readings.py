@@ -247,6 +247,111 @@ def test_the_rate_proof_is_the_best_start_by_brute_force(counts):
     )
 
 
+def test_a_rule_with_its_own_alpha_is_judged_by_it():
+    own = replace(ESCALATION, alpha=0.04)
+    rows = [requests(START + i, 100, 1) for i in range(60)]
+
+    found = read(view(rows, minutes=59, of=plan(rules=(ACCURACY, own))), own, None).failing
+
+    assert found is not None
+    # H = 312 hours of holds and bake, a start each; the rule's own part of 5%
+    assert found.log_threshold == pytest.approx(math.log(312 / 0.04))
+
+
+def best_by_hand(counts, first, end, *, window, least):
+    """The largest log E of the starts that serve an end, of ESCALATION from START + first on; None without a start."""
+    lambdas = [0.5 * b * 0.01 / (0.02 * 0.98) for b in (1, 2, 4)]
+    hours = [s for s in range(first + 1, len(counts)) if (START + s) % 60 == 0]
+    found = []
+    for start in [first, *hours]:
+        if least <= end - start <= window:
+            n = sum(one[0] for one in counts[start:end])
+            x = sum(one[1] for one in counts[start:end])
+            wealths = [
+                math.exp(x * math.log1p(lam * 0.98) + (n - x) * math.log1p(-lam * 0.02))
+                for lam in lambdas
+            ]
+            found.append(math.log(np.mean(wealths)))
+    return max(found, default=None)
+
+
+@brief
+@given(
+    counts=st.lists(
+        st.tuples(st.integers(0, 9), st.integers(0, 3)).map(lambda t: (max(t), min(t))),
+        min_size=60,
+        max_size=200,
+    ),
+    first=st.integers(0, 59),
+    window=st.integers(2, 150),
+    least=st.integers(2, 150),
+)
+def test_with_a_least_window_the_proof_is_of_the_last_end_that_has_one(
+    counts, first, window, least
+):
+    least = min(least, window)
+    longest, shortest = (timedelta(minutes=span) for span in (window, least))
+    rule = replace(ESCALATION, window=longest, min_window=shortest)
+    of = plan(rules=(rule,))
+    rows = [requests(START + i, n, x) for i, (n, x) in enumerate(counts)]
+    begun = at_step(0, of, started_at=start_of(START + first))
+    last = len(counts) - 1
+    found = read(view(rows, minutes=last, of=of, judged=START + last, state=begun), rule, None)
+
+    ends = range(first + 1, len(counts) + 1)
+    by_hand = [best_by_hand(counts, first, end, window=window, least=least) for end in ends]
+    known = [one for one in by_hand if one is not None]
+    if not known:
+        assert found.failing is None
+        return
+    assert found.failing is not None
+    assert found.failing.log_e == pytest.approx(known[-1], abs=1e-9)
+    assert least <= found.failing.window.span / timedelta(minutes=1) <= window
+
+
+def test_a_rule_that_blames_whole_days_alone_does_not_blame_a_bad_hour():
+    whole = replace(ESCALATION, min_window=timedelta(hours=24))
+    short = replace(ESCALATION, min_window=timedelta(hours=1))
+    # A quiet day but for one hour at three times the limit: 1.125% over 24 h, 6% over the hour.
+    rows = [requests(START + i, 100, 6 if 1380 <= i < 1440 else 1) for i in range(1440)]
+
+    def failing(rule):
+        of = plan(rules=(rule,))
+        found = read(view(rows, minutes=1439, of=of, judged=START + 1438), rule, None).failing
+        assert found is not None
+        return found
+
+    assert failing(short).reached
+    assert failing(short).window.span == timedelta(hours=1)
+    assert not failing(whole).reached
+    assert failing(whole).window.span == timedelta(hours=24)
+
+
+def test_what_a_whole_day_proved_holds_until_the_next_one_is_over():
+    whole = replace(ESCALATION, min_window=timedelta(hours=24))
+    of = plan(rules=(whole,))
+    rows = [requests(START + i, 100, 4) for i in range(1500)]
+
+    at_the_hour, later, next_hour = (
+        read(view(rows, minutes=minute - 1, of=of, judged=START + minute - 1), whole, None).failing
+        for minute in (1440, 1499, 1500)
+    )
+
+    assert at_the_hour is not None
+    assert at_the_hour.reached
+    assert later == at_the_hour
+    assert next_hour is not None
+    assert next_hour.window.start == at_the_hour.window.start + timedelta(hours=1)
+
+
+def test_no_day_is_blamed_before_there_was_a_whole_one():
+    whole = replace(ESCALATION, min_window=timedelta(hours=24))
+    of = plan(rules=(whole,))
+    rows = [requests(START + i, 100, 100) for i in range(1439)]
+
+    assert read(view(rows, minutes=1438, of=of), whole, None).failing is None
+
+
 def labels(minute, n, right, *, arm, version=2, intent="refund"):
     return row(
         minute,
