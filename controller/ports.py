@@ -304,10 +304,6 @@ class MetricsStore(Protocol):
         """Minute rows with seq > changed_after, and the rollout's present ingest sequence, read consistently."""
         ...
 
-    def hours(self, rollout: str, *, since: datetime, until: datetime) -> Sequence[RollupRow]:
-        """Hour rows (minute = the hour's first) that start in [since, until)."""
-        ...
-
     def refused(self, rollout: str) -> Mapping[str, int]:
         """How many outcomes were refused or still wait: too_late; and, of the whole store, because whose they are is
         not known until their observation comes, waiting and expired (waited longer than any rollout's horizon).

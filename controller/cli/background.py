@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -24,6 +23,8 @@ S = TypeVar("S", bound=Service)
 @contextmanager
 def in_background(build: Callable[[], S], *, name: str) -> Iterator[S]:
     """The service, started; stopped at the end. `build` is called in the event loop; what it raises is raised here."""
+    import asyncio  # a fifth of the start of every command, if each loaded it
+
     started: Future[tuple[S, Callable[[], None]]] = Future()
     thread = threading.Thread(
         target=lambda: asyncio.run(_serve(build, started)), name=name, daemon=True
@@ -38,6 +39,8 @@ def in_background(build: Callable[[], S], *, name: str) -> Iterator[S]:
 
 
 async def _serve(build: Callable[[], S], started: Future[tuple[S, Callable[[], None]]]) -> None:
+    import asyncio
+
     here, ended = asyncio.get_running_loop(), asyncio.Event()
     try:
         service = build()

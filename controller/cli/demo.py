@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 import subprocess
 import sys
@@ -137,6 +136,8 @@ def _prepare(place: Place, *, resume: bool, fresh: bool) -> None:
 def _perform(context: Context, place: Place, store: Store, setup: Setup, url: str) -> bool:
     """Whether it was played to its end."""
     from controller.cli.stage import Lines, Screen
+    import asyncio
+
     from controller.demo.director import Director
 
     out = console(context)

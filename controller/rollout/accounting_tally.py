@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from itertools import chain
 from typing import Final, TypeVar
 
 from controller.rollout.accounting_state import MINUTE_US, Block, Episode, Request, rounded
 from controller.rollout.metrics import MICRO
-from controller.rollout.observation import BOTH_ARMS, QUANTITIES, Cohort, Pair, RollupRow
+from controller.rollout.observation import BOTH_ARMS, QUANTITIES, Cohort, Pair
 from controller.rollout.timeline import minute_of
 from controller.stats.histogram import bucket_of
 
@@ -40,22 +39,6 @@ class Tally:
             for key, row in self._rows.items()
         )
         return {key: row for key, row in kept if row}
-
-
-def by_hour(minutes: Iterable[RollupRow]) -> list[RollupRow]:
-    """The same rows by hour: `minute` is the hour's first, `seq` that of the hour's last change."""
-    hours: dict[tuple[object, ...], RollupRow] = {}
-    for row in minutes:
-        first = row.minute - row.minute % 60
-        key = row.rollout, first, row.version, row.arm, row.intent, row.endpoint, row.cohort
-        before = hours.get(key)
-        hours[key] = replace(
-            row,
-            minute=first,
-            seq=max(row.seq, before.seq if before else 0),
-            stats=merged(before.stats, row.stats) if before else row.stats,
-        )
-    return list(hours.values())
 
 
 def merged(stats: Mapping[str, int], delta: Mapping[str, int]) -> dict[str, int]:

@@ -24,13 +24,13 @@ from controller.ports import (
     VerifiedStretch,
 )
 from controller.rollout.accounting_state import Fate, micros, moment_of
-from controller.rollout.accounting_tally import RowKey, by_hour
+from controller.rollout.accounting_tally import RowKey
 from controller.rollout.anchors import next_anchor
 from controller.rollout.destinations import destinations
 from controller.rollout.observation import Batch, Cohort, Ingested, RollupRow
 from controller.rollout.plan import Plan
 from controller.rollout.record import Anchor, Record, Sealed
-from controller.rollout.timeline import EPOCH, start_of
+from controller.rollout.timeline import EPOCH
 from controller.store import rules
 from controller.store.ingest import ingest
 from controller.store.memory_rows import MemoryRows, newer
@@ -234,12 +234,6 @@ class MemoryStore:
             changed = newer(self._rows.kept_minutes.get(rollout, {}), changed_after)
             rows = [_row(key, seq, stats) for key, seq, stats in changed]
             return rows, self._rows.ingest_seqs.get(rollout, 0)
-
-    def hours(self, rollout: str, *, since: datetime, until: datetime) -> Sequence[RollupRow]:
-        with self._lock:
-            kept = self._rows.kept_minutes.get(rollout, {})
-            hours = by_hour(_row(key, seq, stats) for key, (seq, stats) in kept.items())
-            return [row for row in hours if since <= start_of(row.minute) < until]
 
     def refused(self, rollout: str) -> Mapping[str, int]:
         with self._lock:

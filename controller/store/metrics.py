@@ -11,7 +11,6 @@ from sqlalchemy import Connection, Select, bindparam, delete, select
 
 from controller.ports import Judged, Note, SplitVersion, VerifiedStretch
 from controller.rollout.accounting_state import Fate, micros, moment_of
-from controller.rollout.accounting_tally import by_hour
 from controller.rollout.observation import Batch, Cohort, Ingested, RollupRow
 from controller.rollout.timeline import minute_of, start_of
 from controller.store import rules, schema
@@ -56,16 +55,6 @@ class SqlMetrics:
         with self._database.reading() as connection:
             rows = changed_rows(connection, {rollout: changed_after})[rollout]
             return rows, connection.scalar(present) or 0
-
-    def hours(self, rollout: str, *, since: datetime, until: datetime) -> Sequence[RollupRow]:
-        table = schema.minutes
-        wanted = select(table).where(
-            table.c.rollout == rollout,
-            table.c.minute >= _first_hour(since),
-            table.c.minute < _first_hour(until),
-        )
-        with self._database.reading() as connection:
-            return by_hour(_rollup(row) for row in connection.execute(wanted))
 
     def refused(self, rollout: str) -> Mapping[str, int]:
         with self._database.reading() as connection:

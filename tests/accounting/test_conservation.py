@@ -14,10 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from controller.ports import Store
-from controller.rollout.accounting_tally import merged
 from controller.rollout.observation import Batch, Cohort, Grades, Observation, Outcome, Pair
 from controller.rollout.plan import Arm, Unit
-from controller.rollout.timeline import minute_of
 from tests.accounting.factories import (
     DAY,
     HOUR,
@@ -169,16 +167,6 @@ def minute_rows(store: Store, rollout: str) -> dict[Row, dict[str, int]]:
     }
 
 
-def hour_rows(store: Store, rollout: str) -> dict[Row, dict[str, int]]:
-    rows = store.hours(rollout, since=NOW - 1000 * HOUR, until=NOW + 1000 * HOUR)
-    return {
-        (row.minute, row.version, row.arm, row.intent, row.endpoint, row.cohort.value): dict(
-            row.stats
-        )
-        for row in rows
-    }
-
-
 SHARED_STORE = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     max_examples=30,
@@ -226,11 +214,6 @@ def test_rows_equal_a_recount_of_everything_that_was_sent(
     rows = minute_rows(store, rollout)
     assert {key: row for key, row in rows.items() if row} == recount.rows()
     assert store.refused(rollout)["too_late"] == recount.too_late
-    by_hour: dict[Row, dict[str, int]] = {}
-    for key, row in rows.items():
-        hour = (key[0] - key[0] % 60, key[1], key[2], key[3], key[4], key[5])
-        by_hour[hour] = merged(by_hour.get(hour, {}), row)
-    assert hour_rows(store, rollout) == by_hour
 
 
 @settings(SHARED_STORE, max_examples=15)
@@ -318,22 +301,3 @@ def by_request(rows: dict[Row, dict[str, int]]) -> dict[Row, dict[str, int]]:
         for key, row in rows.items()
     }
     return {key: row for key, row in kept.items() if row}
-
-
-def test_an_hour_is_the_sum_of_its_minutes_at_its_edges(store: Store):
-    rollout = new_rollout(store, Unit.REQUEST, NEVER)
-    edges = [
-        NOW - timedelta(microseconds=1),
-        NOW,
-        NOW + HOUR - timedelta(microseconds=1),
-        NOW + HOUR,
-    ]
-    sent = [replace(observation(f"edge {n}", at=at), rollout=rollout) for n, at in enumerate(edges)]
-
-    store.ingest(named(Batch(observations=tuple(sent)), rollout), NOW)
-
-    assert {key[0]: row["n"] for key, row in hour_rows(store, rollout).items()} == {
-        minute_of(NOW - HOUR): 1,
-        minute_of(NOW): 2,
-        minute_of(NOW + HOUR): 1,
-    }

@@ -16,6 +16,7 @@ from controller.cli.main import build
 HEAVY = (
     "alembic",
     "apscheduler",
+    "asyncio",
     "kubernetes",
     "numpy",
     "openai",

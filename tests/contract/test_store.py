@@ -475,19 +475,6 @@ def test_anchors_hold_the_chains_together(store: Store):
 # Reads
 
 
-def test_hours_are_those_that_start_in_the_span(store: Store):
-    started(store)
-    for hour in range(4):
-        send(store, observation(str(hour), at=NOW + hour * HOUR + 59 * MINUTE))
-
-    def starts(since: timedelta, until: timedelta) -> list[int]:
-        rows = store.hours(ROLLOUT, since=NOW + since, until=NOW + until)
-        return sorted((row.minute - minute_of(NOW)) // 60 for row in rows)
-
-    assert starts(HOUR, 3 * HOUR) == [1, 2]
-    assert starts(HOUR + MICROSECOND, 3 * HOUR + MICROSECOND) == [2, 3]
-
-
 def test_rollups_are_those_changed_after_a_sequence(store: Store):
     started(store)
     send(store, observation("a"))
