@@ -135,9 +135,9 @@ def _prepare(place: Place, *, resume: bool, fresh: bool) -> None:
 
 def _perform(context: Context, place: Place, store: Store, setup: Setup, url: str) -> bool:
     """Whether it was played to its end."""
-    from controller.cli.stage import Lines, Screen
     import asyncio
 
+    from controller.cli.stage import Lines, Screen
     from controller.demo.director import Director
 
     out = console(context)

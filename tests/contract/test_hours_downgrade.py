@@ -20,7 +20,7 @@ def test_hours_come_back_as_the_sums_of_their_minutes(tmp_path: Path):
     started(store)
     for number, minutes in enumerate((0, 1, 59, 60, 61)):
         send(store, observation(str(number), at=NOW + minutes * MINUTE))
-    minutes, _ = store.rollups(ROLLOUT)
+    kept_rows, _ = store.rollups(ROLLOUT)
     store.close()
     engine = connect(url)
 
@@ -37,11 +37,11 @@ def test_hours_come_back_as_the_sums_of_their_minutes(tmp_path: Path):
         (first + 60, 5, 2),
     ]
     assert {name for _, _, stats in kept for name in stats} == {
-        name for row in minutes for name in row.stats
+        name for row in kept_rows for name in row.stats
     }
     with raw_writing(engine) as connection:
         command.upgrade(migrate._config(connection), "head")
     engine.dispose()
     store = open_store(url, migrate=False)
-    assert store.rollups(ROLLOUT)[0] == minutes
+    assert store.rollups(ROLLOUT)[0] == kept_rows
     store.close()
