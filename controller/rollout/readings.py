@@ -100,11 +100,12 @@ class View:
         measured = (
             np.arange(ends[0] - sustained, ends[-1] + 1, dtype=np.int64) if sustained else ends
         )
-        return Span(
-            ends,
-            _whole_windows(rule, epoch_min, measured),
-            self.in_force.complete(measured, minutes(rule.window), epoch_min),
-        )
+        windows = _whole_windows(rule, epoch_min, measured)
+        window_min = minutes(rule.window)
+        if windows.one is not None:
+            alone = self.in_force.is_complete(windows.one[1], window_min, epoch_min)
+            return Span(ends, windows, np.array([alone]))
+        return Span(ends, windows, self.in_force.complete(measured, window_min, epoch_min))
 
     def _ends(self, rule: Rule, first: int) -> Minutes:
         """Ends of windows that closed since the last judgement, or that contain a minute that changed since."""
@@ -127,6 +128,8 @@ def _union(ranges: Sequence[tuple[int, int]], last: int) -> Minutes:
             merged.append([start, end])
     if not merged or merged[-1][1] < last:
         merged.append([last, last])
+    if len(merged) == 1 and merged[0][0] == last:
+        return np.array([last])
     return np.concatenate([np.arange(start, end + 1, dtype=np.int64) for start, end in merged])
 
 
@@ -269,6 +272,9 @@ def _margin(proof: Proof) -> float:
 
 def _whole_windows(rule: Rule, epoch_min: int, ends: Minutes) -> Windows:
     """The rule's window before each end, no further back than the epoch; empty where the epoch starts after the end."""
+    if len(ends) == 1:
+        end = int(ends[0])
+        return Windows.single(min(max(end - minutes(rule.window), epoch_min), end), end)
     starts = np.maximum(ends - minutes(rule.window), epoch_min)
     return Windows.of(np.minimum(starts, ends), ends)
 
@@ -348,19 +354,30 @@ def _counted(view: View, rule: Rule, intent: str | None, epoch_min: int) -> list
     step = minute_of(view.state.step_started_at)
     start = min(max(end - minutes(rule.window), epoch_min), end)
 
-    def between(since: int, until: int, key: str, arm: Arm) -> int:
-        (count,) = view.reader.between(since, until, (key,), arm=arm.value, intent=intent)
-        return count
-
+    keys = (traffic, known, counted)
     return [
-        _Counted(
-            traffic=between(start, end, traffic, arm),
-            known=between(start, end, known, arm),
-            younger=between(end, now, traffic, arm) if end != now else 0,
-            in_step=between(step, max(step, end), counted, arm),
-        )
+        _counted_of(view.reader, arm.value, intent, keys, (start, end, now, step))
         for arm in _arms(rule)
     ]
+
+
+def _counted_of(
+    reader: Reader,
+    arm: str,
+    intent: str | None,
+    keys: tuple[str, str, str],
+    at: tuple[int, int, int, int],
+) -> _Counted:
+    start, end, now, step = at
+    opened, closed = (reader.before(one, keys, arm=arm, intent=intent) for one in (start, end))
+    here = closed if now == end else reader.before(now, keys, arm=arm, intent=intent)
+    entered = reader.before(step, keys, arm=arm, intent=intent) if step < end else closed
+    return _Counted(
+        traffic=closed[0] - opened[0],
+        known=closed[1] - opened[1],
+        younger=here[0] - closed[0],
+        in_step=closed[2] - entered[2],
+    )
 
 
 def _availability(view: View, rule: Rule, counted: Sequence[_Counted]) -> Availability:
