@@ -147,7 +147,7 @@ class Observer:
             moved=sorted(memory.moved),
         )
         memory.tallies.forget_histograms(minute_of(now) - _histogram_reach(head.plan))
-        return self._seen(view, standing)
+        return see(view, standing)
 
     def tip(self, rollout: str) -> tuple[int, int] | None:
         """Number of the last record and ingest sequence of the last look."""
@@ -177,22 +177,24 @@ class Observer:
         for one in self._store.verified(memory.sight.head.state.rollout):
             memory.verify(one)
 
-    def _seen(self, view: View, standing: Standing | None) -> Seen:
-        state, now = view.state, view.now
-        judged = state.phase.judged
-        return Seen(
-            through=now,
-            readings=tuple(read_all(view)) if judged and state.step >= 0 else (),
-            in_force=in_force(view.plan, state, standing),
-            expired_at=standing.expired_at if standing is not None else None,
-            expired_fence=standing.expired_fence if standing is not None else 0,
-            held=view.in_force.within(state.hold_from, now),
-            sample_ratio=sample_ratio(view) if judged else None,
-            baseline=baseline_health(view.reader, now),
-            freeze=active_freeze(view.plan.freezes, now),
-            samples=_requests_in_step(view),
-            coverage=coverage(view) if judged else None,
-        )
+
+def see(view: View, standing: Standing | None) -> Seen:
+    """Everything that `decide` may know, of what a view holds. `standing` None: not known."""
+    state, now = view.state, view.now
+    judged = state.phase.judged
+    return Seen(
+        through=now,
+        readings=tuple(read_all(view)) if judged and state.step >= 0 else (),
+        in_force=in_force(view.plan, state, standing),
+        expired_at=standing.expired_at if standing is not None else None,
+        expired_fence=standing.expired_fence if standing is not None else 0,
+        held=view.in_force.within(state.hold_from, now),
+        sample_ratio=sample_ratio(view) if judged else None,
+        baseline=baseline_health(view.reader, now),
+        freeze=active_freeze(view.plan.freezes, now),
+        samples=_requests_in_step(view),
+        coverage=coverage(view) if judged else None,
+    )
 
 
 def in_force(plan: Plan, state: State, standing: Standing | None) -> InForce:

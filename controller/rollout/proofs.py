@@ -26,6 +26,7 @@ from controller.rollout.timeline import minute_of, minutes
 from controller.stats.betting import (
     Bets,
     gain_bets,
+    log_e,
     log_e_of,
     log_threshold,
     loss_bets,
@@ -81,7 +82,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Strongest:
-    """For each end the start whose log E lies furthest over its threshold; start −1 where there is none.
+    """For each end the start whose log E lies furthest over its threshold; start −1 where there is none to tell.
 
     `tally` says how often each value was seen from that start to that end, by value in millionths.
     """
@@ -257,7 +258,9 @@ def failing(
     alpha: float,
     horizon_min: int,
 ) -> Strongest:
-    """The strongest window against the claim at each end, at this kind of evidence's part of alpha."""
+    """The strongest window against the claim, at this kind of evidence's part of alpha: at each end that fires or is
+    the strongest of all; other ends may be told as having none.
+    """
     window_min = minutes(rule.window)
     passed, starts = starts_of(rule, epoch, int(ends[-1]), reached_from=int(ends[0]) - window_min)
     opened, closed = found.at_marks(starts), found.until(ends)
@@ -272,6 +275,7 @@ def failing(
         window_min=window_min,
         min_window_min=minutes(rule.min_window),
         thresholds=_thresholds(alpha, passed + 1, len(starts), planned),
+        strongest_only=True,
     )
 
     def tally(i: int) -> dict[str, int]:
@@ -291,3 +295,12 @@ def passing(
     counts = [after - before for before, after in zip(opened, closed, strict=True)]
     reached = log_e_of(counts, -found.values, passing_bets(plan, rule, found.kind))
     return reached, _tally(found.names, counts)
+
+
+def passing_by(
+    plan: Plan, rule: Rule, epoch: Epoch, found: Evidence, ends: Minutes
+) -> NDArray[np.float64]:
+    """log E of `passing` at each of some ends; 0 where the epoch had not begun."""
+    start = minute_of(epoch.start)
+    counts = found.until(np.maximum(ends, start)) - np.array(found.before(start))
+    return log_e(counts, -found.values, passing_bets(plan, rule, found.kind))

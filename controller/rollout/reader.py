@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from controller.rollout.columns import Column
-from controller.rollout.sums import Minutes, Sums
-from controller.rollout.tallies import Tallies
+from controller.rollout.sums import Minutes
+from controller.rollout.tallies import MinuteSums, StratumSums
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Windows:
 class Reader:
     """For one tick: nothing is fed meanwhile, and rows are not kept for longer."""
 
-    def __init__(self, tallies: Tallies) -> None:
+    def __init__(self, tallies: MinuteSums) -> None:
         self.tallies = tallies
         self._rows: dict[tuple[int, str, str | None, bool], Sequence[int]] = {}
 
@@ -93,7 +93,9 @@ class Reader:
         )
         return list((closed - opened).T)
 
-    def over_stratum(self, sums: Sums, windows: Windows, keys: tuple[str, ...]) -> list[Column]:
+    def over_stratum(
+        self, sums: StratumSums, windows: Windows, keys: tuple[str, ...]
+    ) -> list[Column]:
         """The same of one stratum (`Tallies.strata`)."""
         if windows.one is not None:
             opened, closed = (sums.until_one(minute, keys) for minute in windows.one)

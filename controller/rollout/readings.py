@@ -24,7 +24,7 @@ from controller.rollout.reader import Reader, Windows
 from controller.rollout.rules import alpha_of, is_provable
 from controller.rollout.state import Epoch, Phase, State
 from controller.rollout.sums import Minutes
-from controller.rollout.tallies import Tallies
+from controller.rollout.tallies import MinuteSums
 from controller.rollout.timeline import Window, minute_of, minutes
 from controller.rollout.verdict import Availability, Look, Proof, RateCounts, Reading
 
@@ -57,7 +57,7 @@ class View:
 
     plan: Plan
     state: State
-    tallies: Tallies
+    tallies: MinuteSums
     in_force: InForceTime
     now: datetime
     judged: int | None
@@ -326,11 +326,29 @@ def _passing(
         window=Window.of_minutes(start, end),
         claim=rule.limit,
         log_e=reached,
-        # Every critical intent must pass, each at alpha: an intersection needs no correction.
-        log_threshold=math.log(len(found) / view.plan.alpha),
+        log_threshold=_pass_threshold(view, found),
         tally=tally,
         look=_look_beside(view, rule, intent, epoch, start, end, tally, latest),
     )
+
+
+def _pass_threshold(view: View, found: Sequence[proofs.Evidence]) -> float:
+    # Every critical intent must pass, each at alpha: an intersection needs no correction.
+    return math.log(len(found) / view.plan.alpha)
+
+
+def proven(view: View, rule: Rule, intent: str | None, ends: Minutes) -> NDArray[np.bool_]:
+    """Whether a reading up to each of some ends holds a proof that the limit is kept.
+
+    A reading has it for its last end alone: a proof of this kind may be gone again at the next one.
+    """
+    epoch = view.state.epoch(rule.name)
+    found = _evidence(view, rule, intent)
+    if not found:
+        return np.zeros(len(ends), dtype=np.bool_)
+    reached = [proofs.passing_by(view.plan, rule, epoch, one, ends) for one in found]
+    there: NDArray[np.bool_] = np.max(reached, axis=0) >= _pass_threshold(view, found)
+    return there & (ends > minute_of(epoch.start))
 
 
 # What there is

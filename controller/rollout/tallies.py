@@ -10,6 +10,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -26,6 +27,76 @@ class Group:
     intent: str
     endpoint: str
     cohort: Cohort
+
+
+class StratumSums(Protocol):
+    """Prefix sums of one stratum by minute, as `Sums` keeps them."""
+
+    def until(self, minutes: Minutes, keys: Sequence[str]) -> Table: ...
+
+    def until_one(self, minute: int, keys: tuple[str, ...]) -> list[int]: ...
+
+
+class MinuteSums(Protocol):
+    """What readings need of the statistics of one rollout. `Tallies` keeps them of what came in."""
+
+    def until(
+        self,
+        minutes: Minutes,
+        keys: Sequence[str],
+        *,
+        arm: str,
+        intent: str | None,
+        compared: bool = True,
+    ) -> Table:
+        """Sums of compared (or of all) traffic before each minute, over versions and endpoints; (len(minutes),
+        len(keys)).
+        """
+        ...
+
+    def row(
+        self, minute: int, *, arm: str, intent: str | None, compared: bool = True
+    ) -> Sequence[int]:
+        """The same before one minute, of all columns; `places` says where they are."""
+        ...
+
+    def places(self, keys: tuple[str, ...], arm: str) -> Sequence[int]:
+        """Where in a row of an arm these keys are."""
+        ...
+
+    def at_marks(
+        self, marks: Minutes, *, arm: str, about: object, until: Callable[[Minutes], Table]
+    ) -> Table:
+        """`until(marks)`, which may be remembered by what it is about."""
+        ...
+
+    def strata(self, *, arm: str, intent: str | None) -> Iterable[tuple[int, str, StratumSums]]:
+        """(version, intent, sums) of the compared traffic of one arm."""
+        ...
+
+    def histogram(
+        self, prefix: str, starts: Minutes, ends: Minutes, *, arm: str, intent: str | None
+    ) -> tuple[tuple[int, ...], Table]:
+        """The buckets of a histogram in any of the windows, ascending, and their sums over each; (E, buckets)."""
+        ...
+
+    def values_of_blocks(self, intent: str | None) -> tuple[str, ...]:
+        """The keys of every value that a block has, in order of value."""
+        ...
+
+    def has_any(self, keys: tuple[str, ...], *, arm: str, intent: str | None) -> bool:
+        """Whether any of these statistics was ever anything but 0."""
+        ...
+
+    def minutes_with(
+        self, key: str, start: int, end: int, *, arm: str, intent: str | None
+    ) -> Minutes:
+        """The minutes of compared traffic in [start, end) in which a statistic is not zero."""
+        ...
+
+    def last_minute_with(self, key: str, end: int, *, arm: str, intent: str | None) -> int | None:
+        """The last minute of compared traffic before `end` in which a statistic is not zero."""
+        ...
 
 
 class Tallies:

@@ -33,6 +33,7 @@ NO_START: Final = -1
 
 _CAP: Final = 0.95  # of the largest bet that can never lose everything
 _CHUNK: Final = 1 << 20  # numbers held at once while catching up: 8 MB
+_ROUNDING: Final = 1e-9  # of a sum of logarithms: far more than what its terms are rounded by
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,6 +210,7 @@ def windowed_log_e(
     window_min: int,
     min_window_min: int,
     thresholds: float | Floats,
+    strongest_only: bool = False,
 ) -> Windows:
     """The sliding-window rule: one e-process per start, kept for the window's length.
 
@@ -216,7 +218,10 @@ def windowed_log_e(
     `closed` (E, V) hold the counts of each value in all minutes before starts[k] and before ends[e].
     A start serves an end when end - window_min <= start <= end - min_window_min. `thresholds`, one
     number or (K,), as from log_threshold. Picks the largest log E - threshold; of equals the earliest.
-    Costs E x (starts in one window) x V, in chunks of 8 MB.
+    Costs E x (starts in one window), and V for those starts that may be the best, in chunks of 8 MB.
+
+    With `strongest_only`, ends that neither fire nor have the largest margin of all may be told as if nothing served
+    them: for one that looks for just those it costs E x V.
 
     When it fires, the mean in [start, end) exceeds m, with the probability the thresholds spend.
     """
@@ -235,13 +240,18 @@ def windowed_log_e(
         return _strongest_before_one(
             before[part], after[0], values, bets, starts[part], needed[part]
         )
+    _check_rising(before, after, first, stop)
+    told = np.arange(ends.size)
+    if strongest_only:
+        told = _close_to_strongest(before, after, values, bets, needed, first, stop)
+    after, first, stop = after[told], first[told], stop[told]
     parts = [
         _strongest(
             before, after[part], values, bets, starts, needed, first[part], stop[part], width
         )
-        for part in _chunks(ends.size, width * len(values))
+        for part in _chunks(len(told), width * max(len(values), len(bets.lambdas)))
     ]
-    return _joined(parts)
+    return _among(_joined(parts), told, ends.size)
 
 
 def _strongest(
@@ -256,16 +266,101 @@ def _strongest(
     width: int,
 ) -> Windows:
     """One chunk: admissible starts of an end are neighbours, so a (C, width) gather holds them all."""
-    slot = first[:, None] + np.arange(width)
-    live = slot < stop[:, None]
-    slot = np.minimum(slot, starts.size - 1)
-    seen = np.where(live[..., None], after[:, None] - before[slot], 0)
-    evidence = np.where(live, log_e(seen, values, bets), -np.inf)
+    row, slot = _contenders(before, after, values, bets, needed, first, stop, width)
+    evidence = log_e(after[row] - before[slot], values, bets)
     margin = evidence - needed[slot]
-    best = margin.argmax(axis=1)
-    row = np.arange(len(after))
-    chosen = np.where(live.any(axis=1), starts[slot[row, best]], NO_START)
-    return Windows(log_e=evidence[row, best], start=chosen, margin=margin[row, best])
+    best = np.full(len(after), -np.inf)
+    np.maximum.at(best, row, margin)
+    largest = (margin == best[row]).nonzero()[0]
+    there, earliest = np.unique(row[largest], return_index=True)
+    chosen = largest[earliest]
+    found = _none(len(after))
+    found.log_e[there], found.margin[there] = evidence[chosen], margin[chosen]
+    found.start[there] = starts[slot[chosen]]
+    return found
+
+
+def _close_to_strongest(
+    before: Floats,
+    after: Floats,
+    values: Floats,
+    bets: Bets,
+    needed: Floats,
+    first: NDArray[np.intp],
+    stop: NDArray[np.intp],
+) -> NDArray[np.intp]:
+    """The ends that may fire, or may have the largest margin of all, as `_contenders` has bounds for it.
+
+    The largest upper bound of an end is that of the start with the least wealth, for each bet: neighbouring ends have
+    the same starts, so there are few leasts to look for.
+    """
+    opened, closed, room = _wealth(before, after, values, bets, needed)
+    moved = (np.diff(first) != 0) | (np.diff(stop) != 0)
+    heads = np.concatenate([[0], moved.nonzero()[0] + 1])
+    least = np.full((len(opened), len(heads)), np.inf)
+    for place, head in enumerate(heads.tolist()):
+        if first[head] < stop[head]:
+            least[:, place] = opened[:, first[head] : stop[head]].min(axis=1)
+    of = np.concatenate([[0], np.cumsum(moved)])
+    top = (closed - least[:, of]).max(axis=0)
+    floor = min(0.0, float(top.max()) - math.log(len(opened))) - room
+    close: NDArray[np.intp] = (top >= floor).nonzero()[0]
+    return close
+
+
+def _wealth(
+    before: Floats, after: Floats, values: Floats, bets: Bets, needed: Floats
+) -> tuple[Floats, Floats, float]:
+    """Log wealth of each bet before starts, what each needs added, and before ends, both (bets, ·) and from one base;
+    and how much rounding may have changed a difference of two.
+    """
+    increments = log_increments(values, bets)
+    opened = increments @ (before - before[0]).T + needed
+    closed = increments @ (after - before[0]).T
+    largest = np.abs(opened).max(initial=0) + np.abs(closed).max(initial=0)
+    return opened, closed, float(_ROUNDING * (1 + largest))
+
+
+def _contenders(
+    before: Floats,
+    after: Floats,
+    values: Floats,
+    bets: Bets,
+    needed: Floats,
+    first: NDArray[np.intp],
+    stop: NDArray[np.intp],
+    width: int,
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Ends and starts, ascending for each end, that may have the largest margin of their end: mostly one for each.
+
+    Wealth is linear in counts, so that of a window is a difference of two products: no counts of windows are needed.
+    The log of a mean of three lies in [top - ln 3, top], top the largest logarithm, so a start whose upper bound is
+    less than another's lower bound needs no exponentials. What products are rounded by is left room for, and what
+    remains is for exact sums to choose from.
+    """
+    opened, closed, room = _wealth(before, after, values, bets, needed)
+    # By start and then end: it is several times quicker to look for the largest of each column than of each row.
+    slot = first + np.arange(width)[:, None]
+    beyond = slot >= stop if (stop - first < width).any() else None
+    if beyond is not None:
+        slot = np.minimum(slot, len(before) - 1)
+    top = closed[0] - opened[0][slot]
+    for wealth, spent in zip(closed[1:], opened[1:], strict=True):
+        np.maximum(top, wealth - spent[slot], out=top)
+    if beyond is not None:
+        top[beyond] = -np.inf
+    near = top >= top.max(axis=0) - (math.log(len(opened)) + room)
+    if beyond is not None:
+        near &= ~beyond
+    place, row = near.nonzero()
+    slot = slot[place, row]
+    gained = closed[:, row] - opened[:, slot]
+    most = gained.max(axis=0)
+    margin = most + np.log(np.exp(gained - most).sum(axis=0) / len(opened))
+    best = np.full(len(after), -np.inf)
+    np.maximum.at(best, row, margin)
+    near = margin >= best[row] - room
+    return row[near], slot[near]
 
 
 def _strongest_before_one(
@@ -303,6 +398,15 @@ def _check_windows(starts: Ints, window_min: int, min_window_min: int) -> None:
         )
 
 
+def _check_rising(
+    before: Floats, after: Floats, first: NDArray[np.intp], stop: NDArray[np.intp]
+) -> None:
+    """No window has a negative count: starts rise, and no end lies below the last start that serves it."""
+    _checked(np.diff(before, axis=0), before.shape[1])
+    served = stop > first
+    _checked(after[served] - before[stop[served] - 1], before.shape[1])
+
+
 def _per_start(thresholds: float | Floats, starts: int) -> Floats:
     needed = np.asarray(thresholds, dtype=np.float64)
     if needed.shape not in {(), (starts,)} or not np.isfinite(needed).all():
@@ -318,8 +422,8 @@ def _chunks(ends: int, numbers_per_end: int) -> Iterator[slice]:
 
 
 def _none(ends: int) -> Windows:
-    nothing = np.full(ends, -np.inf)
-    return Windows(log_e=nothing, start=np.full(ends, NO_START, dtype=np.int64), margin=nothing)
+    log_e, margin = np.full((2, ends), -np.inf)
+    return Windows(log_e=log_e, start=np.full(ends, NO_START, dtype=np.int64), margin=margin)
 
 
 def _joined(parts: list[Windows]) -> Windows:
@@ -328,3 +432,10 @@ def _joined(parts: list[Windows]) -> Windows:
         start=np.concatenate([part.start for part in parts]),
         margin=np.concatenate([part.margin for part in parts]),
     )
+
+
+def _among(found: Windows, at: NDArray[np.intp], ends: int) -> Windows:
+    """What was found at some of the ends, among all of them."""
+    whole = _none(ends)
+    whole.log_e[at], whole.start[at], whole.margin[at] = found.log_e, found.start, found.margin
+    return whole

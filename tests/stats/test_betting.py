@@ -228,6 +228,60 @@ def test_catching_up_in_chunks_equals_one_end_at_a_time():
         assert at(end).start[0] == at_once.start[end - 1]
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    rate=st.sampled_from([0.0, 0.01, 0.02, 0.2]),
+    per_minute=st.sampled_from([0.05, 3.0, 400.0]),
+    every=st.integers(5, 90),
+    window=st.integers(30, 400),
+    least=st.integers(1, 30),
+    even=st.booleans(),
+)
+def test_starts_that_are_left_out_are_never_the_best(
+    seed, rate, per_minute, every, window, least, even
+):
+    """Against every admissible start of every end, each with its own exponentials."""
+    random = np.random.default_rng(seed)
+    minutes = random.poisson([per_minute * (1 - rate), per_minute * rate], size=(700, 2))
+    table = prefix_of(minutes)
+    starts, ends = np.arange(0, 700, every), np.sort(random.integers(0, 701, 200))
+    needed = np.zeros(len(starts)) if even else random.uniform(0, 5, len(starts))
+
+    def told(**only):
+        return windowed(
+            table,
+            RATE,
+            TWO_PERCENT,
+            starts=starts,
+            ends=ends,
+            window_min=window,
+            min_window_min=least,
+            thresholds=needed,
+            **only,
+        )
+
+    found, strongest = told(), told(strongest_only=True)
+
+    margins = log_e(np.maximum(table[ends][:, None] - table[starts], 0), RATE, TWO_PERCENT) - needed
+    span = ends[:, None] - starts
+    margins[(span < least) | (span > window)] = -np.inf
+    assert found.margin == pytest.approx(margins.max(axis=1), abs=1e-9)
+    served = np.isfinite(found.margin)
+    assert np.array_equal(found.start[served], starts[margins.argmax(axis=1)][served])
+    assert (found.start[~served] == NO_START).all()
+    # Those that fire or are the strongest of all are always told, the others rightly or not at all.
+    looked_for = found.fires | (found.margin == found.margin.max())
+    there = np.isfinite(strongest.margin)
+    assert there[looked_for & served].all()
+    for one, same in zip(
+        (found.log_e, found.start, found.margin),
+        (strongest.log_e, strongest.start, strongest.margin),
+        strict=True,
+    ):
+        assert np.array_equal(one[there], same[there])
+
+
 def test_names_the_start_with_the_largest_margin_not_the_largest_evidence():
     minutes = np.array([[5, 5], [5, 4]])  # the longer window has more evidence
 
