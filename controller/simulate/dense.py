@@ -1,0 +1,333 @@
+"""Simulated statistics by minute, as dense prefix sums: the same answers as `Tallies`, without rows and packs.
+
+A run of the simulation has something in nearly every minute, one split version at a time, and forgets all of it when
+it ends. So a window's sum is a difference of two rows of one array, and a stratum is a part of it.
+`tests/simulate/test_dense.py` holds it against `Tallies`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from controller.rollout.observation import BOTH_ARMS
+from controller.rollout.plan import Arm
+from controller.rollout.sums import Minutes, Table
+
+REQUESTS, ESCALATED, FAILED, GRADED, RIGHT_U = range(1, 6)
+WIDTH: Final = 6
+COLUMNS: Final[Mapping[str, int]] = {
+    **dict.fromkeys(
+        ("n", "e", "units", "d.escalated", "ed.escalated", "d.error", "ed.error"), REQUESTS
+    ),
+    **dict.fromkeys(("f.escalated", "ef.escalated"), ESCALATED),
+    **dict.fromkeys(("f.error", "ef.error"), FAILED),
+    **dict.fromkeys(("graded", "e.graded"), GRADED),
+    **dict.fromkeys(("correct_u", "e.correct_u"), RIGHT_U),
+}
+"""Where a statistic is: a unit has one request, and of each it is known whether it failed. The others are always 0."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blocks:
+    """Blocks of one intent by their minutes; `places` says where in `values_u` (ascending millionths) each value is."""
+
+    intent: str
+    values_u: tuple[int, ...]
+    minutes: Minutes
+    places: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """What came in over some minutes; tables are (intents, columns, minutes), in the order of `DenseTallies`'s.
+
+    `outside` is what is never compared: pinned intents, on the baseline. None: there is none.
+    """
+
+    length: int
+    compared: Mapping[str, Table]  # of each arm
+    outside: Table | None
+    blocks: Sequence[Blocks]
+
+
+class _Prefix:
+    """Sums before each minute: of every intent, then of all of them; (intents + 1, columns, minutes + 1)."""
+
+    __slots__ = ("sums",)
+
+    def __init__(self, intents: int, room: int) -> None:
+        # Room for the longest run: memory that is never written takes none.
+        self.sums: Table = np.zeros((intents + 1, WIDTH, room + 1), dtype=np.int64)
+
+    def set(self, start: int, counts: Table) -> None:
+        span = slice(start + 1, start + 1 + counts.shape[2])
+        part = self.sums[:-1, :, span]
+        np.cumsum(counts, axis=2, out=part)
+        part += self.sums[:-1, :, start : start + 1]
+        np.sum(part, axis=0, out=self.sums[-1, :, span])
+
+
+@dataclass(frozen=True, slots=True)
+class Stratum:
+    """One arm's sums of one intent under one split version: those of minutes [first, end)."""
+
+    sums: Table  # (columns, minutes), before each minute from `origin` on
+    origin: int
+    first: int
+    end: int
+
+    def until(self, minutes: Minutes, keys: Sequence[str]) -> Table:
+        """As `Sums.until`."""
+        places = [COLUMNS.get(key, 0) for key in keys]
+        before = self.sums[places, self.first - self.origin]
+        if len(minutes) and minutes.min() >= self.end:
+            total = self.sums[places, self.end - self.origin] - before
+            return np.broadcast_to(total, (len(minutes), len(keys)))
+        if len(minutes) and minutes.max() <= self.first:
+            return np.broadcast_to(np.int64(0), (len(minutes), len(keys)))
+        at = np.minimum(np.maximum(minutes, self.first), self.end) - self.origin
+        return _columns(self.sums, places, at) - before
+
+    def until_one(self, minute: int, keys: tuple[str, ...]) -> list[int]:
+        """As `Sums.until_one`."""
+        at = min(max(minute, self.first), self.end) - self.origin
+        grown = (self.sums[:, at] - self.sums[:, self.first - self.origin]).tolist()
+        return [grown[COLUMNS.get(key, 0)] for key in keys]
+
+
+def _columns(sums: Table, places: Sequence[int], at: Minutes) -> Table:
+    """Some columns at some minutes; (minutes, columns)."""
+    table = np.empty((len(places), len(at)), dtype=np.int64)
+    for row, place in zip(table, places, strict=True):
+        np.take(sums[place], at, out=row)
+    return table.T
+
+
+class _BlockSums:
+    """Blocks of one intent under one split version before each minute from `first` on; a row for each value seen.
+
+    `places` says where the values are in a row of both arms.
+    """
+
+    __slots__ = ("_row_places", "_rows", "_sums", "_values_u", "end", "first", "places")
+
+    def __init__(self, first: int, values_u: tuple[int, ...], row_places: dict[str, int]) -> None:
+        self.first = self.end = first
+        self.places: list[int] = []
+        self._sums: Table = np.zeros((0, 1), dtype=np.int64)
+        self._values_u = values_u
+        self._rows = np.full(len(values_u), -1)  # of each value; −1: it has none yet
+        self._row_places = row_places
+
+    def at(self, minutes: Minutes) -> Table:
+        """(values, minutes)"""
+        if len(minutes) and minutes.min() >= self.end:
+            return np.broadcast_to(self.row(self.end)[:, None], (len(self.places), len(minutes)))
+        at = np.minimum(np.maximum(minutes, self.first), self.end) - self.first
+        return np.take(self._sums, at, axis=1)
+
+    def row(self, minute: int) -> Minutes:
+        row: Minutes = self._sums[:, min(max(minute, self.first), self.end) - self.first]
+        return row
+
+    def extend(self, length: int, found: Blocks) -> None:
+        known = self.end - self.first
+        self._make_room(found.places, known + length)
+        cells = self._rows[found.places] * length + (found.minutes - self.end)
+        counts = np.bincount(cells, minlength=len(self.places) * length)
+        part = self._sums[:, known + 1 : known + 1 + length]
+        np.cumsum(counts.reshape(-1, length), axis=1, out=part)
+        part += self._sums[:, known : known + 1]
+        self.end += length
+
+    def _make_room(self, seen: NDArray[np.int64], minutes: int) -> None:
+        there = np.bincount(seen, minlength=len(self._rows)) > 0
+        new = (there & (self._rows < 0)).nonzero()[0].tolist()
+        rows, columns = self._sums.shape
+        # Twice as much each time, so that a long run does not copy all of it every day.
+        lacking = max(2 * minutes + 1 - columns, 0) if minutes + 1 > columns else 0
+        if new or lacking:
+            self._sums = np.pad(self._sums, ((0, len(new)), (0, lacking)))
+        self._rows[new] = np.arange(rows, rows + len(new))
+        for place in new:
+            key = f"b.{self._values_u[place]}"
+            self.places.append(self._row_places.setdefault(key, len(self._row_places)))
+
+
+@dataclass(slots=True)
+class _Version:
+    number: int
+    first: int
+    end: int
+    compared: tuple[str, ...]
+
+
+class DenseTallies:
+    """The statistics of one simulated rollout, of minutes [first, end); `room` is how many there may be."""
+
+    def __init__(self, intents: Sequence[str], *, first: int, room: int) -> None:
+        self.first = self.end = first
+        self._place = {name: place for place, name in enumerate(intents)}
+        self._room = room
+        self._compared = {arm.value: _Prefix(len(intents), room) for arm in Arm}
+        self._outside: _Prefix | None = None
+        self._versions: list[_Version] = []
+        self._blocks: dict[str, list[_BlockSums]] = {}
+        self._block_places: dict[str, int] = {"": 0}  # in a row of both arms
+
+    # Filling
+
+    def begin(self, version: int, compared: Sequence[str]) -> None:
+        """From the next minute on a split version is in force, and these intents are compared."""
+        self._versions.append(_Version(version, self.end, self.end, tuple(compared)))
+
+    def add(self, counted: Counted) -> None:
+        """The next minutes, under the present version."""
+        start = self.end - self.first
+        for arm, table in counted.compared.items():
+            self._compared[arm].set(start, table)
+        if counted.outside is not None and self._outside is None:
+            self._outside = _Prefix(len(self._place), self._room)
+        if self._outside is not None:
+            nothing = np.zeros((len(self._place), WIDTH, counted.length), dtype=np.int64)
+            self._outside.set(start, nothing if counted.outside is None else counted.outside)
+        for found in counted.blocks:
+            self._block_sums(found).extend(counted.length, found)
+        self.end += counted.length
+        self._versions[-1].end = self.end
+
+    def cut(self, end: int) -> None:
+        """Forget the minutes from `end` on: they will be under another split."""
+        version = self._versions[-1]
+        self.end = version.end = end
+        for kept in self._blocks.values():
+            if kept[-1].first >= version.first:
+                kept[-1].end = end
+
+    def _block_sums(self, found: Blocks) -> _BlockSums:
+        kept = self._blocks.setdefault(found.intent, [])
+        version = self._versions[-1]
+        if not kept or kept[-1].first < version.first:
+            kept.append(_BlockSums(version.first, found.values_u, self._block_places))
+        return kept[-1]
+
+    # Reading: as `Tallies`
+
+    def until(
+        self,
+        minutes: Minutes,
+        keys: Sequence[str],
+        *,
+        arm: str,
+        intent: str | None,
+        compared: bool = True,
+    ) -> Table:
+        if arm == BOTH_ARMS:
+            return self._blocks_until(minutes, keys, intent)
+        places = self.places(tuple(keys), arm)
+        table = np.zeros((len(minutes), len(keys)), dtype=np.int64)
+        at = np.minimum(np.maximum(minutes, self.first), self.end) - self.first
+        place = self._place[intent] if intent is not None else -1
+        for prefix in self._prefixes(arm, compared):
+            table += _columns(prefix.sums[place], places, at)
+        return table
+
+    def row(
+        self, minute: int, *, arm: str, intent: str | None, compared: bool = True
+    ) -> Sequence[int]:
+        if arm == BOTH_ARMS:
+            row = np.zeros(len(self._block_places), dtype=np.int64)
+            for kept in self._kept_blocks(intent):
+                row[kept.places] += kept.row(minute)
+            of_both: list[int] = row.tolist()
+            return of_both
+        at = min(max(minute, self.first), self.end) - self.first
+        place = self._place[intent] if intent is not None else -1
+        total = [0] * WIDTH
+        for prefix in self._prefixes(arm, compared):
+            more = prefix.sums[place, :, at].tolist()
+            total = [one + other for one, other in zip(total, more, strict=True)]
+        return total
+
+    def places(self, keys: tuple[str, ...], arm: str) -> Sequence[int]:
+        known = self._block_places if arm == BOTH_ARMS else COLUMNS
+        return [known.get(key, 0) for key in keys]
+
+    def at_marks(
+        self, marks: Minutes, *, arm: str, about: object, until: Callable[[Minutes], Table]
+    ) -> Table:
+        return until(marks)
+
+    def strata(self, *, arm: str, intent: str | None) -> Iterator[tuple[int, str, Stratum]]:
+        prefix = self._compared[arm]
+        for version in self._versions:
+            for name in version.compared:
+                if intent is None or name == intent:
+                    sums = prefix.sums[self._place[name]]
+                    yield (
+                        version.number,
+                        name,
+                        Stratum(sums, self.first, version.first, version.end),
+                    )
+
+    def histogram(
+        self, prefix: str, starts: Minutes, ends: Minutes, *, arm: str, intent: str | None
+    ) -> tuple[tuple[int, ...], Table]:
+        """None: what has one is not simulated."""
+        return (), np.zeros((len(ends), 0), dtype=np.int64)
+
+    def values_of_blocks(self, intent: str | None) -> tuple[str, ...]:
+        row = self.row(self.end, arm=BOTH_ARMS, intent=intent)
+        seen = [key for key, place in self._block_places.items() if row[place]]
+        return tuple(sorted(seen, key=lambda key: int(key[2:])))
+
+    def has_any(self, keys: tuple[str, ...], *, arm: str, intent: str | None) -> bool:
+        row = self.row(self.end, arm=arm, intent=intent)
+        return any(row[place] for place in self.places(keys, arm))
+
+    def minutes_with(
+        self, key: str, start: int, end: int, *, arm: str, intent: str | None
+    ) -> Minutes:
+        first, last = max(start, self.first), min(end, self.end)
+        if first >= last:
+            return np.empty(0, dtype=np.int64)
+        column = self._column(key, arm, intent)
+        grown = np.diff(column[first - self.first : last - self.first + 1])
+        return grown.nonzero()[0] + first
+
+    def last_minute_with(self, key: str, end: int, *, arm: str, intent: str | None) -> int | None:
+        column = self._column(key, arm, intent)
+        reached = column[: max(min(end, self.end) - self.first, 0) + 1]
+        if reached[-1] == 0:
+            return None
+        # The first minute after which all of it is there: sums only rise, so the search is by halving.
+        return int(reached.searchsorted(reached[-1])) - 1 + self.first
+
+    def _prefixes(self, arm: str, compared: bool) -> Iterator[_Prefix]:
+        yield self._compared[arm]
+        if not compared and arm == Arm.BASELINE.value and self._outside is not None:
+            yield self._outside
+
+    def _column(self, key: str, arm: str, intent: str | None) -> NDArray[np.int64]:
+        place = self._place[intent] if intent is not None else -1
+        column: NDArray[np.int64] = self._compared[arm].sums[place, COLUMNS.get(key, 0)]
+        return column
+
+    def _kept_blocks(self, intent: str | None) -> Iterator[_BlockSums]:
+        for name, kept in self._blocks.items():
+            if intent is None or name == intent:
+                yield from kept
+
+    def _blocks_until(self, minutes: Minutes, keys: Sequence[str], intent: str | None) -> Table:
+        asked = {place: row for row, place in enumerate(self.places(tuple(keys), BOTH_ARMS))}
+        table = np.zeros((len(keys), len(minutes)), dtype=np.int64)
+        for kept in self._kept_blocks(intent):
+            for place, sums in zip(kept.places, kept.at(minutes), strict=True):
+                if place in asked:
+                    table[asked[place]] += sums
+        return table.T

@@ -1,0 +1,372 @@
+"""One simulated rollout: the real readings and `decide`, on simulated streams, with a clock that jumps.
+
+A controller looks every minute. Here the rollout is looked at every two days, and where a hold or a reaction ends:
+reading judges every window that closed since the last look, so what a minute's look would have failed is failed by the
+next one. The first minute with a decision is then found by halving, and time goes on from there under the new split
+(`docs/adr/014-a-simulation-looks-rarely-and-decides-the-same.md`).
+
+A look at a minute sees all of it, as the last one within it would. The split is taken as verified in force throughout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from controller.ports import Split, Standing
+from controller.reconcile.observe import see
+from controller.rollout.advance import requirement
+from controller.rollout.commands import AnyCommand, Apply, Approve
+from controller.rollout.decide import decide, start
+from controller.rollout.decision import Action, Decision, Wait, Waiting
+from controller.rollout.force import InForceTime, Stretch
+from controller.rollout.metrics import Kind
+from controller.rollout.plan import FULL_BP, Advance, Arm, Plan, Rule
+from controller.rollout.readings import View, proven
+from controller.rollout.route import route_of
+from controller.rollout.state import Cause, Phase, State, shares
+from controller.rollout.timeline import minute_of, minutes, start_of
+from controller.rollout.verdict import Outcome
+from controller.simulate.backtest import Ending
+from controller.simulate.dense import REQUESTS, DenseTallies
+from controller.simulate.scenarios import DAY_MIN, Scenario, Traffic
+from controller.simulate.streams import STRETCH_MIN, InForce, Streams
+
+ACTOR: Final = "simulation"
+LOOK_MIN: Final = 48 * 60
+NEAR_LOOK_MIN: Final = 60  # where what is asked for comes and goes
+FEW_UNITS: Final = 15  # e⁻¹⁵: how often as many as are expected do not come at all
+COMES_AND_GOES: Final = frozenset(
+    (
+        Waiting.BASELINE,
+        Waiting.COVERAGE,
+        Waiting.FREEZE,
+        Waiting.RULE_FAILED,
+        Waiting.SAMPLE_RATIO,
+        Waiting.UNMEASURED,
+    )
+)
+PENDING_MIN: Final = 10
+FIRST_STRETCH_MIN: Final = 60
+"""Minutes drawn together before the first share: it mostly takes one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """What is simulated. `start` is midnight UTC of its first day; freezes and shutdown dates are judged by it.
+    `reaction` is how long the simulated person takes to approve.
+    """
+
+    plan: Plan
+    traffic: Traffic
+    scenario: Scenario
+    start: datetime
+    seed: int
+    reaction: timedelta = timedelta(hours=1)
+    max_days: int = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """How one run ended. Minutes are since the start; `path` holds the share from each of some minutes on."""
+
+    number: int
+    ending: Ending
+    end_min: int
+    path: tuple[tuple[int, int], ...]
+    cause: Cause | None  # of a stop
+    rules: tuple[str, ...]  # that stopped it
+    candidate_requests: int
+    wrong_served: float  # wrong answers of the candidate's that reached a client, as expected
+
+
+def trial(setup: Setup, number: int, *, look_min: int | None = None) -> Trial:
+    """One run to its end. The same for the same setup and number, wherever and beside whatever it is run."""
+    usual = NEAR_LOOK_MIN if is_sparse(setup) else LOOK_MIN
+    return _Run(setup, number, look_min or usual).to_its_end()
+
+
+def is_sparse(setup: Setup) -> bool:
+    """Whether a rule's whole window may have no units of an arm that it needs. What is true of it in one minute need
+    not be true in the next, so a look in between may be needed to see it.
+    """
+    return any(units < FEW_UNITS for units in _units_in_windows(setup))
+
+
+def _units_in_windows(setup: Setup) -> Iterator[float]:
+    """Expected, of each rule, intent, step and arm."""
+    plan, traffic = setup.plan, setup.traffic
+    free = [one.name for one in plan.intents if not one.pinned]
+    for rule in plan.rules:
+        for intent in plan.judged_intents(rule):
+            names = free if intent is None else [intent]
+            in_window = minutes(rule.window) * sum(traffic.mix[name] for name in names)
+            for step in range(len(plan.steps)):
+                share = plan.share_at(step) / FULL_BP
+                yield share * in_window * traffic.units_per_minute
+                if rule.metric.comparing and share < 1:
+                    yield (1 - share) * in_window * traffic.units_per_minute
+
+
+class _Run:
+    """Invariant: no look at a minute up to `_judged` makes a decision that was not taken."""
+
+    def __init__(self, setup: Setup, number: int, look_min: int) -> None:
+        self._setup = setup
+        self._plan = setup.plan
+        self._number = number
+        self._look_min = look_min
+        applied = Apply(actor=ACTOR, reason=setup.scenario.text, plan=setup.plan)
+        self._state = start(applied, setup.start).state
+        self._first = self._judged = minute_of(setup.start)
+        self._last = self._first + setup.max_days * DAY_MIN
+        self._streams = Streams(
+            setup.plan, setup.traffic, setup.scenario, setup.seed, number, self._first
+        )
+        room = setup.max_days * DAY_MIN + 2 * STRETCH_MIN
+        self._tallies = DenseTallies(tuple(self._streams.groups), first=self._first, room=room)
+        self._wrong_served: list[tuple[int, NDArray[np.float64]]] = []
+        self._shifting: list[Stretch] = []  # in which the candidate had a share
+        self._shifting_since: datetime | None = None
+        self._approve_min: int | None = None
+        self._fresh = True  # nothing was looked at since the last decision
+        self._path = [(0, 0)]
+        self._decided: Decision | None = None
+        self._waits: tuple[Wait, ...] = ()
+        self._begin_version()
+
+    def to_its_end(self) -> Trial:
+        while (ending := _ending(self._state)) is None:
+            if self._judged >= self._last:
+                ending = Ending.UNFINISHED
+                break
+            self._go_on()
+        return self._trial(ending)
+
+    def _go_on(self) -> None:
+        """To the next decision, or to the next look if none is made."""
+        until = self._next_look()
+        self._draw(until + 1)
+        until, decision = self._first_decision(until)
+        if not decision.recorded and until == self._approve_min:
+            self._approve_min = None
+            decision = self._decision(until, Approve(actor=ACTOR, reason="asked for"))
+        self._judged, self._fresh, self._waits = until, decision.recorded, decision.waits
+        if decision.recorded:
+            self._follow(decision, until)
+
+    def _first_decision(self, until: int) -> tuple[int, Decision]:
+        """The first decision since the last look and its minute; what is held at `until`, if there is none."""
+        for moment in self._proven(until):
+            decision = self._decision(moment)
+            if decision.recorded:
+                return self._earliest(moment, decision)
+        decision = self._decision(until)
+        if decision.recorded:
+            return self._earliest(until, decision)
+        for moment in self._overlooked(decision, until):
+            earlier = self._decision(moment)
+            if earlier.recorded:
+                return self._earliest(moment, earlier)
+        return until, decision
+
+    def _next_look(self) -> int:
+        state, now = self._state, self._judged
+        known = [self._approve_min] if self._approve_min is not None else []
+        match state.phase:
+            case Phase.PENDING:
+                known.append(now + PENDING_MIN)
+            case Phase.PROGRESSING:
+                known.append(self._held_min(self._plan.steps[state.step].hold))
+            case Phase.BAKING:
+                known.append(self._held_min(self._plan.bake))
+        # A minute before as well: what is decided at a known moment is then not looked for in all that went before.
+        moments = [one for moment in known for one in (moment - 1, moment)]
+        return min(one for one in (*moments, now + self._apart_min(), self._last) if one > now)
+
+    def _apart_min(self) -> int:
+        """How far looks are apart: less where an advance waits for nothing but what may be there in between."""
+        waiting = {wait.waiting for wait in self._waits}
+        near = waiting & COMES_AND_GOES and Waiting.HOLD_TIME not in waiting
+        return min(self._look_min, NEAR_LOOK_MIN) if near else self._look_min
+
+    def _held_min(self, needed: timedelta) -> int:
+        """The minute in which a hold is over; the next one if it was over when the last decision was taken."""
+        over = minute_of(self._state.hold_from) + minutes(needed - self._state.held)
+        return max(over, self._judged + 1) if self._fresh else over
+
+    def _proven(self, until: int) -> list[int]:
+        """The minutes before `until` in which the proof that the step asks for comes, where that could be enough.
+
+        It may be gone again before the next look, so these are looked at too.
+        """
+        state, plan = self._state, self._plan
+        if state.phase is not Phase.PROGRESSING:
+            return []
+        first = max(self._judged + 1, self._held_min(plan.steps[state.step].hold))
+        if first >= until or requirement(plan, state.step) is not Advance.PROVEN:
+            return []
+        view, moments = self._view(until), np.arange(first, until)
+        there = np.ones(len(moments), dtype=np.bool_)
+        for rule, intent in self._losses():
+            there &= proven(view, rule, intent, moments - until + view.watermark(rule))
+        there[1:] &= ~there[:-1]
+        comes: list[int] = moments[there].tolist()
+        return comes
+
+    def _overlooked(self, decision: Decision, until: int) -> list[int]:
+        """The minutes before `until` of the worst windows of rules that have nothing to judge at `until` itself.
+
+        Where there is no traffic nothing fails, whatever was seen before; in those minutes there was some.
+        """
+        view, found = self._view(until), set()
+        for verdict in decision.verdicts:
+            rule = self._plan.rule(verdict.rule)
+            if verdict.outcome is not Outcome.UNMEASURED or rule is None:
+                continue
+            for seen in (verdict.reading.worst, verdict.reading.failing):
+                if seen is not None:
+                    found.add(minute_of(seen.window.end) - view.watermark(rule) + until)
+        return sorted(one for one in found if self._judged < one < until)
+
+    def _losses(self) -> Iterator[tuple[Rule, str]]:
+        """The loss rules on the intents that a step's proof is about."""
+        critical = {one.name for one in self._plan.intents if one.critical} - set(self._state.pins)
+        for rule in self._plan.rules:
+            if rule.metric.kind is Kind.LOSS:
+                for intent in self._plan.judged_intents(rule):
+                    if intent in critical:
+                        yield rule, intent
+
+    def _earliest(self, until: int, decision: Decision) -> tuple[int, Decision]:
+        """The first minute since the last look in which a decision is made, by halving, and that decision."""
+        # Mostly it is the moment that was chosen for the look.
+        probe = until - 1
+        while probe > self._judged:
+            earlier = self._decision(probe)
+            if earlier.recorded:
+                until, decision = probe, earlier
+            else:
+                self._judged = probe
+            probe = (self._judged + until) // 2
+        return until, decision
+
+    def _decision(self, minute: int, command: AnyCommand | None = None) -> Decision:
+        seen = see(self._view(minute), self._standing)
+        return decide(self._plan, self._state, seen, command, start_of(minute))
+
+    def _view(self, minute: int) -> View:
+        now = start_of(minute)
+        stretches = list(self._shifting)
+        if self._shifting_since is not None:
+            stretches.append((self._shifting_since, now))
+        return View(
+            plan=self._plan,
+            state=self._state,
+            tallies=self._tallies,
+            in_force=InForceTime(stretches),
+            now=now,
+            judged=self._judged,
+            touched=(),
+            moved=(),
+        )
+
+    def _follow(self, decision: Decision, minute: int) -> None:
+        """Take up a decision of a minute: its split is in force from the next one on."""
+        before, self._state = self._state, decision.state
+        if decision.state.version != before.version:
+            self._cut(minute + 1)
+            self._begin_version()
+        if decision.state.share_bp != before.share_bp:
+            self._path.append((minute - self._first, decision.state.share_bp))
+        if decision.action is Action.NOTIFY and self._asked(decision):
+            self._approve_min = minute + max(minutes(self._setup.reaction), 1)
+        elif decision.state.step != before.step:
+            self._approve_min = None
+        self._decided = decision
+
+    def _asked(self, decision: Decision) -> bool:
+        return {wait.waiting for wait in decision.waits} == {Waiting.APPROVAL}
+
+    def _begin_version(self) -> None:
+        state, plan = self._state, self._plan
+        of = shares(plan, state)
+        pinned = {one.name for one in plan.intents if one.pinned or one.name in state.pins}
+        self._split = InForce(
+            version=state.version, step=state.step, shares=of, pinned=frozenset(pinned)
+        )
+        self._stretch = 0
+        self._tallies.begin(
+            state.version, [name for name in self._streams.groups if name not in pinned]
+        )
+        self._standing = _standing(plan, state)
+        if any(of.values()) and self._shifting_since is None:
+            self._shifting_since = state.updated_at
+        elif not any(of.values()) and self._shifting_since is not None:
+            self._shifting.append((self._shifting_since, state.updated_at))
+            self._shifting_since = None
+
+    def _draw(self, end: int) -> None:
+        """All that comes in before a minute."""
+        while self._tallies.end < end:
+            length = FIRST_STRETCH_MIN if self._split.step < 0 else STRETCH_MIN
+            start = self._tallies.end
+            drawn = self._streams.draw(self._split, self._stretch, start, length)
+            self._tallies.add(drawn.counted)
+            self._stretch += 1
+            self._wrong_served.append((start, drawn.wrong_served))
+
+    def _cut(self, end: int) -> None:
+        """Forget what comes in from a minute on: it will come in under another split."""
+        self._tallies.cut(end)
+        kept = [(start, expected[: end - start]) for start, expected in self._wrong_served]
+        self._wrong_served = [one for one in kept if one[0] < end]
+
+    def _trial(self, ending: Ending) -> Trial:
+        end = self._judged + 1
+        self._cut(end)
+        stop = self._decided if ending in (Ending.PAUSED, Ending.ROLLED_BACK) else None
+        served = self._tallies.row(end, arm=Arm.CANDIDATE.value, intent=None)
+        return Trial(
+            number=self._number,
+            ending=ending,
+            end_min=self._judged - self._first,
+            path=tuple(self._path),
+            cause=stop.cause if stop is not None else None,
+            rules=tuple(sorted({one.rule for one in stop.failures})) if stop is not None else (),
+            candidate_requests=served[REQUESTS],
+            wrong_served=sum(float(expected.sum()) for _, expected in self._wrong_served),
+        )
+
+
+def _ending(state: State) -> Ending | None:
+    match state.phase:
+        case Phase.COMPLETE | Phase.RETIRED:
+            return Ending.COMPLETED
+        case Phase.ROLLED_BACK:
+            return Ending.ROLLED_BACK
+        case Phase.PAUSED:
+            return Ending.PAUSED
+        case _:
+            return None
+
+
+def _standing(plan: Plan, state: State) -> Standing:
+    """A target that has the committed split in force everywhere."""
+    of = shares(plan, state)
+    split = Split(
+        rollout=state.rollout,
+        fence=1,
+        version=state.version,
+        shares=of,
+        settled=of,
+        salt=state.salt,
+        expires=datetime.max.replace(tzinfo=UTC),
+        route=route_of(plan, state),
+    )
+    return Standing(split=split, since=state.updated_at)

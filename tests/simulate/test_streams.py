@@ -1,0 +1,170 @@
+"""Simulated traffic: how often what comes in, and the blocks that its labels make."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from controller.rollout.accounting_blocks import block_sizes, close_blocks
+from controller.rollout.accounting_state import MINUTE_US, Label
+from controller.rollout.metrics import MICRO
+from controller.rollout.plan import Arm, Intent, Plan, Scope
+from controller.simulate.dense import ESCALATED, FAILED, GRADED, REQUESTS, RIGHT_U
+from controller.simulate.scenarios import HEALTHY, Scenario, Traffic
+from controller.simulate.streams import InForce, Labels, Line, Streams
+from tests.simulate.factories import plan, rule
+
+LOSS = rule("accuracy_delta", limit=0.015, scope=Scope.CRITICAL)
+FAULTY = Scenario(text="", loss=0.05, error=0.02, since=timedelta(0))
+DAY = 1_440
+
+
+def streams(of: Plan | None = None, scenario: Scenario = HEALTHY, run: int = 0, **traffic):
+    usual = Traffic(units_per_minute=40.0, mix={"refund": 1.0})
+    return Streams(of or plan(LOSS), replace(usual, **traffic), scenario, 7, run, 0)
+
+
+def at_share(share_bp: int, version: int = 1) -> InForce:
+    return InForce(version=version, step=0, shares={"refund": share_bp}, pinned=frozenset())
+
+
+# Rates
+
+
+@pytest.mark.parametrize("of", [plan(LOSS), plan(rule("escalation_rate"))], ids=["labels", "sums"])
+def test_each_kind_of_answer_comes_as_often_as_the_scenario_says(of: Plan):
+    """Where blocks are made answers are drawn one by one, elsewhere by kind: both are the same stream."""
+    made = streams(of, FAULTY, label_rate=0.5)
+
+    table = made.draw(at_share(2_500), 0, 0, 10 * DAY).counted.compared["candidate"][0].sum(axis=1)
+
+    requests = 40 * 0.25 * 10 * DAY  # 144,000
+    # 2% fail and are escalated; beside them 1.5% escalate; 5% + 5 pp are wrong in all. Half of the rest are graded.
+    wanted = {
+        REQUESTS: requests,
+        FAILED: 0.02 * requests,
+        ESCALATED: 0.035 * requests,
+        GRADED: (0.035 + 0.5 * 0.965) * requests,
+        RIGHT_U: 0.5 * 0.90 * requests * MICRO,
+    }
+    for column, expected in wanted.items():
+        unit = MICRO if column == RIGHT_U else 1
+        # Poisson: five standard deviations
+        assert abs(table[column] - expected) / unit < 5 * math.sqrt(expected / unit), column
+
+
+def test_a_fault_begins_at_its_moment():
+    late = Scenario(text="", escalation=0.5, since=timedelta(hours=12))
+
+    table = streams(scenario=late).draw(at_share(5_000), 0, 0, DAY).counted.compared["candidate"][0]
+
+    before, after = table[ESCALATED, :720].sum(), table[ESCALATED, 720:].sum()
+    assert before < 0.03 * table[REQUESTS, :720].sum()
+    assert after > 0.45 * table[REQUESTS, 720:].sum()
+
+
+def test_what_the_clients_of_the_candidate_got_wrong_leaves_out_what_escalated():
+    made = streams(scenario=FAULTY).draw(at_share(2_500), 0, 0, DAY)
+
+    requests = made.counted.compared["candidate"][0, REQUESTS].sum()
+    # 10% wrong in all, 3.5% of them escalated
+    assert made.wrong_served.sum() == pytest.approx(0.065 * requests)
+
+
+def test_the_mix_of_a_ramp_shifts_with_the_steps_for_both_arms():
+    of = plan(
+        LOSS,
+        intents=(Intent(name="refund", critical=True), Intent(name="other")),
+        steps=(plan().steps[0], plan().steps[0]),
+    )
+    made = streams(
+        of, Scenario(text="", shift=0.1), mix={"refund": 0.5, "other": 0.5}, units_per_minute=100.0
+    )
+
+    def parts(step: int) -> list[float]:
+        split = InForce(
+            version=step, step=step, shares={"refund": 5_000, "other": 5_000}, pinned=frozenset()
+        )
+        counted = made.draw(split, 0, 0, DAY).counted.compared
+        return [
+            float(counted[arm.value][1, REQUESTS].sum() / counted[arm.value][:, REQUESTS].sum())
+            for arm in Arm
+        ]
+
+    # Half of its usual part at the first step and one and a half at the last: 0.25 / 0.75 and 0.75 / 1.25.
+    assert parts(0) == pytest.approx([1 / 3] * 2, abs=0.01)
+    assert parts(1) == pytest.approx([0.6] * 2, abs=0.01)
+
+
+def test_what_comes_in_depends_on_seed_run_version_and_stretch_alone():
+    def drawn(run=0, version=1, number=0):
+        made = streams(run=run)
+        made.draw(at_share(2_500), 5, 0, 60)  # what else was drawn does not matter
+        return made.draw(at_share(2_500, version), number, 60, 60).counted.compared["candidate"]
+
+    assert np.array_equal(drawn(), drawn())
+    for other in (drawn(run=1), drawn(version=2), drawn(number=1)):
+        assert not np.array_equal(drawn(), other)
+
+
+# Blocks
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    share_bp=st.sampled_from([100, 1_000, 2_500, 5_000, 7_500, 9_900]),
+    stretches=st.lists(
+        st.dictionaries(
+            st.sampled_from(list(Arm)),
+            st.lists(st.tuples(st.integers(0, 9), st.booleans()), max_size=60),
+        ),
+        max_size=4,
+    ),
+)
+def test_blocks_are_those_of_the_accounting(share_bp, stretches):
+    sizes = block_sizes(share_bp)
+    assert sizes is not None
+    line = Line(sizes)
+    closed: list[tuple[int, int]] = []
+    labels: list[Label] = []
+    for number, stretch in enumerate(stretches):
+        given_: dict[Arm, Labels] = {}
+        for arm, pairs in stretch.items():
+            ordered = [
+                (10 * number + minute, right) for minute, right in sorted(pairs, key=lambda p: p[0])
+            ]
+            given_[arm] = Labels(
+                np.array([minute for minute, _ in ordered], dtype=np.int64),
+                np.array([right for _, right in ordered], dtype=np.bool_),
+            )
+            for minute, right in ordered:
+                labels.append(
+                    Label(
+                        id=f"{len(labels):06}",
+                        rollout="small/1",
+                        version=1,
+                        intent="refund",
+                        arm=arm.value,
+                        start=minute * MINUTE_US,
+                        grade_u=MICRO * right,
+                    )
+                )
+        found = line.close("refund", given_)
+        values = [found.values_u[place] for place in found.places]
+        closed += zip(found.minutes.tolist(), values, strict=True)
+
+    assert closed == [(block.minute, block.value_u) for block, _ in close_blocks(labels, sizes)]
+
+
+def test_blocks_are_made_only_for_intents_that_a_rule_bets_on():
+    critical = streams().draw(at_share(2_500), 0, 0, 60)
+    none = streams(plan(rule("escalation_rate"))).draw(at_share(2_500), 0, 0, 60)
+
+    assert [one.intent for one in critical.counted.blocks] == ["refund"]
+    assert none.counted.blocks == []

@@ -1,0 +1,181 @@
+"""One simulated rollout, against the same one looked at in every minute, as a controller does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from controller.rollout.plan import Advance, Evidence, Freeze, Intent, Plan, Scope, Step, Then
+from controller.rollout.state import Cause
+from controller.simulate.backtest import Ending
+from controller.simulate.scenarios import HEALTHY, Scenario, Traffic
+from controller.simulate.trials import Setup, Trial, is_sparse, trial
+from tests.simulate.factories import plan, rule
+
+START = datetime(2026, 1, 5, tzinfo=UTC)  # a Monday
+HOUR = timedelta(hours=1)
+ACCURACY = rule(
+    "accuracy_delta",
+    limit=0.03,
+    scope=Scope.CRITICAL,
+    evidence=Evidence.CONFIDENT,
+    window=12 * HOUR,
+)
+ESCALATION = rule("escalation_rate", limit=0.02, window=4 * HOUR, then=Then.ROLLBACK)
+QUIET = replace(ESCALATION, evidence=Evidence.CONFIDENT)
+STEPS = (
+    Step(share_bp=1_000, hold=4 * HOUR),
+    Step(share_bp=2_500, hold=2 * HOUR, advance=Advance.PROVEN),
+    Step(share_bp=5_000, hold=HOUR, approval=True),
+)
+
+
+def small(*rules, **changes) -> Plan:
+    usual = plan(
+        *(rules or (ACCURACY, QUIET)),
+        intents=(
+            Intent(name="refund", critical=True),
+            Intent(name="other"),
+            Intent(name="legal", pinned=True),
+        ),
+        steps=STEPS,
+        bake=2 * HOUR,
+    )
+    return replace(usual, **changes)
+
+
+def setup(
+    of: Plan | None = None,
+    scenario: Scenario = HEALTHY,
+    *,
+    units_per_minute: float = 50.0,
+    max_days: int = 3,
+) -> Setup:
+    mix = {"refund": 0.5, "other": 0.3, "legal": 0.2}
+    return Setup(
+        plan=of or small(),
+        traffic=Traffic(units_per_minute=units_per_minute, mix=mix),
+        scenario=scenario,
+        start=START,
+        seed=7,
+        reaction=HOUR,
+        max_days=max_days,
+    )
+
+
+def faulty(**changes) -> Scenario:
+    return replace(Scenario(text="faulty", since=3 * HOUR), **changes)
+
+
+# So few units that many a window has none: then nothing can be judged, and nothing fails.
+SPARSE = replace(
+    ESCALATION, limit=0.3, window=timedelta(minutes=30), min_samples=2, evidence=Evidence.OBSERVED
+)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        setup(),
+        setup(small(ACCURACY, ESCALATION)),
+        setup(scenario=faulty(loss=0.10)),
+        setup(scenario=faulty(loss=0.015)),
+        setup(scenario=faulty(escalation=0.05)),
+        setup(scenario=faulty(error=0.02), units_per_minute=3.0, max_days=1),
+        setup(small(SPARSE), faulty(escalation=0.05), units_per_minute=1.0, max_days=1),
+    ],
+    ids=["healthy", "as written", "loss", "slight loss", "escalation", "few", "sparse"],
+)
+def test_rare_looks_decide_what_a_look_in_every_minute_decides(given: Setup):
+    for number in (1, 2):
+        assert trial(given, number) == trial(given, number, look_min=1)
+
+
+def test_units_are_few_where_a_window_of_a_rule_may_have_none_of_an_arm():
+    one_a_minute = setup(small(SPARSE), units_per_minute=1.0)  # 0.08 × 30 of the candidate's
+    last_of_the_baseline = small(steps=(Step(share_bp=9_990),))  # 0.1% of 25 a minute, for 12 h: 18
+
+    assert is_sparse(one_a_minute)
+    assert not is_sparse(setup())
+    assert not is_sparse(setup(last_of_the_baseline))
+    assert is_sparse(setup(last_of_the_baseline, units_per_minute=30.0))
+
+
+def test_a_healthy_run_takes_the_holds_the_reaction_and_the_bake():
+    found = trial(setup(small(QUIET, ACCURACY, steps=(STEPS[0], STEPS[2]))), 0)
+
+    assert found.ending is Ending.COMPLETED
+    # The first share comes one minute after the start, the approval an hour after the hold, the raise a minute later.
+    assert found.path == ((0, 0), (1, 1_000), (241, 5_000))
+    assert found.end_min == 241 + 60 + 60 + 1 + 120
+    assert (found.cause, found.rules) == (None, ())
+
+
+def test_a_stop_names_its_rule_and_is_later_than_the_fault():
+    found = trial(setup(scenario=faulty(escalation=0.10)), 0)
+
+    assert (found.ending, found.cause, found.rules) == (
+        Ending.ROLLED_BACK,
+        Cause.RULE,
+        ("escalation_rate",),
+    )
+    assert 180 < found.end_min < 240  # ten times the limit's excess is seen within the hour
+    assert found.path[-1] == (found.end_min, 0)
+
+
+def test_requests_and_wrong_answers_are_those_before_the_stop():
+    found = trial(setup(scenario=faulty(escalation=0.10)), 0)
+
+    # 10% of the 80% of 50 units a minute that are not pinned; of them 3.5% wrong and not escalated, then none
+    assert found.candidate_requests == pytest.approx(4 * found.end_min, rel=0.15)
+    assert found.wrong_served == pytest.approx(0.035 * 4 * 180, rel=0.15)
+
+
+def test_a_rollout_that_waits_for_ever_is_not_finished():
+    never = small(
+        replace(ACCURACY, limit=0.001),
+        steps=(Step(share_bp=1_000, advance=Advance.PROVEN), STEPS[2]),
+    )
+
+    found = trial(setup(never, units_per_minute=2.0, max_days=1), 0)
+
+    assert (found.ending, found.end_min) == (Ending.UNFINISHED, 1_440)
+
+
+def test_a_freeze_holds_an_advance_and_stops_no_rollback():
+    frozen = small(freezes=(Freeze(start=START + 2 * HOUR, end=START + 30 * HOUR, reason="fair"),))
+
+    healthy = trial(setup(frozen), 0)
+    worse = trial(setup(frozen, faulty(escalation=0.10)), 0)
+
+    assert healthy.path[2] == (30 * 60, 2_500)
+    assert worse.end_min < 30 * 60
+
+
+def test_an_advance_waits_for_the_next_opening_between_nightly_freezes():
+    nightly = Freeze(cron="0 18 * * *", duration=14 * HOUR, reason="night")
+    long_hold = (Step(share_bp=1_000, hold=12 * HOUR), STEPS[2])
+
+    found = trial(setup(small(QUIET, steps=long_hold, freezes=(nightly,))), 0)
+
+    # Free from 8:00 to 18:00: the first share at 8:00, twelve hours until 20:00, the next one at 8:00 on the second day
+    assert found.path == ((0, 0), (480, 1_000), (1_920, 5_000))
+
+
+def test_what_a_rule_pins_gets_no_candidate_any_more_and_the_rollout_goes_on():
+    pinning = replace(ESCALATION, scope=Scope.EACH, then=Then.PIN, window=HOUR, min_samples=50)
+
+    found = trial(setup(small(ACCURACY, pinning), faulty(escalation=0.30, since=HOUR)), 0)
+
+    # Both intents are pinned within half an hour of the fault; nothing is left to compare, so nothing goes further.
+    assert found.ending is Ending.UNFINISHED
+    assert found.candidate_requests == pytest.approx(4 * 75, rel=0.25)
+
+
+def test_the_same_number_is_the_same_run_and_another_is_not():
+    found: list[Trial] = [trial(setup(), number) for number in (3, 3, 4)]
+
+    assert found[0] == found[1]
+    assert found[0] != found[2]
