@@ -12,7 +12,16 @@ import typer
 
 from controller.cli.context import Context
 from controller.cli.options import OutputForm
-from controller.cli.output import API_VERSION, Document, Output, console, emit, grid, moment
+from controller.cli.output import (
+    API_VERSION,
+    Document,
+    Output,
+    console,
+    emit,
+    grid,
+    moment,
+    wrapped,
+)
 from controller.errors import DataError
 
 if TYPE_CHECKING:
@@ -248,13 +257,13 @@ def _print_briefing(context: Context, briefing: Briefing, database: str | None) 
     label = max(len(word) for word, _ in facts) + 3
     out.print(Text("Backtest", style="bold"))
     for word, sentence in facts:
-        lines = _wrapped(sentence, width=out.width, indent=" " * label)
+        lines = wrapped(sentence, width=out.width, indent=" " * label)
         first = Text(f"{word}:".ljust(label), style="bold")
         out.print(first.append_text(Text(lines[0].lstrip(), style="not bold")))
         for line in lines[1:]:
             out.print(line)
     for warning in briefing.warnings:
-        for line in _wrapped(f"Note: {warning}", width=out.width, indent=INDENT):
+        for line in wrapped(f"Note: {warning}", width=out.width, indent=INDENT):
             out.print(Text(line.removeprefix(INDENT) if "Note:" in line else line, style="yellow"))
     out.print()
 
@@ -293,7 +302,7 @@ def _timeline(setup: Setup, finished: Finished, *, width: int) -> Iterator[Text]
     for line, one in zip(lines[1:], entries, strict=True):
         yield line
         for why in one.why:
-            for part in _wrapped(why, width=width, indent=INDENT):
+            for part in wrapped(why, width=width, indent=INDENT):
                 yield Text(part, style="dim")
 
 
@@ -319,7 +328,7 @@ def _paired(setup: Setup, paired: PairedReport, *, wide: bool, width: int) -> It
     if paired.ungraded:
         notes.append(f"{paired.ungraded:,} pairs without both grades are left out.")
     for note in notes:
-        for part in _wrapped(note, width=width, indent=""):
+        for part in wrapped(note, width=width, indent=""):
             yield Text(part, style="dim")
 
 
@@ -427,16 +436,3 @@ def _fields(value: object) -> dict[str, object]:
     from controller.rollout.codec import encode
 
     return {name: one for name, one in encode(value).items() if name != "type"}
-
-
-def _wrapped(text: str, *, width: int, indent: str) -> list[str]:
-    import textwrap
-
-    return textwrap.wrap(
-        text,
-        width=max(width, 40),
-        initial_indent=indent,
-        subsequent_indent=indent,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )

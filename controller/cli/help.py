@@ -8,7 +8,7 @@ from typer.core import TyperGroup
 
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Try": ("demo",),
-    "Write a plan": ("check", "diff", "explain", "schema", "backtest"),
+    "Write a plan": ("check", "diff", "explain", "schema", "simulate", "backtest"),
     "See": ("get", "describe", "watch", "history"),
     "Act": (
         "apply",

@@ -23,6 +23,7 @@ from controller.cli import (
     notify,
     plans,
     process,
+    simulate,
     traffic,
     watch,
 )
@@ -50,6 +51,7 @@ MODULES = (
     process,
     doctor,
     backtest,
+    simulate,
 )
 
 

@@ -111,6 +111,20 @@ def _line(cells: Sequence[Text], widths: Sequence[int]) -> Text:
     return line
 
 
+def wrapped(text: str, *, width: int, indent: str) -> list[str]:
+    """A sentence on as many lines as it needs; no word is broken, however narrow it is."""
+    import textwrap
+
+    return textwrap.wrap(
+        text,
+        width=max(width, 40),
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
 def print_table(
     context: Context, header: Sequence[str], rows: Sequence[Sequence[str | Text]]
 ) -> None:

@@ -1,0 +1,484 @@
+"""`simulate`: how a plan fares on simulated traffic, many times over. Nothing is sent anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, time, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from controller.cli.context import Context
+from controller.cli.options import OutputForm
+from controller.cli.output import (
+    API_VERSION,
+    Document,
+    Output,
+    console,
+    emit,
+    grid,
+    rough,
+    wrapped,
+)
+from controller.errors import DataError
+
+if TYPE_CHECKING:
+    from controller.rollout.plan import Plan
+    from controller.simulate.montecarlo import Fitted, Part, Spread, Summary, Told
+    from controller.simulate.scenarios import Traffic
+    from controller.simulate.trials import Setup, Trial
+
+DAY_MIN = 1_440
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(simulate)
+
+
+def simulate(
+    ctx: typer.Context,
+    plan: Annotated[
+        str, typer.Argument(metavar="PLAN", help="A plan file, or - for stdin.", show_default=False)
+    ],
+    scenario: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SCENARIO",
+            help="What the candidate is like: healthy, loss=3pp[@24h], escalation=5%[@24h], error=2%[@24h], "
+            "daily-swing[=50%], ramp-mix[=10pp]; @ says how long after the start it begins; repeatable. "
+            "Default: healthy.",
+            show_default=False,
+        ),
+    ] = None,
+    units_per_day: Annotated[
+        float | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            max=10_000_000,
+            help="Mean number of units a day.",
+            show_default=False,
+        ),
+    ] = None,
+    units_per_minute: Annotated[
+        float | None,
+        typer.Option(
+            metavar="N", min=0.001, max=6_000, help="The same, a minute.", show_default=False
+        ),
+    ] = None,
+    intent_share: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=PERCENT",
+            help="An intent's part of the units; repeatable. Default: what is left, in equal parts.",
+            show_default=False,
+        ),
+    ] = None,
+    accuracy: Annotated[
+        str, typer.Option(metavar="PERCENT", help="Right answers of both arms.")
+    ] = "95%",
+    escalation: Annotated[
+        str, typer.Option(metavar="PERCENT", help="Answers of the candidate that escalate.")
+    ] = "1.5%",
+    label_rate: Annotated[
+        str, typer.Option(metavar="PERCENT", help="Answers that are graded.")
+    ] = "100%",
+    approve_after: Annotated[
+        str, typer.Option(metavar="SPAN", help="How long the simulated approver takes.")
+    ] = "1h",
+    runs: Annotated[
+        int, typer.Option(metavar="N", min=1, max=100_000, help="Simulated rollouts a scenario.")
+    ] = 1_000,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of everything that is drawn.")] = 7,
+    start: Annotated[
+        datetime | None,
+        typer.Option(
+            metavar="DATE",
+            formats=["%Y-%m-%d"],
+            help="The first day, for freezes and shutdown dates. Default: today.",
+            show_default=False,
+        ),
+    ] = None,
+    max_days: Annotated[
+        int, typer.Option(metavar="N", min=1, max=400, help="Give up after so many days.")
+    ] = 60,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            max=256,
+            help="Processes that run beside each other; the result is the same. Default: one a core.",
+            show_default=False,
+        ),
+    ] = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.svg",
+            help="Draw shares over time and when runs stopped.",
+            show_default=False,
+        ),
+    ] = None,
+    output: OutputForm = Output.TABLE,
+) -> None:
+    """Run a plan many times on simulated traffic: how often it completes or stops, and after how long.
+
+    Each run is decided by the rules that decide a live rollout. Exit code 0, whatever became of the runs.
+    """
+    from controller.simulate.montecarlo import fit, summary
+    from controller.simulate.scenarios import HEALTHY, parse_scenario
+    from controller.simulate.trials import Setup
+
+    context = Context.of(ctx)
+    day = start or datetime.combine(context.clock.now().date(), time())
+    fitted = fit(_plan(context, plan, day))
+    traffic = _traffic(
+        fitted.plan,
+        per_minute=_per_minute(units_per_day, units_per_minute),
+        shares=intent_share or [],
+        accuracy=accuracy,
+        escalation=escalation,
+        label_rate=label_rate,
+    )
+    _drawable(picture)
+    scenarios = [parse_scenario(text, fitted.plan) for text in scenario or [HEALTHY.text]]
+    setups = [
+        Setup(
+            plan=fitted.plan,
+            traffic=traffic,
+            scenario=one,
+            start=day.replace(tzinfo=UTC),
+            seed=seed,
+            reaction=_span("--approve-after", approve_after),
+            max_days=max_days,
+        )
+        for one in scenarios
+    ]
+    trials = _run(context, setups, runs, processes)
+    found = [summary(one, made) for one, made in zip(scenarios, trials, strict=True)]
+    if picture is not None:
+        _draw(context, picture, fitted.plan, found, trials)
+    emit(
+        context,
+        output,
+        document=lambda: _document(setups[0], fitted, found, runs),
+        names=lambda: [fitted.plan.name],
+        table=lambda: _print(context, setups, fitted, found, runs),
+    )
+
+
+# Input
+
+
+def _plan(context: Context, path: str, day: datetime) -> Plan:
+    from controller.cli.planfiles import read_plans
+
+    sources = read_plans([path], stdin=context.stdin, today=day.date())
+    if len(sources) != 1:
+        names = ", ".join(source.plan.name for source in sources)
+        raise DataError(f"{path}: found {len(sources)} plans ({names}); wanted a file with one.")
+    return sources[0].plan
+
+
+def _per_minute(per_day: float | None, per_minute: float | None) -> float:
+    match per_day, per_minute:
+        case (None, float()):
+            return per_minute
+        case (float(), None):
+            return per_day / DAY_MIN
+        case _:
+            found = "neither" if per_day is None else "both"
+            raise DataError(
+                f"--units-per-day, --units-per-minute: found {found}; wanted one: the plan's traffic decides how quick "
+                "its rules are."
+            )
+
+
+def _traffic(
+    plan: Plan,
+    *,
+    per_minute: float,
+    shares: Sequence[str],
+    accuracy: str,
+    escalation: str,
+    label_rate: str,
+) -> Traffic:
+    from controller.simulate.scenarios import Traffic, intent_mix
+
+    given: dict[str, float] = {}
+    for text in shares:
+        name, sign, part = text.partition("=")
+        if not sign:
+            raise DataError(f"--intent-share {text}: wanted NAME=PERCENT, such as refund=20%.")
+        if name in given:
+            raise DataError(f"--intent-share {text}: {name} has a part already; give it once.")
+        given[name] = _rate(f"--intent-share {text}", part)
+    return Traffic(
+        units_per_minute=per_minute,
+        mix=intent_mix(plan, given),
+        accuracy=_rate("--accuracy", accuracy),
+        escalation=_rate("--escalation", escalation),
+        label_rate=_rate("--label-rate", label_rate),
+    )
+
+
+def _rate(option: str, text: str) -> float:
+    from controller.plans.units import UnitError, parse_rate
+
+    try:
+        return float(parse_rate(text))
+    except UnitError as error:
+        raise DataError(f"{option}: {error}.") from error
+
+
+def _span(option: str, text: str) -> timedelta:
+    from controller.plans.units import UnitError, parse_duration
+
+    try:
+        return parse_duration(text)
+    except UnitError as error:
+        raise DataError(f"{option}: {error}.") from error
+
+
+def _drawable(path: Path | None) -> None:
+    """Said before the runs, not after them."""
+    if path is None:
+        return
+    if path.suffix.lower() != ".svg":
+        raise DataError(
+            f"--picture {path}: found {path.suffix or 'no ending'}; wanted a name in .svg."
+        )
+    if not path.absolute().parent.is_dir():
+        raise DataError(f"--picture {path}: there is no folder {path.parent}; make it first.")
+
+
+# Running
+
+
+def _run(
+    context: Context, setups: Sequence[Setup], runs: int, processes: int | None
+) -> list[list[Trial]]:
+    import os
+
+    from controller.simulate.montecarlo import simulate as run
+
+    with _progress(context, runs * len(setups)) as told:
+        return run(setups, runs, processes=processes or os.cpu_count() or 1, told=told)
+
+
+@contextmanager
+def _progress(context: Context, total: int) -> Iterator[Told]:
+    """A bar on stderr for a person at a terminal; nothing for anybody else."""
+    if not context.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console(context, stderr=True), transient=True) as bar:
+        task = bar.add_task("runs", total=total)
+        yield lambda ended: bar.advance(task, ended)
+
+
+# Output
+
+
+def _draw(
+    context: Context,
+    path: Path,
+    plan: Plan,
+    found: Sequence[Summary],
+    trials: Sequence[Sequence[Trial]],
+) -> None:
+    from controller.simulate.picture import svg
+
+    title = f"{plan.name}, simulated"
+    try:
+        path.write_text(svg(title, list(zip(found, trials, strict=True))), encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"--picture {path}: {error.strerror}; choose another file.") from error
+    context.say(f"picture: {path}")
+
+
+def _print(
+    context: Context,
+    setups: Sequence[Setup],
+    fitted: Fitted,
+    found: Sequence[Summary],
+    runs: int,
+) -> None:
+    from rich.text import Text
+
+    from controller.simulate.scenarios import about
+
+    out = console(context)
+    out.print(Text(f"{fitted.plan.name}, simulated", style="bold"))
+    for line in _facts(setups[0], fitted, runs):
+        for part in wrapped(line, width=out.width, indent=""):
+            out.print(part)
+    out.print()
+    for table in (_endings(found), _times(found)):
+        for row in grid(*table):
+            out.print(row)
+        out.print()
+    for one in found:
+        said = f"{one.scenario.text}: {about(fitted.plan, one.scenario)}.{_stopped_by(one)}"
+        for part in wrapped(said, width=out.width, indent=""):
+            out.print(Text(part, style="dim"))
+    notes = (
+        "Shares of runs with their 95% Wilson intervals; times are median and 90% quantile. Requests and wrong answers "
+        "are the candidate's before a stop; wrong answers are expected ones that reached a client."
+    )
+    for part in wrapped(notes, width=out.width, indent=""):
+        out.print(Text(part, style="dim"))
+
+
+def _facts(setup: Setup, fitted: Fitted, runs: int) -> Iterator[str]:
+    from controller.rollout.units import format_duration, format_number, format_percent
+    from controller.simulate.trials import is_sparse
+
+    traffic = setup.traffic
+    yield (
+        f"{runs:,} simulated rollouts a scenario, seed {setup.seed}, from {setup.start:%Y-%m-%d}, at most "
+        f"{setup.max_days} days. Nothing was sent anywhere."
+    )
+    yield (
+        f"Traffic: {format_number(round(traffic.units_per_minute, 3))} units a minute, one request each, Poisson; "
+        + ", ".join(
+            f"{name} {format_percent(round(part, 4))}" for name, part in traffic.mix.items()
+        )
+        + "."
+    )
+    yield (
+        f"Answers: accuracy {format_percent(traffic.accuracy)}, escalation {format_percent(traffic.escalation)}, "
+        f"{format_percent(traffic.label_rate)} graded, labels after {format_duration(setup.plan.labels.delay)}; "
+        f"approvals after {format_duration(setup.reaction)}."
+    )
+    if is_sparse(setup):
+        yield (
+            "Few units: a rule's window may have none. The rollout is looked at every hour, so a decision may come "
+            "that much later than it would."
+        )
+    for rule in fitted.left_out:
+        yield (
+            f"Not simulated: rule {rule.name} ({rule.metric.name}). It is left out of the runs, so it stops none."
+        )
+
+
+def _endings(found: Sequence[Summary]) -> tuple[list[str], list[list[str]]]:
+    from controller.simulate.backtest import Ending
+
+    return (
+        ["SCENARIO", "COMPLETED", "PAUSED", "ROLLED BACK", "UNFINISHED"],
+        [[one.scenario.text, *(_part(one.endings[ending]) for ending in Ending)] for one in found],
+    )
+
+
+def _times(found: Sequence[Summary]) -> tuple[list[str], list[list[str]]]:
+    return (
+        [
+            "SCENARIO",
+            "UNTIL STOP",
+            "SINCE IT WENT WRONG",
+            "UNTIL COMPLETION",
+            "REQUESTS",
+            "WRONG ANSWERS",
+        ],
+        [
+            [
+                one.scenario.text,
+                _spread(one.stop),
+                _spread(one.delay) + (f", {one.early} before" if one.early else ""),
+                _spread(one.completion),
+                _number(one.requests),
+                _number(one.wrong_served),
+            ]
+            for one in found
+        ],
+    )
+
+
+def _part(part: Part) -> str:
+    low, high = part.interval.lower, part.interval.upper
+    return f"{100 * part.share:.1f}% ({100 * low:.1f}..{100 * high:.1f})"
+
+
+def _spread(spread: Spread | None) -> str:
+    if spread is None:
+        return "-"
+    return " · ".join(rough(timedelta(minutes=one)) for one in (spread.median, spread.most))
+
+
+def _number(spread: Spread | None) -> str:
+    return "-" if spread is None else f"{spread.median:,.0f}"
+
+
+def _stopped_by(one: Summary) -> str:
+    if not one.stopped_by:
+        return ""
+    return " Stopped by " + "; ".join(f"{by}: {n:,}" for by, n in one.stopped_by.items()) + "."
+
+
+def _document(setup: Setup, fitted: Fitted, found: Sequence[Summary], runs: int) -> Document:
+    from controller.simulate.trials import is_sparse
+
+    traffic = setup.traffic
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "Simulation",
+        "name": fitted.plan.name,
+        "simulated": True,
+        "runs": runs,
+        "seed": setup.seed,
+        "start": f"{setup.start:%Y-%m-%d}",
+        "max_days": setup.max_days,
+        "units_per_minute": traffic.units_per_minute,
+        "intents": dict(traffic.mix),
+        "accuracy": traffic.accuracy,
+        "escalation": traffic.escalation,
+        "label_rate": traffic.label_rate,
+        "approve_after_s": setup.reaction.total_seconds(),
+        "sparse": is_sparse(setup),
+        "not_simulated": [
+            {"rule": rule.name, "metric": rule.metric.name} for rule in fitted.left_out
+        ],
+        "scenarios": [_scenario(fitted.plan, one) for one in found],
+    }
+
+
+def _scenario(plan: Plan, one: Summary) -> Document:
+    from controller.simulate.scenarios import about
+
+    return {
+        "scenario": one.scenario.text,
+        "about": about(plan, one.scenario),
+        "endings": {
+            ending.value.replace(" ", "_"): {
+                "runs": part.count,
+                "share": part.share,
+                "lower": part.interval.lower,
+                "upper": part.interval.upper,
+            }
+            for ending, part in one.endings.items()
+        },
+        "stopped_before_it_went_wrong": one.early,
+        "stopped_by": dict(one.stopped_by),
+        "until_stop_s": _seconds(one.stop),
+        "since_it_went_wrong_s": _seconds(one.delay),
+        "until_completion_s": _seconds(one.completion),
+        "candidate_requests": _quantiles(one.requests),
+        "wrong_answers_served": _quantiles(one.wrong_served),
+    }
+
+
+def _seconds(spread: Spread | None) -> Document | None:
+    return _quantiles(spread, times=60)
+
+
+def _quantiles(spread: Spread | None, *, times: float = 1) -> Document | None:
+    if spread is None:
+        return None
+    return {"median": spread.median * times, "p90": spread.most * times}
