@@ -1,6 +1,6 @@
 """One gateway process beside a bare aiohttp pass-through, same upstream, same load, rounds interleaved.
 
-    python benchmarks/gateway.py [--rounds N] [--json]
+    python -m benchmarks.gateway [--rounds N] [--litellm PROGRAM] [--json]
 
 Real processes: the gateway is `canaryctl gateway`; it and the pass-through have the first core, everything else the
 others (everything shares where there is one). The upstream is a raw asyncio server that answers a fixed 1 KB chat
@@ -10,7 +10,11 @@ splits the traffic 50:50, and every request has a line in the spool before its a
 - `counted`: lines go to a `canaryctl run` on a SQLite file, which counts them while requests are answered
 - `swallowed`: the link takes lines and forgets them, so that only the gateway's own work is left
 
-Throughput is a closed loop of 32 connections. Latency is an open loop of 100 requests/s, timed from the moment at which
+With the program of a LiteLLM proxy (`pip install 'litellm[proxy]'` in an environment of its own; `--litellm`, or
+LITELLM in the environment) that is asked too: one worker on the same core, two deployments of equal weight behind one
+model name, no database, no key.
+
+Throughput is a closed loop of 32 connections. Latency is an open loop of 300 requests/s, timed from the moment at which
 a request was due; `added` is a percentile less the same percentile of the upstream asked directly. CPU is the
 gateway process's own, user and system, per request of the closed loop. Ratios are within a round.
 """
@@ -50,9 +54,11 @@ from controller.traffic.hub import GatewayTarget
 HOST = "127.0.0.1"
 TOKEN = "benchmarks-have-no-secrets"  # noqa: S105 # of a link on this host that lives for a minute
 CONNECTIONS = 32
-PER_SECOND = 100
+PER_SECOND = 300
 CONVERSATIONS = 5_000
 BUDGET = 0.5
+LITELLM_BUDGET = 40
+ADDED_BUDGET_MS = 2.0
 CORES = sorted(os.sched_getaffinity(0))
 FIRST, OTHERS = set(CORES[:1]), set(CORES[1:] or CORES)
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -372,7 +378,7 @@ class Load:
         return asyncio.run(self._closed(port, seconds))
 
     def open(self, port: int, seconds: float) -> list[float]:
-        """Seconds from the moment at which each request was due, 100 a second, to its answer's end."""
+        """Seconds from the moment at which each request was due, 300 a second, to its answer's end."""
         return asyncio.run(self._open(port, seconds))
 
     def _request(self) -> bytes:
@@ -466,12 +472,15 @@ async def _moment(due: float) -> None:
 
 @dataclass
 class Case:
-    """One address that is asked. `pid` 0: its process is not looked at. `settle` ends a round, of a gateway."""
+    """One address that is asked. `pid` 0: its process is not looked at. `settle` ends a round, of a gateway. One that
+    cannot keep up with 300 requests a second is not asked for its latency.
+    """
 
     name: str
     port: int
     pid: int = 0
     settle: Callable[[], float] | None = None
+    keeps_up: bool = True
     rates: list[float] = field(default_factory=list)
     times: list[list[float]] = field(default_factory=list)
     requests: int = 0
@@ -508,7 +517,7 @@ def rss_mib(pid: int) -> float:
 
 
 @contextmanager
-def cases() -> Iterator[list[Case]]:
+def cases(litellm: str | None = None) -> Iterator[list[Case]]:
     """Everything, running."""
     with ExitStack() as stack, tempfile.TemporaryDirectory() as made:
         folder, enter = Path(made), stack.enter_context
@@ -523,11 +532,13 @@ def cases() -> Iterator[list[Case]]:
                 enter(_gateway(folder / name, models, link))
                 for name, link in (("swallowed", swallowing), ("counted", counting))
             ]
+            proxies = [enter(_litellm(litellm, folder, models))] if litellm else []
         enter(on(OTHERS))
         yield [
             Case("direct", upstream),
             Case("pass-through", bare, bare_pid),
             *gateways,
+            *proxies,
         ]
 
 
@@ -557,6 +568,45 @@ def _gateway(folder: Path, models: str, link: int) -> Iterator[Case]:
         yield Case(folder.name, port, pid, lambda: _delivered(port))
 
 
+@contextmanager
+def _litellm(program: str, folder: Path, models: str) -> Iterator[Case]:
+    """Its proxy as its documentation starts it, with one worker, splitting one model name evenly over two."""
+    port = free_port()
+    deployments = [
+        {
+            "model_name": MODEL,
+            "litellm_params": {
+                "model": f"openai/{model}",
+                "api_base": models,
+                "api_key": "sk-none",
+                "weight": 1,
+            },
+        }
+        for model in (MODEL, f"{MODEL}-mini")
+    ]
+    config, log = folder / "litellm.json", folder / "litellm.log"
+    config.write_text(json.dumps({"model_list": deployments}))  # JSON is YAML
+    arguments = ("--config", str(config), "--host", HOST, "--port", str(port), "--num_workers", "1")
+    # Without a key it has the least to do.
+    environ = os.environ | {"LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true"}
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            (program, *arguments), stdout=out, stderr=out, cwd=folder, env=environ
+        )
+    try:
+        until(
+            lambda: _answers(port, "/health/liveliness") or process.poll() is not None,
+            what="litellm",
+            limit_s=120,
+        )
+        if process.poll() is not None:
+            raise RuntimeError(f"{program} ended:\n{log.read_text()[-2_000:]}")
+        yield Case("litellm", port, process.pid, keeps_up=False)
+    finally:
+        process.terminate()
+        process.wait(15)
+
+
 def _in_force(port: int) -> bool:
     return any(share for one in status(port)["splits"] for share in one["shares"].values())
 
@@ -568,9 +618,11 @@ def _delivered(port: int) -> float:
     )
 
 
-def measure(rounds: int, seconds: float, open_rounds: int, open_s: float) -> list[dict[str, Any]]:
+def measure(
+    rounds: int, seconds: float, open_rounds: int, open_s: float, litellm: str | None
+) -> list[dict[str, Any]]:
     load = Load()
-    with cases() as listed:
+    with cases(litellm) as listed:
         for one in listed:  # every connection and code path once
             load.closed(one.port, 0.5)
             one.settled()
@@ -579,7 +631,7 @@ def measure(rounds: int, seconds: float, open_rounds: int, open_s: float) -> lis
                 if number < rounds:
                     one.throughput(load, seconds)
             for one in listed:
-                if number < open_rounds:
+                if number < open_rounds and one.keeps_up:
                     one.latency(load, open_s)
             print(f"round {number + 1} done", file=sys.stderr)
         return [_row(one, listed) for one in listed]
@@ -587,19 +639,25 @@ def measure(rounds: int, seconds: float, open_rounds: int, open_s: float) -> lis
 
 def _row(case: Case, listed: Sequence[Case]) -> dict[str, Any]:
     direct, bare = listed[0], listed[1]
-    ratios = [own / other for own, other in zip(case.rates, bare.rates, strict=True)]
-    return {
+    proxy = next((one for one in listed if not one.keeps_up), None)
+    row: dict[str, Any] = {
         "name": case.name,
         "rate": _spread(case.rates),
-        "of_pass_through": _spread(ratios),
+        "of_pass_through": _ratio(case, bare),
+        "of_litellm": _ratio(case, proxy) if proxy is not None else None,
         "cpu_ms": 1_000 * case.cpu_s / case.requests if case.pid else None,
-        "rss_mib": rss_mib(case.pid) if case.settle is not None else None,
+        "rss_mib": rss_mib(case.pid) if case.pid and case is not bare else None,
         "late_s": _spread(case.late_s),
-        "p50_ms": _percentile_ms(case, 0.50),
-        "p99_ms": _percentile_ms(case, 0.99),
-        "added_p50_ms": _percentile_ms(case, 0.50) - _percentile_ms(direct, 0.50),
-        "added_p99_ms": _percentile_ms(case, 0.99) - _percentile_ms(direct, 0.99),
     }
+    for name, at in (("p50", 0.50), ("p99", 0.99)):
+        of = _percentile_ms(case, at) if case.times else None
+        row[f"{name}_ms"] = of
+        row[f"added_{name}_ms"] = of - _percentile_ms(direct, at) if of is not None else None
+    return row
+
+
+def _ratio(case: Case, other: Case) -> dict[str, float]:
+    return _spread([own / one for own, one in zip(case.rates, other.rates, strict=True)])
 
 
 def _or_dash(value: float | None, digits: int) -> str:
@@ -626,15 +684,24 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="of the closed loop")
     parser.add_argument("--seconds", type=float, default=2.0, help="of one round")
     parser.add_argument("--open-rounds", type=int, default=3)
-    parser.add_argument("--open-seconds", type=float, default=2.5)
+    parser.add_argument("--open-seconds", type=float, default=5.0)
+    parser.add_argument("--litellm", metavar="PROGRAM", default=os.environ.get("LITELLM"))
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
-    rows = measure(asked.rounds, asked.seconds, asked.open_rounds, asked.open_seconds)
+    rows = measure(
+        asked.rounds, asked.seconds, asked.open_rounds, asked.open_seconds, asked.litellm
+    )
     if asked.json:
-        print(json.dumps({"budget": BUDGET, "measured": rows}, indent=2))
+        budgets = {
+            "budget": BUDGET,
+            "litellm_budget": LITELLM_BUDGET,
+            "added_budget_ms": ADDED_BUDGET_MS,
+        }
+        print(json.dumps({**budgets, "measured": rows}, indent=2))
         return
     print(
-        f"{'':<13}{'req/s':>8}{'range':>16}{'of pass-through':>24}{'CPU ms':>8}{'RSS':>6}", end=""
+        f"{'':<13}{'req/s':>8}{'range':>16}{'of pass-through':>24}{'× LiteLLM':>11}{'CPU ms':>8}{'RSS':>6}",
+        end="",
     )
     print(f"{'p50 ms':>9}{'added':>7}{'p99 ms':>9}{'added':>7}")
     for one in rows:
@@ -642,11 +709,12 @@ def main() -> None:
         print(
             f"{one['name']:<13}{rate['median']:>8,.0f}{rate['least']:>8,.0f}..{rate['most']:<6,.0f}"
             f"{ratio['median']:>10.0%} ({ratio['least']:>4.0%} .. {ratio['most']:>4.0%})"
+            f"{_or_dash(one['of_litellm'] and one['of_litellm']['median'], 1):>11}"
             f"{_or_dash(one['cpu_ms'], 3):>8}{_or_dash(one['rss_mib'], 0):>6}"
-            f"{one['p50_ms']:>9.2f}{one['added_p50_ms']:>7.2f}"
-            f"{one['p99_ms']:>9.2f}{one['added_p99_ms']:>7.2f}"
+            f"{_or_dash(one['p50_ms'], 2):>9}{_or_dash(one['added_p50_ms'], 2):>7}"
+            f"{_or_dash(one['p99_ms'], 2):>9}{_or_dash(one['added_p99_ms'], 2):>7}"
         )
-    counted = rows[-1]["late_s"]
+    counted = next(one for one in rows if one["name"] == "counted")["late_s"]
     print(
         f"budget {BUDGET:.0%} of the pass-through; after a round everything was counted within "
         f"{counted['median']:.1f} s ({counted['least']:.1f} .. {counted['most']:.1f})"

@@ -208,7 +208,7 @@ def _failures(view: View) -> Iterator[Text]:
         where = f" on {failure.intent}" if failure.intent is not None else ""
         yield Text(
             f"{failure.rule}{where} failed at {moment(failure.at)} (epoch {failure.epoch}), "
-            f"then: {failure.then.value}",
+            f"then: {failure.then.value}{', resume: auto' if failure.auto_resume else ''}",
             style="red",
         )
 

@@ -19,6 +19,7 @@ WORDS = {
     Cause.CLEAR: "held, enough samples, no rule failed or unmeasured",
     Cause.PROVEN: "held, enough samples, every critical intent proven",
     Cause.BAKED: "baked",
+    Cause.RECOVERED: "every rule behind the pause passes again",
     Cause.LEASE: "a split's lease ran out without a word from the controller",
     Cause.MISMATCH: "the arms' sizes contradict the split",
     Cause.WAITING: "told once",

@@ -114,6 +114,8 @@ def _pause(notice: Notice, plan: Plan, name: str) -> _Draft:
     if notice.deadline is not None:
         left = format_duration(_whole_minutes(notice.deadline - notice.at))
         deadline = f"Decide by {moment(notice.deadline)}, within {left}. If nobody does, it is rolled back."
+    if notice.failures and all(_ends_itself(plan, one.rule) for one in notice.failures):
+        deadline += " It goes on by itself once the rules behind the pause pass again."
     fresh = "; a failed rule starts on fresh evidence" if notice.failures else ""
     return _Draft(
         title=f"PAUSED at {format_share(notice.share_after_bp)}, {_short_why(notice, plan)}",
@@ -130,6 +132,11 @@ def _pause(notice: Notice, plan: Plan, name: str) -> _Draft:
             ),
         ),
     )
+
+
+def _ends_itself(plan: Plan, name: str) -> bool:
+    rule = plan.rule(name)
+    return rule is not None and rule.auto_resume
 
 
 def _pin(notice: Notice, plan: Plan, name: str) -> _Draft:
@@ -332,6 +339,7 @@ _CAUSES = {
     Cause.CLEAR: "nothing speaks against it",
     Cause.PROVEN: "every critical intent is proven",
     Cause.BAKED: "the bake is over",
+    Cause.RECOVERED: "what paused it passes again",
     Cause.LEASE: "a split's lease ran out",
     Cause.MISMATCH: "the arms' sizes contradict the split",
     Cause.WAITING: "it waits",
@@ -384,6 +392,10 @@ def _reason(notice: Notice, plan: Plan) -> str:
             return "the step was held long enough, with enough samples, and no rule fails or is unmeasured."
         case Cause.PROVEN:
             return "the step was held long enough, and every critical intent is proven to keep its limits."
+        case Cause.RECOVERED:
+            return (
+                "every rule behind the pause has `resume: auto` and passes again on windows since."
+            )
         case Cause.BAKED:
             return f"the bake of {format_duration(plan.bake)} is over and no rule fails or is unmeasured."
         case _:

@@ -49,6 +49,7 @@ _OTHERS = (
 _FIRST = Epoch(number=0, start=EPOCH)
 _NOW = "in force from the next tick"
 _NOTICES = "for notices from now on; what is owed already goes where it was owed to"
+_LATER_PAUSES = "for pauses from now on; how one that is there ends does not change"
 _BETS = "the bets and thresholds of every rule change with it"
 
 
@@ -223,13 +224,19 @@ def _rule(path: str, was: Rule, now: Rule) -> Iterator[Change]:
     for name, key in _RULE_KEYS.items():
         yield from _one(f"{path}.{key}", getattr(was, name), getattr(now, name), _NEW_EPOCH)
     yield from _one(f"{path}.severity", was.severity, now.severity, _NOTICES)
+    yield from _one(f"{path}.resume", _resume_word(was), _resume_word(now), _LATER_PAUSES)
+
+
+def _resume_word(rule: Rule) -> str:
+    return "auto" if rule.auto_resume else "manual"
 
 
 def _alpha(path: str, old: Plan, was: Rule, new: Plan, now: Rule) -> Iterator[Change]:
     if was.alpha == now.alpha:
         return
     # Another change of the rule starts a new epoch whatever its part of alpha.
-    alone = replace(was, alpha=now.alpha, severity=now.severity) == now and is_provable(now)
+    told = replace(was, alpha=now.alpha, severity=now.severity, auto_resume=now.auto_resume)
+    alone = told == now and is_provable(now)
     keeps = alone and alpha_of(new, now, _FIRST) <= alpha_of(old, was, _FIRST)
     yield Change(
         path=f"{path}.alpha",

@@ -16,6 +16,7 @@ from controller.rollout.plan import (
     Evidence,
     Intent,
     ModelRef,
+    PauseShare,
     Plan,
     Rule,
     Scope,
@@ -350,6 +351,28 @@ def _named_intent(rule: Rule, name: str, intent: Intent | None, path: str) -> It
         yield _warning("pinned-intent", path, message)
 
 
+def _recoveries(plan: Plan) -> Iterator[Finding]:
+    """Rules with `resume: auto` that cannot pass again before a pause becomes a rollback."""
+    for index, rule in enumerate(plan.rules):
+        path = f"spec.rules[{index}].resume"
+        delay = plan.labels.delay if rule.metric.labelled else timedelta(0)
+        if rule.auto_resume and plan.pause_share is PauseShare.ZERO:
+            yield _warning(
+                "cannot-recover",
+                path,
+                f"{rule.name}: with `pauseShare: 0%` the candidate has no traffic while paused, so the rule never "
+                "passes again; write `pauseShare: hold` or leave `auto` out",
+            )
+        elif rule.auto_resume and rule.window + delay >= plan.pause_deadline:
+            yield _warning(
+                "cannot-recover",
+                path,
+                f"{rule.name}: a whole window after what failed ({format_duration(rule.window + delay)}) is not there "
+                f"before the pause becomes a rollback ({format_duration(plan.pause_deadline)}); lengthen "
+                "`pauseDeadline` or leave `auto` out",
+            )
+
+
 def _notices(plan: Plan) -> Iterator[Finding]:
     if plan.slack is None and plan.webhook is None:
         yield _info("nobody-told", "spec.notify", "nobody is told of a pause; write `notify:`")
@@ -365,5 +388,6 @@ _LINTS: tuple[Callable[[Plan], Iterator[Finding]], ...] = (
     _alphas,
     _control,
     _intents,
+    _recoveries,
     _notices,
 )

@@ -331,6 +331,7 @@ def _rule(shape: RuleShape, spec: SpecShape, reading: Reading) -> Rule | None:
         min_window=shape.min_window or MINUTE,
         alpha=None if shape.alpha is None else float(shape.alpha),
         severity=shape.severity,
+        auto_resume=shape.resume is Resume.AUTO,
     )
 
 
@@ -410,9 +411,11 @@ def _check_rule_values(shape: RuleShape, scope: Scope, reading: Reading) -> None
             "`pin` sends an intent back to the baseline, and this rule judges all traffic as one; "
             "add `intents: each`, `critical` or a list",
         )
-    if shape.resume is Resume.AUTO:
+    if shape.resume is Resume.AUTO and shape.then is not Then.PAUSE:
         reading.refuse(
-            shape, "resume", "`auto` is not supported yet; leave it out (a person resumes)"
+            shape,
+            "resume",
+            f"`auto` ends a pause, and this rule causes none (`then: {shape.then.value}`); leave it out",
         )
 
 

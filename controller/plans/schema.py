@@ -336,7 +336,9 @@ class RuleShape(Shape):
         None, description="Judge the metric against its own trailing week."
     )
     resume: Annotated[Resume, leaves.choice(Resume)] = Field(
-        Resume.MANUAL, description="How a pause ends: `manual`, by a person; `auto`, by itself."
+        Resume.MANUAL,
+        description="How a pause that this rule causes ends: `manual`, by a person; `auto`, by itself as well, once "
+        "this rule passes again on windows that end after the pause. Where several rules pause, each needs `auto`.",
     )
     severity: Annotated[Severity | None, leaves.choice(Severity)] = Field(
         None,

@@ -16,7 +16,13 @@ from operator import itemgetter
 from typing import Final
 
 from controller.errors import DataError
-from controller.rollout.accounting_state import Episode, KeptOutcome, Request, micros
+from controller.rollout.accounting_state import (
+    Episode,
+    KeptOutcome,
+    Request,
+    heard_until,
+    micros,
+)
 from controller.rollout.accounting_tally import (
     COMPARED,
     Tally,
@@ -73,7 +79,7 @@ class Account:
         self._stored = requests
         self._episodes: dict[tuple[str, str], list[Episode]] = {}  # by rollout and unit
         self._new_episodes: dict[str, Episode] = {}
-        self._touched: dict[str, Episode] = {}  # of those loaded
+        self._changed: dict[str, Episode] = {}  # of those loaded
         for episode in episodes:
             self._episodes.setdefault((episode.rollout, episode.unit), []).append(episode)
         self._episode_of = {  # by request id
@@ -103,9 +109,6 @@ class Account:
         """Add what an outcome says to its request."""
         if request.id not in self.new_requests:
             self.changed_requests[request.id] = request
-        episode = self._episode_of.get(request.id)
-        if episode is not None and episode.id not in self._new_episodes:
-            self._touched[episode.id] = episode
         request.flags = joined(request.flags, outcome.flags)
         if outcome.correct_u is None:
             return
@@ -128,6 +131,7 @@ class Account:
         changed = {one.id: one for one, _ in news if one.id not in self._new_episodes}
         counted = {**changed, **self._new_episodes}
         before = {one.id: one.grade_u() for one in changed.values()}
+        self._changed.update(changed)
         count_episodes(self.tally, changed.values(), -1)
         for episode, request in news:
             self._tell(episode, request)
@@ -139,8 +143,8 @@ class Account:
         return self._to_store(self._new_episodes)
 
     def changed_episodes(self) -> list[Episode]:
-        """The stored episodes that the batch reached, to be stored again."""
-        return self._to_store(self._touched)
+        """The stored episodes that are not what they were, to be stored again; known once all is settled."""
+        return self._to_store(self._changed)
 
     def _to_store(self, episodes: Mapping[str, Episode]) -> list[Episode]:
         return [
@@ -159,11 +163,16 @@ class Account:
 
     def _join_episode(self, request: Request) -> None:
         episode = self._admitting(request)
-        episode.last = max(episode.last, request.at)
         request.episode = episode.start
         self._episode_of[request.id] = episode
+        heard = heard_until(request.at)
+        if heard > episode.heard:
+            episode.heard = heard
+            self._change(episode)
+
+    def _change(self, episode: Episode) -> None:
         if episode.id not in self._new_episodes:
-            self._touched[episode.id] = episode
+            self._changed[episode.id] = episode
 
     def _admitting(self, request: Request) -> Episode:
         """The latest episode that the request is part of, else a new one."""
@@ -340,7 +349,7 @@ def _episode_from(anchor: Request) -> Episode:
         anchor.version,
         anchor.endpoint,
         anchor.at,
-        anchor.at,
+        heard_until(anchor.at),
     )
 
 

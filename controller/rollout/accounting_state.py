@@ -14,13 +14,15 @@ from enum import StrEnum
 from controller.rollout.timeline import EPOCH
 
 IDLE = timedelta(minutes=30)
-"""A unit that is silent for this long is a new one when it comes back."""
+"""A unit that is silent for this long is a new one when it comes back; it is heard until the end of these minutes:"""
+HEARD = timedelta(minutes=5)
 LONGEST = timedelta(hours=24)
 """No unit lives longer than this."""
 MINUTE_US = 60_000_000
 
 _MICROSECOND = timedelta(microseconds=1)
 IDLE_US = IDLE // _MICROSECOND
+HEARD_US = HEARD // _MICROSECOND
 LONGEST_US = LONGEST // _MICROSECOND
 
 
@@ -32,6 +34,14 @@ def micros(moment: datetime) -> int:
 def moment_of(at: int) -> datetime:
     """The aware UTC moment of `micros`."""
     return EPOCH + timedelta(microseconds=at)
+
+
+def heard_until(at: int) -> int:
+    """Until when a unit counts as heard that has a request at this moment: the end of its five minutes.
+
+    Most requests of a conversation fall into the minutes of the one before, and then leave its episode as it is.
+    """
+    return at - at % HEARD_US + HEARD_US
 
 
 def rounded(numerator: int, denominator: int) -> int:
@@ -89,6 +99,7 @@ class Episode:
     """One unit on one arm in one intent and split version, from its first ingested request on.
 
     Named by that request. Its start is its anchor and never moves; its grade is the mean of its graded requests'.
+    `heard` is `heard_until` of its last request.
     """
 
     id: str
@@ -99,14 +110,14 @@ class Episode:
     version: int
     endpoint: str
     start: int
-    last: int
+    heard: int
     graded: int = 0
     grades_u: int = 0
     flags: Mapping[str, bool] = field(default_factory=dict)
 
     def admits(self, at: int) -> bool:
         """Whether a request at this moment is part of it: not after 30 min idle, nor 24 h after its start."""
-        near = self.start - IDLE_US < at < self.last + IDLE_US
+        near = self.start - IDLE_US < at < self.heard + IDLE_US
         return near and at < self.start + LONGEST_US
 
     def grade_u(self) -> int | None:

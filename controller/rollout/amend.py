@@ -91,10 +91,10 @@ def _epochs(old: Plan, state: State, new: Plan, now: datetime) -> dict[str, Epoc
 
 
 def _evidence(rule: Rule) -> Rule:
-    """A rule without what its evidence does not depend on: how loudly its failure is told, and its part of alpha, of
-    which only more of it matters.
+    """A rule without what its evidence does not depend on: how loudly its failure is told, how a pause that it causes
+    ends, and its part of alpha, of which only more of it matters.
     """
-    return replace(rule, severity=None, alpha=None)
+    return replace(rule, severity=None, auto_resume=False, alpha=None)
 
 
 def _judged_otherwise(old: Plan, was: Rule, new: Plan, rule: Rule) -> bool:

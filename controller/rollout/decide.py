@@ -2,7 +2,8 @@
 
 Precedence: rollback > pause > pin > hold > advance. Stops are looked for first, in every phase that can still change;
 a command that a stop overtakes is refused as superseded. The share rises only by ADVANCE (which `promote` is too),
-RESUME or RETRY, and when RETIRE ends the holdback; each rise needs a positive reason: what is unknown holds.
+RESUME (by a person, or by itself where every rule that paused says so) or RETRY, and when RETIRE ends the holdback;
+each rise needs a positive reason: what is unknown holds.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from controller.rollout.commands import AnyCommand, Apply, PauseNow, Rollback
 from controller.rollout.decision import Action, Decision, Notice, Refusal, Waiting
 from controller.rollout.obey import obey
 from controller.rollout.plan import Plan, Severity, Then
+from controller.rollout.resume import recover
 from controller.rollout.rules import judge_all
 from controller.rollout.scene import Scene, decided
 from controller.rollout.state import Cause, Failure, Phase, State
@@ -52,7 +54,8 @@ def decide(
         return _complete(scene, _superseding(stop, command))
     if command is not None:
         return _complete(scene, obey(scene, command))
-    return _complete(scene, _expiry(scene) or _proceed(scene) or _tell(scene) or _hold(scene))
+    proceeding = _expiry(scene) or recover(scene) or _proceed(scene) or _tell(scene)
+    return _complete(scene, proceeding or _hold(scene))
 
 
 def _at_rest(scene: Scene) -> Decision:
@@ -83,24 +86,26 @@ def _new_failures(
     plan: Plan, state: State, verdicts: tuple[Verdict, ...], now: datetime
 ) -> tuple[Failure, ...]:
     return tuple(
-        Failure(
-            rule=verdict.rule,
-            intent=verdict.intent,
-            epoch=verdict.reading.epoch,
-            at=now,
-            then=_then(plan, verdict),
-        )
+        _failure(plan, verdict, now)
         for verdict in verdicts
         if verdict.outcome is Outcome.FAIL and not state.failed(verdict)
     )
 
 
-def _then(plan: Plan, verdict: Verdict) -> Then:
+def _failure(plan: Plan, verdict: Verdict, now: datetime) -> Failure:
     rule = plan.rule(verdict.rule)
     if rule is None:  # judge_all only judges the plan's own rules
         raise LookupError(f"verdict of rule {verdict.rule!r}, which the plan does not have")
     # "All traffic" cannot be pinned: what fails as a whole pauses as a whole.
-    return Then.PAUSE if rule.then is Then.PIN and verdict.intent is None else rule.then
+    whole = rule.then is Then.PIN and verdict.intent is None
+    return Failure(
+        rule=verdict.rule,
+        intent=verdict.intent,
+        epoch=verdict.reading.epoch,
+        at=now,
+        then=Then.PAUSE if whole else rule.then,
+        auto_resume=rule.auto_resume,
+    )
 
 
 def _complete(scene: Scene, decision: Decision) -> Decision:

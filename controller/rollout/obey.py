@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
 from typing import assert_never
 
 from controller.rollout.amend import amend
@@ -21,8 +20,9 @@ from controller.rollout.commands import (
 )
 from controller.rollout.decision import Action, Decision, Refusal
 from controller.rollout.plan import FULL_BP, Plan, Severity, Then
+from controller.rollout.resume import acknowledged, unpaused
 from controller.rollout.scene import Scene, decided, refuse, with_share
-from controller.rollout.state import Cause, Epoch, Phase, State
+from controller.rollout.state import Cause, Phase, State
 from controller.rollout.steps import first_state, go_on
 from controller.rollout.stops import pinned, roll_back
 from controller.rollout.verdict import Health, Outcome
@@ -82,38 +82,8 @@ def _resume(scene: Scene, command: Resume) -> Decision:
         return refuse(scene, Refusal.NOT_PAUSED, scene.state.phase.value)
     if not command.reason:
         return refuse(scene, Refusal.NEEDS_REASON)
-    state = _unpaused(scene, _acknowledged(scene.state, scene.now))
+    state = unpaused(scene, acknowledged(scene.state, scene.now))
     return decided(scene, Action.RESUME, Cause.COMMAND, state, Severity.INFO)
-
-
-def _unpaused(scene: Scene, state: State) -> State:
-    """Back to what the pause froze, with the hold's clock running on from now."""
-    paused = state.paused
-    if paused is None:
-        return state
-    share = min(paused.share_bp, FULL_BP - scene.plan.holdback_bp)
-    moved = share != state.share_bp
-    return replace(
-        state,
-        phase=paused.phase,
-        paused=None,
-        share_bp=share,
-        version=state.version + moved,
-        hold_from=scene.now,
-        held=paused.held,
-    )
-
-
-def _acknowledged(state: State, now: datetime, *, rules: frozenset[str] | None = None) -> State:
-    """Open failures (of `rules`, or all) acknowledged, each of their rules in a new epoch that starts now."""
-    open_rules = {one.rule for one in state.open_failures if rules is None or one.rule in rules}
-    epochs = dict(state.epochs)
-    for rule in open_rules:
-        epochs[rule] = Epoch(number=state.epoch(rule).number + 1, start=now)
-    failures = tuple(
-        replace(one, acknowledged=True) if one.rule in open_rules else one for one in state.failures
-    )
-    return replace(state, epochs=epochs, failures=failures)
 
 
 def _promote(scene: Scene, command: Promote) -> Decision:
@@ -121,8 +91,8 @@ def _promote(scene: Scene, command: Promote) -> Decision:
     if refusal is not None:
         return refusal
     latched = replace(scene.state, failures=scene.state.failures + scene.new_failures)
-    state = _acknowledged(latched, scene.now, rules=frozenset(command.override))
-    moved = replace(scene, state=_unpaused(scene, state), command=command)
+    state = acknowledged(latched, scene.now, rules=frozenset(command.override))
+    moved = replace(scene, state=unpaused(scene, state), command=command)
     decision = go_on(moved, Cause.COMMAND, Severity.INFO)
     # The notice tells the way from where the rollout stood, the pause included.
     return replace(

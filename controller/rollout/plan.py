@@ -181,6 +181,7 @@ class Rule:
         None  # its part of the plan's, over all its intents; None: as those without share the rest
     )
     severity: Severity | None = None  # of the notices that it causes; None: by what it does
+    auto_resume: bool = False  # a pause that it causes ends by itself once it passes again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

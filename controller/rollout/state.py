@@ -42,6 +42,7 @@ class Cause(StrEnum):
     CLEAR = "clear"
     PROVEN = "proven"
     BAKED = "baked"
+    RECOVERED = "recovered"
     LEASE = "lease"
     MISMATCH = "mismatch"
     WAITING = "waiting"
@@ -57,7 +58,9 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """A FAIL, latched for its epoch. Acknowledged by a resume or an override, it stays on record."""
+    """A FAIL, latched for its epoch. Acknowledged by a resume (a person's, or by itself) or an override, it stays on
+    record.
+    """
 
     rule: str
     intent: str | None
@@ -65,6 +68,7 @@ class Failure:
     at: datetime
     then: Then
     acknowledged: bool = False
+    auto_resume: bool = False  # as its rule had it then: a later revision does not end a pause
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -57,7 +57,7 @@ _REQUEST = (
     *("id", "rollout", "at", "unit", "arm", "intent", "version", "cohort", "assigned", "endpoint"),
     *("episode", *_LEARNT),
 )
-_GROWN = ("last", "graded", "grades_u")
+_GROWN = ("heard", "graded", "grades_u")
 _EPISODE = (
     *("id", "rollout", "unit", "arm", "intent", "version", "endpoint", "start"),
     *_GROWN,
@@ -91,7 +91,7 @@ _WAITING = (
 _NEAR = select(*(schema.episodes.c[name] for name in (*_EPISODE, "flags"))).where(
     schema.episodes.c.rollout == bindparam("rollout"),
     schema.episodes.c.start.between(bindparam("low"), bindparam("high")),
-    schema.episodes.c.last >= bindparam("active"),
+    schema.episodes.c.heard > bindparam("active"),
 )
 _EPISODES: Mapping[str, Select[Any]] = {
     "sqlite": _NEAR.where(listed(schema.episodes.c.unit)),

@@ -363,8 +363,11 @@ def test_a_request_outside_the_comparison_is_counted_by_request_only(store: Stor
 @pytest.mark.parametrize(
     ("offsets", "episodes"),
     [
-        ([timedelta(0), 30 * MINUTE - MICROSECOND], 1),
-        ([timedelta(0), 30 * MINUTE], 2),
+        # Heard until the end of its five minutes, from which on it is silent.
+        ([timedelta(0), 35 * MINUTE - MICROSECOND], 1),
+        ([timedelta(0), 35 * MINUTE], 2),
+        ([5 * MINUTE - MICROSECOND, 35 * MINUTE - MICROSECOND], 1),
+        ([5 * MINUTE - MICROSECOND, 35 * MINUTE], 2),
         # Earlier than the anchor by less than half an hour: the anchor stays.
         ([timedelta(0), -30 * MINUTE + MICROSECOND], 1),
         ([timedelta(0), -30 * MINUTE], 2),
@@ -373,7 +376,7 @@ def test_a_request_outside_the_comparison_is_counted_by_request_only(store: Stor
     ],
 )
 @pytest.mark.parametrize("together", [True, False])
-def test_an_episode_ends_after_half_an_hour_idle_or_a_day(
+def test_an_episode_ends_after_half_an_hour_of_silence_or_a_day(
     store: Store, offsets: list[timedelta], episodes: int, together: bool
 ):
     started(store)
@@ -383,7 +386,7 @@ def test_an_episode_ends_after_half_an_hour_idle_or_a_day(
         send(store, *batch)
 
     assert totals(store)["e"] == episodes
-    assert totals(store, at=NOW)["e"] == 1
+    assert totals(store, at=NOW + offsets[0])["e"] == 1
 
 
 @pytest.mark.parametrize(

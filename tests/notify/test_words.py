@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from controller.notify.arithmetic import verdict_line
 from controller.notify.words import words
 from controller.rollout.decision import Action, Wait, Waiting
-from controller.rollout.plan import OnLoss, Severity
+from controller.rollout.plan import OnLoss, Severity, Then
 from controller.rollout.state import Cause
 from tests.notify.factories import (
     ACCURACY,
     ESCALATED,
+    ESCALATION,
     HOUR,
     LOST_ACCURACY,
     NOW,
@@ -203,6 +206,16 @@ def test_what_is_done_to_a_paused_rollout_reminds_of_the_pause():
     amended = notice(Action.AMEND, actor="ana", deadline=NOW + HOUR)
 
     assert "It is still paused. If nobody ends the pause by 2026-11-21 04:15Z" in body(amended)
+
+
+def test_a_pause_that_may_end_by_itself_says_so_and_how_it_ended():
+    by_itself = plan(rules=(replace(ESCALATION, then=Then.PAUSE, auto_resume=True),))
+    paused = notice(Action.PAUSE, Cause.RULE, ESCALATED, deadline=NOW + HOUR)
+    resumed = notice(Action.RESUME, Cause.RECOVERED)
+
+    assert "goes on by itself" in body(paused, of=by_itself)
+    assert "goes on by itself" not in body(paused)
+    assert "`resume: auto` and passes again" in body(resumed, of=by_itself)
 
 
 def test_a_later_attempt_is_told_by_its_number_and_commanded_by_its_name():

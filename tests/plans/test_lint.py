@@ -6,7 +6,7 @@ from datetime import date
 import pytest
 
 from controller.plans.lint import Finding, Level, check
-from controller.rollout.plan import Plan, Scope
+from controller.rollout.plan import PauseShare, Plan, Scope
 from tests.plans.factories import TODAY, load, plan_text, with_rule
 
 UNHELD = ("  holdback: 1%  ", "  #")
@@ -247,3 +247,17 @@ def test_an_accuracy_rule_without_a_label_delay_is_warned_about():
     )
 
     assert one(at_once, "no-label-delay").path == "spec.labels.delay"
+
+
+def test_a_pause_that_cannot_end_by_itself_is_told():
+    own = with_rule(
+        "{name: own, metric: error_rate, above: 1%, window: 1h, then: pause, resume: auto}"
+    )
+    long = with_rule(
+        "{name: own, metric: error_rate, above: 1%, window: 24h, then: pause, resume: auto}"
+    )
+
+    assert "cannot-recover" not in codes(load(own))
+    assert "24h" in one(load(long), "cannot-recover").message
+    unserved = replace(load(own), pause_share=PauseShare.ZERO)
+    assert "`pauseShare: 0%`" in one(unserved, "cannot-recover").message
