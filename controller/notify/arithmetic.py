@@ -16,10 +16,12 @@ from controller.notify.figures import (
     feared,
     interval_words,
     proof_words,
+    share_above,
     value_beside,
     window_words,
 )
 from controller.rollout.decision import Refusal, Wait, Waiting
+from controller.rollout.metrics import Kind
 from controller.rollout.plan import Evidence, Plan, Rule
 from controller.rollout.rules import passes_limit
 from controller.rollout.timeline import Window
@@ -58,6 +60,9 @@ def title_line(verdict: Verdict, plan: Plan) -> str:
     """The same in a few words, for a title: `escalation_rate 2.41% above 2%`."""
     rule = _rule(verdict.rule, plan)
     value = _headline_value(verdict, rule)
+    if value is not None and _is_headed_by_share(verdict, rule):
+        over = f"{share_above(rule, value)}{_on(verdict.intent)}"
+        return f"{rule.metric.name} {over} above {format_limit(rule.metric, rule.limit)}"
     if value is None:
         return f"{_subject(rule, verdict.intent)} {verdict.outcome.value.replace('_', ' ')}"
     shown = f"{value_beside(rule.metric, value, rule.limit)}{_on(verdict.intent)}"
@@ -89,8 +94,11 @@ def _proven(rule: Rule, verdict: Verdict, proof: Proof) -> str:
     """A failure that the confident form found: the figure beside the proof, and the stretch that proves it."""
     name, look = rule.metric.name, proof.look
     against = f"{proof_words(proof)} against {disproved(rule, proof)}"
-    counts = counts_words(rule, look.counts, "episodes")
-    figure = _figure(rule, look.value, look.window, interval_words(look.counts), verdict.intent)
+    if rule.metric.kind is Kind.QUANTILE:
+        counts, figure = counts_words(rule, look.counts), _share_figure(rule, look, verdict.intent)
+    else:
+        counts = counts_words(rule, look.counts, "episodes")
+        figure = _figure(rule, look.value, look.window, interval_words(look.counts), verdict.intent)
     where = "" if proof.window == look.window else f" in {window_words(proof.window)}"
     return f"{name} {figure}; {counts}; {against}{where}"
 
@@ -264,6 +272,12 @@ def _figure(
     return f"{shown}{bracket} {_relation(rule, value)} in {window_words(window)}"
 
 
+def _share_figure(rule: Rule, look: Look, intent: str | None) -> str:
+    """`7.31% of requests on refund (95% CI …) above 4s in A..B`: what the proof of a percentile counts."""
+    shown = f"{share_above(rule, look.value or 0.0)}{_on(intent)} ({interval_words(look.counts)})"
+    return f"{shown} above {format_limit(rule.metric, rule.limit)} in {window_words(look.window)}"
+
+
 def _relation(rule: Rule, value: float) -> str:
     side = "below" if rule.below else "above"
     limit = format_limit(rule.metric, rule.limit)
@@ -271,6 +285,12 @@ def _relation(rule: Rule, value: float) -> str:
         return f"not {side} {limit}"
     lasting = f" for {format_duration(rule.sustained)}" if rule.sustained else ""
     return f"{side} {limit}{lasting}"
+
+
+def _is_headed_by_share(verdict: Verdict, rule: Rule) -> bool:
+    """Whether that figure is the share of requests above a percentile's limit, as its proof has it."""
+    by_proof = verdict.outcome is Outcome.FAIL and _deciding_look(verdict, rule) is None
+    return rule.metric.kind is Kind.QUANTILE and by_proof
 
 
 def _headline_value(verdict: Verdict, rule: Rule) -> float | None:

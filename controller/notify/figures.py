@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import assert_never
 
-from controller.rollout.metrics import MICRO, Kind, Metric
+from controller.rollout.metrics import MICRO, Kind, MeasureUnit, Metric
 from controller.rollout.plan import Arm, Rule
+from controller.rollout.rules import bound_of
 from controller.rollout.timeline import Window
 from controller.rollout.units import (
     format_limit,
@@ -92,8 +93,20 @@ def _power(log_e: float) -> str:
     return f"10^{log_e / math.log(10):.1f}"
 
 
+def share_above(rule: Rule, share: float) -> str:
+    """What a percentile's proof counts, before its limit: `7.31% of requests`. Never looks like the share allowed."""
+    return f"{value_beside(_SHARE, share, bound_of(rule))} of requests"
+
+
+_SHARE = Metric(name="share", kind=Kind.RATE, unit=MeasureUnit.FRACTION)
+
+
 def disproved(rule: Rule, proof: Proof) -> str:
-    """What a failing proof speaks against, in quotes: `"no loss"`, `"at most 2%"`."""
+    """What a failing proof speaks against, in quotes: `"no loss"`, `"at most 2%"`, `"at most 5% above 4s"`."""
+    if rule.metric.kind is Kind.QUANTILE:
+        return (
+            f'"at most {format_percent(proof.claim)} above {format_limit(rule.metric, rule.limit)}"'
+        )
     if rule.metric.kind is not Kind.LOSS:
         return f'"at {"least" if rule.below else "most"} {format_limit(rule.metric, rule.limit)}"'
     if math.isclose(proof.claim, 0, abs_tol=1e-12):
@@ -102,7 +115,12 @@ def disproved(rule: Rule, proof: Proof) -> str:
 
 
 def feared(rule: Rule) -> str:
-    """What a passing proof speaks against, in quotes: `"a loss of 1.5 pp or more"`, `"2% or more"`."""
+    """What a passing proof speaks against, in quotes: `"a loss of 1.5 pp or more"`, `"2% or more"`, `"5% or more
+    above 4s"`.
+    """
+    if rule.metric.kind is Kind.QUANTILE:
+        share = format_percent(bound_of(rule))
+        return f'"{share} or more above {format_limit(rule.metric, rule.limit)}"'
     size = f"{format_limit(rule.metric, rule.limit)} or {'less' if rule.below else 'more'}"
     return f'"a loss of {size}"' if rule.metric.kind is Kind.LOSS else f'"{size}"'
 

@@ -247,9 +247,14 @@ def _windows(plan: Plan) -> Iterator[Finding]:
 
 
 def _unproven(plan: Plan, rule: Rule) -> str:
-    if rule.min_window <= plan.horizon:
+    if rule.least_window <= plan.horizon:
         return ""
-    return f", and with a minWindow of {format_duration(rule.min_window)} nothing is ever proven"
+    return f", and with a {_least(rule)} of {format_duration(rule.least_window)} nothing is ever proven"
+
+
+def _least(rule: Rule) -> str:
+    """The field that says which windows are too short to be blamed."""
+    return "minWindow" if rule.min_window >= rule.sustained else "`for`"
 
 
 def _late_verdict(plan: Plan, rule: Rule, path: str) -> Iterator[Finding]:
@@ -267,12 +272,12 @@ def _late_verdict(plan: Plan, rule: Rule, path: str) -> Iterator[Finding]:
         f"{format_duration(complete)}, and step {step + 1} ({format_share(plan.steps[step].share_bp)}) "
         f"can be left after {format_duration(left_at[step])}"
     )
-    if rule.min_window > MINUTE and delay + rule.min_window > left_at[step]:
+    if rule.least_window > MINUTE and delay + rule.least_window > left_at[step]:
         yield _warning(
             "late-verdict",
             path,
-            f"{message}; no proof comes before either, with a minWindow of {format_duration(rule.min_window)}: "
-            "lengthen the hold or shorten minWindow",
+            f"{message}; no proof comes before either, with a {_least(rule)} of "
+            f"{format_duration(rule.least_window)}: lengthen the hold or shorten {_least(rule)}",
         )
     elif rule.evidence is Evidence.CONFIDENT:
         yield _info("late-verdict", path, f"{message}; until then only the confident form speaks")

@@ -55,6 +55,7 @@ from controller.rollout.rules import CONFIDENT_KINDS, is_provable
 from controller.rollout.timeline import MINUTE
 from controller.rollout.units import format_duration, format_percent, format_share
 
+_PROVABLE = "only rates, percentiles and accuracy_delta can be proven"
 LEAST_ALPHA = Fraction(1, 10**9)  # less is lost in the rounding of what is left
 SPENT_PER_HOUR = ("per_hour", "tokens_per_hour")  # subjects of the catalogue
 _NAMED_METRIC = re.compile(r"custom\.([A-Za-z][A-Za-z0-9_]{0,62})")
@@ -459,8 +460,7 @@ def _check_evidence(shape: RuleShape, metric: Metric, reading: Reading) -> None:
         reading.refuse(
             shape,
             "evidence",
-            f"{metric.name} has no confident form: only rates and accuracy_delta can be proven; "
-            "write `observed`",
+            f"{metric.name} has no confident form: {_PROVABLE}; write `observed`",
         )
     elif shape.below is not None:
         reading.refuse(
@@ -471,7 +471,7 @@ def _check_evidence(shape: RuleShape, metric: Metric, reading: Reading) -> None:
 def _check_proof(shape: RuleShape, metric: Metric, reading: Reading) -> None:
     """What only concerns a proof has no effect on a rule that can have none."""
     if metric.kind not in CONFIDENT_KINDS:
-        why = f"{metric.name} has no confident form: only rates and accuracy_delta can be proven"
+        why = f"{metric.name} has no confident form: {_PROVABLE}"
     elif shape.below is not None:
         why = "a rule with `below` has no confident form yet"
     else:

@@ -13,8 +13,10 @@ from controller.rollout.force import InForceTime, Stretch, merged
 from controller.rollout.looks import known_and_traffic
 from controller.rollout.metrics import Kind
 from controller.rollout.plan import FULL_BP, Arm, Plan
+from controller.rollout.proofs import limit_bucket
 from controller.rollout.reader import Reader
 from controller.rollout.readings import View, read_all
+from controller.rollout.rules import is_provable
 from controller.rollout.state import State, shares
 from controller.rollout.tallies import Tallies
 from controller.rollout.timeline import minute_of, minutes
@@ -127,7 +129,7 @@ class Observer:
         if known.sight.head.state.plan_digest != sight.head.state.plan_digest:
             # Another revision may ask for statistics that were not kept.
             whole = self._store.sight(rollout)
-            known = replace(known, sight=replace(whole, seq=0), tallies=Tallies(keep=needed(plan)))
+            known = replace(known, sight=replace(whole, seq=0), tallies=tallies_of(plan))
             sight = whole
         self._memories[rollout] = known
         known.take(sight)
@@ -164,7 +166,7 @@ class Observer:
         judged = self._store.judged(state.rollout)
         memory = Memory(
             sight=sight,
-            tallies=Tallies(keep=needed(sight.head.plan)),
+            tallies=tallies_of(sight.head.plan),
             through=judged.through if judged is not None else None,
             since=judged.seq if judged is not None else 0,
         )
@@ -281,6 +283,21 @@ def _differs(graded_b: int, n_b: int, graded_c: int, n_c: int) -> bool:
         return False
     gap = newcombe_difference(graded_b, n_b, graded_c, n_c, level=COVERAGE_LEVEL)
     return gap.lower > COVERAGE_GAP or gap.upper < -COVERAGE_GAP
+
+
+def tallies_of(plan: Plan) -> Tallies:
+    """Empty ones, for all that a plan's rules look at."""
+    return Tallies(keep=needed(plan), bounds=bounds(plan))
+
+
+def bounds(plan: Plan) -> dict[str, set[int]]:
+    """By histogram: the buckets of which proofs need to know how much lies above them."""
+    found: dict[str, set[int]] = {}
+    for rule in plan.rules:
+        if rule.metric.kind is Kind.QUANTILE and is_provable(rule):
+            bucket = limit_bucket(rule)
+            found.setdefault(rule.metric.subject, set()).update((bucket - 1, bucket))
+    return found
 
 
 def needed(plan: Plan) -> Callable[[str], bool]:

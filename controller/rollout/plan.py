@@ -174,13 +174,18 @@ class Rule:
     sustained: timedelta = timedelta(0)  # `for:` how long the limit must stay passed
     min_samples: int = 500  # per arm, for the observed form
     min_window: timedelta = MINUTE  # the shortest window that a proof may blame
-    alternative: float | None = (
-        None  # the effect worth catching; None: 1.5 × limit for rates, limit for losses
-    )
+    # The effect worth catching, as what is bet on: a rate, the share of requests above a percentile's limit, or a loss.
+    # None: the limit of a loss, 1.5 × that of the others.
+    alternative: float | None = None
     alpha: float | None = (
         None  # its part of the plan's, over all its intents; None: as those without share the rest
     )
     severity: Severity | None = None  # of the notices that it causes; None: by what it does
+
+    @property
+    def least_window(self) -> timedelta:
+        """The shortest window that a proof may blame: none for which the limit need not have stayed passed yet."""
+        return min(max(self.min_window, self.sustained), self.window)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -148,7 +148,7 @@ def read(view: View, rule: Rule, intent: str | None) -> Reading:
     measured = measure(rule, intent, view.reader, span.windows)
     latest = _look(measured, span.windows, len(span.windows.ends) - 1, span.complete[-1])
     counted = _counted(view, rule, intent, minute_of(epoch.start))
-    found = _evidence(view, rule, intent)
+    found, for_passing = _evidence(view, rule, intent), _passing_evidence(view, rule, intent)
     return Reading(
         rule=rule.name,
         intent=intent,
@@ -157,7 +157,7 @@ def read(view: View, rule: Rule, intent: str | None) -> Reading:
         latest=latest,
         worst=_worst(rule, measured, span, latest),
         failing=_failing(view, rule, intent, epoch, span.ends, found, latest),
-        passing=_passing(view, rule, intent, epoch, int(span.ends[-1]), found, latest),
+        passing=_passing(view, rule, intent, epoch, int(span.ends[-1]), for_passing, latest),
         step_samples=min(one.in_step for one in counted),
         blind=_blind(view, rule, intent),
     )
@@ -235,6 +235,12 @@ def _evidence(view: View, rule: Rule, intent: str | None) -> tuple[proofs.Eviden
     return proofs.evidence(rule, intent, view.reader, (rule.arm or Arm.CANDIDATE).value)
 
 
+def _passing_evidence(view: View, rule: Rule, intent: str | None) -> tuple[proofs.Evidence, ...]:
+    if not is_provable(rule):
+        return ()
+    return proofs.passing_evidence(rule, intent, view.reader, (rule.arm or Arm.CANDIDATE).value)
+
+
 def _strongest(
     view: View,
     rule: Rule,
@@ -289,7 +295,9 @@ def _look_beside(
     tally: Mapping[str, int],
     latest: Look,
 ) -> Look:
-    """The figure to a proof: of the very window for a rate, of the rule's whole window for a loss."""
+    """The figure to a proof: of the very window for a rate (a percentile's is the share above its limit), of the rule's
+    whole window for a loss.
+    """
     if rule.metric.kind is Kind.LOSS:
         if minute_of(latest.window.end) == end:
             return replace(latest, complete=False)
@@ -343,7 +351,7 @@ def proven(view: View, rule: Rule, intent: str | None, ends: Minutes) -> NDArray
     A reading has it for its last end alone: a proof of this kind may be gone again at the next one.
     """
     epoch = view.state.epoch(rule.name)
-    found = _evidence(view, rule, intent)
+    found = _passing_evidence(view, rule, intent)
     if not found:
         return np.zeros(len(ends), dtype=np.bool_)
     reached = [proofs.passing_by(view.plan, rule, epoch, one, ends) for one in found]

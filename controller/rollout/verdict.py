@@ -97,8 +97,9 @@ class Proof:
     """The e-process with the largest margin over its threshold: log E, and what it must reach.
 
     `tally` is all that log E is computed from: how often each value was seen in the window, by value in millionths
-    (episodes of a rate: 0 or 1000000; blocks and pairs of a loss: baseline minus candidate). `look` is the figure
-    beside it: for a rate the same window in episodes, for a loss the rule's whole window up to the same end.
+    (episodes of a rate, and requests within or above a percentile's limit: 0 or 1000000; blocks and pairs of a loss:
+    baseline minus candidate). `look` is the figure beside it: for a rate the same window in episodes, for a percentile
+    the share of its requests above the limit, for a loss the rule's whole window up to the same end.
     """
 
     window: Window

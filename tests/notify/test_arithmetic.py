@@ -176,6 +176,50 @@ def test_a_ratio_shows_both_arms_and_how_long_it_lasted():
     )
 
 
+TARDY = rule("slow", "latency_p95", 2.0, window=HOUR)
+
+
+def test_a_percentile_found_by_proof_shows_how_many_requests_lie_above_its_limit():
+    sooner = verdict(
+        TARDY,
+        "refund",
+        latest=look(1.8, amounts(1.8, candidate_n=900), samples=900, complete=False, span=HOUR),
+        failing=proof(31_000, 6_720, rate(301, 4_120), claim=0.05, span=HOUR),
+    )
+
+    # The interval: Wilson 1927 for 301 of 4,120.
+    assert line(sooner, of=plan(TARDY)) == (
+        "latency_p95 7.31% of requests on refund (95% CI 6.55..8.14, Wilson) above 2s in "
+        "2026-11-21 02:14..2026-11-21 03:14Z; 301 of 4,120 candidate requests; "
+        'e-value 31,000 ≥ 6,720 against "at most 5% above 2s"; '
+        "observed form undecided: window not complete: not all of its 1h were in force"
+    )
+    assert title_line(sooner, plan(TARDY)) == "latency_p95 7.31% of requests on refund above 2s"
+
+
+def test_a_percentile_over_its_limit_says_whether_that_is_proven():
+    over = look(2.4, amounts(2.4, candidate_n=900), samples=900, span=HOUR)
+    observed = verdict(
+        TARDY, worst=over, failing=proof(3.1, 6_720, rate(60, 900), claim=0.05, span=HOUR)
+    )
+
+    assert line(observed, of=plan(TARDY)) == (
+        "latency_p95 2.4s above 2s in 2026-11-21 02:14..2026-11-21 03:14Z; 900 candidate requests; "
+        'not proven: e-value 3.1 < 6,720 against "at most 5% above 2s"'
+    )
+    assert title_line(observed, plan(TARDY)) == "latency_p95 2.4s above 2s"
+
+
+def test_a_percentile_that_passes_says_what_is_disproved():
+    well = verdict(
+        TARDY,
+        latest=look(1.4, amounts(1.4, candidate_n=4_000), samples=4_000, span=HOUR),
+        passing=proof(812, 20, rate(60, 4_000), claim=0.05),
+    )
+
+    assert line(well, of=plan(TARDY)).endswith('; e-value 812 ≥ 20 against "5% or more above 2s"')
+
+
 def test_a_cost_of_the_whole_rollout_counts_both_arms():
     dear = amounts(61.2, candidate_n=7_762, baseline_n=69_858)
 

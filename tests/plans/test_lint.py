@@ -156,6 +156,14 @@ def test_a_confident_rule_that_has_no_proof_before_a_step_can_be_left_is_a_warni
     assert "no proof comes before either, with a minWindow of 72h" in finding.message
 
 
+def test_a_proof_that_waits_for_what_must_last_is_a_warning_where_a_step_can_be_left_before():
+    lasting = load(plan_text(("window: 72h", "window: 72h\n      for: 70h")))
+
+    assert one(lasting, "late-verdict").message.endswith(
+        "no proof comes before either, with a `for` of 70h: lengthen the hold or shorten `for`"
+    )
+
+
 def test_shares_that_do_not_rise_are_an_error():
     plan = load(plan_text())
     falling = replace(plan, steps=(plan.steps[1], plan.steps[0], *plan.steps[2:]))
