@@ -12,6 +12,7 @@ from typing import assert_never
 from controller.errors import NotFound
 from controller.notify.figures import (
     counts_words,
+    coverage_words,
     disproved,
     feared,
     interval_words,
@@ -140,11 +141,25 @@ def _passed(verdict: Verdict, rule: Rule) -> str:
 
 
 def _passing_proof(verdict: Verdict, rule: Rule) -> str:
-    proof = verdict.reading.passing
+    against = _kept(verdict.reading, rule)
+    if not against:
+        return ""
+    return against if verdict.confident is Outcome.PASS else f"not proven: {against}"
+
+
+def _kept(reading: Reading, rule: Rule) -> str:
+    """How far the proof that the limit is kept has come, by the labels that came and by the missing ones if it must."""
+    proof, worst = reading.passing, reading.worst_case
     if proof is None:
         return ""
     against = f"{proof_words(proof)} against {feared(rule)}"
-    return against if verdict.confident is Outcome.PASS else f"not proven: {against}"
+    if worst is None:
+        return against
+    joined = "but" if proof.reached and not worst.proof.reached else "and"
+    return (
+        f"{against}, {joined} {proof_words(worst.proof)} with every missing label against it "
+        f"(graded: {coverage_words(worst.coverage)})"
+    )
 
 
 def _other_failure(verdict: Verdict) -> str:
@@ -192,7 +207,7 @@ def _unproven(reading: Reading, rule: Rule) -> str:
     if reading.failing is not None:
         proofs.append(f"{proof_words(reading.failing)} against {disproved(rule, reading.failing)}")
     if reading.passing is not None:
-        proofs.append(f"{proof_words(reading.passing)} against {feared(rule)}")
+        proofs.append(_kept(reading, rule))
     return (
         f"not proven either way ({'; '.join(proofs)})" if proofs else "nothing to prove it with yet"
     )

@@ -25,6 +25,7 @@ from controller.rollout.units import (
 from controller.rollout.verdict import (
     Amounts,
     Counts,
+    Coverage,
     LossCounts,
     PairCounts,
     Proof,
@@ -226,6 +227,14 @@ def counts_words(rule: Rule, counts: Counts, noun: str = "requests") -> str:
             return _amount_words(rule, counts)
         case unknown:
             assert_never(unknown)
+
+
+def coverage_words(coverage: Coverage) -> str:
+    """`baseline 3,900 of 4,120 episodes, candidate 300 of 463`."""
+    return (
+        f"baseline {coverage.baseline_graded:,} of {coverage.baseline_n:,} episodes, "
+        f"candidate {coverage.candidate_graded:,} of {coverage.candidate_n:,}"
+    )
 
 
 def _strata_words(strata: Sequence[StratumCounts]) -> str:

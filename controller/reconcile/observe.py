@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 from controller.ports import Sight, Standing, Store, VerifiedStretch
 from controller.reconcile.freeze import active_freeze
+from controller.rollout.coverage import coverage_between
 from controller.rollout.force import InForceTime, Stretch, merged
 from controller.rollout.looks import known_and_traffic
 from controller.rollout.metrics import Kind
@@ -21,7 +22,6 @@ from controller.rollout.state import State, shares
 from controller.rollout.tallies import Tallies
 from controller.rollout.timeline import minute_of, minutes
 from controller.rollout.verdict import Coverage, Health, InForce, SampleRatio, Seen
-from controller.stats.proportions import newcombe_difference
 from controller.stats.sequential import sample_ratio_log_e
 
 BASELINE_RECENT = timedelta(minutes=60)
@@ -31,8 +31,6 @@ BASELINE_ERROR_LIMIT = (
 SAMPLE_RATIO_ALPHA = 1e-3  # Kohavi et al. 2020, ch. 21: mismatches are bugs, so few false alarms
 # A command committed while a tick was under way bears an earlier moment than the tick's judgement, by less than this.
 OVERTAKEN = timedelta(minutes=5)
-COVERAGE_LEVEL = 0.999
-COVERAGE_GAP = 0.02
 
 
 @dataclass(slots=True, kw_only=True)
@@ -264,25 +262,7 @@ def coverage(view: View) -> Coverage | None:
     start, end = minute_of(view.state.step_started_at), view.watermark(rule)
     if end <= start:
         return None
-    seen = {
-        arm: view.reader.between(start, end, ("e.graded", "e"), arm=arm.value, intent=None)
-        for arm in Arm
-    }
-    (graded_b, n_b), (graded_c, n_c) = seen[Arm.BASELINE], seen[Arm.CANDIDATE]
-    return Coverage(
-        baseline_graded=graded_b,
-        baseline_n=n_b,
-        candidate_graded=graded_c,
-        candidate_n=n_c,
-        differs=_differs(graded_b, n_b, graded_c, n_c),
-    )
-
-
-def _differs(graded_b: int, n_b: int, graded_c: int, n_c: int) -> bool:
-    if n_b == 0 or n_c == 0:
-        return False
-    gap = newcombe_difference(graded_b, n_b, graded_c, n_c, level=COVERAGE_LEVEL)
-    return gap.lower > COVERAGE_GAP or gap.upper < -COVERAGE_GAP
+    return coverage_between(view.reader, None, start, end)
 
 
 def tallies_of(plan: Plan) -> Tallies:

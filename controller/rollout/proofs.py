@@ -240,7 +240,11 @@ def _pairs(intent: str | None, reader: Reader) -> Evidence:
 
 def _tally(names: Sequence[str], counts: Sequence[int]) -> dict[str, int]:
     """Counts by value in millionths; values not seen are left out."""
-    return {name: count for name, count in zip(names, counts, strict=True) if count}
+    tally: dict[str, int] = {}
+    for name, count in zip(names, counts, strict=True):
+        if count:
+            tally[name] = tally.get(name, 0) + count
+    return tally
 
 
 def _every(rule: Rule) -> int:
@@ -330,19 +334,40 @@ def failing(
 
 
 def passing(
-    plan: Plan, rule: Rule, epoch: Epoch, found: Evidence, end: int
+    plan: Plan, rule: Rule, epoch: Epoch, found: Evidence, end: int, *, missing: int = 0
 ) -> tuple[float, dict[str, int]]:
-    """log E for "within the limit" over the whole epoch up to one end, and what was seen in it."""
+    """log E for "within the limit" over the whole epoch up to one end, and what was seen in it.
+
+    `missing` blocks more count as the worst there is, 1 (`coverage.missing_blocks`); pairs are whole.
+    """
     opened, closed = found.before(minute_of(epoch.start)), found.before(end)
     counts = [after - before for before, after in zip(opened, closed, strict=True)]
-    reached = log_e_of(counts, -found.values, passing_bets(plan, rule, found.kind))
-    return reached, _tally(found.names, counts)
+    values, names = found.values, found.names
+    if missing and found.kind == "blocks":
+        counts, values, names = [*counts, missing], _and_worst(values), (*names, str(MICRO))
+    reached = log_e_of(counts, -values, passing_bets(plan, rule, found.kind))
+    return reached, _tally(names, counts)
 
 
 def passing_by(
-    plan: Plan, rule: Rule, epoch: Epoch, found: Evidence, ends: Minutes
+    plan: Plan,
+    rule: Rule,
+    epoch: Epoch,
+    found: Evidence,
+    ends: Minutes,
+    *,
+    missing: Minutes | None = None,
 ) -> NDArray[np.float64]:
     """log E of `passing` at each of some ends; 0 where the epoch had not begun."""
     start = minute_of(epoch.start)
-    counts = found.until(np.maximum(ends, start)) - np.array(found.before(start))
-    return log_e(counts, -found.values, passing_bets(plan, rule, found.kind))
+    counts, values = (
+        found.until(np.maximum(ends, start)) - np.array(found.before(start)),
+        found.values,
+    )
+    if missing is not None and found.kind == "blocks":
+        counts, values = np.column_stack([counts, missing]), _and_worst(values)
+    return log_e(counts, -values, passing_bets(plan, rule, found.kind))
+
+
+def _and_worst(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.append(values, 1.0)

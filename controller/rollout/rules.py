@@ -4,7 +4,8 @@ observed   FAIL when the value over a complete window with enough samples passes
            complete window with enough samples keeps it; INSUFFICIENT otherwise.
 confident  FAIL when the e-process disproves that all is well and, for a loss, the observed size passes the limit
            (the guarded form with `then: pause`); PASS when the opposite e-process proves that the limit is kept.
-           A percentile keeps its limit if no more than its share of requests lies above it: p95, 5%.
+           A percentile keeps its limit if no more than its share of requests lies above it: p95, 5%. Where the
+           arms' label coverage differs, a loss PASSES only if it also does with every missing label against it.
 
 A rule with `evidence: observed` fails by either form, the confident one being sooner; with `evidence: confident`
 only by proof.
@@ -140,7 +141,9 @@ def _confident(rule: Rule, reading: Reading) -> Outcome:
         return Outcome.NOT_APPLICABLE
     if failing is not None and failing.reached and _is_over(rule, failing.look.value):
         return Outcome.FAIL
-    return Outcome.PASS if passing is not None and passing.reached else Outcome.INSUFFICIENT
+    worst = reading.worst_case
+    holds = passing is not None and passing.reached and (worst is None or worst.proof.reached)
+    return Outcome.PASS if holds else Outcome.INSUFFICIENT
 
 
 def _is_over(rule: Rule, observed: float | None) -> bool:

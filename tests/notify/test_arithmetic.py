@@ -10,7 +10,7 @@ from controller.notify.figures import e_value, proof_words
 from controller.rollout.decision import Refusal, Wait, Waiting
 from controller.rollout.metrics import CATALOGUE
 from controller.rollout.plan import Evidence, Intent
-from controller.rollout.verdict import Availability, Outcome
+from controller.rollout.verdict import Availability, Coverage, Outcome, WorstCase
 from tests.notify.factories import (
     ACCURACY,
     ESCALATED,
@@ -308,6 +308,43 @@ def test_an_unproven_rule_says_how_far_both_proofs_are_and_that_the_observed_for
         'e-value 0.4 < 20 against "2% or more")'
     ) in text
     assert text.endswith("; observed form fails")
+
+
+UNEVEN = Coverage(
+    baseline_graded=3_900, baseline_n=4_120, candidate_graded=300, candidate_n=463, differs=True
+)
+
+
+@pytest.mark.parametrize(
+    ("e", "outcome", "words"),
+    [
+        (
+            31,
+            Outcome.PASS,
+            '; e-value 812 ≥ 20 against "a loss of 1.5 pp or more", and e-value 31 ≥ 20',
+        ),
+        (
+            0.2,
+            Outcome.INSUFFICIENT,
+            'e-value 812 ≥ 20 against "a loss of 1.5 pp or more", but e-value 0.2 < 20',
+        ),
+    ],
+)
+def test_where_labels_are_missing_unevenly_a_pass_is_shown_with_each_against_it(e, outcome, words):
+    well = verdict(
+        ACCURACY,
+        "refund",
+        latest=look(0.001, REFUND_LOSS, samples=463, span=72 * HOUR),
+        passing=proof(812, 20, REFUND_LOSS),
+        worst_case=WorstCase(coverage=UNEVEN, proof=proof(e, 20, REFUND_LOSS)),
+    )
+
+    assert well.outcome is outcome
+    assert words in line(well)
+    assert (
+        "with every missing label against it "
+        "(graded: baseline 3,900 of 4,120 episodes, candidate 300 of 463)"
+    ) in line(well)
 
 
 # UNMEASURED and NOT_APPLICABLE
