@@ -20,10 +20,11 @@ from controller.notify.figures import (
     share_above,
     value_beside,
     window_words,
+    without_errors,
 )
 from controller.rollout.decision import Refusal, Wait, Waiting
 from controller.rollout.metrics import Kind
-from controller.rollout.plan import Evidence, Plan, Rule
+from controller.rollout.plan import Evidence, Judge, Plan, Rule
 from controller.rollout.rules import passes_limit
 from controller.rollout.timeline import Window
 from controller.rollout.units import format_duration, format_limit
@@ -44,17 +45,24 @@ def verdict_line(verdict: Verdict, plan: Plan) -> str:
     `plan` is the revision that the verdict was given under; NotFound if it has no such rule.
     """
     rule = _rule(verdict.rule, plan)
+    judge = plan.labels.judge
     match verdict.outcome:
         case Outcome.FAIL:
-            return _failed(verdict, rule)
+            return _sentence(_failed(verdict, rule), _corrected(verdict, rule, judge))
         case Outcome.PASS:
-            return _passed(verdict, rule)
+            return _sentence(_passed(verdict, rule), _corrected(verdict, rule, judge))
         case Outcome.INSUFFICIENT:
-            return _undecided(verdict, rule)
+            return _sentence(_undecided(verdict, rule), _corrected(verdict, rule, judge))
         case Outcome.UNMEASURED | Outcome.NOT_APPLICABLE:
             return _unavailable(verdict, rule, plan)
         case unknown:
             assert_never(unknown)
+
+
+def _corrected(verdict: Verdict, rule: Rule, judge: Judge | None) -> str:
+    """The figure that the line begins with as it would be by labels that never err."""
+    value = _headline_value(verdict, rule)
+    return without_errors(rule.metric, value, judge) if judge and value is not None else ""
 
 
 def title_line(verdict: Verdict, plan: Plan) -> str:
@@ -152,7 +160,7 @@ def _kept(reading: Reading, rule: Rule) -> str:
     proof, worst = reading.passing, reading.worst_case
     if proof is None:
         return ""
-    against = f"{proof_words(proof)} against {feared(rule)}"
+    against = f"{proof_words(proof)} against {feared(rule, proof)}"
     if worst is None:
         return against
     joined = "but" if proof.reached and not worst.proof.reached else "and"

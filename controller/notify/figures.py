@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import assert_never
 
 from controller.rollout.metrics import MICRO, Kind, MeasureUnit, Metric
-from controller.rollout.plan import Arm, Rule
+from controller.rollout.plan import Arm, Judge, Rule
 from controller.rollout.rules import bound_of
 from controller.rollout.timeline import Window
 from controller.rollout.units import (
@@ -32,6 +32,7 @@ from controller.rollout.verdict import (
     RateCounts,
     StratumCounts,
 )
+from controller.stats.noise import true_difference, true_rate
 from controller.stats.paired import PairedTable, tango
 from controller.stats.proportions import Interval, newcombe_difference, wilson
 from controller.stats.stratified import Stratum, post_stratified
@@ -115,18 +116,34 @@ def disproved(rule: Rule, proof: Proof) -> str:
     return f'"a loss of at most {format_points(proof.claim)}"'
 
 
-def feared(rule: Rule) -> str:
+def feared(rule: Rule, proof: Proof) -> str:
     """What a passing proof speaks against, in quotes: `"a loss of 1.5 pp or more"`, `"2% or more"`, `"5% or more
     above 4s"`.
     """
     if rule.metric.kind is Kind.QUANTILE:
         share = format_percent(bound_of(rule))
         return f'"{share} or more above {format_limit(rule.metric, rule.limit)}"'
+    if rule.metric.kind is Kind.LOSS and proof.claim < rule.limit:
+        seen = format_points(round(proof.claim, 6))
+        return f'"a loss of {format_points(rule.limit)} or more" ({seen} as its judge sees it)'
     size = f"{format_limit(rule.metric, rule.limit)} or {'less' if rule.below else 'more'}"
     return f'"a loss of {size}"' if rule.metric.kind is Kind.LOSS else f'"{size}"'
 
 
 # Estimates and intervals
+
+
+def without_errors(metric: Metric, value: float, judge: Judge) -> str:
+    """`1.76 pp without the judge's errors`: the estimate by Rogan & Gladen; empty where a judge grades nothing."""
+    errors = {"sensitivity": judge.sensitivity, "specificity": judge.specificity}
+    match metric.kind:
+        case Kind.LOSS:
+            true = true_difference(value, **errors)
+        case Kind.ACCURACY:
+            true = true_rate(value, **errors)
+        case _:
+            return ""
+    return f"{format_value(metric, true)} without the judge's errors"
 
 
 def estimate(counts: Counts) -> float | None:

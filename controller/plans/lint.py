@@ -20,10 +20,15 @@ from controller.rollout.plan import (
     Rule,
     Scope,
 )
-from controller.rollout.rules import alpha_left, alpha_of, is_provable, sharing
+from controller.rollout.rules import alpha_left, alpha_of, is_provable, kept_limit, sharing
 from controller.rollout.state import Epoch
 from controller.rollout.timeline import EPOCH, MINUTE
-from controller.rollout.units import format_duration, format_percent, format_share
+from controller.rollout.units import (
+    format_duration,
+    format_percent,
+    format_points,
+    format_share,
+)
 
 HALF_BP = FULL_BP // 2
 
@@ -319,6 +324,29 @@ def _label_delay(plan: Plan) -> Iterator[Finding]:
         )
 
 
+def _judged(plan: Plan) -> Iterator[Finding]:
+    """What the errors of a judge do to the margins of passes."""
+    judge = plan.labels.judge
+    if judge is None:
+        return
+    for rule in plan.rules:
+        if rule.metric.kind is Kind.LOSS:
+            margin = format_points(float(f"{kept_limit(plan, rule):.4g}"))
+            yield _info(
+                "judged-labels",
+                "spec.labels.judge",
+                f"{rule.name}: the judge shows a loss of {format_points(rule.limit)} as {margin}, so a pass is proven "
+                "against that; a fail needs no more than before",
+            )
+    if judge.model is None:
+        yield _warning(
+            "unnamed-judge",
+            "spec.labels.judge",
+            "the judge's model is not named, so nobody can tell that it is not one of the arms' models; "
+            "write `model:`",
+        )
+
+
 def _control(plan: Plan) -> Iterator[Finding]:
     last = len(plan.steps) - 1
     if plan.share_at(last) < FULL_BP:
@@ -368,6 +396,7 @@ _LINTS: tuple[Callable[[Plan], Iterator[Finding]], ...] = (
     _proof,
     _windows,
     _alphas,
+    _judged,
     _control,
     _intents,
     _notices,

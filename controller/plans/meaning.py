@@ -20,7 +20,7 @@ from controller.plans.schema import (
     ChannelsShape,
     FreezeShape,
     IntentShape,
-    LabelsShape,
+    JudgeShape,
     PlanShape,
     PriceShape,
     PriorsShape,
@@ -38,6 +38,7 @@ from controller.rollout.plan import (
     Evidence,
     Freeze,
     Intent,
+    Judge,
     Labels,
     ModelRef,
     Plan,
@@ -97,7 +98,7 @@ def read_meaning(shape: PlanShape, reading: Reading) -> Plan | None:
     _check_target(spec, reading)
     _check_spec_values(spec, reading)
     freezes = tuple(one for item in spec.freeze if (one := _freeze(item, reading)) is not None)
-    labels = _labels(spec.labels, reading)
+    labels = _labels(spec, reading)
     priors = _priors(spec.priors, reading)
     slack = _slack(spec.notify.slack if spec.notify else None, reading)
     webhook = _webhook(spec.notify.webhook if spec.notify else None, reading)
@@ -588,7 +589,8 @@ def _check_spec_values(spec: SpecShape, reading: Reading) -> None:
             )
 
 
-def _labels(shape: LabelsShape | None, reading: Reading) -> Labels:
+def _labels(spec: SpecShape, reading: Reading) -> Labels:
+    shape = spec.labels
     if shape is None:
         return Labels()
     if shape.horizon <= shape.delay:
@@ -598,7 +600,37 @@ def _labels(shape: LabelsShape | None, reading: Reading) -> Labels:
             f"labels would be refused after {format_duration(shape.horizon)}, before they are complete "
             f"at {format_duration(shape.delay)}; `horizon` is longer than `delay`",
         )
-    return Labels(delay=shape.delay, horizon=shape.horizon)
+    judge = None if shape.judge is None else _judge(shape.judge, spec, reading)
+    return Labels(delay=shape.delay, horizon=shape.horizon, judge=judge)
+
+
+def _judge(shape: JudgeShape, spec: SpecShape, reading: Reading) -> Judge:
+    together = shape.sensitivity + shape.specificity
+    if together <= 1:
+        reading.refuse(
+            shape,
+            "specificity" if _had(shape, "specificity") else "sensitivity",
+            f"sensitivity and specificity together are {format_percent(float(together))}: such a judge tells no more "
+            "than a coin, and no loss could be seen by it; they are more than 100% together, such as 95% and 90%",
+        )
+    for word, arm in (("baseline", spec.baseline), ("candidate", spec.candidate)):
+        if shape.model is not None and _same_model(shape.model, arm.model, reading.models):
+            reading.refuse(
+                shape,
+                "model",
+                f"{shape.model} is the {word}'s model, and a judge never grades its own model's answers against "
+                "another's; name a third model, or have people grade",
+            )
+    return Judge(
+        sensitivity=float(shape.sensitivity),
+        specificity=float(shape.specificity),
+        model=shape.model,
+    )
+
+
+def _same_model(one: str, other: str, models: ModelTable) -> bool:
+    known = models.find(one)
+    return one == other or (known is not None and known == models.find(other))
 
 
 def _priors(shape: PriorsShape | None, reading: Reading) -> Priors:

@@ -223,14 +223,35 @@ class IntentShape(Shape):
     )
 
 
+class JudgeShape(Shape):
+    """What grades answers in place of people, and how often it is right."""
+
+    model: ModelName | None = Field(
+        None,
+        description="The model that judges. It cannot be one of the arms' models: a judge never grades its own "
+        "model's answers against another's.",
+    )
+    sensitivity: Rate = Field(
+        description="How often it calls a right answer right, measured against labels of people."
+    )
+    specificity: Rate = Field(
+        description="How often it calls a wrong answer wrong. The two together are more than 100%."
+    )
+
+
 class LabelsShape(Shape):
-    """When outcomes arrive."""
+    """When outcomes arrive, and what grades them."""
 
     delay: Duration = Field(
         timedelta(0), description="Labels are complete this long after the request."
     )
     horizon: Duration = Field(
         timedelta(days=7), description="Labels are refused this long after the request."
+    )
+    judge: JudgeShape | None = Field(
+        None,
+        description="Whose grades the labels are, where it is known to err: a pass of accuracy_delta is then proven "
+        "against a margin as much smaller as the judge shows a loss. Left out, labels are taken for true.",
     )
 
 
@@ -466,7 +487,9 @@ class SpecShape(Shape):
     )
     assignment: AssignmentShape = Field(description="How traffic is divided.")
     intents: list[IntentShape] = Field(description="The kinds of requests; at least one.")
-    labels: LabelsShape | None = Field(None, description="When outcomes arrive.")
+    labels: LabelsShape | None = Field(
+        None, description="When outcomes arrive, and what grades them."
+    )
     traffic: TrafficShape = Field(description="Where the split is put in force.")
     steps: list[StepShape] = Field(description="Shares to go through, each above the one before.")
     holdback: ShareBp = Field(

@@ -197,11 +197,28 @@ class Priors:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Judge:
+    """What grades answers in place of people, and how often it is right: of a right answer with probability
+    `sensitivity`, of a wrong one with `specificity`. Invariant: together they are more than 1.
+    """
+
+    sensitivity: float
+    specificity: float
+    model: str | None = None  # None: no model, or not told
+
+    @property
+    def discrimination(self) -> float:
+        """What it shows of a true difference between the arms, above 0 and at most 1."""
+        return self.sensitivity + self.specificity - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Labels:
-    """Labels are complete after `delay` and refused after `horizon`."""
+    """Labels are complete after `delay` and refused after `horizon`. `judge` None: they are taken for true."""
 
     delay: timedelta = timedelta(0)
     horizon: timedelta = timedelta(days=7)
+    judge: Judge | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

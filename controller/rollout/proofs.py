@@ -20,7 +20,7 @@ from controller.rollout.metrics import MICRO, Kind, Metric, above
 from controller.rollout.observation import BOTH_ARMS
 from controller.rollout.plan import FULL_BP, Plan, Rule, Then
 from controller.rollout.reader import Reader
-from controller.rollout.rules import bound_of
+from controller.rollout.rules import bound_of, kept_limit
 from controller.rollout.state import Epoch
 from controller.rollout.sums import Minutes
 from controller.rollout.timeline import minute_of, minutes
@@ -126,9 +126,10 @@ def passing_bets(plan: Plan, rule: Rule, kind: str) -> Bets:
         limit = bound_of(rule)
         effect = limit * (1 - 1 / RATE_ALTERNATIVE)
         return _make_bets(effect=effect, variance=limit * (1 - limit), m=-limit, lo=-1)
+    margin = kept_limit(plan, rule)
     return _gain_bets(
-        margin=rule.limit,
-        effect=rule.alternative or rule.limit,
+        margin=margin,
+        effect=margin * (rule.alternative or rule.limit) / rule.limit,
         variance=_loss_variance(plan, kind),
     )
 

@@ -22,7 +22,7 @@ from controller.rollout.looks import Measured, known_and_traffic, measure
 from controller.rollout.metrics import MICRO, Kind
 from controller.rollout.plan import FULL_BP, Arm, Plan, Rule
 from controller.rollout.reader import Reader, Windows
-from controller.rollout.rules import alpha_of, is_provable
+from controller.rollout.rules import alpha_of, is_provable, kept_limit
 from controller.rollout.state import Epoch, Phase, State
 from controller.rollout.sums import Minutes
 from controller.rollout.tallies import MinuteSums
@@ -335,7 +335,7 @@ def _passing(
     )
     return Proof(
         window=Window.of_minutes(start, end),
-        claim=rule.limit,
+        claim=kept_limit(view.plan, rule),
         log_e=reached,
         log_threshold=_pass_threshold(view, found),
         tally=tally,

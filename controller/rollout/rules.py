@@ -71,6 +71,17 @@ def bound_of(rule: Rule) -> float:
     return rule.limit
 
 
+def kept_limit(plan: Plan, rule: Rule) -> float:
+    """What a pass proves the mean of values to be less than: the limit, and a loss as the labels' judge shows it.
+
+    A judge that errs shows a true loss smaller than it is, so a pass by its labels needs as much smaller a margin. A
+    fail needs no other: what it sees is too little already.
+    """
+    judge = plan.labels.judge
+    shown = judge.discrimination if judge is not None and rule.metric.kind is Kind.LOSS else 1.0
+    return bound_of(rule) * shown
+
+
 def alpha_of(plan: Plan, rule: Rule, epoch: Epoch) -> float:
     """The rule's part of the plan's alpha, on one intent, halved with every epoch.
 

@@ -9,7 +9,7 @@ from controller.notify.arithmetic import refusal_line, title_line, verdict_line,
 from controller.notify.figures import e_value, proof_words
 from controller.rollout.decision import Refusal, Wait, Waiting
 from controller.rollout.metrics import CATALOGUE
-from controller.rollout.plan import Evidence, Intent
+from controller.rollout.plan import Evidence, Intent, Judge, Labels
 from controller.rollout.verdict import Availability, Coverage, Outcome, WorstCase
 from tests.notify.factories import (
     ACCURACY,
@@ -310,6 +310,29 @@ def test_an_unproven_rule_says_how_far_both_proofs_are_and_that_the_observed_for
     assert text.endswith("; observed form fails")
 
 
+JUDGED = plan(labels=Labels(judge=Judge(model="gpt-5", sensitivity=0.95, specificity=0.9)))
+
+
+def test_labels_of_a_judge_show_the_loss_without_its_errors():
+    # 3.1 pp / (0.95 + 0.9 - 1), Rogan & Gladen 1978
+    assert line(LOST_ACCURACY, of=JUDGED).endswith("; 3.65 pp without the judge's errors")
+    assert "judge" not in line(ESCALATED, of=JUDGED)
+
+
+def test_a_pass_by_a_judges_labels_names_the_margin_as_the_judge_sees_it():
+    well = verdict(
+        ACCURACY,
+        "refund",
+        latest=look(0.001, REFUND_LOSS, samples=463, span=72 * HOUR),
+        passing=proof(812, 20, REFUND_LOSS, claim=0.01275),
+    )
+
+    assert (
+        'e-value 812 ≥ 20 against "a loss of 1.5 pp or more" (1.275 pp as its judge sees it); '
+        "0.12 pp without the judge's errors"
+    ) in line(well, of=JUDGED)
+
+
 UNEVEN = Coverage(
     baseline_graded=3_900, baseline_n=4_120, candidate_graded=300, candidate_n=463, differs=True
 )
@@ -335,8 +358,8 @@ def test_where_labels_are_missing_unevenly_a_pass_is_shown_with_each_against_it(
         ACCURACY,
         "refund",
         latest=look(0.001, REFUND_LOSS, samples=463, span=72 * HOUR),
-        passing=proof(812, 20, REFUND_LOSS),
-        worst_case=WorstCase(coverage=UNEVEN, proof=proof(e, 20, REFUND_LOSS)),
+        passing=proof(812, 20, REFUND_LOSS, claim=0.015),
+        worst_case=WorstCase(coverage=UNEVEN, proof=proof(e, 20, REFUND_LOSS, claim=0.015)),
     )
 
     assert well.outcome is outcome

@@ -255,3 +255,25 @@ def test_an_accuracy_rule_without_a_label_delay_is_warned_about():
     )
 
     assert one(at_once, "no-label-delay").path == "spec.labels.delay"
+
+
+JUDGE = "{delay: 6h, horizon: 7d, judge: {model: gpt-5, sensitivity: 95%, specificity: 90%}}"
+
+
+def test_a_judge_that_errs_is_told_with_what_it_does_to_a_pass():
+    judged = load(plan_text(("{delay: 6h, horizon: 7d}", JUDGE)))
+
+    finding = one(judged, "judged-labels")
+
+    assert finding.level is Level.INFO
+    assert finding.message == (
+        "accuracy: the judge shows a loss of 1.5 pp as 1.275 pp, so a pass is proven against that; "
+        "a fail needs no more than before"
+    )
+    assert not found(judged, "unnamed-judge")
+
+
+def test_a_judge_without_a_name_is_told():
+    unnamed = load(plan_text(("{delay: 6h, horizon: 7d}", JUDGE.replace("model: gpt-5, ", ""))))
+
+    assert one(unnamed, "unnamed-judge").level is Level.WARNING

@@ -80,6 +80,27 @@ SLACK = 'slack: {channel: "#llm-oncall"}'
             "window: 72h\n      alpha: »5%",
             "nothing is left of the plan's alpha of 5% for escalation, which could then never be proven",
         ),
+        (
+            "horizon: 7d}",
+            "horizon: 7d, judge: {sensitivity: 60%, specificity: »40%}}",
+            "together are 100%: such a judge tells no more than a coin",
+        ),
+        (
+            "horizon: 7d}",
+            "horizon: 7d, judge: {sensitivity: »110%, specificity: 40%}}",
+            "than 100%",
+        ),
+        ("horizon: 7d}", "horizon: 7d, judge: »{sensitivity: 95%}}", "`specificity` is missing"),
+        (
+            "horizon: 7d}",
+            "horizon: 7d, judge: {model: »gpt-4.1, sensitivity: 95%, specificity: 90%}}",
+            "gpt-4.1 is the baseline's model, and a judge never grades its own model's answers",
+        ),
+        (
+            "horizon: 7d}",
+            "horizon: 7d, judge: {model: »gpt-4.1-mini-2025-04-14, sensitivity: 95%, specificity: 90%}}",
+            "is the candidate's model",
+        ),
         ("window: 1h, for: 15m", "window: 1h, alpha: »1%", "leave `alpha` out"),
         ("window: 1h, for: 15m", "window: 1h, minWindow: »5m", "leave `minWindow` out"),
         ("then: rollback", "then: »rolback", "did you mean `rollback`?"),

@@ -98,6 +98,7 @@ def test_both_proofs_are_those_of_the_requests_counted_one_by_one(by_minute, met
     assert found.passing.log_e == pytest.approx(
         log_e(perhaps, len(ones), claim=claim, sign=-1), abs=1e-9
     )
+    assert found.passing.claim == claim
     assert found.passing.tally.get(str(MICRO), 0) == perhaps
     assert sum(found.passing.tally.values()) == len(ones)
 
