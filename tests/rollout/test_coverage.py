@@ -20,6 +20,7 @@ from controller.rollout.decision import Waiting
 from controller.rollout.metrics import MICRO
 from controller.rollout.observation import BOTH_ARMS
 from controller.rollout.plan import Advance, Evidence, Plan, Step
+from controller.rollout.proofs import passing_bets
 from controller.rollout.readings import View, proven, read
 from controller.rollout.rules import judge
 from controller.rollout.timeline import start_of
@@ -107,6 +108,41 @@ def test_each_stratum_counts_its_own_missing_labels():
 
     assert missing_in(rows) == 12 + 12 + 0 + 7
     assert missing_in(rows, intent=None) == 12 + 12 + 0 + 7 + 5
+
+
+def passes(random: np.random.Generator, *, at_worst: bool) -> bool:
+    """One canary whose candidate loses exactly the limit, and whose labels of wrong answers get lost, so that those
+    that come show no loss; whether it is proven to keep the limit at any of 60 looks.
+    """
+    limit, error, k = 0.1, 0.05, 9
+    # Of the candidate's labels: so many wrong ones are lost that the rates are equal.
+    known = (1 - error - limit) / (1 - error)
+    n = 40 * 60
+    kept = random.random(n) < known
+    candidate = random.random(n) >= error  # of those with labels
+    baseline = random.binomial(k, 1 - error, n) / k
+    values = baseline - candidate
+    bets = passing_bets(PROMPT, replace(LOSS, limit=limit), "blocks")
+    closed = np.cumsum([math.log1p(bets.lambdas[0] * (limit - one)) for one in values[kept]])
+    for look in range(40, n + 1, 40):
+        blocks = int(kept[:look].sum())
+        # Nothing is missing of the baseline; of the candidate, ⌈n c / C⌉ = c.
+        missing = look - blocks if at_worst else 0
+        wealth = closed[blocks - 1] + missing * math.log1p(bets.lambdas[0] * (limit - 1))
+        if wealth >= math.log(1 / 0.05):
+            return True
+    return False
+
+
+def test_a_loss_that_hides_in_missing_labels_passes_by_those_that_came_and_not_at_their_worst():
+    random = np.random.default_rng(18)
+
+    by_what_came, at_worst = (
+        sum(passes(random, at_worst=worst) for _ in range(200)) for worst in (False, True)
+    )
+
+    assert by_what_came >= 190
+    assert at_worst <= 10  # 5% of 200, by Ville's inequality
 
 
 # Read and judged
