@@ -152,6 +152,27 @@ def test_describe_says_what_the_step_waits_for(running: World):
     assert "• samples: " in out
 
 
+def test_describe_shows_a_percentile_by_proof_in_requests_above_its_limit(world: World):
+    world.started(
+        PLAN.replace(
+            "latency_p95_ratio, above: 1.25, window: 30m, minSamples: 50",
+            "latency_p95, above: 2s, window: 24h, evidence: confident",
+        )
+    )
+    world.feed(requests(world, per_arm=100, minutes=1, latency_us=3_000_000))
+    world.ticks(1)
+
+    out = " ".join(world.cli("describe", "support-bot", COLUMNS="120").out.split())
+
+    # 100 of the candidate's 105: five came before, at 0.8 s. The interval: Wilson 1927.
+    assert (
+        "latency_p95 95.24% of requests (95% CI 89.33..97.95, Wilson) above 2s in 2026-09-01 12:00.."
+    ) in out
+    assert "100 of 105 candidate requests; e-value >10^6 ≥" in out
+    assert 'against "at most 5% above 2s"' in out
+    assert world.cli("replay", "support-bot").code == 0
+
+
 EACH = PLAN.replace(
     "    - {name: legal, pin: baseline}",
     "    - {name: legal, pin: baseline}\n    - {name: order-status}",
