@@ -134,7 +134,7 @@ def feared(rule: Rule, proof: Proof) -> str:
 
 
 def without_errors(metric: Metric, value: float, judge: Judge) -> str:
-    """`1.76 pp without the judge's errors`: the estimate by Rogan & Gladen; empty where a judge grades nothing."""
+    """`corrected for its judge's errors: 1.76 pp`: the estimate by Rogan & Gladen; empty where a judge grades nothing."""
     errors = {"sensitivity": judge.sensitivity, "specificity": judge.specificity}
     match metric.kind:
         case Kind.LOSS:
@@ -143,7 +143,7 @@ def without_errors(metric: Metric, value: float, judge: Judge) -> str:
             true = true_rate(value, **errors)
         case _:
             return ""
-    return f"{format_value(metric, true)} without the judge's errors"
+    return f"corrected for its judge's errors: {format_value(metric, true)}"
 
 
 def estimate(counts: Counts) -> float | None:

@@ -315,7 +315,7 @@ JUDGED = plan(labels=Labels(judge=Judge(model="gpt-5", sensitivity=0.95, specifi
 
 def test_labels_of_a_judge_show_the_loss_without_its_errors():
     # 3.1 pp / (0.95 + 0.9 - 1), Rogan & Gladen 1978
-    assert line(LOST_ACCURACY, of=JUDGED).endswith("; 3.65 pp without the judge's errors")
+    assert line(LOST_ACCURACY, of=JUDGED).endswith("; corrected for its judge's errors: 3.65 pp")
     assert "judge" not in line(ESCALATED, of=JUDGED)
 
 
@@ -329,7 +329,7 @@ def test_a_pass_by_a_judges_labels_names_the_margin_as_the_judge_sees_it():
 
     assert (
         'e-value 812 ≥ 20 against "a loss of 1.5 pp or more" (1.275 pp as its judge sees it); '
-        "0.12 pp without the judge's errors"
+        "corrected for its judge's errors: 0.12 pp"
     ) in line(well, of=JUDGED)
 
 
