@@ -68,22 +68,26 @@ block = st.integers(1, 9).flatmap(
 )
 
 
-@given(block, st.integers(0, 40), st.integers(0, 40))
+@given(block, st.booleans(), st.integers(0, 40), st.integers(0, 40))
 def test_with_the_missing_ones_at_their_worst_the_mean_is_no_less_than_the_loss(
-    closed, without_b, without_c
+    closed, above_half, without_b, without_c
 ):
     k, n = len(closed[0][1]), len(closed)
-    values = [Fraction(sum(baseline), k) - candidate for candidate, baseline in closed]
+    values = [Fraction(sum(several), k) - one for one, several in closed]
+    right = [sum(sum(several) for _, several in closed), sum(one for one, _ in closed)]
+    known = [n * k, n]
+    if above_half:  # one label of the baseline and several of the candidate
+        values, right, known = [-value for value in values], right[::-1], known[::-1]
     rows = [
-        graded(START, "baseline", n * k, n * k + without_b),
-        graded(START, "candidate", n, n + without_c),
+        graded(START, "baseline", known[0], known[0] + without_b),
+        graded(START, "candidate", known[1], known[1] + without_c),
         blocks(START, {"0": n}),
     ]
 
     missing = missing_in(rows)
 
-    right = (sum(sum(baseline) for _, baseline in closed), sum(one for one, _ in closed))
-    loss = Fraction(right[0] + without_b, n * k + without_b) - Fraction(right[1], n + without_c)
+    worst = Fraction(right[0] + without_b, known[0] + without_b)
+    loss = worst - Fraction(right[1], known[1] + without_c)
     assert (sum(values) + missing) / (n + missing) >= loss
     assert (missing == 0) == (without_b == without_c == 0)
 
