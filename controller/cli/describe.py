@@ -68,6 +68,7 @@ def _document(view: View, entries: Sequence[Entry], ledger: Sequence[Owed]) -> D
         "kind": "RolloutDescription",
         **summary(view),
         "rules": list(_rules(view)),
+        "discoveries": _discoveries(view),
         "failures": [_without_type(encode(one)) for one in view.state.failures],
         "records": [why.document(one.record, one.plan) for one in entries],
         "deliveries": list(_deliveries(ledger, view.now)),
@@ -103,6 +104,21 @@ def _rules(view: View) -> Iterator[Document]:
             "then": rule.then.value,
             "arithmetic": verdict_line(verdict, view.plan),
         }
+
+
+def _discoveries(view: View) -> Document:
+    from controller.rollout.discoveries import RATE, discoveries
+
+    tested = discoveries(view.plan, view.verdicts)
+    return {
+        "false_discovery_rate": RATE,
+        "tests": len(tested),
+        "named": [
+            {"rule": one.rule, "intent": one.intent, "log_e": one.log_e}
+            for one in tested
+            if one.named
+        ],
+    }
 
 
 def _deliveries(ledger: Sequence[Owed], now: datetime) -> Iterator[Document]:

@@ -22,10 +22,12 @@ from controller.cli.view import (
 )
 from controller.cli.why import why
 from controller.notify.arithmetic import verdict_line, wait_line
+from controller.notify.figures import e_value
 from controller.ports import Owed
+from controller.rollout.discoveries import RATE, Tested, discoveries
 from controller.rollout.plan import Plan, Severity
 from controller.rollout.state import Phase
-from controller.rollout.units import format_duration, format_share
+from controller.rollout.units import format_duration, format_percent, format_share
 from controller.rollout.verdict import Outcome, Verdict
 
 INDENT = "  "
@@ -39,6 +41,9 @@ def portrait(
     """Everything, in the order a person asks: where, how good, what next, what was wrong, what happened."""
     yield from header(view, width=width)
     yield from _section("Rules", rules(view, width=width))
+    tested = discoveries(view.plan, view.verdicts) if view.verdicts else ()
+    if tested:
+        yield from _section("Non-critical intents together", _together(tested, width=width))
     yield from _section("Waits for", waits(view))
     yield from _section("Open failures", _failures(view))
     yield from _section("Last records", records(entries, width=width))
@@ -193,6 +198,15 @@ def _rule_row(plan: Plan, verdict: Verdict) -> list[str | Text]:
 def _forms(verdict: Verdict) -> list[Text]:
     """The verdict by each form of evidence on its own."""
     return [style.outcome(verdict.observed), style.outcome(verdict.confident)]
+
+
+def _together(tested: Sequence[Tested], *, width: int) -> Iterator[Text]:
+    """Which of them have failed, if of all that are named few may be named falsely."""
+    named = [one for one in tested if one.named]
+    said = f"{len(named) or 'none'} of {len(tested)} failed, at a false discovery rate of {format_percent(RATE)} (e-BH)"
+    yield from wrapped(f"{said}; this stops nothing", indent="", width=width - len(INDENT))
+    for one in named:
+        yield Text(f"• {one.rule} on {one.intent}: e-value {e_value(one.log_e)}", style="yellow")
 
 
 def waits(view: View) -> Iterator[Text]:

@@ -12,15 +12,19 @@ from typing import assert_never
 from controller.errors import NotFound
 from controller.notify.figures import (
     counts_words,
+    coverage_words,
     disproved,
     feared,
     interval_words,
     proof_words,
+    share_above,
     value_beside,
     window_words,
+    without_errors,
 )
 from controller.rollout.decision import Refusal, Wait, Waiting
-from controller.rollout.plan import Evidence, Plan, Rule
+from controller.rollout.metrics import Kind
+from controller.rollout.plan import Evidence, Judge, Plan, Rule
 from controller.rollout.rules import passes_limit
 from controller.rollout.timeline import Window
 from controller.rollout.units import format_duration, format_limit
@@ -41,23 +45,33 @@ def verdict_line(verdict: Verdict, plan: Plan) -> str:
     `plan` is the revision that the verdict was given under; NotFound if it has no such rule.
     """
     rule = _rule(verdict.rule, plan)
+    judge = plan.labels.judge
     match verdict.outcome:
         case Outcome.FAIL:
-            return _failed(verdict, rule)
+            return _sentence(_failed(verdict, rule), _corrected(verdict, rule, judge))
         case Outcome.PASS:
-            return _passed(verdict, rule)
+            return _sentence(_passed(verdict, rule), _corrected(verdict, rule, judge))
         case Outcome.INSUFFICIENT:
-            return _undecided(verdict, rule)
+            return _sentence(_undecided(verdict, rule), _corrected(verdict, rule, judge))
         case Outcome.UNMEASURED | Outcome.NOT_APPLICABLE:
             return _unavailable(verdict, rule, plan)
         case unknown:
             assert_never(unknown)
 
 
+def _corrected(verdict: Verdict, rule: Rule, judge: Judge | None) -> str:
+    """The figure that the line begins with as it would be by labels that never err."""
+    value = _headline_value(verdict, rule)
+    return without_errors(rule.metric, value, judge) if judge and value is not None else ""
+
+
 def title_line(verdict: Verdict, plan: Plan) -> str:
     """The same in a few words, for a title: `escalation_rate 2.41% above 2%`."""
     rule = _rule(verdict.rule, plan)
     value = _headline_value(verdict, rule)
+    if value is not None and _is_headed_by_share(verdict, rule):
+        over = f"{share_above(rule, value)}{_on(verdict.intent)}"
+        return f"{rule.metric.name} {over} above {format_limit(rule.metric, rule.limit)}"
     if value is None:
         return f"{_subject(rule, verdict.intent)} {verdict.outcome.value.replace('_', ' ')}"
     shown = f"{value_beside(rule.metric, value, rule.limit)}{_on(verdict.intent)}"
@@ -89,8 +103,11 @@ def _proven(rule: Rule, verdict: Verdict, proof: Proof) -> str:
     """A failure that the confident form found: the figure beside the proof, and the stretch that proves it."""
     name, look = rule.metric.name, proof.look
     against = f"{proof_words(proof)} against {disproved(rule, proof)}"
-    counts = counts_words(rule, look.counts, "episodes")
-    figure = _figure(rule, look.value, look.window, interval_words(look.counts), verdict.intent)
+    if rule.metric.kind is Kind.QUANTILE:
+        counts, figure = counts_words(rule, look.counts), _share_figure(rule, look, verdict.intent)
+    else:
+        counts = counts_words(rule, look.counts, "episodes")
+        figure = _figure(rule, look.value, look.window, interval_words(look.counts), verdict.intent)
     where = "" if proof.window == look.window else f" in {window_words(proof.window)}"
     return f"{name} {figure}; {counts}; {against}{where}"
 
@@ -132,11 +149,25 @@ def _passed(verdict: Verdict, rule: Rule) -> str:
 
 
 def _passing_proof(verdict: Verdict, rule: Rule) -> str:
-    proof = verdict.reading.passing
+    against = _kept(verdict.reading, rule)
+    if not against:
+        return ""
+    return against if verdict.confident is Outcome.PASS else f"not proven: {against}"
+
+
+def _kept(reading: Reading, rule: Rule) -> str:
+    """How far the proof that the limit is kept has come, by the labels that came and by the missing ones if it must."""
+    proof, worst = reading.passing, reading.worst_case
     if proof is None:
         return ""
-    against = f"{proof_words(proof)} against {feared(rule)}"
-    return against if verdict.confident is Outcome.PASS else f"not proven: {against}"
+    against = f"{proof_words(proof)} against {feared(rule, proof)}"
+    if worst is None:
+        return against
+    joined = "but" if proof.reached and not worst.proof.reached else "and"
+    return (
+        f"{against}, {joined} {proof_words(worst.proof)} with every missing label against it "
+        f"(graded: {coverage_words(worst.coverage)})"
+    )
 
 
 def _other_failure(verdict: Verdict) -> str:
@@ -184,7 +215,7 @@ def _unproven(reading: Reading, rule: Rule) -> str:
     if reading.failing is not None:
         proofs.append(f"{proof_words(reading.failing)} against {disproved(rule, reading.failing)}")
     if reading.passing is not None:
-        proofs.append(f"{proof_words(reading.passing)} against {feared(rule)}")
+        proofs.append(_kept(reading, rule))
     return (
         f"not proven either way ({'; '.join(proofs)})" if proofs else "nothing to prove it with yet"
     )
@@ -264,6 +295,12 @@ def _figure(
     return f"{shown}{bracket} {_relation(rule, value)} in {window_words(window)}"
 
 
+def _share_figure(rule: Rule, look: Look, intent: str | None) -> str:
+    """`7.31% of requests on refund (95% CI …) above 4s in A..B`: what the proof of a percentile counts."""
+    shown = f"{share_above(rule, look.value or 0.0)}{_on(intent)} ({interval_words(look.counts)})"
+    return f"{shown} above {format_limit(rule.metric, rule.limit)} in {window_words(look.window)}"
+
+
 def _relation(rule: Rule, value: float) -> str:
     side = "below" if rule.below else "above"
     limit = format_limit(rule.metric, rule.limit)
@@ -271,6 +308,12 @@ def _relation(rule: Rule, value: float) -> str:
         return f"not {side} {limit}"
     lasting = f" for {format_duration(rule.sustained)}" if rule.sustained else ""
     return f"{side} {limit}{lasting}"
+
+
+def _is_headed_by_share(verdict: Verdict, rule: Rule) -> bool:
+    """Whether that figure is the share of requests above a percentile's limit, as its proof has it."""
+    by_proof = verdict.outcome is Outcome.FAIL and _deciding_look(verdict, rule) is None
+    return rule.metric.kind is Kind.QUANTILE and by_proof
 
 
 def _headline_value(verdict: Verdict, rule: Rule) -> float | None:

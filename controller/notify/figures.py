@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import assert_never
 
-from controller.rollout.metrics import MICRO, Kind, Metric
-from controller.rollout.plan import Arm, Rule
+from controller.rollout.metrics import MICRO, Kind, MeasureUnit, Metric
+from controller.rollout.plan import Arm, Judge, Rule
+from controller.rollout.rules import bound_of
 from controller.rollout.timeline import Window
 from controller.rollout.units import (
     format_limit,
@@ -24,12 +25,14 @@ from controller.rollout.units import (
 from controller.rollout.verdict import (
     Amounts,
     Counts,
+    Coverage,
     LossCounts,
     PairCounts,
     Proof,
     RateCounts,
     StratumCounts,
 )
+from controller.stats.noise import true_difference, true_rate
 from controller.stats.paired import PairedTable, tango
 from controller.stats.proportions import Interval, newcombe_difference, wilson
 from controller.stats.stratified import Stratum, post_stratified
@@ -92,8 +95,20 @@ def _power(log_e: float) -> str:
     return f"10^{log_e / math.log(10):.1f}"
 
 
+def share_above(rule: Rule, share: float) -> str:
+    """What a percentile's proof counts, before its limit: `7.31% of requests`. Never looks like the share allowed."""
+    return f"{value_beside(_SHARE, share, bound_of(rule))} of requests"
+
+
+_SHARE = Metric(name="share", kind=Kind.RATE, unit=MeasureUnit.FRACTION)
+
+
 def disproved(rule: Rule, proof: Proof) -> str:
-    """What a failing proof speaks against, in quotes: `"no loss"`, `"at most 2%"`."""
+    """What a failing proof speaks against, in quotes: `"no loss"`, `"at most 2%"`, `"at most 5% above 4s"`."""
+    if rule.metric.kind is Kind.QUANTILE:
+        return (
+            f'"at most {format_percent(proof.claim)} above {format_limit(rule.metric, rule.limit)}"'
+        )
     if rule.metric.kind is not Kind.LOSS:
         return f'"at {"least" if rule.below else "most"} {format_limit(rule.metric, rule.limit)}"'
     if math.isclose(proof.claim, 0, abs_tol=1e-12):
@@ -101,13 +116,34 @@ def disproved(rule: Rule, proof: Proof) -> str:
     return f'"a loss of at most {format_points(proof.claim)}"'
 
 
-def feared(rule: Rule) -> str:
-    """What a passing proof speaks against, in quotes: `"a loss of 1.5 pp or more"`, `"2% or more"`."""
+def feared(rule: Rule, proof: Proof) -> str:
+    """What a passing proof speaks against, in quotes: `"a loss of 1.5 pp or more"`, `"2% or more"`, `"5% or more
+    above 4s"`.
+    """
+    if rule.metric.kind is Kind.QUANTILE:
+        share = format_percent(bound_of(rule))
+        return f'"{share} or more above {format_limit(rule.metric, rule.limit)}"'
+    if rule.metric.kind is Kind.LOSS and proof.claim < rule.limit:
+        seen = format_points(round(proof.claim, 6))
+        return f'"a loss of {format_points(rule.limit)} or more" ({seen} as its judge sees it)'
     size = f"{format_limit(rule.metric, rule.limit)} or {'less' if rule.below else 'more'}"
     return f'"a loss of {size}"' if rule.metric.kind is Kind.LOSS else f'"{size}"'
 
 
 # Estimates and intervals
+
+
+def without_errors(metric: Metric, value: float, judge: Judge) -> str:
+    """`corrected for its judge's errors: 1.76 pp`: the estimate by Rogan & Gladen; empty where a judge grades nothing."""
+    errors = {"sensitivity": judge.sensitivity, "specificity": judge.specificity}
+    match metric.kind:
+        case Kind.LOSS:
+            true = true_difference(value, **errors)
+        case Kind.ACCURACY:
+            true = true_rate(value, **errors)
+        case _:
+            return ""
+    return f"corrected for its judge's errors: {format_value(metric, true)}"
 
 
 def estimate(counts: Counts) -> float | None:
@@ -208,6 +244,14 @@ def counts_words(rule: Rule, counts: Counts, noun: str = "requests") -> str:
             return _amount_words(rule, counts)
         case unknown:
             assert_never(unknown)
+
+
+def coverage_words(coverage: Coverage) -> str:
+    """`baseline 3,900 of 4,120 episodes, candidate 300 of 463`."""
+    return (
+        f"baseline {coverage.baseline_graded:,} of {coverage.baseline_n:,} episodes, "
+        f"candidate {coverage.candidate_graded:,} of {coverage.candidate_n:,}"
+    )
 
 
 def _strata_words(strata: Sequence[StratumCounts]) -> str:

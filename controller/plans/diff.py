@@ -10,6 +10,7 @@ from enum import StrEnum
 from controller.rollout.plan import (
     Freeze,
     Intent,
+    Judge,
     Labels,
     ModelRef,
     Plan,
@@ -152,6 +153,16 @@ def _labels(old: Labels, new: Labels) -> Iterator[Change]:
     yield from _one(
         "spec.labels.horizon", old.horizon, new.horizon, f"for outcomes that come, {_NOW}"
     )
+    margins = "rules on accuracy_delta start a new epoch: a pass is proven against another margin"
+    yield from _one("spec.labels.judge", _judge(old.judge), _judge(new.judge), margins)
+
+
+def _judge(judge: Judge | None) -> str | None:
+    if judge is None:
+        return None
+    sensitivity, specificity = map(format_percent, (judge.sensitivity, judge.specificity))
+    named = f"{judge.model}, " if judge.model is not None else ""
+    return f"{named}sensitivity {sensitivity}, specificity {specificity}"
 
 
 def _steps(old: Plan, new: Plan) -> Iterator[Change]:

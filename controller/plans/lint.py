@@ -21,10 +21,15 @@ from controller.rollout.plan import (
     Rule,
     Scope,
 )
-from controller.rollout.rules import alpha_left, alpha_of, is_provable, sharing
+from controller.rollout.rules import alpha_left, alpha_of, is_provable, kept_limit, sharing
 from controller.rollout.state import Epoch
 from controller.rollout.timeline import EPOCH, MINUTE
-from controller.rollout.units import format_duration, format_percent, format_share
+from controller.rollout.units import (
+    format_duration,
+    format_percent,
+    format_points,
+    format_share,
+)
 
 HALF_BP = FULL_BP // 2
 
@@ -248,9 +253,14 @@ def _windows(plan: Plan) -> Iterator[Finding]:
 
 
 def _unproven(plan: Plan, rule: Rule) -> str:
-    if rule.min_window <= plan.horizon:
+    if rule.least_window <= plan.horizon:
         return ""
-    return f", and with a minWindow of {format_duration(rule.min_window)} nothing is ever proven"
+    return f", and with a {_least(rule)} of {format_duration(rule.least_window)} nothing is ever proven"
+
+
+def _least(rule: Rule) -> str:
+    """The field that says which windows are too short to be blamed."""
+    return "minWindow" if rule.min_window >= rule.sustained else "`for`"
 
 
 def _late_verdict(plan: Plan, rule: Rule, path: str) -> Iterator[Finding]:
@@ -268,12 +278,12 @@ def _late_verdict(plan: Plan, rule: Rule, path: str) -> Iterator[Finding]:
         f"{format_duration(complete)}, and step {step + 1} ({format_share(plan.steps[step].share_bp)}) "
         f"can be left after {format_duration(left_at[step])}"
     )
-    if rule.min_window > MINUTE and delay + rule.min_window > left_at[step]:
+    if rule.least_window > MINUTE and delay + rule.least_window > left_at[step]:
         yield _warning(
             "late-verdict",
             path,
-            f"{message}; no proof comes before either, with a minWindow of {format_duration(rule.min_window)}: "
-            "lengthen the hold or shorten minWindow",
+            f"{message}; no proof comes before either, with a {_least(rule)} of "
+            f"{format_duration(rule.least_window)}: lengthen the hold or shorten {_least(rule)}",
         )
     elif rule.evidence is Evidence.CONFIDENT:
         yield _info("late-verdict", path, f"{message}; until then only the confident form speaks")
@@ -312,6 +322,29 @@ def _label_delay(plan: Plan) -> Iterator[Finding]:
             "spec.labels.delay",
             f"{losses[0]}: with no delay an answer that fails is judged before those whose grades come later, "
             "and the arm that fails at once looks worse than it is; write how long grades take, such as `6h`",
+        )
+
+
+def _judged(plan: Plan) -> Iterator[Finding]:
+    """What the errors of a judge do to the margins of passes."""
+    judge = plan.labels.judge
+    if judge is None:
+        return
+    for rule in plan.rules:
+        if rule.metric.kind is Kind.LOSS:
+            margin = format_points(float(f"{kept_limit(plan, rule):.4g}"))
+            yield _info(
+                "judged-labels",
+                "spec.labels.judge",
+                f"{rule.name}: the judge shows a loss of {format_points(rule.limit)} as {margin}, so a pass is proven "
+                "against that; a fail needs no more than before",
+            )
+    if judge.model is None:
+        yield _warning(
+            "unnamed-judge",
+            "spec.labels.judge",
+            "the judge's model is not named, so nobody can tell that it is not one of the arms' models; "
+            "write `model:`",
         )
 
 
@@ -386,6 +419,7 @@ _LINTS: tuple[Callable[[Plan], Iterator[Finding]], ...] = (
     _proof,
     _windows,
     _alphas,
+    _judged,
     _control,
     _intents,
     _recoveries,

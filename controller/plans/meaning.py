@@ -20,7 +20,7 @@ from controller.plans.schema import (
     ChannelsShape,
     FreezeShape,
     IntentShape,
-    LabelsShape,
+    JudgeShape,
     PlanShape,
     PriceShape,
     PriorsShape,
@@ -38,6 +38,7 @@ from controller.rollout.plan import (
     Evidence,
     Freeze,
     Intent,
+    Judge,
     Labels,
     ModelRef,
     Plan,
@@ -55,6 +56,7 @@ from controller.rollout.rules import CONFIDENT_KINDS, is_provable
 from controller.rollout.timeline import MINUTE
 from controller.rollout.units import format_duration, format_percent, format_share
 
+_PROVABLE = "only rates, percentiles and accuracy_delta can be proven"
 LEAST_ALPHA = Fraction(1, 10**9)  # less is lost in the rounding of what is left
 SPENT_PER_HOUR = ("per_hour", "tokens_per_hour")  # subjects of the catalogue
 _NAMED_METRIC = re.compile(r"custom\.([A-Za-z][A-Za-z0-9_]{0,62})")
@@ -96,7 +98,7 @@ def read_meaning(shape: PlanShape, reading: Reading) -> Plan | None:
     _check_target(spec, reading)
     _check_spec_values(spec, reading)
     freezes = tuple(one for item in spec.freeze if (one := _freeze(item, reading)) is not None)
-    labels = _labels(spec.labels, reading)
+    labels = _labels(spec, reading)
     priors = _priors(spec.priors, reading)
     slack = _slack(spec.notify.slack if spec.notify else None, reading)
     webhook = _webhook(spec.notify.webhook if spec.notify else None, reading)
@@ -462,8 +464,7 @@ def _check_evidence(shape: RuleShape, metric: Metric, reading: Reading) -> None:
         reading.refuse(
             shape,
             "evidence",
-            f"{metric.name} has no confident form: only rates and accuracy_delta can be proven; "
-            "write `observed`",
+            f"{metric.name} has no confident form: {_PROVABLE}; write `observed`",
         )
     elif shape.below is not None:
         reading.refuse(
@@ -474,7 +475,7 @@ def _check_evidence(shape: RuleShape, metric: Metric, reading: Reading) -> None:
 def _check_proof(shape: RuleShape, metric: Metric, reading: Reading) -> None:
     """What only concerns a proof has no effect on a rule that can have none."""
     if metric.kind not in CONFIDENT_KINDS:
-        why = f"{metric.name} has no confident form: only rates and accuracy_delta can be proven"
+        why = f"{metric.name} has no confident form: {_PROVABLE}"
     elif shape.below is not None:
         why = "a rule with `below` has no confident form yet"
     else:
@@ -591,7 +592,8 @@ def _check_spec_values(spec: SpecShape, reading: Reading) -> None:
             )
 
 
-def _labels(shape: LabelsShape | None, reading: Reading) -> Labels:
+def _labels(spec: SpecShape, reading: Reading) -> Labels:
+    shape = spec.labels
     if shape is None:
         return Labels()
     if shape.horizon <= shape.delay:
@@ -601,7 +603,37 @@ def _labels(shape: LabelsShape | None, reading: Reading) -> Labels:
             f"labels would be refused after {format_duration(shape.horizon)}, before they are complete "
             f"at {format_duration(shape.delay)}; `horizon` is longer than `delay`",
         )
-    return Labels(delay=shape.delay, horizon=shape.horizon)
+    judge = None if shape.judge is None else _judge(shape.judge, spec, reading)
+    return Labels(delay=shape.delay, horizon=shape.horizon, judge=judge)
+
+
+def _judge(shape: JudgeShape, spec: SpecShape, reading: Reading) -> Judge:
+    together = shape.sensitivity + shape.specificity
+    if together <= 1:
+        reading.refuse(
+            shape,
+            "specificity" if _had(shape, "specificity") else "sensitivity",
+            f"sensitivity and specificity together are {format_percent(float(together))}: such a judge tells no more "
+            "than a coin, and no loss could be seen by it; they are more than 100% together, such as 95% and 90%",
+        )
+    for word, arm in (("baseline", spec.baseline), ("candidate", spec.candidate)):
+        if shape.model is not None and _same_model(shape.model, arm.model, reading.models):
+            reading.refuse(
+                shape,
+                "model",
+                f"{shape.model} is the {word}'s model, and a judge never grades its own model's answers against "
+                "another's; name a third model, or have people grade",
+            )
+    return Judge(
+        sensitivity=float(shape.sensitivity),
+        specificity=float(shape.specificity),
+        model=shape.model,
+    )
+
+
+def _same_model(one: str, other: str, models: ModelTable) -> bool:
+    known = models.find(one)
+    return one == other or (known is not None and known == models.find(other))
 
 
 def _priors(shape: PriorsShape | None, reading: Reading) -> Priors:

@@ -223,14 +223,35 @@ class IntentShape(Shape):
     )
 
 
+class JudgeShape(Shape):
+    """What grades answers in place of people, and how often it is right."""
+
+    model: ModelName | None = Field(
+        None,
+        description="The model that judges. It cannot be one of the arms' models: a judge never grades its own "
+        "model's answers against another's.",
+    )
+    sensitivity: Rate = Field(
+        description="How often it calls a right answer right, measured against labels of people."
+    )
+    specificity: Rate = Field(
+        description="How often it calls a wrong answer wrong. The two together are more than 100%."
+    )
+
+
 class LabelsShape(Shape):
-    """When outcomes arrive."""
+    """When outcomes arrive, and what grades them."""
 
     delay: Duration = Field(
         timedelta(0), description="Labels are complete this long after the request."
     )
     horizon: Duration = Field(
         timedelta(days=7), description="Labels are refused this long after the request."
+    )
+    judge: JudgeShape | None = Field(
+        None,
+        description="Whose grades the labels are, where it is known to err: a pass of accuracy_delta is then proven "
+        "against a margin as much smaller as the judge shows a loss. Left out, labels are taken for true.",
     )
 
 
@@ -308,7 +329,9 @@ class RuleShape(Shape):
         "proven at every look.",
     )
     sustained: Duration = Field(
-        timedelta(0), alias="for", description="How long the limit must stay passed."
+        timedelta(0),
+        alias="for",
+        description="How long the limit must stay passed. A proof blames no shorter stretch either.",
     )
     min_samples: Count | None = Field(
         None,
@@ -321,15 +344,15 @@ class RuleShape(Shape):
     )
     alpha: Rate | None = Field(
         None,
-        description="This rule's part of the plan's alpha, over all its intents, for rates and accuracy_delta: the "
-        "chance that a proof stops a rollout which keeps the limit. A larger part proves sooner; the rules without one "
-        "share what is left equally.",
+        description="This rule's part of the plan's alpha, over all its intents, for rates, percentiles and "
+        "accuracy_delta: the chance that a proof stops a rollout which keeps the limit. A larger part proves sooner; "
+        "the rules without one share what is left equally.",
     )
     min_window: Duration | None = Field(
         None,
         alias="minWindow",
-        description="The shortest stretch that a proof may blame, for rates and accuracy_delta: with `1h` short ones "
-        "too, with the window's own length whole windows only.",
+        description="The shortest stretch that a proof may blame, for rates, percentiles and accuracy_delta: with "
+        "`1h` short ones too, with the window's own length whole windows only. Never shorter than `for`.",
         json_schema_extra={"default": "1m"},
     )
     spike: Annotated[SpikeShape | None, NOT_YET] = Field(
@@ -466,7 +489,9 @@ class SpecShape(Shape):
     )
     assignment: AssignmentShape = Field(description="How traffic is divided.")
     intents: list[IntentShape] = Field(description="The kinds of requests; at least one.")
-    labels: LabelsShape | None = Field(None, description="When outcomes arrive.")
+    labels: LabelsShape | None = Field(
+        None, description="When outcomes arrive, and what grades them."
+    )
     traffic: TrafficShape = Field(description="Where the split is put in force.")
     steps: list[StepShape] = Field(description="Shares to go through, each above the one before.")
     holdback: ShareBp = Field(

@@ -9,17 +9,19 @@ from datetime import datetime, timedelta
 
 from controller.ports import Sight, Standing, Store, VerifiedStretch
 from controller.reconcile.freeze import active_freeze
+from controller.rollout.coverage import coverage_between
 from controller.rollout.force import InForceTime, Stretch, merged
 from controller.rollout.looks import known_and_traffic
 from controller.rollout.metrics import Kind
 from controller.rollout.plan import FULL_BP, Arm, Plan
+from controller.rollout.proofs import limit_bucket
 from controller.rollout.reader import Reader
 from controller.rollout.readings import View, read_all
+from controller.rollout.rules import is_provable
 from controller.rollout.state import State, shares
 from controller.rollout.tallies import Tallies
 from controller.rollout.timeline import minute_of, minutes
 from controller.rollout.verdict import Coverage, Health, InForce, SampleRatio, Seen
-from controller.stats.proportions import newcombe_difference
 from controller.stats.sequential import sample_ratio_log_e
 
 BASELINE_RECENT = timedelta(minutes=60)
@@ -29,8 +31,6 @@ BASELINE_ERROR_LIMIT = (
 SAMPLE_RATIO_ALPHA = 1e-3  # Kohavi et al. 2020, ch. 21: mismatches are bugs, so few false alarms
 # A command committed while a tick was under way bears an earlier moment than the tick's judgement, by less than this.
 OVERTAKEN = timedelta(minutes=5)
-COVERAGE_LEVEL = 0.999
-COVERAGE_GAP = 0.02
 
 
 @dataclass(slots=True, kw_only=True)
@@ -127,7 +127,7 @@ class Observer:
         if known.sight.head.state.plan_digest != sight.head.state.plan_digest:
             # Another revision may ask for statistics that were not kept.
             whole = self._store.sight(rollout)
-            known = replace(known, sight=replace(whole, seq=0), tallies=Tallies(keep=needed(plan)))
+            known = replace(known, sight=replace(whole, seq=0), tallies=tallies_of(plan))
             sight = whole
         self._memories[rollout] = known
         known.take(sight)
@@ -164,7 +164,7 @@ class Observer:
         judged = self._store.judged(state.rollout)
         memory = Memory(
             sight=sight,
-            tallies=Tallies(keep=needed(sight.head.plan)),
+            tallies=tallies_of(sight.head.plan),
             through=judged.through if judged is not None else None,
             since=judged.seq if judged is not None else 0,
         )
@@ -262,25 +262,22 @@ def coverage(view: View) -> Coverage | None:
     start, end = minute_of(view.state.step_started_at), view.watermark(rule)
     if end <= start:
         return None
-    seen = {
-        arm: view.reader.between(start, end, ("e.graded", "e"), arm=arm.value, intent=None)
-        for arm in Arm
-    }
-    (graded_b, n_b), (graded_c, n_c) = seen[Arm.BASELINE], seen[Arm.CANDIDATE]
-    return Coverage(
-        baseline_graded=graded_b,
-        baseline_n=n_b,
-        candidate_graded=graded_c,
-        candidate_n=n_c,
-        differs=_differs(graded_b, n_b, graded_c, n_c),
-    )
+    return coverage_between(view.reader, None, start, end)
 
 
-def _differs(graded_b: int, n_b: int, graded_c: int, n_c: int) -> bool:
-    if n_b == 0 or n_c == 0:
-        return False
-    gap = newcombe_difference(graded_b, n_b, graded_c, n_c, level=COVERAGE_LEVEL)
-    return gap.lower > COVERAGE_GAP or gap.upper < -COVERAGE_GAP
+def tallies_of(plan: Plan) -> Tallies:
+    """Empty ones, for all that a plan's rules look at."""
+    return Tallies(keep=needed(plan), bounds=bounds(plan))
+
+
+def bounds(plan: Plan) -> dict[str, set[int]]:
+    """By histogram: the buckets of which proofs need to know how much lies above them."""
+    found: dict[str, set[int]] = {}
+    for rule in plan.rules:
+        if rule.metric.kind is Kind.QUANTILE and is_provable(rule):
+            bucket = limit_bucket(rule)
+            found.setdefault(rule.metric.subject, set()).update((bucket - 1, bucket))
+    return found
 
 
 def needed(plan: Plan) -> Callable[[str], bool]:

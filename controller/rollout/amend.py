@@ -106,9 +106,12 @@ def _judged_otherwise(old: Plan, was: Rule, new: Plan, rule: Rule) -> bool:
         return True
     if not is_provable(rule):
         return False
-    if rule.metric.kind is Kind.LOSS and (
-        old.priors != new.priors or old.share_at(0) != new.share_at(0)
-    ):
+    if rule.metric.kind is Kind.LOSS and _loss_bets_on(old) != _loss_bets_on(new):
         return True
     first = Epoch(number=0, start=EPOCH)
     return old.horizon != new.horizon or alpha_of(new, rule, first) > alpha_of(old, was, first)
+
+
+def _loss_bets_on(plan: Plan) -> tuple[object, ...]:
+    """What the bets of a loss depend on, beside the rule."""
+    return plan.priors, plan.share_at(0), plan.labels.judge

@@ -12,6 +12,8 @@ Statistics are kept per rollout, split version, arm, intent, endpoint and minute
     c.X, s.X              how often the quantity X is known, and its sum: input_tokens, cached_tokens, output_tokens,
                           cost_nusd (nano-USD), latency_us and ttft_us (microseconds)
     h.X.B                 log-bucket histogram of X (latency, ttft; seconds): count in bucket B
+    x.X.B                 how many of it lie in buckets above B: not stored, but summed where it is read, for those B
+                          that a rule's limit asks for
     b.V                   under the arm `both`: closed accuracy blocks of value V (baseline mean − candidate mean)
     p.XY                  under the arm `both`: pairs; X and Y are 1 or 0, baseline then candidate right
 
@@ -25,6 +27,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 MICRO = 1_000_000
+DERIVED = "x."  # statistics that are made of stored ones
 FLAGS = (
     "error",
     "escalated",
@@ -49,7 +52,8 @@ class Kind(StrEnum):
     )
     LOSS = "loss"  # accuracy(baseline) − accuracy(candidate), stratified: observed and confident
     ACCURACY = "accuracy"  # mean grade of one arm: plain threshold
-    QUANTILE = "quantile"  # a quantile of one arm's histogram, seconds: plain threshold
+    # a quantile of one arm's histogram, seconds: observed, and confident as the share of requests above the limit
+    QUANTILE = "quantile"
     QUANTILE_RATIO = "quantile_ratio"  # candidate's quantile / baseline's: plain threshold
     MEAN = "mean"  # sum / count of one arm
     COST = "cost"  # cost accounting: plain threshold
@@ -86,6 +90,11 @@ class Metric:
     def known(self) -> tuple[str, str]:
         """Of a rate: the statistics that count the requests and the episodes it is a rate of."""
         return ("n", "e") if self.of_requests else (f"d.{self.subject}", f"ed.{self.subject}")
+
+
+def above(histogram: str, bucket: int) -> str:
+    """The statistic that counts what lies in buckets above one."""
+    return f"{DERIVED}{histogram}.{bucket}"
 
 
 def _rate(name: str, flag: str, *, labelled: bool = False) -> Metric:

@@ -174,14 +174,19 @@ class Rule:
     sustained: timedelta = timedelta(0)  # `for:` how long the limit must stay passed
     min_samples: int = 500  # per arm, for the observed form
     min_window: timedelta = MINUTE  # the shortest window that a proof may blame
-    alternative: float | None = (
-        None  # the effect worth catching; None: 1.5 × limit for rates, limit for losses
-    )
+    # The effect worth catching, as what is bet on: a rate, the share of requests above a percentile's limit, or a loss.
+    # None: the limit of a loss, 1.5 × that of the others.
+    alternative: float | None = None
     alpha: float | None = (
         None  # its part of the plan's, over all its intents; None: as those without share the rest
     )
     severity: Severity | None = None  # of the notices that it causes; None: by what it does
     auto_resume: bool = False  # a pause that it causes ends by itself once it passes again
+
+    @property
+    def least_window(self) -> timedelta:
+        """The shortest window that a proof may blame: none for which the limit need not have stayed passed yet."""
+        return min(max(self.min_window, self.sustained), self.window)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,11 +198,28 @@ class Priors:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Judge:
+    """What grades answers in place of people, and how often it is right: of a right answer with probability
+    `sensitivity`, of a wrong one with `specificity`. Invariant: together they are more than 1.
+    """
+
+    sensitivity: float
+    specificity: float
+    model: str | None = None  # None: no model, or not told
+
+    @property
+    def discrimination(self) -> float:
+        """What it shows of a true difference between the arms, above 0 and at most 1."""
+        return self.sensitivity + self.specificity - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Labels:
-    """Labels are complete after `delay` and refused after `horizon`."""
+    """Labels are complete after `delay` and refused after `horizon`. `judge` None: they are taken for true."""
 
     delay: timedelta = timedelta(0)
     horizon: timedelta = timedelta(days=7)
+    judge: Judge | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

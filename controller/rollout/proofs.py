@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from controller.rollout.metrics import MICRO, Kind, Metric
+from controller.rollout.metrics import MICRO, Kind, Metric, above
 from controller.rollout.observation import BOTH_ARMS
 from controller.rollout.plan import FULL_BP, Plan, Rule, Then
 from controller.rollout.reader import Reader
+from controller.rollout.rules import bound_of, kept_limit
 from controller.rollout.state import Epoch
 from controller.rollout.sums import Minutes
 from controller.rollout.timeline import minute_of, minutes
@@ -34,12 +35,14 @@ from controller.stats.betting import (
     windowed_log_e,
 )
 from controller.stats.betting import bets as make_bets
+from controller.stats.histogram import bucket_of
 
 Counts = NDArray[np.int64]
 RATE_NAMES, PAIR_NAMES = ("0", str(MICRO)), (str(-MICRO), "0", str(MICRO))
 RATE_START_MIN = 60
 LOSS_START_MIN = 360
 RATE_ALTERNATIVE = 1.5  # times the limit: the rate worth catching where the plan does not say
+RATES = (Kind.RATE, Kind.QUANTILE)  # judged by the share of episodes, or requests, that are bad
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,7 @@ class Evidence:
     `counted` are the statistics that say it; `sort` makes of them, numbers or arrays, one for each value.
     """
 
-    kind: str  # "episodes", "blocks" or "pairs"
+    kind: str  # "episodes", "requests", "blocks" or "pairs"
     values: NDArray[np.float64]
     names: tuple[str, ...]  # the values in millionths
     reader: Reader
@@ -95,7 +98,7 @@ class Strongest:
 
 def claim_of(rule: Rule) -> float:
     """What a failing rule has disproved: "no loss" for a loss that pauses (the guarded form), else "in the limit"."""
-    return 0.0 if rule.metric.kind is Kind.LOSS and rule.then is Then.PAUSE else rule.limit
+    return 0.0 if rule.metric.kind is Kind.LOSS and rule.then is Then.PAUSE else bound_of(rule)
 
 
 # The same few plans ask for the same few bets at every tick.
@@ -106,9 +109,10 @@ _rate_bets, _loss_bets, _gain_bets, _make_bets = (
 
 def failing_bets(plan: Plan, rule: Rule, kind: str) -> Bets:
     """Bets against the rule's claim."""
-    if rule.metric.kind is Kind.RATE:
-        alternative = rule.alternative or min(RATE_ALTERNATIVE * rule.limit, 1.0)
-        return _rate_bets(limit=rule.limit, alternative=alternative)
+    if rule.metric.kind in RATES:
+        limit = bound_of(rule)
+        alternative = rule.alternative or min(RATE_ALTERNATIVE * limit, 1.0)
+        return _rate_bets(limit=limit, alternative=alternative)
     return _loss_bets(
         margin=claim_of(rule),
         effect=rule.alternative or rule.limit,
@@ -118,13 +122,14 @@ def failing_bets(plan: Plan, rule: Rule, kind: str) -> Bets:
 
 def passing_bets(plan: Plan, rule: Rule, kind: str) -> Bets:
     """Bets for "within the limit", on the negated values."""
-    if rule.metric.kind is Kind.RATE:
-        variance = rule.limit * (1 - rule.limit)
-        effect = rule.limit * (1 - 1 / RATE_ALTERNATIVE)
-        return _make_bets(effect=effect, variance=variance, m=-rule.limit, lo=-1)
+    if rule.metric.kind in RATES:
+        limit = bound_of(rule)
+        effect = limit * (1 - 1 / RATE_ALTERNATIVE)
+        return _make_bets(effect=effect, variance=limit * (1 - limit), m=-limit, lo=-1)
+    margin = kept_limit(plan, rule)
     return _gain_bets(
-        margin=rule.limit,
-        effect=rule.alternative or rule.limit,
+        margin=margin,
+        effect=margin * (rule.alternative or rule.limit) / rule.limit,
         variance=_loss_variance(plan, kind),
     )
 
@@ -147,17 +152,55 @@ PAIR_KEYS = ("p.11", "p.10", "p.01", "p.00")
 
 
 def evidence(rule: Rule, intent: str | None, reader: Reader, arm: str) -> tuple[Evidence, ...]:
-    """What there is to bet on: episodes for a rate; blocks, and pairs if there are any, for a loss."""
+    """What there is to bet on against a rule's claim: episodes for a rate; requests for a percentile, those above its
+    limit for certain; blocks, and pairs if there are any, for a loss.
+    """
     if rule.metric.kind is Kind.RATE:
         return (_episodes(rule.metric, intent, reader, arm),)
+    if rule.metric.kind is Kind.QUANTILE:
+        return (_requests(rule.metric, limit_bucket(rule), intent, reader, arm),)
     found = (_blocks(intent, reader), _pairs(intent, reader))
     return tuple(one for one in found if len(one.values))
+
+
+def passing_evidence(
+    rule: Rule, intent: str | None, reader: Reader, arm: str
+) -> tuple[Evidence, ...]:
+    """What there is to bet on for a pass: the same, but a request of which the histogram cannot tell on which side of
+    the limit it lies counts as above it.
+    """
+    if rule.metric.kind is Kind.QUANTILE:
+        return (_requests(rule.metric, limit_bucket(rule) - 1, intent, reader, arm),)
+    return evidence(rule, intent, reader, arm)
+
+
+def limit_bucket(rule: Rule) -> int:
+    """The bucket that a percentile's limit lies in. What is above it exceeds the limit, what is below it does not, and
+    what is in it, within 2%, may or may not.
+    """
+    return bucket_of(rule.limit)
 
 
 def _episodes(metric: Metric, intent: str | None, reader: Reader, arm: str) -> Evidence:
     counted = (metric.known[1], f"ef.{metric.subject}")
     return Evidence(
         "episodes",
+        RATE_VALUES,
+        RATE_NAMES,
+        reader,
+        arm,
+        intent,
+        counted,
+        lambda seen: (seen[0] - seen[1], seen[1]),
+    )
+
+
+def _requests(
+    metric: Metric, bucket: int, intent: str | None, reader: Reader, arm: str
+) -> Evidence:
+    counted = (f"c.{metric.subject}_us", above(metric.subject, bucket))
+    return Evidence(
+        "requests",
         RATE_VALUES,
         RATE_NAMES,
         reader,
@@ -198,7 +241,11 @@ def _pairs(intent: str | None, reader: Reader) -> Evidence:
 
 def _tally(names: Sequence[str], counts: Sequence[int]) -> dict[str, int]:
     """Counts by value in millionths; values not seen are left out."""
-    return {name: count for name, count in zip(names, counts, strict=True) if count}
+    tally: dict[str, int] = {}
+    for name, count in zip(names, counts, strict=True):
+        if count:
+            tally[name] = tally.get(name, 0) + count
+    return tally
 
 
 def _every(rule: Rule) -> int:
@@ -233,12 +280,12 @@ def starts_of(rule: Rule, epoch: Epoch, last_end: int, *, reached_from: int) -> 
 
 
 def ends_served(rule: Rule, epoch: Epoch, ends: Minutes) -> Minutes:
-    """The ends at which a rule with a `min_window` is judged: each, or the last before it that a start serves.
+    """The ends at which a rule with a least window is judged: each, or the last before it that a start serves.
 
     Starts are full hours (six for a loss). The nearer the shortest window is to the longest, the fewer minutes have one
     within reach; what was proven at the last of them holds until the next, instead of being there for one minute.
     """
-    shortest = minutes(rule.min_window)
+    shortest = minutes(rule.least_window)
     if shortest <= 1:
         return ends
     every, first = _every(rule), minute_of(epoch.start)
@@ -273,7 +320,7 @@ def failing(
         starts=starts,
         ends=ends,
         window_min=window_min,
-        min_window_min=minutes(rule.min_window),
+        min_window_min=minutes(rule.least_window),
         thresholds=_thresholds(alpha, passed + 1, len(starts), planned),
         strongest_only=True,
     )
@@ -288,19 +335,40 @@ def failing(
 
 
 def passing(
-    plan: Plan, rule: Rule, epoch: Epoch, found: Evidence, end: int
+    plan: Plan, rule: Rule, epoch: Epoch, found: Evidence, end: int, *, missing: int = 0
 ) -> tuple[float, dict[str, int]]:
-    """log E for "within the limit" over the whole epoch up to one end, and what was seen in it."""
+    """log E for "within the limit" over the whole epoch up to one end, and what was seen in it.
+
+    `missing` blocks more count as the worst there is, 1 (`coverage.missing_blocks`); pairs are whole.
+    """
     opened, closed = found.before(minute_of(epoch.start)), found.before(end)
     counts = [after - before for before, after in zip(opened, closed, strict=True)]
-    reached = log_e_of(counts, -found.values, passing_bets(plan, rule, found.kind))
-    return reached, _tally(found.names, counts)
+    values, names = found.values, found.names
+    if missing and found.kind == "blocks":
+        counts, values, names = [*counts, missing], _and_worst(values), (*names, str(MICRO))
+    reached = log_e_of(counts, -values, passing_bets(plan, rule, found.kind))
+    return reached, _tally(names, counts)
 
 
 def passing_by(
-    plan: Plan, rule: Rule, epoch: Epoch, found: Evidence, ends: Minutes
+    plan: Plan,
+    rule: Rule,
+    epoch: Epoch,
+    found: Evidence,
+    ends: Minutes,
+    *,
+    missing: Minutes | None = None,
 ) -> NDArray[np.float64]:
     """log E of `passing` at each of some ends; 0 where the epoch had not begun."""
     start = minute_of(epoch.start)
-    counts = found.until(np.maximum(ends, start)) - np.array(found.before(start))
-    return log_e(counts, -found.values, passing_bets(plan, rule, found.kind))
+    counts, values = (
+        found.until(np.maximum(ends, start)) - np.array(found.before(start)),
+        found.values,
+    )
+    if missing is not None and found.kind == "blocks":
+        counts, values = np.column_stack([counts, missing]), _and_worst(values)
+    return log_e(counts, -values, passing_bets(plan, rule, found.kind))
+
+
+def _and_worst(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.append(values, 1.0)

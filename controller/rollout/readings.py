@@ -16,17 +16,18 @@ from numpy.typing import NDArray
 
 from controller.rollout import proofs
 from controller.rollout.columns import at
+from controller.rollout.coverage import coverage_between, missing_blocks, uneven
 from controller.rollout.force import InForceTime
 from controller.rollout.looks import Measured, known_and_traffic, measure
 from controller.rollout.metrics import MICRO, Kind
 from controller.rollout.plan import FULL_BP, Arm, Plan, Rule
 from controller.rollout.reader import Reader, Windows
-from controller.rollout.rules import alpha_of, is_provable
+from controller.rollout.rules import alpha_of, is_provable, kept_limit
 from controller.rollout.state import Epoch, Phase, State
 from controller.rollout.sums import Minutes
 from controller.rollout.tallies import MinuteSums
 from controller.rollout.timeline import Window, minute_of, minutes
-from controller.rollout.verdict import Availability, Look, Proof, RateCounts, Reading
+from controller.rollout.verdict import Availability, Look, Proof, RateCounts, Reading, WorstCase
 
 UNLIKELY = (
     1e-3  # a stretch without labels is blind when chance would leave it so less often than this
@@ -148,7 +149,8 @@ def read(view: View, rule: Rule, intent: str | None) -> Reading:
     measured = measure(rule, intent, view.reader, span.windows)
     latest = _look(measured, span.windows, len(span.windows.ends) - 1, span.complete[-1])
     counted = _counted(view, rule, intent, minute_of(epoch.start))
-    found = _evidence(view, rule, intent)
+    found, for_passing = _evidence(view, rule, intent), _passing_evidence(view, rule, intent)
+    passing = _passing(view, rule, intent, epoch, int(span.ends[-1]), for_passing, latest)
     return Reading(
         rule=rule.name,
         intent=intent,
@@ -157,7 +159,8 @@ def read(view: View, rule: Rule, intent: str | None) -> Reading:
         latest=latest,
         worst=_worst(rule, measured, span, latest),
         failing=_failing(view, rule, intent, epoch, span.ends, found, latest),
-        passing=_passing(view, rule, intent, epoch, int(span.ends[-1]), found, latest),
+        passing=passing,
+        worst_case=_worst_case(view, rule, epoch, for_passing, passing, intent),
         step_samples=min(one.in_step for one in counted),
         blind=_blind(view, rule, intent),
     )
@@ -235,6 +238,12 @@ def _evidence(view: View, rule: Rule, intent: str | None) -> tuple[proofs.Eviden
     return proofs.evidence(rule, intent, view.reader, (rule.arm or Arm.CANDIDATE).value)
 
 
+def _passing_evidence(view: View, rule: Rule, intent: str | None) -> tuple[proofs.Evidence, ...]:
+    if not is_provable(rule):
+        return ()
+    return proofs.passing_evidence(rule, intent, view.reader, (rule.arm or Arm.CANDIDATE).value)
+
+
 def _strongest(
     view: View,
     rule: Rule,
@@ -289,7 +298,9 @@ def _look_beside(
     tally: Mapping[str, int],
     latest: Look,
 ) -> Look:
-    """The figure to a proof: of the very window for a rate, of the rule's whole window for a loss."""
+    """The figure to a proof: of the very window for a rate (a percentile's is the share above its limit), of the rule's
+    whole window for a loss.
+    """
     if rule.metric.kind is Kind.LOSS:
         if minute_of(latest.window.end) == end:
             return replace(latest, complete=False)
@@ -324,12 +335,35 @@ def _passing(
     )
     return Proof(
         window=Window.of_minutes(start, end),
-        claim=rule.limit,
+        claim=kept_limit(view.plan, rule),
         log_e=reached,
         log_threshold=_pass_threshold(view, found),
         tally=tally,
         look=_look_beside(view, rule, intent, epoch, start, end, tally, latest),
     )
+
+
+def _worst_case(
+    view: View,
+    rule: Rule,
+    epoch: Epoch,
+    found: Sequence[proofs.Evidence],
+    passing: Proof | None,
+    intent: str | None,
+) -> WorstCase | None:
+    """The same proof with every missing label against it; None where the arms' coverage does not differ."""
+    if passing is None or rule.metric.kind is not Kind.LOSS:
+        return None
+    start, end = minute_of(passing.window.start), minute_of(passing.window.end)
+    coverage = coverage_between(view.reader, intent, start, end)
+    if not coverage.differs:
+        return None
+    (missing,) = missing_blocks(view.reader, intent, start, np.array([end])).tolist()
+    reached, tally = max(
+        (proofs.passing(view.plan, rule, epoch, one, end, missing=missing) for one in found),
+        key=lambda pair: pair[0],
+    )
+    return WorstCase(coverage=coverage, proof=replace(passing, log_e=reached, tally=tally))
 
 
 def _pass_threshold(view: View, found: Sequence[proofs.Evidence]) -> float:
@@ -343,12 +377,36 @@ def proven(view: View, rule: Rule, intent: str | None, ends: Minutes) -> NDArray
     A reading has it for its last end alone: a proof of this kind may be gone again at the next one.
     """
     epoch = view.state.epoch(rule.name)
-    found = _evidence(view, rule, intent)
+    found = _passing_evidence(view, rule, intent)
     if not found:
         return np.zeros(len(ends), dtype=np.bool_)
     reached = [proofs.passing_by(view.plan, rule, epoch, one, ends) for one in found]
     there: NDArray[np.bool_] = np.max(reached, axis=0) >= _pass_threshold(view, found)
-    return there & (ends > minute_of(epoch.start))
+    there &= ends > minute_of(epoch.start)
+    if rule.metric.kind is Kind.LOSS and there.any():
+        there[there] = _proven_at_worst(view, rule, intent, epoch, ends[there], found)
+    return there
+
+
+def _proven_at_worst(
+    view: View,
+    rule: Rule,
+    intent: str | None,
+    epoch: Epoch,
+    ends: Minutes,
+    found: Sequence[proofs.Evidence],
+) -> NDArray[np.bool_]:
+    """Of ends that hold a proof by the labels that came: whether it holds with those that are missing, if it must."""
+    start = minute_of(epoch.start)
+    differs = uneven(view.reader, intent, start, ends)
+    if not differs.any():
+        return ~differs
+    missing = missing_blocks(view.reader, intent, start, ends)
+    reached = [
+        proofs.passing_by(view.plan, rule, epoch, one, ends, missing=missing) for one in found
+    ]
+    holds: NDArray[np.bool_] = np.max(reached, axis=0) >= _pass_threshold(view, found)
+    return holds | ~differs
 
 
 # What there is

@@ -4,6 +4,8 @@ observed   FAIL when the value over a complete window with enough samples passes
            complete window with enough samples keeps it; INSUFFICIENT otherwise.
 confident  FAIL when the e-process disproves that all is well and, for a loss, the observed size passes the limit
            (the guarded form with `then: pause`); PASS when the opposite e-process proves that the limit is kept.
+           A percentile keeps its limit if no more than its share of requests lies above it: p95, 5%. Where the
+           arms' label coverage differs, a loss PASSES only if it also does with every missing label against it.
 
 A rule with `evidence: observed` fails by either form, the confident one being sooner; with `evidence: confident`
 only by proof.
@@ -19,7 +21,7 @@ from controller.rollout.plan import Evidence, Plan, Rule
 from controller.rollout.state import Epoch, State
 from controller.rollout.verdict import Availability, Look, Outcome, Reading, Seen, Verdict
 
-CONFIDENT_KINDS = (Kind.RATE, Kind.LOSS)
+CONFIDENT_KINDS = (Kind.RATE, Kind.QUANTILE, Kind.LOSS)
 
 
 def judge_all(plan: Plan, state: State, seen: Seen) -> tuple[Verdict, ...]:
@@ -58,8 +60,26 @@ def judge(rule: Rule, reading: Reading) -> Verdict:
 
 
 def is_provable(rule: Rule) -> bool:
-    """Whether the rule can fail by proof: a rate or a loss above its limit. Others spend no alpha."""
+    """Whether the rule can fail by proof: a rate, a percentile or a loss above its limit. Others spend no alpha."""
     return rule.metric.kind in CONFIDENT_KINDS and not rule.below
+
+
+def bound_of(rule: Rule) -> float:
+    """What the mean of a proof's values is held against: the limit; for a percentile the share that may exceed it."""
+    if rule.metric.kind is Kind.QUANTILE and rule.metric.quantile is not None:
+        return round(1 - rule.metric.quantile, 9)
+    return rule.limit
+
+
+def kept_limit(plan: Plan, rule: Rule) -> float:
+    """What a pass proves the mean of values to be less than: the limit, and a loss as the labels' judge shows it.
+
+    A judge that errs shows a true loss smaller than it is, so a pass by its labels needs as much smaller a margin. A
+    fail needs no other: what it sees is too little already.
+    """
+    judge = plan.labels.judge
+    shown = judge.discrimination if judge is not None and rule.metric.kind is Kind.LOSS else 1.0
+    return bound_of(rule) * shown
 
 
 def alpha_of(plan: Plan, rule: Rule, epoch: Epoch) -> float:
@@ -125,18 +145,22 @@ def _is_full(rule: Rule, look: Look | None) -> bool:
 
 
 def _confident(rule: Rule, reading: Reading) -> Outcome:
-    if rule.metric.kind not in CONFIDENT_KINDS:
-        return Outcome.NOT_APPLICABLE
     failing, passing = reading.failing, reading.passing
+    # Before percentiles had proofs they were recorded without any; such a record still says what it said.
+    unproven = rule.metric.kind is Kind.QUANTILE and failing is None and passing is None
+    if unproven or rule.metric.kind not in CONFIDENT_KINDS:
+        return Outcome.NOT_APPLICABLE
     if failing is not None and failing.reached and _is_over(rule, failing.look.value):
         return Outcome.FAIL
-    return Outcome.PASS if passing is not None and passing.reached else Outcome.INSUFFICIENT
+    worst = reading.worst_case
+    holds = passing is not None and passing.reached and (worst is None or worst.proof.reached)
+    return Outcome.PASS if holds else Outcome.INSUFFICIENT
 
 
 def _is_over(rule: Rule, observed: float | None) -> bool:
     # A proof against "no loss" alone says nothing of the size (the guarded form). One against the limit itself needs no
     # second look, and a figure under it would be a contradiction worth no stop.
-    return observed is not None and passes_limit(rule, observed)
+    return observed is not None and observed > bound_of(rule)
 
 
 def _outcome(evidence: Evidence, observed: Outcome, confident: Outcome) -> Outcome:

@@ -15,6 +15,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from controller.rollout.metrics import DERIVED
+
 Minutes = NDArray[np.int64]
 Table = NDArray[np.int64]
 PACK: Final = 64  # rows in a pack: opening one costs some 20 µs
@@ -51,11 +53,20 @@ class Layout:
             self._firm = [place for key, place in self.columns.items() if not is_label(key)]
 
     def places(self, keys: tuple[str, ...]) -> list[int]:
-        """Where these are; a key that nobody has brought yet is where all is 0."""
+        """Where these are; a key that nobody has brought yet is where all is 0.
+
+        LookupError for a derived one that was never made: that it is 0 would be a guess.
+        """
         found = self._asked.get(keys)
         if found is None:
-            found = self._asked[keys] = [self.columns.get(key, 0) for key in keys]
+            found = self._asked[keys] = [self._place(key) for key in keys]
         return found
+
+    def _place(self, key: str) -> int:
+        place = self.columns.get(key, 0)
+        if not place and key.startswith(DERIVED):
+            raise LookupError(f"{key} is not summed here; it is to be asked for before rows come")
+        return place
 
     @property
     def firm(self) -> list[int]:

@@ -10,10 +10,12 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
 
+from controller.rollout.metrics import above
 from controller.rollout.observation import BOTH_ARMS, Cohort, RollupRow
 from controller.rollout.sums import Histogram, Layout, Minutes, Sums, Table, histogram_sums
 
@@ -102,16 +104,27 @@ class MinuteSums(Protocol):
 class Tallies:
     """All groups of one rollout, and how far its ingest sequence has been read.
 
-    Histograms are wide, so they are kept apart and only as far back as windows on them reach.
+    Histograms are wide, so they are kept apart and only as far back as windows on them reach. What proofs need of them
+    is how much lies above some buckets, from the epoch's start on: `bounds` names those buckets, by histogram, and
+    that is summed like everything else.
     """
 
-    def __init__(self, keep: Callable[[str], bool] = lambda _: True) -> None:
+    def __init__(
+        self,
+        keep: Callable[[str], bool] = lambda _: True,
+        bounds: Mapping[str, Collection[int]] = MappingProxyType({}),
+    ) -> None:
         self._groups: dict[Group, Sums] = {}
         self._histograms: dict[tuple[Group, str], Histogram] = {}
         self._marks: dict[str, dict[object, tuple[Minutes, Table]]] = {}  # by arm
         self._selected: dict[tuple[str, str | None, bool], tuple[Sums, ...]] = {}
         self._arms, self._both = Layout(), Layout()  # blocks and pairs have columns of their own
         self._keep = keep
+        self._bounds = {
+            f"h.{name}.": [(bucket, above(name, bucket)) for bucket in buckets]
+            for name, buckets in bounds.items()
+        }
+        self._arms.widen(key for bounded in self._bounds.values() for _, key in bounded)
         self._wanted: dict[str, bool] = {}
         self._histograms_from = 0
         self.seq = 0
@@ -176,6 +189,9 @@ class Tallies:
                 buckets.setdefault(f"{name}.", {})[int(bucket)] = value
             else:
                 kept[key] = value
+        for name, counts in buckets.items():
+            for bound, key in self._bounds.get(name, ()):
+                kept[key] = sum(count for bucket, count in counts.items() if bucket > bound)
         return kept, buckets
 
     def forget_histograms(self, before: int) -> None:

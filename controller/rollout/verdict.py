@@ -97,8 +97,9 @@ class Proof:
     """The e-process with the largest margin over its threshold: log E, and what it must reach.
 
     `tally` is all that log E is computed from: how often each value was seen in the window, by value in millionths
-    (episodes of a rate: 0 or 1000000; blocks and pairs of a loss: baseline minus candidate). `look` is the figure
-    beside it: for a rate the same window in episodes, for a loss the rule's whole window up to the same end.
+    (episodes of a rate, and requests within or above a percentile's limit: 0 or 1000000; blocks and pairs of a loss:
+    baseline minus candidate). `look` is the figure beside it: for a rate the same window in episodes, for a percentile
+    the share of its requests above the limit, for a loss the rule's whole window up to the same end.
     """
 
     window: Window
@@ -114,6 +115,29 @@ class Proof:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Coverage:
+    """Episodes that are old enough to have a grade, and how many have one, by arm.
+
+    `differs` if the 99.9% Newcombe interval of the difference lies wholly beyond ±2 points: labels are then missing
+    for a reason that has to do with the arm, and a comparison of the labelled ones means little.
+    """
+
+    baseline_graded: int
+    baseline_n: int
+    candidate_graded: int
+    candidate_n: int
+    differs: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorstCase:
+    """The proof that a limit is kept, with every missing label against it: blocks of value 1 in its tally."""
+
+    coverage: Coverage
+    proof: Proof
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """What one rule saw on one intent (None: all traffic), in one epoch, up to one minute."""
 
@@ -125,6 +149,7 @@ class Reading:
     worst: Look | None = None  # the complete window, with enough samples, furthest past the limit
     failing: Proof | None = None
     passing: Proof | None = None
+    worst_case: WorstCase | None = None  # where the arms' label coverage differs
     step_samples: int = 0  # the arm with fewer, since the step began
     blind: timedelta = timedelta(0)
 
@@ -171,21 +196,6 @@ class SampleRatio:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Coverage:
-    """Episodes of the current step that are old enough to have a grade, and how many have one, by arm.
-
-    `differs` if the 99.9% Newcombe interval of the difference lies wholly beyond ±2 points: labels are then missing
-    for a reason that has to do with the arm, and a comparison of the labelled ones means little.
-    """
-
-    baseline_graded: int
-    baseline_n: int
-    candidate_graded: int
-    candidate_n: int
-    differs: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
     """Everything that `decide` may know of the world at one tick."""
 
@@ -201,4 +211,4 @@ class Seen:
     baseline: Health = Health.UNKNOWN
     freeze: str | None = None  # the reason of the freeze in force
     samples: int = 0  # candidate requests since the step began
-    coverage: Coverage | None = None
+    coverage: Coverage | None = None  # of the current step

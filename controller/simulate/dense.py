@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from controller.rollout.observation import BOTH_ARMS
 from controller.rollout.plan import Arm
 from controller.rollout.sums import Minutes, Table
+from controller.rollout.tallies import StratumSums
 
 REQUESTS, ESCALATED, FAILED, GRADED, RIGHT_U = range(1, 6)
 WIDTH: Final = 6
@@ -114,9 +115,12 @@ class _BlockSums:
     `places` says where the values are in a row of both arms.
     """
 
-    __slots__ = ("_row_places", "_rows", "_sums", "_values_u", "end", "first", "places")
+    __slots__ = ("_row_places", "_rows", "_sums", "_values_u", "end", "first", "places", "version")
 
-    def __init__(self, first: int, values_u: tuple[int, ...], row_places: dict[str, int]) -> None:
+    def __init__(
+        self, version: int, first: int, values_u: tuple[int, ...], row_places: dict[str, int]
+    ) -> None:
+        self.version = version
         self.first = self.end = first
         self.places: list[int] = []
         self._sums: Table = np.zeros((0, 1), dtype=np.int64)
@@ -134,6 +138,22 @@ class _BlockSums:
     def row(self, minute: int) -> Minutes:
         row: Minutes = self._sums[:, min(max(minute, self.first), self.end) - self.first]
         return row
+
+    def until(self, minutes: Minutes, keys: Sequence[str]) -> Table:
+        """As `Sums.until`."""
+        known = self.at(minutes)
+        rows = {place: row for row, place in enumerate(self.places)}
+        table = np.zeros((len(minutes), len(keys)), dtype=np.int64)
+        for column, key in enumerate(keys):
+            row = rows.get(self._row_places.get(key, 0))
+            if row is not None:
+                table[:, column] = known[row]
+        return table
+
+    def until_one(self, minute: int, keys: tuple[str, ...]) -> list[int]:
+        """As `Sums.until_one`."""
+        (row,) = self.until(np.array([minute]), keys).tolist()
+        return list(row)
 
     def extend(self, length: int, found: Blocks) -> None:
         known = self.end - self.first
@@ -213,7 +233,9 @@ class DenseTallies:
         kept = self._blocks.setdefault(found.intent, [])
         version = self._versions[-1]
         if not kept or kept[-1].first < version.first:
-            kept.append(_BlockSums(version.first, found.values_u, self._block_places))
+            kept.append(
+                _BlockSums(version.number, version.first, found.values_u, self._block_places)
+            )
         return kept[-1]
 
     # Reading: as `Tallies`
@@ -263,7 +285,12 @@ class DenseTallies:
     ) -> Table:
         return until(marks)
 
-    def strata(self, *, arm: str, intent: str | None) -> Iterator[tuple[int, str, Stratum]]:
+    def strata(self, *, arm: str, intent: str | None) -> Iterator[tuple[int, str, StratumSums]]:
+        if arm == BOTH_ARMS:
+            for name, kept in self._blocks.items():
+                if intent is None or name == intent:
+                    yield from ((one.version, name, one) for one in kept)
+            return
         prefix = self._compared[arm]
         for version in self._versions:
             for name in version.compared:

@@ -38,6 +38,23 @@ def discrimination(*, sensitivity: float, specificity: float) -> float:
     return require.positive("sensitivity + specificity - 1", sensitivity + specificity - 1)
 
 
+def true_rate(observed: float, *, sensitivity: float, specificity: float) -> float:
+    """(p + specificity - 1) / (sensitivity + specificity - 1), the true rate behind an observed one.
+
+    Not cut to [0, 1]: an estimate outside says that the assumed errors do not fit. A difference of two observed rates
+    stands for that difference divided by the discrimination alone.
+    Source: Rogan & Gladen 1978, Am. J. Epidemiol. 107:71.
+    """
+    factor = discrimination(sensitivity=sensitivity, specificity=specificity)
+    return (require.within("observed", observed, 0, 1) + specificity - 1) / factor
+
+
+def true_difference(observed: float, *, sensitivity: float, specificity: float) -> float:
+    """The true difference behind one of two rates that the same judge saw: `on_judge_scale` undone."""
+    require.within("observed", observed, -1, 1)
+    return observed / discrimination(sensitivity=sensitivity, specificity=specificity)
+
+
 def rogan_gladen(positive: float, n: int, *, sensitivity: float, specificity: float) -> Estimate:
     """True rate behind an observed one: (p + specificity - 1) / (sensitivity + specificity - 1).
 
@@ -46,7 +63,8 @@ def rogan_gladen(positive: float, n: int, *, sensitivity: float, specificity: fl
     """
     factor = discrimination(sensitivity=sensitivity, specificity=specificity)
     p = require.share_of("positive", positive, n)
-    return Estimate(estimate=(p + specificity - 1) / factor, se=math.sqrt(p * (1 - p) / n) / factor)
+    estimate = true_rate(p, sensitivity=sensitivity, specificity=specificity)
+    return Estimate(estimate=estimate, se=math.sqrt(p * (1 - p) / n) / factor)
 
 
 def on_judge_scale(difference: float, *, sensitivity: float, specificity: float) -> float:

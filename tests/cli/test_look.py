@@ -152,12 +152,67 @@ def test_describe_says_what_the_step_waits_for(running: World):
     assert "• samples: " in out
 
 
+def test_describe_shows_a_percentile_by_proof_in_requests_above_its_limit(world: World):
+    world.started(
+        PLAN.replace(
+            "latency_p95_ratio, above: 1.25, window: 30m, minSamples: 50",
+            "latency_p95, above: 2s, window: 24h, evidence: confident",
+        )
+    )
+    world.feed(requests(world, per_arm=100, minutes=1, latency_us=3_000_000))
+    world.ticks(1)
+
+    out = " ".join(world.cli("describe", "support-bot", COLUMNS="120").out.split())
+
+    # 100 of the candidate's 105: five came before, at 0.8 s. The interval: Wilson 1927.
+    assert (
+        "latency_p95 95.24% of requests (95% CI 89.33..97.95, Wilson) above 2s in 2026-09-01 12:00.."
+    ) in out
+    assert "100 of 105 candidate requests; e-value >10^6 ≥" in out
+    assert 'against "at most 5% above 2s"' in out
+    assert world.cli("replay", "support-bot").code == 0
+
+
+EACH = PLAN.replace(
+    "    - {name: legal, pin: baseline}",
+    "    - {name: legal, pin: baseline}\n    - {name: order-status}",
+).replace(
+    "  notify: {slack",
+    "    - {name: escalation-each, metric: escalation_rate, intents: each, above: 2%, window: 30m, then: notify}\n"
+    "  notify: {slack",
+)
+
+
+def test_describe_names_what_failed_on_non_critical_intents_together(world: World):
+    world.started(EACH)
+    world.feed(
+        {**one, "intent": "order-status"} if "intent" in one else one
+        for one in requests(world, per_arm=100, minutes=1, escalated=30)
+    )
+    world.ticks(1)
+    out = world.cli("describe", "support-bot", COLUMNS="120").out
+    found = world.cli("describe", "support-bot", "-o", "json").json["discoveries"]
+
+    # 30 of 100 against at most 2%: an e-process of some 10^20 over one planned start
+    assert "1 of 1 failed, at a false discovery rate of 10% (e-BH); this stops nothing" in out
+    assert "• escalation-each on order-status: e-value >10^6" in out
+    assert (found["false_discovery_rate"], found["tests"]) == (0.1, 1)
+    assert [(one["rule"], one["intent"]) for one in found["named"]] == [
+        ("escalation-each", "order-status")
+    ]
+
+
+def test_describe_says_nothing_of_non_critical_intents_where_no_rule_judges_them(running: World):
+    assert "Non-critical" not in running.cli("describe", "support-bot").out
+
+
 def test_the_documents_of_describe_are_stable(world: World):
     document = failing(world).cli("describe", "support-bot", "-o", "json").json
 
     assert document["kind"] == "RolloutDescription"
     assert set(document) == {
-        *("apiVersion", "kind", "rules", "failures", "records", "deliveries", "undelivered"),
+        *("apiVersion", "kind", "rules", "discoveries", "failures", "records"),
+        *("deliveries", "undelivered"),
         *SUMMARY,
     }
     assert all(set(rule) == RULE for rule in document["rules"])

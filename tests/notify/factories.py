@@ -38,6 +38,7 @@ from controller.rollout.verdict import (
     Reading,
     StratumCounts,
     Verdict,
+    WorstCase,
 )
 
 NOW = datetime(2026, 11, 21, 3, 15, tzinfo=UTC)
@@ -238,6 +239,7 @@ def verdict(
     worst: Look | None = None,
     failing: Proof | None = None,
     passing: Proof | None = None,
+    worst_case: WorstCase | None = None,
     blind: timedelta = timedelta(0),
 ) -> Verdict:
     """What `judge` concludes from such a reading."""
@@ -252,6 +254,7 @@ def verdict(
             worst=worst,
             failing=failing,
             passing=passing,
+            worst_case=worst_case,
             blind=blind,
         ),
     )

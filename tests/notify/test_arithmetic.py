@@ -9,8 +9,8 @@ from controller.notify.arithmetic import refusal_line, title_line, verdict_line,
 from controller.notify.figures import e_value, proof_words
 from controller.rollout.decision import Refusal, Wait, Waiting
 from controller.rollout.metrics import CATALOGUE
-from controller.rollout.plan import Evidence, Intent
-from controller.rollout.verdict import Availability, Outcome
+from controller.rollout.plan import Evidence, Intent, Judge, Labels
+from controller.rollout.verdict import Availability, Coverage, Outcome, WorstCase
 from tests.notify.factories import (
     ACCURACY,
     ESCALATED,
@@ -176,6 +176,50 @@ def test_a_ratio_shows_both_arms_and_how_long_it_lasted():
     )
 
 
+TARDY = rule("slow", "latency_p95", 2.0, window=HOUR)
+
+
+def test_a_percentile_found_by_proof_shows_how_many_requests_lie_above_its_limit():
+    sooner = verdict(
+        TARDY,
+        "refund",
+        latest=look(1.8, amounts(1.8, candidate_n=900), samples=900, complete=False, span=HOUR),
+        failing=proof(31_000, 6_720, rate(301, 4_120), claim=0.05, span=HOUR),
+    )
+
+    # The interval: Wilson 1927 for 301 of 4,120.
+    assert line(sooner, of=plan(TARDY)) == (
+        "latency_p95 7.31% of requests on refund (95% CI 6.55..8.14, Wilson) above 2s in "
+        "2026-11-21 02:14..2026-11-21 03:14Z; 301 of 4,120 candidate requests; "
+        'e-value 31,000 ≥ 6,720 against "at most 5% above 2s"; '
+        "observed form undecided: window not complete: not all of its 1h were in force"
+    )
+    assert title_line(sooner, plan(TARDY)) == "latency_p95 7.31% of requests on refund above 2s"
+
+
+def test_a_percentile_over_its_limit_says_whether_that_is_proven():
+    over = look(2.4, amounts(2.4, candidate_n=900), samples=900, span=HOUR)
+    observed = verdict(
+        TARDY, worst=over, failing=proof(3.1, 6_720, rate(60, 900), claim=0.05, span=HOUR)
+    )
+
+    assert line(observed, of=plan(TARDY)) == (
+        "latency_p95 2.4s above 2s in 2026-11-21 02:14..2026-11-21 03:14Z; 900 candidate requests; "
+        'not proven: e-value 3.1 < 6,720 against "at most 5% above 2s"'
+    )
+    assert title_line(observed, plan(TARDY)) == "latency_p95 2.4s above 2s"
+
+
+def test_a_percentile_that_passes_says_what_is_disproved():
+    well = verdict(
+        TARDY,
+        latest=look(1.4, amounts(1.4, candidate_n=4_000), samples=4_000, span=HOUR),
+        passing=proof(812, 20, rate(60, 4_000), claim=0.05),
+    )
+
+    assert line(well, of=plan(TARDY)).endswith('; e-value 812 ≥ 20 against "5% or more above 2s"')
+
+
 def test_a_cost_of_the_whole_rollout_counts_both_arms():
     dear = amounts(61.2, candidate_n=7_762, baseline_n=69_858)
 
@@ -264,6 +308,66 @@ def test_an_unproven_rule_says_how_far_both_proofs_are_and_that_the_observed_for
         'e-value 0.4 < 20 against "2% or more")'
     ) in text
     assert text.endswith("; observed form fails")
+
+
+JUDGED = plan(labels=Labels(judge=Judge(model="gpt-5", sensitivity=0.95, specificity=0.9)))
+
+
+def test_labels_of_a_judge_show_the_loss_without_its_errors():
+    # 3.1 pp / (0.95 + 0.9 - 1), Rogan & Gladen 1978
+    assert line(LOST_ACCURACY, of=JUDGED).endswith("; corrected for its judge's errors: 3.65 pp")
+    assert "judge" not in line(ESCALATED, of=JUDGED)
+
+
+def test_a_pass_by_a_judges_labels_names_the_margin_as_the_judge_sees_it():
+    well = verdict(
+        ACCURACY,
+        "refund",
+        latest=look(0.001, REFUND_LOSS, samples=463, span=72 * HOUR),
+        passing=proof(812, 20, REFUND_LOSS, claim=0.01275),
+    )
+
+    assert (
+        'e-value 812 ≥ 20 against "a loss of 1.5 pp or more" (1.275 pp as its judge sees it); '
+        "corrected for its judge's errors: 0.12 pp"
+    ) in line(well, of=JUDGED)
+
+
+UNEVEN = Coverage(
+    baseline_graded=3_900, baseline_n=4_120, candidate_graded=300, candidate_n=463, differs=True
+)
+
+
+@pytest.mark.parametrize(
+    ("e", "outcome", "words"),
+    [
+        (
+            31,
+            Outcome.PASS,
+            '; e-value 812 ≥ 20 against "a loss of 1.5 pp or more", and e-value 31 ≥ 20',
+        ),
+        (
+            0.2,
+            Outcome.INSUFFICIENT,
+            'e-value 812 ≥ 20 against "a loss of 1.5 pp or more", but e-value 0.2 < 20',
+        ),
+    ],
+)
+def test_where_labels_are_missing_unevenly_a_pass_is_shown_with_each_against_it(e, outcome, words):
+    well = verdict(
+        ACCURACY,
+        "refund",
+        latest=look(0.001, REFUND_LOSS, samples=463, span=72 * HOUR),
+        passing=proof(812, 20, REFUND_LOSS, claim=0.015),
+        worst_case=WorstCase(coverage=UNEVEN, proof=proof(e, 20, REFUND_LOSS, claim=0.015)),
+    )
+
+    assert well.outcome is outcome
+    assert words in line(well)
+    assert (
+        "with every missing label against it "
+        "(graded: baseline 3,900 of 4,120 episodes, candidate 300 of 463)"
+    ) in line(well)
 
 
 # UNMEASURED and NOT_APPLICABLE

@@ -11,6 +11,7 @@ from controller.rollout.plan import (
     Arm,
     Freeze,
     Intent,
+    Judge,
     Labels,
     OnLoss,
     PauseShare,
@@ -180,3 +181,32 @@ def test_no_field_of_a_step_changes_unseen(field: str):
     steps = (*PLAN.steps[:-1], replace(PLAN.steps[-1], **{field: STEP_CHANGES[field]}))
 
     assert diff(PLAN, replace(PLAN, steps=steps))
+
+
+def test_a_changed_judge_starts_the_accuracy_rules_anew():
+    found = change(
+        (
+            "{delay: 6h, horizon: 7d}",
+            "{delay: 6h, horizon: 7d, judge: {model: gpt-5, sensitivity: 95%, specificity: 90%}}",
+        )
+    )
+
+    assert found == Change(
+        path="spec.labels.judge",
+        old=None,
+        new="gpt-5, sensitivity 95%, specificity 90%",
+        effect="rules on accuracy_delta start a new epoch: a pass is proven against another margin",
+    )
+
+
+LABEL_CHANGES: dict[str, Any] = {
+    "delay": timedelta(hours=1), "horizon": timedelta(days=9),
+    "judge": Judge(sensitivity=0.9, specificity=0.9),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("field", [field.name for field in fields(Labels)])
+def test_no_field_of_labels_changes_unseen(field: str):
+    labels = replace(PLAN.labels, **{field: LABEL_CHANGES[field]})
+
+    assert diff(PLAN, replace(PLAN, labels=labels))

@@ -156,6 +156,14 @@ def test_a_confident_rule_that_has_no_proof_before_a_step_can_be_left_is_a_warni
     assert "no proof comes before either, with a minWindow of 72h" in finding.message
 
 
+def test_a_proof_that_waits_for_what_must_last_is_a_warning_where_a_step_can_be_left_before():
+    lasting = load(plan_text(("window: 72h", "window: 72h\n      for: 70h")))
+
+    assert one(lasting, "late-verdict").message.endswith(
+        "no proof comes before either, with a `for` of 70h: lengthen the hold or shorten `for`"
+    )
+
+
 def test_shares_that_do_not_rise_are_an_error():
     plan = load(plan_text())
     falling = replace(plan, steps=(plan.steps[1], plan.steps[0], *plan.steps[2:]))
@@ -261,3 +269,25 @@ def test_a_pause_that_cannot_end_by_itself_is_told():
     assert "24h" in one(load(long), "cannot-recover").message
     unserved = replace(load(own), pause_share=PauseShare.ZERO)
     assert "`pauseShare: 0%`" in one(unserved, "cannot-recover").message
+
+
+JUDGE = "{delay: 6h, horizon: 7d, judge: {model: gpt-5, sensitivity: 95%, specificity: 90%}}"
+
+
+def test_a_judge_that_errs_is_told_with_what_it_does_to_a_pass():
+    judged = load(plan_text(("{delay: 6h, horizon: 7d}", JUDGE)))
+
+    finding = one(judged, "judged-labels")
+
+    assert finding.level is Level.INFO
+    assert finding.message == (
+        "accuracy: the judge shows a loss of 1.5 pp as 1.275 pp, so a pass is proven against that; "
+        "a fail needs no more than before"
+    )
+    assert not found(judged, "unnamed-judge")
+
+
+def test_a_judge_without_a_name_is_told():
+    unnamed = load(plan_text(("{delay: 6h, horizon: 7d}", JUDGE.replace("model: gpt-5, ", ""))))
+
+    assert one(unnamed, "unnamed-judge").level is Level.WARNING

@@ -170,6 +170,18 @@ def test_rules_may_take_the_whole_of_alpha_where_no_other_needs_any():
     assert [rule.alpha for rule in plan.rules] == [0.03, 0.02, None, None]
 
 
+def test_a_percentile_may_ask_for_proof_and_for_a_part_of_alpha():
+    rule = (
+        "{name: slow, metric: latency_p95, above: 800ms, window: 1h, minWindow: 10m, alpha: 1%, "
+        "evidence: confident, then: pause}"
+    )
+
+    slow = load(with_rule(rule)).rules[0]
+
+    assert (slow.limit, slow.evidence, slow.alpha) == (0.8, Evidence.CONFIDENT, 0.01)
+    assert slow.least_window == timedelta(minutes=10)
+
+
 def test_an_arm_may_bring_its_own_price_limits_and_shutdown():
     own = (
         "{model: our-llama, price: {input: 0.20 USD, cachedInput: 0.02 USD, output: 0.60 USD}, "

@@ -10,12 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.ports import Standing
-from controller.reconcile.observe import Memory, Observer, needed
+from controller.reconcile.observe import Memory, Observer, tallies_of
 from controller.rollout.commands import PauseNow, Promote, Resume
 from controller.rollout.metrics import CATALOGUE
 from controller.rollout.observation import Batch, Cohort, Grades, Observation, Outcome, Pair
 from controller.rollout.plan import Arm, Evidence, Intent, Labels, Rule, Scope, Step, Then
-from controller.rollout.tallies import Tallies
 from controller.rollout.verdict import Seen
 from tests.reconcile.world import MINUTE, QUICK, World
 
@@ -37,6 +36,7 @@ PLAN = replace(
         rule("escalation", "escalation_rate", 0.4, 24 * HOUR, scope=Scope.EACH),
         rule("loss", "accuracy_delta", 0.1, 12 * HOUR, scope=Scope.CRITICAL),
         rule("latency", "latency_p95_ratio", 2.0, HOUR, sustained=15 * MINUTE),
+        rule("slow", "latency_p95", 0.7, 3 * HOUR, scope=Scope.EACH),
         rule("spend", "cost_per_hour", 50.0, HOUR),
         rule("right", "cost_per_correct", 50.0, 3 * HOUR),
         rule("coverage", "coverage", 0.01, 3 * HOUR, below=True),
@@ -123,7 +123,7 @@ class History:
 
     def _anew(self, kept: Memory) -> Memory:
         rows, seq = self.world.store.rollups("quick/1")
-        tallies = Tallies(keep=needed(PLAN))
+        tallies = tallies_of(PLAN)
         tallies.feed(rows, seq)
         memory = Memory(
             sight=self.world.store.sight("quick/1"),

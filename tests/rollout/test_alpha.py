@@ -19,7 +19,7 @@ from controller.rollout.tallies import Tallies
 from tests.rollout.factories import ACCURACY, ESCALATION, NOW, at_step, plan
 
 FIRST = Epoch(number=0, start=NOW)
-METRICS = ("accuracy_delta", "escalation_rate", "error_rate", "latency_p95")
+METRICS = ("accuracy_delta", "escalation_rate", "error_rate", "latency_p95", "latency_p95_ratio")
 
 
 def spent(of: Plan, epoch: Epoch = FIRST) -> float:
@@ -100,7 +100,7 @@ def test_a_tick_gives_each_rule_its_own_part_in_the_same_epoch():
 
 def test_a_rule_that_cannot_be_proven_takes_no_alpha_from_those_that_can():
     cached = replace(ESCALATION, name="cached", metric=CATALOGUE["cache_hit_rate"], below=True)
-    slow = replace(ESCALATION, name="slow", metric=CATALOGUE["latency_p95"], limit=2.0)
+    slow = replace(ESCALATION, name="slow", metric=CATALOGUE["latency_p95_ratio"], limit=2.0)
     of = plan(rules=(ACCURACY, ESCALATION, cached, slow))
 
     # accuracy on refund, and escalation on all traffic: two tests share 5%
@@ -108,3 +108,12 @@ def test_a_rule_that_cannot_be_proven_takes_no_alpha_from_those_that_can():
     for unprovable in (cached, slow):
         with pytest.raises(LookupError, match="no confident form"):
             alpha_of(of, unprovable, FIRST)
+
+
+def test_a_percentile_takes_its_part_like_a_rate():
+    slow = replace(ESCALATION, name="slow", metric=CATALOGUE["latency_p95"], limit=2.0)
+    of = plan(rules=(ACCURACY, ESCALATION, slow))
+
+    # accuracy on refund, escalation and slow on all traffic: three tests share 5%
+    for rule in of.rules:
+        assert alpha_of(of, rule, FIRST) == pytest.approx(0.05 / 3)

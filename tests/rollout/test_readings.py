@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from controller.reconcile.observe import bounds
 from controller.rollout import proofs
 from controller.rollout.columns import at
 from controller.rollout.force import InForceTime
@@ -49,7 +50,7 @@ def view(rows, *, minutes, of=None, judged=None, touched=(), state=None):
     """`minutes` after the step began, with the split in force all the while."""
     of = of or plan()
     now = start_of(START + minutes)
-    tallies = Tallies()
+    tallies = Tallies(bounds=bounds(of))
     tallies.feed(rows, 1)
     state = state or at_step(0, of, started_at=NOW)
     return View(

@@ -190,6 +190,28 @@ def test_minutes_with_something_and_strata_are_those_of_the_rows(world, one, oth
         assert known[0] == tallies.histogram(prefix, ends, ends, arm=arm.value, intent=None)[0]
 
 
+@brief
+@given(worlds)
+def test_blocks_of_each_stratum_are_those_of_the_rows(world):
+    dense, tallies = world
+    minutes = np.arange(FIRST - 5, dense.end + 5, 7)
+
+    for intent in (None, "refund"):
+        keys = (*tallies.values_of_blocks(intent), "b.7")
+        found = [
+            {
+                (version, name): (
+                    sums.until(minutes, keys).tolist(),
+                    sums.until_one(FIRST + 30, keys),
+                )
+                for version, name, sums in one.strata(arm=BOTH_ARMS, intent=intent)
+                if sum(sums.until_one(dense.end, keys))
+            }
+            for one in (dense, tallies)
+        ]
+        assert found[0] == found[1]
+
+
 def strata_of(tallies: MinuteSums, minutes, about):
     """Strata without anything are left out: readers leave them out too."""
     found = {}
