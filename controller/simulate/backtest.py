@@ -1,9 +1,9 @@
 """A plan run on recorded results: the live ingest, windows and `decide`, with a clock that is moved by hand.
 
 Recorded are the answers: what each model said to each item, graded. Made are the requests: which item is asked when
-(`draws`, `arrivals`). Everything between is the product itself. A draw is assigned by the live hash under the split
-that the target has in force at that moment; only the served arm's result is ingested, its grade at a delay of at
-most the plan's `labels.delay`. What the reconciler commits are the same records as in production.
+(`draws`, `arrivals`). Everything between is the product itself. A draw is assigned by the live hash, salted by the
+seed, under the split that the target has in force at that moment; only the served arm's result is ingested, its grade
+at a delay of at most the plan's `labels.delay`. What the reconciler commits are the same records as in production.
 
 It ticks every ten simulated minutes, not every minute as a running controller does: that is faster and judges the
 same windows, for each tick judges every minute since the one before. What differs is that a decision may come up to
@@ -34,7 +34,16 @@ from controller.rollout.state import Phase, State
 from controller.simulate.arrivals import DAY_S, Arrivals
 from controller.simulate.draws import Draw, Sampler
 from controller.simulate.results import Recording
-from controller.simulate.stand_ins import ACTOR, Gateway, Labels, OnPause, Person, Served, Tally
+from controller.simulate.stand_ins import (
+    ACTOR,
+    Gateway,
+    Instead,
+    Labels,
+    OnPause,
+    Person,
+    Served,
+    Tally,
+)
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 TICK = timedelta(minutes=10)
@@ -50,7 +59,10 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """What is run. `reaction` is how long the automatic person takes to approve, and to resume if asked to."""
+    """What is run. `reaction` is how long the automatic person takes to approve, and to resume if asked to.
+
+    Labels come after up to `label_delay`: the plan's own delay, unless several plans are to meet the same labels.
+    """
 
     plan: Plan
     recording: Recording
@@ -59,6 +71,20 @@ class Setup:
     reaction: timedelta = timedelta(hours=1)
     on_pause: OnPause = OnPause.STOP
     max_days: int = 60
+    label_delay: timedelta | None = None
+
+    @property
+    def labels_within(self) -> timedelta:
+        return self.plan.labels.delay if self.label_delay is None else self.label_delay
+
+    @property
+    def salt(self) -> str:
+        """Of the hash that assigns draws: the same for every plan of one seed."""
+        return f"backtest {self.seed}"
+
+    def with_seed(self, seed: int) -> Setup:
+        """The same with other arrivals (where they are made), draws, label delays and assignments."""
+        return replace(self, seed=seed, arrivals=self.arrivals.with_seed(seed))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +105,7 @@ class Finished:
     at: datetime
     records: tuple[Sealed[Record], ...]
     tallies: Mapping[Arm, Tally]
+    instead: Instead
     outside: Mapping[
         str, int
     ]  # requests that no rule compares, by intent: pinned, or unknown to the plan
@@ -150,7 +177,7 @@ class _Run:
             fence=world.store.take_fence(),
             lease=LEASE,
         )
-        self._gateway = Gateway(setup.plan, self._state.rollout)
+        self._gateway = Gateway(setup.plan, self._state.rollout, setup.salt)
         self._labels = Labels()
         self._person = Person(reaction=setup.reaction, on_pause=setup.on_pause)
 
@@ -173,7 +200,7 @@ class _Run:
             items=setup.recording.items,
             start=self._start,
             seed=setup.seed,
-            label_delay=setup.plan.labels.delay,
+            label_delay=setup.labels_within,
         )
         per_day = int(timedelta(seconds=DAY_S) / TICK)
         drawn = 0
@@ -239,6 +266,7 @@ class _Run:
             at=self._world.clock.now(),
             records=tuple(self._world.store.records(self._state.rollout)),
             tallies=self._gateway.tallies,
+            instead=self._gateway.instead,
             outside=self._gateway.outside,
         )
 

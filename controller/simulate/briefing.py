@@ -74,11 +74,11 @@ def _facts(setup: Setup) -> Iterator[tuple[str, str]]:
         "Made",
         (
             "which item is asked when: drawn with replacement, each draw a unit of its own with one request; only the "
-            f"served arm's answer counts, its grade comes {_delay(plan)}"
+            f"served arm's answer counts, its grade comes {_delay(setup)}"
         ),
     )
     yield "Arrivals", setup.arrivals.describe()
-    yield "Seed", f"{setup.seed} for arrivals, draws and label delays"
+    yield "Seed", f"{setup.seed} for arrivals, draws, label delays and assignments"
     yield (
         "Clock",
         (
@@ -109,8 +109,8 @@ def _recorded(recording: Recording) -> str:
     )
 
 
-def _delay(plan: Plan) -> str:
-    delay = plan.labels.delay
+def _delay(setup: Setup) -> str:
+    delay = setup.labels_within
     return f"after 0 to {format_duration(delay)}, uniformly" if delay else "at once"
 
 

@@ -30,6 +30,7 @@ spec:
 """
 ALIKE = graded([1] * 9 + [0], [1] * 9 + [0])
 WORSE = graded([1] * 10, [0] * 10)
+SOME_WORSE = graded([1] * 10, [1, 0] * 5)
 
 
 class Terminal:
@@ -127,6 +128,94 @@ def test_a_rule_that_the_data_cannot_feed_is_told_before_anything_is_decided(ter
     printed = terminal.printed
     assert printed.index("rule slow (latency_p95) is UNMEASURED") < printed.index("Decisions")
     assert "latency_p95 not measured" in printed
+
+
+# Several plans, several seeds
+
+LOOSE = PLAN.replace("above: 1.5pp", "above: 90pp").replace("name: small", "name: loose")
+
+
+def two_plans(terminal: Terminal, text: str = LOOSE) -> tuple[str, ...]:
+    (terminal.directory / "other.yaml").write_text(text, encoding="utf-8")
+    return ("--plan", f"{terminal.directory}/other.yaml")
+
+
+def test_two_plans_are_told_side_by_side_with_what_differs(terminal: Terminal):
+    lenient = LOOSE.replace("then: pause", "then: rollback")
+
+    assert terminal.backtest(*two_plans(terminal, lenient), rows=SOME_WORSE) == 3
+
+    printed = terminal.printed
+    assert printed.count("The recording itself, by pairs") == 1
+    assert "Backtest of 2 plans" in printed
+    assert "small and loose decide alike until" in printed
+    assert "small pauses at 50% (accuracy on refund), loose goes on" in printed
+    assert "accuracy on refund: accuracy_delta" in printed
+    endings = [line.split()[:4] for line in printed.splitlines() if " at 50%  " in line]
+    assert endings == [["small", "PAUSED", "at", "50%"], ["loose", "COMPLETED", "at", "50%"]]
+
+
+def test_two_plans_in_json_are_a_list_of_what_each_gives_alone(terminal: Terminal):
+    assert terminal.backtest(*two_plans(terminal), "-o", "json", rows=WORSE) == 3
+    together = json.loads(terminal.printed)
+
+    alone = Terminal(terminal.directory)
+    alone.backtest("-o", "json", rows=WORSE)
+
+    assert together["kind"] == "BacktestList"
+    assert [one["plan"] for one in together["items"]] == ["small", "loose"]
+    assert len(together["differences"]) == 1
+    first = json.loads(alone.printed)
+    assert {name: together["items"][0][name] for name in first} == first
+
+
+def test_plans_of_one_name_are_told_apart_by_their_files(terminal: Terminal):
+    other = two_plans(terminal, PLAN)
+
+    assert terminal.backtest(*other, "-o", "name") == 0
+
+    assert terminal.printed.split() == ["plan", "other"]
+
+
+def test_many_seeds_give_shares_and_times_with_intervals_on_any_number_of_processes(terminal):
+    options = (*two_plans(terminal), "--repeat", "7", "-o", "json")
+    assert terminal.backtest(*options, "--processes", "1", rows=WORSE) == 3
+    beside = Terminal(terminal.directory)
+    assert beside.backtest(*options, "--processes", "2", rows=WORSE) == 3
+
+    document = json.loads(terminal.printed)
+    assert document == json.loads(beside.printed)
+    assert document["seeds"] == [1, 2, 3, 4, 5, 6, 7]
+    strict, loose = document["plans"]
+    assert strict["endings"]["paused"]["runs"] == 7
+    assert strict["stopped_by"] == {"accuracy on refund": 7}
+    until = strict["until_stop_s"]
+    took = sorted(run["took_s"] for run in strict["runs"])
+    assert (until["lower"], until["median"], until["upper"]) == (took[0], took[3], took[6])
+    assert strict["until_completion_s"]["median"] is None
+    pairs = document["seed_by_seed"][0]
+    assert pairs["sooner"] + pairs["alike"] + pairs["later"] == 7
+    assert loose["plan"] == "loose"
+
+
+def test_many_seeds_are_told_in_words(terminal: Terminal):
+    assert terminal.backtest("--repeat", "6", "--processes", "1", rows=WORSE) == 3
+
+    printed = terminal.printed
+    assert "Backtest on 6 seeds" in printed
+    assert "100% (61..100)" in printed  # Wilson: 6 of 6
+    assert "small was stopped by accuracy on refund: 6." in printed
+
+
+def test_every_run_must_complete_for_a_zero(terminal: Terminal):
+    assert terminal.backtest("--repeat", "2", "--processes", "1") == 0
+
+
+@pytest.mark.parametrize("option", ["--database", "--export-draws"])
+def test_what_one_run_leaves_behind_is_refused_for_several(terminal: Terminal, option: str):
+    assert terminal.backtest("--repeat", "2", option, "x.db") == 2
+
+    assert f"{option}: found 2 runs (plans × seeds)" in terminal.err.getvalue()
 
 
 @needs_shared
