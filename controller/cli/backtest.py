@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from controller.simulate.stand_ins import OnPause
 
 T = TypeVar("T")
+UNITS_PER_DAY = 5_000
 NOT_COMPLETED = 3
 """Exit code if a rollout paused, was rolled back or did not end in time: any of them, where there are several."""
 
@@ -66,8 +67,24 @@ def backtest(
         str, typer.Option(metavar="NAME", help="Which workload of the arrival pattern.")
     ] = "conv",
     units_per_day: Annotated[
-        float, typer.Option(metavar="N", min=1, max=1_000_000, help="Mean number of units a day.")
-    ] = 5_000,
+        float | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            max=1_000_000,
+            help="Mean number of units a day. Default: 5000; where items are asked once, as many as there are.",
+            show_default=False,
+        ),
+    ] = None,
+    once: Annotated[
+        bool | None,
+        typer.Option(
+            "--once/--again",
+            help="Ask each item once, of both models, its runs as one pair: what the recording by itself proves. "
+            "Or draw items again and again, as traffic. Default: once where items were run several times.",
+            show_default=False,
+        ),
+    ] = None,
     seed: Annotated[
         int,
         typer.Option(metavar="N", min=0, help="Of arrivals, draws, label delays and assignments."),
@@ -139,24 +156,32 @@ def backtest(
     plans = [_plan(file, critical or []) for file in plan]
     _one_run_only(plans, repeat, database=database, draws=export_draws)
     results = read_results(data)
-    arriving = _arrivals(arrivals, workload, units_per_day, seed)
+    recordings = [
+        pair_up(results, baseline=one.baseline.model, candidate=one.candidate.model)
+        for one in plans
+    ]
+    if once is None:
+        once = any(one.repeats for one in recordings)
+    mean = units_per_day or (len(recordings[0].items) if once else UNITS_PER_DAY)
+    arriving = _arrivals(arrivals, workload, mean, seed)
     policies = [
         Policy(
             label=label,
             file=str(file),
             setup=Setup(
                 plan=one,
-                recording=pair_up(
-                    results, baseline=one.baseline.model, candidate=one.candidate.model
-                ),
+                recording=recording,
                 arrivals=arriving,
                 seed=seed,
                 reaction=_span("--approve-after", approve_after),
                 on_pause=_on_pause(on_pause),
                 max_days=max_days,
+                once=once,
             ),
         )
-        for label, file, one in zip(labels(plan, plans), plan, plans, strict=True)
+        for label, file, one, recording in zip(
+            labels(plan, plans), plan, plans, recordings, strict=True
+        )
     ]
     if len(policies) == 1 and repeat == 1:
         completed = _single(context, policies[0].setup, output, database, export_draws)

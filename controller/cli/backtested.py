@@ -59,11 +59,17 @@ def print_facts(
 def print_result(context: Context, setup: Setup, finished: Finished) -> None:
     from rich.text import Text
 
+    from controller.simulate.backtest import Ending
+
     out = console(context)
     out.print(Text("Decisions", style="bold"))
     for line in _timeline(setup, finished, width=out.width):
         out.print(line)
     out.print()
+    if finished.ending is Ending.UNFINISHED:
+        for line in _verdicts(setup, finished, width=out.width):
+            out.print(line)
+        out.print()
     for line in _summary(finished):
         out.print(line)
 
@@ -94,6 +100,19 @@ def _timeline(setup: Setup, finished: Finished, *, width: int) -> Iterator[Text]
                 yield Text(part, style="dim")
 
 
+def _verdicts(setup: Setup, finished: Finished, *, width: int) -> Iterator[Text]:
+    """What every rule says where nothing ended the rollout."""
+    from rich.text import Text
+
+    from controller.notify.arithmetic import verdict_line
+
+    yield Text("At the end", style="bold")
+    for verdict in finished.verdicts:
+        said = f"{verdict.outcome.value}: {verdict_line(verdict, setup.plan)}"
+        for part in wrapped(said, width=width, indent=INDENT):
+            yield Text(part)
+
+
 def _paired(
     recording: Recording, paired: PairedReport, *, wide: bool, width: int
 ) -> Iterator[Text]:
@@ -111,8 +130,9 @@ def _paired(
     ]
     if paired.repeats:
         notes.append(
-            "Items were run several times, and runs of one item are not independent: p is too sure. p item flips the "
-            f"signs of whole items ({paired.draws:,} draws, seed {paired.seed})."
+            "Items were run several times, and runs of one item are not independent: p, which counts each run, is too "
+            "sure. What counts is p item: it flips the signs of whole items "
+            f"({paired.draws:,} draws, seed {paired.seed})."
         )
     if paired.ungraded:
         notes.append(f"{paired.ungraded:,} pairs without both grades are left out.")
@@ -206,6 +226,7 @@ def instead_words(instead: Instead) -> Iterator[str]:
 def document(
     setup: Setup, briefing: Briefing, paired: PairedReport, finished: Finished
 ) -> Document:
+    from controller.notify.arithmetic import verdict_line
     from controller.rollout.codec import encode
     from controller.simulate.timeline import timeline
 
@@ -222,6 +243,10 @@ def document(
         "paired": {"draws": paired.draws, "seed": paired.seed, "ungraded": paired.ungraded}
         | {"lines": [_paired_document(one) for one in paired.lines]},
         "ending": finished.ending.value,
+        "verdicts": [
+            {"outcome": one.outcome.value, "why": verdict_line(one, setup.plan)}
+            for one in finished.verdicts
+        ],
         "share_bp": finished.state.share_bp,
         "started_at": encode(finished.state.started_at),
         "ended_at": encode(finished.at),

@@ -31,6 +31,7 @@ from controller.rollout.observation import Batch
 from controller.rollout.plan import Arm, Plan
 from controller.rollout.record import Record, Sealed
 from controller.rollout.state import Phase, State
+from controller.rollout.verdict import Verdict
 from controller.simulate.arrivals import DAY_S, Arrivals
 from controller.simulate.draws import Draw, Sampler
 from controller.simulate.results import Recording
@@ -42,6 +43,7 @@ from controller.simulate.stand_ins import (
     OnPause,
     Person,
     Served,
+    Shadows,
     Tally,
 )
 
@@ -72,6 +74,7 @@ class Setup:
     on_pause: OnPause = OnPause.STOP
     max_days: int = 60
     label_delay: timedelta | None = None
+    once: bool = False  # each item is asked once, of both models: the run ends when all were
 
     @property
     def labels_within(self) -> timedelta:
@@ -104,6 +107,7 @@ class Finished:
     state: State
     at: datetime
     records: tuple[Sealed[Record], ...]
+    verdicts: tuple[Verdict, ...]  # of the last tick
     tallies: Mapping[Arm, Tally]
     instead: Instead
     outside: Mapping[
@@ -169,7 +173,7 @@ class _Run:
         applied = self._submit(
             setup.plan.name, Apply(actor=ACTOR, reason=_reason(setup), plan=setup.plan)
         )
-        self._state = applied.state
+        self._state, self._verdicts = applied.state, applied.verdicts
         self._reconciler = Reconciler(
             store=world.store,
             target=world.target,
@@ -179,6 +183,7 @@ class _Run:
         )
         self._gateway = Gateway(setup.plan, self._state.rollout, setup.salt)
         self._labels = Labels()
+        self._shadows = Shadows()
         self._person = Person(reaction=setup.reaction, on_pause=setup.on_pause)
 
     def to_its_end(self) -> Finished:
@@ -201,15 +206,20 @@ class _Run:
             start=self._start,
             seed=setup.seed,
             label_delay=setup.labels_within,
+            once=setup.once,
         )
+        settled = max(setup.labels_within, setup.plan.labels.delay) + 2 * TICK
         per_day = int(timedelta(seconds=DAY_S) / TICK)
-        drawn = 0
+        drawn, last = 0, self._start
         for day in range(setup.max_days):
             draws = sampler.day(day, setup.arrivals.day(day), first=drawn + 1)
             drawn += len(draws)
+            last = draws[-1].at if draws else last
             begin = 0
             for tick in range(day * per_day + 1, (day + 1) * per_day + 1):
                 now = self._start + tick * TICK
+                if setup.once and drawn == len(sampler.items) and now > last + settled:
+                    return
                 end = begin
                 while end < len(draws) and draws[end].at < now:
                     end += 1
@@ -220,13 +230,16 @@ class _Run:
         served = [self._gateway.serve(draw) for draw in draws]
         for one in served:
             self._labels.expect(one)
+            if self._setup.once:
+                self._shadows.expect(one)
             if self._sink is not None:
                 self._sink(one)
         batch = Batch(
             observations=tuple(self._gateway.observation(one) for one in served),
             outcomes=tuple(self._labels.due(now, self._gateway.rollout)),
+            pairs=tuple(self._shadows.due(now, self._gateway.rollout)),
         )
-        if batch.observations or batch.outcomes:
+        if batch.observations or batch.outcomes or batch.pairs:
             self._world.store.ingest(batch, now)
 
     def _tick(self) -> Ending | None:
@@ -234,7 +247,7 @@ class _Run:
         command = self._person.reacts_to(decision, self._world.clock.now())
         if command is not None:
             decision = self._obeyed(command, decision)
-        self._state = decision.state
+        self._state, self._verdicts = decision.state, decision.verdicts
         self._gateway.follow(self._world.target.read(self._state.rollout).split, self._state)
         return self._ending(decision.state)
 
@@ -265,6 +278,7 @@ class _Run:
             state=self._state,
             at=self._world.clock.now(),
             records=tuple(self._world.store.records(self._state.rollout)),
+            verdicts=self._verdicts,
             tallies=self._gateway.tallies,
             instead=self._gateway.instead,
             outside=self._gateway.outside,

@@ -88,6 +88,19 @@ class Item:
     name: str
     pairs: tuple[ResultPair, ...]
 
+    @property
+    def grades(self) -> tuple[float, float] | None:
+        """Mean grade of the baseline and of the candidate, over the runs where both are known; None: over none."""
+        graded = [
+            (pair.baseline.correct, pair.candidate.correct)
+            for pair in self.pairs
+            if pair.baseline.correct is not None and pair.candidate.correct is not None
+        ]
+        if not graded:
+            return None
+        baseline, candidate = (sum(column) / len(graded) for column in zip(*graded, strict=True))
+        return baseline, candidate
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recording:
@@ -102,6 +115,11 @@ class Recording:
     @property
     def pairs(self) -> tuple[ResultPair, ...]:
         return tuple(pair for item in self.items for pair in item.pairs)
+
+    @property
+    def repeats(self) -> bool:
+        """Whether some item was run several times."""
+        return any(len(item.pairs) > 1 for item in self.items)
 
     @property
     def intents(self) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from controller.ports import Split
 from controller.rollout.assignment import assign
 from controller.rollout.commands import Approve, Resume
 from controller.rollout.decision import Action, Decision, Waiting
-from controller.rollout.observation import Cohort, Grades, Observation, Outcome
+from controller.rollout.observation import Cohort, Grades, Observation, Outcome, Pair
 from controller.rollout.plan import Arm, ModelRef, Plan
 from controller.rollout.state import Phase, State
 from controller.simulate.draws import Draw
@@ -191,6 +191,36 @@ class Labels:
     def due(self, now: datetime, rollout: str) -> Iterator[Outcome]:
         while self._coming and self._coming[0][0] <= now:
             yield _outcome(heappop(self._coming)[2], rollout)
+
+
+@dataclass(slots=True)
+class Shadows:
+    """Both models' grades of an item as one pair, under way like labels: as if each request had been shadowed.
+
+    The runs of an item are not independent, so they are one pair, graded by each model's mean.
+    """
+
+    _coming: list[tuple[datetime, int, Served]] = field(default_factory=list)
+
+    def expect(self, served: Served) -> None:
+        compared = served.cohort is Cohort.COMPARED
+        if compared and served.draw.item.grades is not None:
+            heappush(self._coming, (served.draw.labelled_at, served.draw.number, served))
+
+    def due(self, now: datetime, rollout: str) -> Iterator[Pair]:
+        while self._coming and self._coming[0][0] <= now:
+            served = heappop(self._coming)[2]
+            draw, grades = served.draw, served.draw.item.grades
+            if grades is not None:
+                yield Pair(
+                    id=f"{observation_id(rollout, draw)}/pair",
+                    rollout=rollout,
+                    at=draw.at,
+                    intent=draw.item.intent,
+                    version=served.version,
+                    baseline_correct=grades[0],
+                    candidate_correct=grades[1],
+                )
 
 
 def _outcome(served: Served, rollout: str) -> Outcome:

@@ -29,7 +29,7 @@ from sqlalchemy import (
 from controller.rollout.accounting_state import Fate
 from controller.rollout.observation import QUANTITIES
 
-HEAD: Final = "0006"  # the newest revision in migrations/versions; a test holds the two together
+HEAD: Final = "0007"  # the newest revision in migrations/versions; a test holds the two together
 APPEND_ONLY: Final = ("records", "plans", "anchors")
 PARTITIONED: Final = {"episodes": "start", "observations": "at", "outcomes": "at", "pairs": "at"}
 """Tables that PostgreSQL keeps by the week of this column, which is part of their key there."""
@@ -268,8 +268,12 @@ pairs = Table(
     _big("at"),
     _text("intent"),
     _int("version"),
-    Column("baseline_correct", Boolean, nullable=False),
+    Column("baseline_correct", Boolean, nullable=False),  # at least half, of several runs
     Column("candidate_correct", Boolean, nullable=False),
+    Column(
+        "baseline_u", BigInteger
+    ),  # the grade in millionths; null: as the release before has it, 0 or 1
+    Column("candidate_u", BigInteger),
 )
 
 # Found by its unit, changed by its key. In the order of time on SQLite too: those that are live are beside one another,

@@ -218,6 +218,63 @@ def test_what_one_run_leaves_behind_is_refused_for_several(terminal: Terminal, o
     assert f"{option}: found 2 runs (plans × seeds)" in terminal.err.getvalue()
 
 
+# Items that were run several times
+
+REPEATED = graded([1] * 60, [0] * 60, trials=10)
+
+
+def test_items_that_were_run_several_times_are_asked_once_and_are_one_pair_each(terminal):
+    slow = PLAN.replace("hold: 2h", "hold: 48h")
+
+    assert terminal.backtest("--units-per-day", "60", rows=REPEATED, plan=slow) == 3
+
+    printed = terminal.printed
+    assert "each asked once" in printed
+    assert "What counts is p item" in printed
+    assert "6 units" in printed
+    assert "NOT FINISHED at 50%" in printed
+    # Six pairs of 1, bets at 0.15, 0.3 and 0.6: (1.15⁶ + 1.3⁶ + 1.6⁶) / 3 = 7.9; sixty would be 6 × 10¹¹.
+    assert 'e-value 7.9 < 320 against "no loss"' in printed
+
+
+def test_they_are_drawn_again_and_again_where_that_is_asked_for_and_it_says_what_that_means(
+    terminal,
+):
+    assert terminal.backtest("--again", rows=REPEATED) == 3
+
+    assert "Note: 6 of 6 items were run several times" in terminal.printed
+    assert "PAUSED at 50%" in terminal.printed
+
+
+@needs_shared
+@pytest.mark.parametrize("seed", ["1", "2", "3"])
+def test_runs_of_an_agents_tasks_are_no_independent_evidence_and_the_rule_does_not_fire(
+    seed: str, tmp_path: Path
+):
+    """mcpmark, filesystem: 11 of 120 runs are lost (p = 0.001), in five of thirty tasks (p = 0.065)."""
+    text = PLAN.replace("refund, critical: true}", "filesystem, critical: true}, {name: postgres}")
+    (tmp_path / "plan.yaml").write_text(
+        text.replace("share: 50%, hold: 2h", "share: 10%, hold: 72h"), encoding="utf-8"
+    )
+    out = io.StringIO()
+
+    code = run(
+        [
+            *("backtest", "--plan", f"{tmp_path}/plan.yaml", "--seed", seed, "-o", "json"),
+            *("--data", f"{SHARED}/mcpmark.csv.gz"),
+            *("--arrivals", f"{SHARED}/azure_llm_trace_2023.csv.gz"),
+        ],
+        Context(environ={}, stdout=out, stderr=io.StringIO()),
+    )
+
+    document = json.loads(out.getvalue())
+    line = next(one for one in document["paired"]["lines"] if one["intent"] == "filesystem")
+    assert (line["p"] < 0.0011, line["p_item"] > 0.05) == (True, True)
+    assert not {one["action"] for one in document["decisions"]} & {"pause", "rollback"}
+    assert document["verdicts"][0]["outcome"] == "insufficient"
+    assert code == (0 if document["ending"] == "completed" else 3)
+
+
 @needs_shared
 @pytest.mark.parametrize("source", ["ikp", "mcpmark", "epoch", "benchpress"])
 def test_the_paired_table_is_printed_as_in_the_readme_of_the_recording(source: str):
