@@ -193,7 +193,8 @@ def test_a_laxer_rule_would_not_have_stopped_it(world: World):
 def test_a_stricter_rule_would_have_stopped_it_sooner(world: World):
     """The window of its latency rule is full before anything escalates."""
     strict = PLAN.replace("latency_p95_ratio, above: 1.25", "latency_p95, above: 100ms")
-    file = world.plan(strict.replace("minSamples: 50, then: pause", "minSamples: 1, then: pause"))
+    strict = strict.replace("minSamples: 50, then: pause", "minSamples: 1, then: pause")
+    file = world.plan(strict, name="strict.yaml")
 
     answer = escalating(world, after=40).cli("replay", "support-bot", "-p", file, "-o", "json")
 
