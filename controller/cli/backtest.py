@@ -1,43 +1,32 @@
-"""`backtest`: a plan on recorded results, decided by the product itself. Nothing is sent anywhere."""
+"""`backtest`: plans on recorded results, decided by the product itself. Nothing is sent anywhere."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from controller.cli.context import Context
 from controller.cli.options import OutputForm
-from controller.cli.output import (
-    API_VERSION,
-    Document,
-    Output,
-    console,
-    emit,
-    grid,
-    moment,
-    wrapped,
-)
+from controller.cli.output import Output, console, emit
 from controller.errors import DataError
 
 if TYPE_CHECKING:
-    from rich.text import Text
-
+    from controller.cli.policies import Policy
     from controller.rollout.plan import Plan
     from controller.simulate.arrivals import Arrivals
     from controller.simulate.backtest import Finished, Setup, Watcher
-    from controller.simulate.briefing import Briefing
-    from controller.simulate.paired_report import PairedLine, PairedReport
+    from controller.simulate.policies import Run
     from controller.simulate.stand_ins import OnPause
 
+T = TypeVar("T")
+UNITS_PER_DAY = 5_000
 NOT_COMPLETED = 3
-"""Exit code of a rollout that paused, was rolled back or did not end in time."""
-
-INDENT = "  "
+"""Exit code if a rollout paused, was rolled back or did not end in time: any of them, where there are several."""
 
 
 def register(app: typer.Typer) -> None:
@@ -47,8 +36,14 @@ def register(app: typer.Typer) -> None:
 def backtest(
     ctx: typer.Context,
     plan: Annotated[
-        Path,
-        typer.Option("--plan", "-p", metavar="FILE", help="The plan.", show_default=False),
+        list[Path],
+        typer.Option(
+            "--plan",
+            "-p",
+            metavar="FILE",
+            help="The plan; repeatable, to compare several on the same draws.",
+            show_default=False,
+        ),
     ],
     data: Annotated[
         Path,
@@ -72,11 +67,47 @@ def backtest(
         str, typer.Option(metavar="NAME", help="Which workload of the arrival pattern.")
     ] = "conv",
     units_per_day: Annotated[
-        float, typer.Option(metavar="N", min=1, max=1_000_000, help="Mean number of units a day.")
-    ] = 5_000,
+        float | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            max=1_000_000,
+            help="Mean number of units a day. Default: 5000; where items are asked once, as many as there are.",
+            show_default=False,
+        ),
+    ] = None,
+    once: Annotated[
+        bool | None,
+        typer.Option(
+            "--once/--again",
+            help="Ask each item once, of both models, its runs as one pair: what the recording by itself proves. "
+            "Or draw items again and again, as traffic. Default: once where items were run several times.",
+            show_default=False,
+        ),
+    ] = None,
     seed: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Of arrivals, draws and label delays.")
+        int,
+        typer.Option(metavar="N", min=0, help="Of arrivals, draws, label delays and assignments."),
     ] = 1,
+    repeat: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=1,
+            max=10_000,
+            help="Run this many seeds, from --seed on, and tell shares of endings and times with intervals.",
+        ),
+    ] = 1,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            max=256,
+            help="Processes that run beside each other; the result is the same. Default: one a core.",
+            show_default=False,
+        ),
+    ] = None,
     critical: Annotated[
         list[str] | None,
         typer.Option(
@@ -113,46 +144,121 @@ def backtest(
     ] = None,
     output: OutputForm = Output.TABLE,
 ) -> None:
-    """Run a plan on recorded results: the live ingest, windows and decisions, with a clock moved by hand.
+    """Run plans on recorded results: the live ingest, windows and decisions, with a clock moved by hand.
 
-    Exit code: 0 completed; 3 paused, rolled back or not finished; 2 input that cannot be used.
+    Exit code: 0 every rollout completed; 3 one paused, rolled back or did not finish; 2 input that cannot be used.
     """
+    from controller.cli.policies import Policy, labels
     from controller.simulate.backtest import Setup
-    from controller.simulate.briefing import brief
-    from controller.simulate.paired_report import paired_report
     from controller.simulate.results import pair_up, read_results
 
     context = Context.of(ctx)
-    parsed = _plan(plan, critical or [])
-    setup = Setup(
-        plan=parsed,
-        recording=pair_up(
-            read_results(data), baseline=parsed.baseline.model, candidate=parsed.candidate.model
-        ),
-        arrivals=_arrivals(arrivals, workload, units_per_day, seed),
-        seed=seed,
-        reaction=_span("--approve-after", approve_after),
-        on_pause=_on_pause(on_pause),
-        max_days=max_days,
-    )
+    plans = [_plan(file, critical or []) for file in plan]
+    _one_run_only(plans, repeat, database=database, draws=export_draws)
+    results = read_results(data)
+    recordings = [
+        pair_up(results, baseline=one.baseline.model, candidate=one.candidate.model)
+        for one in plans
+    ]
+    if once is None:
+        once = any(one.repeats for one in recordings)
+    mean = units_per_day or (len(recordings[0].items) if once else UNITS_PER_DAY)
+    arriving = _arrivals(arrivals, workload, mean, seed)
+    policies = [
+        Policy(
+            label=label,
+            file=str(file),
+            setup=Setup(
+                plan=one,
+                recording=recording,
+                arrivals=arriving,
+                seed=seed,
+                reaction=_span("--approve-after", approve_after),
+                on_pause=_on_pause(on_pause),
+                max_days=max_days,
+                once=once,
+            ),
+        )
+        for label, file, one, recording in zip(
+            labels(plan, plans), plan, plans, recordings, strict=True
+        )
+    ]
+    if len(policies) == 1 and repeat == 1:
+        completed = _single(context, policies[0].setup, output, database, export_draws)
+    else:
+        completed = _several(context, _in_one_world(policies), output, repeat, processes)
+    if not completed:
+        raise typer.Exit(NOT_COMPLETED)
+
+
+def _single(
+    context: Context, setup: Setup, output: Output, database: str | None, draws: Path | None
+) -> bool:
+    """One plan, once: every decision. Whether it completed."""
+    from controller.cli.backtested import document, print_briefing, print_paired, print_result
+    from controller.simulate.briefing import brief
+    from controller.simulate.paired_report import paired_report
+
     shown = output in (Output.TABLE, Output.WIDE)
     paired = paired_report(setup.recording)
     if shown:
         # First: it holds whatever comes of the plan.
-        _print_paired(context, setup, paired, wide=output is Output.WIDE)
+        print_paired(context, setup.recording, paired, wide=output is Output.WIDE)
     briefing = brief(setup)
     if shown:
-        _print_briefing(context, briefing, database)
-    finished = _run(context, setup, database=database, draws=export_draws)
+        print_briefing(context, briefing, database)
+    finished = _run(context, setup, database=database, draws=draws)
     emit(
         context,
         output,
-        document=lambda: _document(setup, briefing, paired, finished),
+        document=lambda: document(setup, briefing, paired, finished),
         names=lambda: [finished.state.rollout],
-        table=lambda: _print_result(context, setup, finished),
+        table=lambda: print_result(context, setup, finished),
     )
-    if not finished.completed:
-        raise typer.Exit(NOT_COMPLETED)
+    return finished.completed
+
+
+def _several(
+    context: Context,
+    policies: Sequence[Policy],
+    output: Output,
+    repeat: int,
+    processes: int | None,
+) -> bool:
+    """Several plans, or one on several seeds: what became of them, side by side. Whether all completed."""
+    from controller.cli import policies as told
+    from controller.cli.backtested import print_paired
+    from controller.simulate.briefing import brief
+    from controller.simulate.paired_report import paired_report
+
+    paired = {
+        (one.baseline, one.candidate): (one, paired_report(one))
+        for one in (policy.setup.recording for policy in policies)
+    }
+    briefings = [brief(one.setup) for one in policies]
+    if output in (Output.TABLE, Output.WIDE):
+        for recording, report in paired.values():
+            print_paired(context, recording, report, wide=output is Output.WIDE)
+        told.print_briefings(context, policies, briefings, repeat)
+    if repeat == 1:
+        finished = _side_by_side(context, policies, processes)
+        emit(
+            context,
+            output,
+            document=lambda: told.comparison(policies, briefings, finished),
+            names=lambda: [one.label for one in policies],
+            table=lambda: told.print_comparison(context, policies, finished),
+        )
+        return all(one.completed for one in finished)
+    runs = _repeated(context, policies, repeat, processes)
+    emit(
+        context,
+        output,
+        document=lambda: told.runs_document(policies, briefings, runs),
+        names=lambda: [one.label for one in policies],
+        table=lambda: told.print_runs(context, policies, runs),
+    )
+    return all(run.completed for of_plan in runs for run in of_plan)
 
 
 # Input
@@ -166,6 +272,26 @@ def _plan(path: Path, critical: list[str]) -> Plan:
     # As of the simulated day: a recording outlives the models that it was made with.
     plan = load_file(path, today=START.date(), models=bundled_models())
     return with_critical(plan, critical) if critical else plan
+
+
+def _one_run_only(
+    plans: Sequence[Plan], repeat: int, *, database: str | None, draws: Path | None
+) -> None:
+    given = [name for name, value in (("--database", database), ("--export-draws", draws)) if value]
+    if given and (len(plans) > 1 or repeat > 1):
+        raise DataError(
+            f"{given[0]}: found {repeat * len(plans):,} runs (plans × seeds); it keeps one of them. Give it "
+            "with one --plan and without --repeat."
+        )
+
+
+def _in_one_world(policies: Sequence[Policy]) -> list[Policy]:
+    from dataclasses import replace
+
+    from controller.simulate.policies import in_one_world
+
+    setups = in_one_world([one.setup for one in policies])
+    return [replace(one, setup=setup) for one, setup in zip(policies, setups, strict=True)]
 
 
 def _arrivals(trace: Path | None, workload: str, units_per_day: float, seed: int) -> Arrivals:
@@ -198,18 +324,65 @@ def _on_pause(text: str) -> OnPause:
 
 
 def _run(context: Context, setup: Setup, *, database: str | None, draws: Path | None) -> Finished:
-    from controller.clock import ManualClock
-    from controller.simulate.backtest import START, World, backtest
+    from controller.cli.backtest_runs import world
+    from controller.simulate.backtest import backtest
     from controller.simulate.export import draws_file
-    from controller.wiring import memory_store, memory_target, open_store
 
-    clock = ManualClock(START)
-    store = memory_store() if database is None else open_store(database)
-    world = World(store=store, target=memory_target(clock), clock=clock)
+    within = world(database)
     with ExitStack() as files:
         sink = files.enter_context(draws_file(draws)) if draws is not None else None
         watch = files.enter_context(_progress(context, setup))
-        return backtest(setup, world, sink=sink, watch=watch)
+        return backtest(setup, within, sink=sink, watch=watch)
+
+
+def _side_by_side(
+    context: Context, policies: Sequence[Policy], processes: int | None
+) -> list[Finished]:
+    """One run of each plan."""
+    from controller.cli.backtest_runs import finish
+    from controller.simulate.processes import in_processes
+
+    tasks = [(one.setup,) for one in policies]
+    made = in_processes(finish, tasks, processes or _cores())
+    return list(_counted(context, "plans", len(tasks), made))
+
+
+def _repeated(
+    context: Context, policies: Sequence[Policy], repeat: int, processes: int | None
+) -> list[list[Run]]:
+    """Of each plan its runs, by seed."""
+    from controller.cli.backtest_runs import run
+    from controller.simulate.processes import in_processes
+
+    tasks = [
+        (one.setup.with_seed(one.setup.seed + number),)
+        for number in range(repeat)
+        for one in policies
+    ]
+    made = in_processes(run, tasks, processes or _cores())
+    runs = list(_counted(context, "runs", len(tasks), made))
+    return [runs[place :: len(policies)] for place in range(len(policies))]
+
+
+def _cores() -> int:
+    import os
+
+    return os.cpu_count() or 1
+
+
+def _counted(context: Context, what: str, total: int, made: Iterator[T]) -> Iterator[T]:
+    """With a bar on stderr for a person at a terminal."""
+    if not context.stderr.isatty():
+        yield from made
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console(context, stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        for one in made:
+            bar.advance(task)
+            yield one
 
 
 @contextmanager
@@ -239,200 +412,3 @@ def _progress(context: Context, setup: Setup) -> Iterator[Watcher | None]:
 
 
 # Output
-
-
-def _print_paired(context: Context, setup: Setup, paired: PairedReport, *, wide: bool) -> None:
-    out = console(context)
-    for line in _paired(setup, paired, wide=wide, width=out.width):
-        out.print(line)
-    out.print()
-
-
-def _print_briefing(context: Context, briefing: Briefing, database: str | None) -> None:
-    from rich.text import Text
-
-    out = console(context)
-    records = "in memory only; --database keeps them" if database is None else "in the database"
-    facts = (*briefing.facts, ("Records", records))
-    label = max(len(word) for word, _ in facts) + 3
-    out.print(Text("Backtest", style="bold"))
-    for word, sentence in facts:
-        lines = wrapped(sentence, width=out.width, indent=" " * label)
-        first = Text(f"{word}:".ljust(label), style="bold")
-        out.print(first.append_text(Text(lines[0].lstrip(), style="not bold")))
-        for line in lines[1:]:
-            out.print(line)
-    for warning in briefing.warnings:
-        for line in wrapped(f"Note: {warning}", width=out.width, indent=INDENT):
-            out.print(Text(line.removeprefix(INDENT) if "Note:" in line else line, style="yellow"))
-    out.print()
-
-
-def _print_result(context: Context, setup: Setup, finished: Finished) -> None:
-    from rich.text import Text
-
-    out = console(context)
-    out.print(Text("Decisions", style="bold"))
-    for line in _timeline(setup, finished, width=out.width):
-        out.print(line)
-    out.print()
-    for line in _summary(finished):
-        out.print(line)
-
-
-def _timeline(setup: Setup, finished: Finished, *, width: int) -> Iterator[Text]:
-    from rich.text import Text
-
-    from controller.cli.view import share_change
-    from controller.simulate.timeline import timeline
-
-    entries = timeline(finished.records, setup.plan)
-    rows = [
-        [
-            moment(one.at),
-            str(one.day),
-            one.action.value,
-            share_change(one.before_bp, one.after_bp),
-            one.cause.value.replace("_", " "),
-        ]
-        for one in entries
-    ]
-    lines = grid(["TIME", "DAY", "ACTION", "SHARE", "CAUSE"], rows)
-    yield lines[0]
-    for line, one in zip(lines[1:], entries, strict=True):
-        yield line
-        for why in one.why:
-            for part in wrapped(why, width=width, indent=INDENT):
-                yield Text(part, style="dim")
-
-
-def _paired(setup: Setup, paired: PairedReport, *, wide: bool, width: int) -> Iterator[Text]:
-    from rich.text import Text
-
-    recording = setup.recording
-    yield Text("The recording itself, by pairs", style="bold").append(
-        f" ({recording.baseline} → {recording.candidate}; no rollout)", style="not bold"
-    )
-    yield from grid(
-        _paired_header(paired, wide=wide),
-        [_paired_row(one, paired, wide=wide) for one in paired.lines],
-    )
-    notes = [
-        "b: only the baseline right, c: only the candidate; delta: candidate − baseline; p: McNemar, exact."
-    ]
-    if paired.repeats:
-        notes.append(
-            "Items were run several times, and runs of one item are not independent: p is too sure. p item flips the "
-            f"signs of whole items ({paired.draws:,} draws, seed {paired.seed})."
-        )
-    if paired.ungraded:
-        notes.append(f"{paired.ungraded:,} pairs without both grades are left out.")
-    for note in notes:
-        for part in wrapped(note, width=width, indent=""):
-            yield Text(part, style="dim")
-
-
-def _paired_header(paired: PairedReport, *, wide: bool) -> list[str]:
-    header = ["INTENT", "PAIRS", "BOTH", "b", "c", "NONE", "DELTA PP", "p"]
-    header += ["p ITEM"] if paired.repeats else []
-    header += ["MID-P", "95% CI (TANGO)"] if wide else []
-    header += ["COST"] if any(one.cost_ratio is not None for one in paired.lines) else []
-    if any(one.latency_p50_ratio is not None for one in paired.lines):
-        header += ["p50", "p95"]
-    return header
-
-
-def _paired_row(line: PairedLine, paired: PairedReport, *, wide: bool) -> list[str]:
-    table = line.table
-    row = [
-        line.intent,
-        f"{table.pairs:,}",
-        f"{table.both:,}",
-        f"{table.only_baseline:,}",
-        f"{table.only_candidate:,}",
-        f"{table.neither:,}",
-        f"{100 * line.delta:+.1f}",
-        _p(line.p),
-    ]
-    row += [_p(line.p_item)] if paired.repeats else []
-    if wide:
-        low, high = line.interval
-        row += [_p(line.p_midp), f"{100 * low:+.1f}..{100 * high:+.1f}"]
-    row += (
-        [_ratio(line.cost_ratio)] if any(one.cost_ratio is not None for one in paired.lines) else []
-    )
-    if any(one.latency_p50_ratio is not None for one in paired.lines):
-        row += [_ratio(line.latency_p50_ratio), _ratio(line.latency_p95_ratio)]
-    return row
-
-
-def _p(value: float | None) -> str:
-    if value is None:
-        return ""
-    return "<0.0001" if value < 0.0001 else f"{value:.4f}"
-
-
-def _ratio(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
-
-
-def _summary(finished: Finished) -> Iterator[Text]:
-    from rich.text import Text
-
-    from controller.rollout.units import format_share
-
-    days = finished.elapsed / timedelta(days=1)
-    good = finished.completed
-    units = sum(tally.requests for tally in finished.tallies.values())
-    yield Text(finished.ending.value.upper(), style="bold green" if good else "bold red").append(
-        f" at {format_share(finished.state.share_bp)} after {days:.1f} days; {units:,} units",
-        style="not bold",
-    )
-    for arm, tally in finished.tallies.items():
-        cost = (
-            f", {tally.cost_nusd / 1e9:,.2f} USD"
-            + (f" for {tally.costed:,} of them" if tally.costed < tally.requests else "")
-            if tally.costed
-            else ", cost unknown"
-        )
-        yield Text(f"{INDENT}{arm.value}: {tally.requests:,} requests{cost}")
-    for intent, count in finished.outside.items():
-        yield Text(f"{INDENT}never compared: {count:,} requests of {intent}, on the baseline")
-
-
-def _document(
-    setup: Setup, briefing: Briefing, paired: PairedReport, finished: Finished
-) -> Document:
-    from controller.rollout.codec import encode
-    from controller.simulate.timeline import timeline
-
-    return {
-        "apiVersion": API_VERSION,
-        "kind": "Backtest",
-        "rollout": finished.state.rollout,
-        "facts": dict(briefing.facts),
-        "warnings": list(briefing.warnings),
-        "unmeasured": [one.rule for one in briefing.gaps if not one.known],
-        "seed": setup.seed,
-        "units_per_day": setup.arrivals.units_per_day,
-        "decisions": [_fields(one) for one in timeline(finished.records, setup.plan)],
-        "paired": {"draws": paired.draws, "seed": paired.seed, "ungraded": paired.ungraded}
-        | {"lines": [_paired_document(one) for one in paired.lines]},
-        "ending": finished.ending.value,
-        "share_bp": finished.state.share_bp,
-        "started_at": encode(finished.state.started_at),
-        "ended_at": encode(finished.at),
-        "arms": {arm.value: _fields(tally) for arm, tally in finished.tallies.items()},
-        "never_compared": dict(finished.outside),
-    }
-
-
-def _paired_document(line: PairedLine) -> Document:
-    return {**_fields(line), "table": _fields(line.table), "delta": line.delta}
-
-
-def _fields(value: object) -> dict[str, object]:
-    """A dataclass as JSON, without the name of its type."""
-    from controller.rollout.codec import encode
-
-    return {name: one for name, one in encode(value).items() if name != "type"}

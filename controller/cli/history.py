@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -65,15 +66,32 @@ def _in_full(entry: Entry) -> Document:
     }
 
 
-def replay(ctx: typer.Context, name: Name, output: OutputForm = Output.TABLE) -> None:
-    """Decide every record again, on its own evidence.
+def replay(
+    ctx: typer.Context,
+    name: Name,
+    plan: Annotated[
+        Path | None,
+        typer.Option(
+            "--plan",
+            "-p",
+            metavar="FILE",
+            help="Judge the stored counts by the rules of this plan instead, minute by minute.",
+            show_default=False,
+        ),
+    ] = None,
+    output: OutputForm = Output.TABLE,
+) -> None:
+    """Decide every record again, on its own evidence; or, with --plan, by other rules on the stored counts.
 
-    Exit 1 if a decision differs from the recorded one.
+    Exit 1 if a decision differs from the recorded one, or by the other rules. Writes nothing.
     """
     from controller.rollout.replay import fold
     from controller.rollout.replay import replay as decide_again
 
     context = Context.of(ctx)
+    if plan is not None:
+        _by_other_rules(context, name, plan, output)
+        return
     store = context.store()
     rollout = store.head(name).state.rollout
     records = [sealed.value for sealed in store.records(rollout)]
@@ -87,6 +105,30 @@ def replay(ctx: typer.Context, name: Name, output: OutputForm = Output.TABLE) ->
         table=lambda: _say(context, rollout, len(records), disagreements),
     )
     if disagreements:
+        raise typer.Exit(1)
+
+
+def _by_other_rules(context: Context, name: str, file: Path, output: Output) -> None:
+    from controller.cli.rejudged import document, print_rejudged
+    from controller.plans.load import load_file
+    from controller.plans.models import bundled_models
+    from controller.simulate.rejudge import rejudge
+
+    store = context.store()
+    state = store.head(name).state
+    # As of its own days: a history outlives the models that it was made with.
+    other = load_file(file, today=state.started_at.date(), models=bundled_models())
+    found = rejudge(store, state.rollout, other)
+    emit(
+        context,
+        output,
+        document=lambda: document(found, str(file)),
+        names=lambda: (
+            [] if found.difference is None else [f"{found.rollout}:{found.difference.seq}"]
+        ),
+        table=lambda: print_rejudged(context, found, str(file)),
+    )
+    if found.difference is not None:
         raise typer.Exit(1)
 
 

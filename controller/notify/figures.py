@@ -134,7 +134,7 @@ def feared(rule: Rule, proof: Proof) -> str:
 
 
 def without_errors(metric: Metric, value: float, judge: Judge) -> str:
-    """`corrected for its judge's errors: 1.76 pp`: the estimate by Rogan & Gladen; empty where a judge grades nothing."""
+    """`corrected for its judge's errors: 1.76 pp`: the Rogan–Gladen estimate; empty where a judge grades nothing."""
     errors = {"sensitivity": judge.sensitivity, "specificity": judge.specificity}
     match metric.kind:
         case Kind.LOSS:
@@ -155,8 +155,7 @@ def estimate(counts: Counts) -> float | None:
             strata = [_stratum(one) for one in counts.strata]
             return post_stratified(strata).loss if any(s.comparable for s in strata) else None
         case PairCounts():
-            table = _table(counts)
-            return table.loss if table else None
+            return counts.loss if counts.total else None
         case Amounts():
             return counts.candidate
         case unknown:
@@ -217,7 +216,8 @@ def _stratum(counts: StratumCounts) -> Stratum:
 
 
 def _table(counts: PairCounts) -> PairedTable | None:
-    if not counts.both + counts.only_baseline + counts.only_candidate + counts.neither:
+    """None where there is nothing to count, or there are grades between 0 and 1, which are not right or wrong."""
+    if not counts.plain or counts.graded:
         return None
     return PairedTable(
         both=counts.both,
@@ -292,11 +292,15 @@ def _arms_words(one: StratumCounts) -> str:
 
 
 def _pair_words(pairs: PairCounts) -> str:
-    total = pairs.both + pairs.only_baseline + pairs.only_candidate + pairs.neither
-    return (
-        f"of {total:,} pairs only the baseline was right in {pairs.only_baseline:,}, "
+    said = (
+        f"of {pairs.total:,} pairs only the baseline was right in {pairs.only_baseline:,}, "
         f"only the candidate in {pairs.only_candidate:,}"
     )
+    if not pairs.graded:
+        return said
+    better = sum(n for value_u, n in pairs.graded.items() if int(value_u) > 0)
+    worse = sum(n for value_u, n in pairs.graded.items() if int(value_u) < 0)
+    return f"{said}; of those run several times the baseline was the better in {better:,}, the candidate in {worse:,}"
 
 
 def _amount_words(rule: Rule, amounts: Amounts) -> str:

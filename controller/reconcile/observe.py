@@ -294,7 +294,7 @@ def needed(plan: Plan) -> Callable[[str], bool]:
         "served",
         "served_u",
     }
-    prefixes = ["b.", "p."]
+    prefixes = ["b.", "p.", "pv."]
     for rule in plan.rules:
         keys.update(known_and_traffic(rule.metric))
         subject = rule.metric.subject

@@ -119,7 +119,13 @@ def count_block(tally: Tally, block: Block, sign: int) -> None:
 def count_pair(tally: Tally, pair: Pair) -> None:
     minute = minute_of(pair.at)
     key = (pair.rollout, minute, pair.version, BOTH_ARMS, pair.intent, _NO_ENDPOINT, COMPARED)
-    tally.row(key)[f"p.{pair.baseline_correct:d}{pair.candidate_correct:d}"] += 1
+    tally.row(key)[_pair_key(pair.baseline_correct, pair.candidate_correct)] += 1
+
+
+def _pair_key(baseline: float, candidate: float) -> str:
+    if baseline in (0, 1) and candidate in (0, 1):
+        return f"p.{int(baseline)}{int(candidate)}"
+    return f"pv.{round((baseline - candidate) * MICRO)}"
 
 
 def _by_row(ones: Iterable[T], key_of: Callable[[T], RowKey]) -> dict[RowKey, list[T]]:

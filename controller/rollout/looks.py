@@ -177,18 +177,25 @@ def _loss(intent: str | None, reader: Reader, windows: Windows, *, pairs_from: i
     holds at least `pairs_from` pairs.
     """
     unpaired = _unpaired_loss(intent, reader, windows)
-    table = reader.over(windows, PAIRS, arm=BOTH_ARMS, intent=intent)
-    both_right, only_baseline, only_candidate, neither = table
-    pairs = both_right + only_baseline + only_candidate + neither
+    graded = reader.tallies.values_of_pairs(intent)
+    table = reader.over(windows, PAIRS + graded, arm=BOTH_ARMS, intent=intent)
+    pairs = sum(table[1:], start=table[0])
     use = pairs >= max(pairs_from, 1)
-    paired = divided(only_baseline - only_candidate, pairs)
+    lost: Column = table[1] - table[2]
+    for key, count in zip(graded, table[len(PAIRS) :], strict=True):
+        lost = lost + count * (int(key[3:]) / MICRO)
+    paired = divided(lost, pairs)
 
     def counts(i: int) -> Counts:
         if at(pairs, i) < max(pairs_from, 1):
             return unpaired.counts(i)
-        right, baseline, candidate, wrong = (int(at(one, i)) for one in table)
+        right, baseline, candidate, wrong, *partly = (int(at(one, i)) for one in table)
         return PairCounts(
-            both=right, only_baseline=baseline, only_candidate=candidate, neither=wrong
+            both=right,
+            only_baseline=baseline,
+            only_candidate=candidate,
+            neither=wrong,
+            graded={key[3:]: n for key, n in zip(graded, partly, strict=True) if n},
         )
 
     return Measured(

@@ -16,6 +16,7 @@ Statistics are kept per rollout, split version, arm, intent, endpoint and minute
                           that a rule's limit asks for
     b.V                   under the arm `both`: closed accuracy blocks of value V (baseline mean − candidate mean)
     p.XY                  under the arm `both`: pairs; X and Y are 1 or 0, baseline then candidate right
+    pv.V                  the same of pairs with a grade between 0 and 1 (prompts run several times): V as of blocks
 
 Flags: error, escalated, retry, schema_failure, wrong_tool, wrong_arguments, refusal,
 grounding_failure, safety_failure, human_reject, complaint, cache_hit; and `custom.NAME`.

@@ -70,15 +70,18 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """The same request answered by both arms (shadow or benchmark), both answers graded."""
+    """The same request answered by both arms (shadow or benchmark), both answers graded.
+
+    Grades are in [0, 1]. Several runs of one prompt are no independent pairs: they are one, graded by each arm's mean.
+    """
 
     id: str
     rollout: str
     at: datetime
     intent: str
     version: int
-    baseline_correct: bool
-    candidate_correct: bool
+    baseline_correct: float
+    candidate_correct: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -225,8 +225,9 @@ def _values_of(keys: tuple[str, ...]) -> tuple[NDArray[np.float64], tuple[str, .
 
 
 def _pairs(intent: str | None, reader: Reader) -> Evidence:
-    there = reader.tallies.has_any(PAIR_KEYS, arm=BOTH_ARMS, intent=intent)
-    values, names = (PAIR_VALUES, PAIR_NAMES) if there else _values_of(())
+    graded = reader.tallies.values_of_pairs(intent)
+    there = bool(graded) or reader.tallies.has_any(PAIR_KEYS, arm=BOTH_ARMS, intent=intent)
+    values, names = _values_of_pairs(graded) if there else _values_of(())
     return Evidence(
         "pairs",
         values,
@@ -234,18 +235,25 @@ def _pairs(intent: str | None, reader: Reader) -> Evidence:
         reader,
         BOTH_ARMS,
         intent,
-        PAIR_KEYS,
-        lambda seen: (seen[2], seen[0] + seen[3], seen[1]),
+        PAIR_KEYS + graded,
+        lambda seen: (seen[2], seen[0] + seen[3], seen[1], *seen[4:]),
     )
 
 
+@lru_cache(maxsize=4096)
+def _values_of_pairs(graded: tuple[str, ...]) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """Those of pairs graded right or wrong, then those of `pv.V`."""
+    names = tuple(key[3:] for key in graded)
+    return np.concatenate([PAIR_VALUES, [int(name) / MICRO for name in names]]), PAIR_NAMES + names
+
+
 def _tally(names: Sequence[str], counts: Sequence[int]) -> dict[str, int]:
-    """Counts by value in millionths; values not seen are left out."""
-    tally: dict[str, int] = {}
+    """Counts by value in millionths; values not seen are left out. Two statistics may have the same value."""
+    found: dict[str, int] = {}
     for name, count in zip(names, counts, strict=True):
         if count:
-            tally[name] = tally.get(name, 0) + count
-    return tally
+            found[name] = found.get(name, 0) + count
+    return found
 
 
 def _every(rule: Rule) -> int:

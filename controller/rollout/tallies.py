@@ -86,6 +86,10 @@ class MinuteSums(Protocol):
         """The keys of every value that a block has, in order of value."""
         ...
 
+    def values_of_pairs(self, intent: str | None) -> tuple[str, ...]:
+        """The same of pairs that have a grade between 0 and 1."""
+        ...
+
     def has_any(self, keys: tuple[str, ...], *, arm: str, intent: str | None) -> bool:
         """Whether any of these statistics was ever anything but 0."""
         ...
@@ -294,6 +298,13 @@ class Tallies:
 
     def values_of_blocks(self, intent: str | None) -> tuple[str, ...]:
         """The keys of every value that a block has, in order of value."""
+        return self._values("b.", intent)
+
+    def values_of_pairs(self, intent: str | None) -> tuple[str, ...]:
+        """The same of pairs that have a grade between 0 and 1."""
+        return self._values("pv.", intent)
+
+    def _values(self, prefix: str, intent: str | None) -> tuple[str, ...]:
         found = self.select(arm=BOTH_ARMS, intent=intent)
         if not found:
             return ()
@@ -301,9 +312,9 @@ class Tallies:
         keys = [
             key
             for key, place in self._both.columns.items()
-            if key.startswith("b.") and total[place]
+            if key.startswith(prefix) and total[place]
         ]
-        return tuple(sorted(keys, key=lambda key: int(key[2:])))
+        return tuple(sorted(keys, key=lambda key: int(key[len(prefix) :])))
 
     def has_any(self, keys: tuple[str, ...], *, arm: str, intent: str | None) -> bool:
         """Whether any of these statistics was ever anything but 0."""

@@ -7,10 +7,11 @@ years later. Windows are judged at every minute; a reading keeps the last look a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from controller.rollout.metrics import MICRO
 from controller.rollout.timeline import Window
 
 
@@ -62,10 +63,31 @@ class LossCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairCounts:
+    """Pairs by who was right.
+
+    `graded` are those with a grade between 0 and 1, by baseline minus candidate in millionths.
+    """
+
     both: int
     only_baseline: int
     only_candidate: int
     neither: int
+    graded: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def plain(self) -> int:
+        """How many were graded right or wrong by both arms."""
+        return self.both + self.only_baseline + self.only_candidate + self.neither
+
+    @property
+    def total(self) -> int:
+        return self.plain + sum(self.graded.values())
+
+    @property
+    def loss(self) -> float:
+        """Mean of baseline minus candidate. Needs a pair."""
+        partly = sum(int(value_u) * count for value_u, count in self.graded.items()) / MICRO
+        return (self.only_baseline - self.only_candidate + partly) / self.total
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -41,6 +41,10 @@ class Arrivals(Protocol):
         """What it is, in one sentence, for the run's header."""
         ...
 
+    def with_seed(self, seed: int) -> Arrivals:
+        """The same pattern, drawn anew where it is drawn."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Poisson:
@@ -53,6 +57,9 @@ class Poisson:
         random = np.random.default_rng([self.seed, number])
         count = random.poisson(self.units_per_day)
         return np.sort(random.uniform(0.0, DAY_S, count)) + number * DAY_S
+
+    def with_seed(self, seed: int) -> Poisson:
+        return replace(self, seed=seed)
 
     def describe(self) -> str:
         return f"made: Poisson, {self.units_per_day:,.0f} units a day, seed {self.seed}; no daily rhythm"
@@ -81,6 +88,10 @@ class Trace:
         passes = range(math.floor(start / self.pass_s), math.floor(end / self.pass_s) + 1)
         times = np.concatenate([(one + self.offsets) * self.pass_s for one in passes])
         return times[(times >= start) & (times < end)]
+
+    def with_seed(self, seed: int) -> Trace:
+        """Itself: what is recorded is the same for every seed."""
+        return self
 
     def describe(self) -> str:
         return (

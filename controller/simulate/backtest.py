@@ -1,9 +1,9 @@
 """A plan run on recorded results: the live ingest, windows and `decide`, with a clock that is moved by hand.
 
 Recorded are the answers: what each model said to each item, graded. Made are the requests: which item is asked when
-(`draws`, `arrivals`). Everything between is the product itself. A draw is assigned by the live hash under the split
-that the target has in force at that moment; only the served arm's result is ingested, its grade at a delay of at
-most the plan's `labels.delay`. What the reconciler commits are the same records as in production.
+(`draws`, `arrivals`). Everything between is the product itself. A draw is assigned by the live hash, salted by the
+seed, under the split that the target has in force at that moment; only the served arm's result is ingested, its grade
+at a delay of at most the plan's `labels.delay`. What the reconciler commits are the same records as in production.
 
 It ticks every ten simulated minutes, not every minute as a running controller does: that is faster and judges the
 same windows, for each tick judges every minute since the one before. What differs is that a decision may come up to
@@ -31,10 +31,21 @@ from controller.rollout.observation import Batch
 from controller.rollout.plan import Arm, Plan
 from controller.rollout.record import Record, Sealed
 from controller.rollout.state import Phase, State
+from controller.rollout.verdict import Verdict
 from controller.simulate.arrivals import DAY_S, Arrivals
 from controller.simulate.draws import Draw, Sampler
 from controller.simulate.results import Recording
-from controller.simulate.stand_ins import ACTOR, Gateway, Labels, OnPause, Person, Served, Tally
+from controller.simulate.stand_ins import (
+    ACTOR,
+    Gateway,
+    Instead,
+    Labels,
+    OnPause,
+    Person,
+    Served,
+    Shadows,
+    Tally,
+)
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 TICK = timedelta(minutes=10)
@@ -50,7 +61,10 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """What is run. `reaction` is how long the automatic person takes to approve, and to resume if asked to."""
+    """What is run. `reaction` is how long the automatic person takes to approve, and to resume if asked to.
+
+    Labels come after up to `label_delay`: the plan's own delay, unless several plans are to meet the same labels.
+    """
 
     plan: Plan
     recording: Recording
@@ -59,6 +73,21 @@ class Setup:
     reaction: timedelta = timedelta(hours=1)
     on_pause: OnPause = OnPause.STOP
     max_days: int = 60
+    label_delay: timedelta | None = None
+    once: bool = False  # each item is asked once, of both models: the run ends when all were
+
+    @property
+    def labels_within(self) -> timedelta:
+        return self.plan.labels.delay if self.label_delay is None else self.label_delay
+
+    @property
+    def salt(self) -> str:
+        """Of the hash that assigns draws: the same for every plan of one seed."""
+        return f"backtest {self.seed}"
+
+    def with_seed(self, seed: int) -> Setup:
+        """The same with other arrivals (where they are made), draws, label delays and assignments."""
+        return replace(self, seed=seed, arrivals=self.arrivals.with_seed(seed))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +107,9 @@ class Finished:
     state: State
     at: datetime
     records: tuple[Sealed[Record], ...]
+    verdicts: tuple[Verdict, ...]  # of the last tick
     tallies: Mapping[Arm, Tally]
+    instead: Instead
     outside: Mapping[
         str, int
     ]  # requests that no rule compares, by intent: pinned, or unknown to the plan
@@ -142,7 +173,7 @@ class _Run:
         applied = self._submit(
             setup.plan.name, Apply(actor=ACTOR, reason=_reason(setup), plan=setup.plan)
         )
-        self._state = applied.state
+        self._state, self._verdicts = applied.state, applied.verdicts
         self._reconciler = Reconciler(
             store=world.store,
             target=world.target,
@@ -150,8 +181,9 @@ class _Run:
             fence=world.store.take_fence(),
             lease=LEASE,
         )
-        self._gateway = Gateway(setup.plan, self._state.rollout)
+        self._gateway = Gateway(setup.plan, self._state.rollout, setup.salt)
         self._labels = Labels()
+        self._shadows = Shadows()
         self._person = Person(reaction=setup.reaction, on_pause=setup.on_pause)
 
     def to_its_end(self) -> Finished:
@@ -173,16 +205,21 @@ class _Run:
             items=setup.recording.items,
             start=self._start,
             seed=setup.seed,
-            label_delay=setup.plan.labels.delay,
+            label_delay=setup.labels_within,
+            once=setup.once,
         )
+        settled = max(setup.labels_within, setup.plan.labels.delay) + 2 * TICK
         per_day = int(timedelta(seconds=DAY_S) / TICK)
-        drawn = 0
+        drawn, last = 0, self._start
         for day in range(setup.max_days):
             draws = sampler.day(day, setup.arrivals.day(day), first=drawn + 1)
             drawn += len(draws)
+            last = draws[-1].at if draws else last
             begin = 0
             for tick in range(day * per_day + 1, (day + 1) * per_day + 1):
                 now = self._start + tick * TICK
+                if setup.once and drawn == len(sampler.items) and now > last + settled:
+                    return
                 end = begin
                 while end < len(draws) and draws[end].at < now:
                     end += 1
@@ -193,13 +230,16 @@ class _Run:
         served = [self._gateway.serve(draw) for draw in draws]
         for one in served:
             self._labels.expect(one)
+            if self._setup.once:
+                self._shadows.expect(one)
             if self._sink is not None:
                 self._sink(one)
         batch = Batch(
             observations=tuple(self._gateway.observation(one) for one in served),
             outcomes=tuple(self._labels.due(now, self._gateway.rollout)),
+            pairs=tuple(self._shadows.due(now, self._gateway.rollout)),
         )
-        if batch.observations or batch.outcomes:
+        if batch.observations or batch.outcomes or batch.pairs:
             self._world.store.ingest(batch, now)
 
     def _tick(self) -> Ending | None:
@@ -207,7 +247,7 @@ class _Run:
         command = self._person.reacts_to(decision, self._world.clock.now())
         if command is not None:
             decision = self._obeyed(command, decision)
-        self._state = decision.state
+        self._state, self._verdicts = decision.state, decision.verdicts
         self._gateway.follow(self._world.target.read(self._state.rollout).split, self._state)
         return self._ending(decision.state)
 
@@ -238,7 +278,9 @@ class _Run:
             state=self._state,
             at=self._world.clock.now(),
             records=tuple(self._world.store.records(self._state.rollout)),
+            verdicts=self._verdicts,
             tallies=self._gateway.tallies,
+            instead=self._gateway.instead,
             outside=self._gateway.outside,
         )
 

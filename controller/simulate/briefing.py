@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from controller.errors import DataError
+from controller.rollout.metrics import Kind
 from controller.rollout.plan import Plan
 from controller.rollout.units import format_duration
 from controller.simulate.backtest import TICK, Setup
@@ -45,7 +46,11 @@ def brief(setup: Setup) -> Briefing:
         )
     return Briefing(
         facts=tuple(_facts(setup)),
-        warnings=(*_gap_warnings(setup.plan, found), *_intent_warnings(setup.plan, strangers)),
+        warnings=(
+            *_repeat_warnings(setup),
+            *_gap_warnings(setup.plan, found),
+            *_intent_warnings(setup.plan, strangers),
+        ),
         gaps=found,
         strangers=strangers,
     )
@@ -72,13 +77,15 @@ def _facts(setup: Setup) -> Iterator[tuple[str, str]]:
     yield "Recorded", _recorded(recording)
     yield (
         "Made",
-        (
+        _once(setup)
+        if setup.once
+        else (
             "which item is asked when: drawn with replacement, each draw a unit of its own with one request; only the "
-            f"served arm's answer counts, its grade comes {_delay(plan)}"
+            f"served arm's answer counts, its grade comes {_delay(setup)}"
         ),
     )
     yield "Arrivals", setup.arrivals.describe()
-    yield "Seed", f"{setup.seed} for arrivals, draws and label delays"
+    yield "Seed", f"{setup.seed} for arrivals, draws, label delays and assignments"
     yield (
         "Clock",
         (
@@ -109,8 +116,15 @@ def _recorded(recording: Recording) -> str:
     )
 
 
-def _delay(plan: Plan) -> str:
-    delay = plan.labels.delay
+def _once(setup: Setup) -> str:
+    return (
+        "the order of the items, each asked once, a unit of its own with one request; both models' answers to it are "
+        f"one pair, graded by the mean of its runs; grades come {_delay(setup)}. --again draws items as traffic instead"
+    )
+
+
+def _delay(setup: Setup) -> str:
+    delay = setup.labels_within
     return f"after 0 to {format_duration(delay)}, uniformly" if delay else "at once"
 
 
@@ -120,6 +134,19 @@ def _on_pause(setup: Setup) -> str:
         if setup.on_pause is OnPause.STOP
         else "resumes after a pause likewise"
     )
+
+
+def _repeat_warnings(setup: Setup) -> Iterator[str]:
+    """A drawn item says nothing new of the models when it is drawn again; several runs of it show that best."""
+    items = setup.recording.items
+    repeated = sum(len(item.pairs) > 1 for item in items)
+    judged = any(rule.metric.kind is Kind.LOSS for rule in setup.plan.rules)
+    if repeated and judged and not setup.once:
+        yield (
+            f"{repeated:,} of {len(items):,} items were run several times, and every item is drawn again and again. "
+            "What stops the run below shows how soon a rule catches a loss of this size, not that there is one: that "
+            "is for --once, which asks each item once, its runs as one pair."
+        )
 
 
 def _gap_warnings(plan: Plan, found: tuple[Gap, ...]) -> Iterator[str]:

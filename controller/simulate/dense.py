@@ -313,6 +313,10 @@ class DenseTallies:
         seen = [key for key, place in self._block_places.items() if row[place]]
         return tuple(sorted(seen, key=lambda key: int(key[2:])))
 
+    def values_of_pairs(self, intent: str | None) -> tuple[str, ...]:
+        """None: pairs are not simulated."""
+        return ()
+
     def has_any(self, keys: tuple[str, ...], *, arm: str, intent: str | None) -> bool:
         row = self.row(self.end, arm=arm, intent=intent)
         return any(row[place] for place in self.places(keys, arm))

@@ -1,5 +1,7 @@
 """Units drawn from a recording: an item with equal chances and with replacement, then one of its trials.
 
+Or each item once, in an order that is drawn: then a run has no more evidence than the recording itself.
+
 Intents therefore come in the recording's proportions of items. One draw is one unit with one request; which arm it
 gets, and so which of the pair's two results counts, is not decided here.
 """
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 
 from controller.simulate.results import Item, ResultPair
 
-_STREAM = 1  # beside the arrivals' own generators of the same seed
+_STREAM, _ORDER = 1, 2  # beside the arrivals' own generators of the same seed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,12 +43,18 @@ class Sampler:
     start: datetime
     seed: int
     label_delay: timedelta
+    once: bool = False
 
     def day(self, number: int, arrivals: NDArray[np.float64], *, first: int) -> Sequence[Draw]:
         """The draws of one day, by arrival; `arrivals` in seconds since the start, `first` is the first's number."""
         random = np.random.default_rng([self.seed, number, _STREAM])
+        if self.once:
+            arrivals = arrivals[: max(len(self.items) - first + 1, 0)]
         count = len(arrivals)
         chosen = random.integers(0, len(self.items), count)
+        if self.once:
+            order = np.random.default_rng([self.seed, _ORDER]).permutation(len(self.items))
+            chosen = order[first - 1 : first - 1 + count]
         trials = random.random(count)
         delays = random.random(count) * self.label_delay.total_seconds()
         columns = (arrivals.tolist(), chosen.tolist(), trials.tolist(), delays.tolist())

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from typing import Final
 
 import numpy as np
@@ -18,6 +15,7 @@ from controller.rollout.rules import alpha_of, is_provable
 from controller.rollout.state import Epoch
 from controller.rollout.timeline import EPOCH
 from controller.simulate.backtest import Ending
+from controller.simulate.processes import in_processes
 from controller.simulate.scenarios import Scenario
 from controller.simulate.trials import Setup, Trial, trial
 from controller.stats.proportions import Interval, wilson
@@ -91,37 +89,14 @@ def simulate(
         for place in range(len(setups))
         for first in range(0, runs, batch)
     ]
+    made = in_processes(
+        trials_of, [(setups[place], numbers) for place, numbers in batches], processes
+    )
     found: list[list[Trial]] = [[] for _ in setups]
-    for (place, numbers), trials in zip(
-        batches, _made(setups, batches, min(processes, len(batches))), strict=True
-    ):
+    for (place, numbers), trials in zip(batches, made, strict=True):
         found[place] += trials
         told(len(numbers))
     return found
-
-
-def _made(
-    setups: Sequence[Setup], batches: Sequence[tuple[int, range]], processes: int
-) -> Iterator[list[Trial]]:
-    if processes <= 1:
-        for place, numbers in batches:
-            yield trials_of(setups[place], numbers)
-        return
-    # Spawned: a fork of a process with threads (a progress bar has one) may hang.
-    with ProcessPoolExecutor(
-        processes, mp_context=get_context("spawn"), initializer=_leave_interrupts
-    ) as pool:
-        made = [pool.submit(trials_of, setups[place], numbers) for place, numbers in batches]
-        try:
-            for one in made:
-                yield one.result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _leave_interrupts() -> None:
-    """Ctrl-C reaches every process of a terminal; the one that was asked deals with it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def trials_of(setup: Setup, numbers: range) -> list[Trial]:
@@ -177,7 +152,7 @@ def summary(scenario: Scenario, trials: Sequence[Trial]) -> Summary:
     return Summary(
         scenario=scenario,
         runs=len(trials),
-        endings={ending: _part(ending, trials) for ending in Ending},
+        endings=parts_of([one.ending for one in trials]),
         stop=_spread([one.end_min for one in stopped]),
         completion=_spread([one.end_min for one in trials if one.ending is Ending.COMPLETED]),
         delay=_spread([one.end_min - scenario.since_min for one in late]) if faulty else None,
@@ -205,9 +180,17 @@ def _shares_at(one: Trial, at_min: Sequence[int]) -> list[int]:
     return [one.path[place][1] for place in places.tolist()]
 
 
-def _part(ending: Ending, trials: Sequence[Trial]) -> Part:
-    count, runs = sum(one.ending is ending for one in trials), len(trials)
-    return Part(count=count, share=count / runs, interval=wilson(count, runs))
+def parts_of(endings: Sequence[Ending]) -> Mapping[Ending, Part]:
+    """Of at least one run: how many ended in each way."""
+    counted, runs = Counter(endings), len(endings)
+    return {
+        ending: Part(
+            count=counted[ending],
+            share=counted[ending] / runs,
+            interval=wilson(counted[ending], runs),
+        )
+        for ending in Ending
+    }
 
 
 def _spread(values: Sequence[float]) -> Spread | None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -88,6 +88,19 @@ class Item:
     name: str
     pairs: tuple[ResultPair, ...]
 
+    @property
+    def grades(self) -> tuple[float, float] | None:
+        """Mean grade of the baseline and of the candidate, over the runs where both are known; None: over none."""
+        graded = [
+            (pair.baseline.correct, pair.candidate.correct)
+            for pair in self.pairs
+            if pair.baseline.correct is not None and pair.candidate.correct is not None
+        ]
+        if not graded:
+            return None
+        baseline, candidate = (sum(column) / len(graded) for column in zip(*graded, strict=True))
+        return baseline, candidate
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recording:
@@ -102,6 +115,11 @@ class Recording:
     @property
     def pairs(self) -> tuple[ResultPair, ...]:
         return tuple(pair for item in self.items for pair in item.pairs)
+
+    @property
+    def repeats(self) -> bool:
+        """Whether some item was run several times."""
+        return any(len(item.pairs) > 1 for item in self.items)
 
     @property
     def intents(self) -> tuple[str, ...]:
@@ -148,6 +166,26 @@ def pair_up(results: Results, *, baseline: str, candidate: str) -> Recording:
         items=_items(pairs),
         unpaired=len(of_baseline) + len(of_candidate) - 2 * len(shared),
     )
+
+
+def in_common(recordings: Sequence[Recording]) -> tuple[Recording, ...]:
+    """The recordings with only those pairs that all of them have, so that one draw asks the same of each.
+
+    They are of one file, and may be of different models. DataError if nothing is left.
+    """
+    shared = set.intersection(*({pair.baseline.key for pair in one.pairs} for one in recordings))
+    if not shared:
+        models = ", ".join(f"{one.baseline} → {one.candidate}" for one in recordings)
+        raise DataError(
+            f"{recordings[0].file}: {models} have no item and trial in common, so they cannot be compared."
+        )
+    return tuple(_only(one, shared) for one in recordings)
+
+
+def _only(recording: Recording, keys: Set[tuple[str, str, str, int]]) -> Recording:
+    kept = tuple(pair for pair in recording.pairs if pair.baseline.key in keys)
+    lost = len(recording.pairs) - len(kept)
+    return replace(recording, items=_items(kept), unpaired=recording.unpaired + 2 * lost)
 
 
 def _result(row: Mapping[str, str], *, has_errors: bool) -> Result:

@@ -12,7 +12,7 @@ from controller.ports import Split
 from controller.rollout.assignment import assign
 from controller.rollout.commands import Approve, Resume
 from controller.rollout.decision import Action, Decision, Waiting
-from controller.rollout.observation import Cohort, Grades, Observation, Outcome
+from controller.rollout.observation import Cohort, Grades, Observation, Outcome, Pair
 from controller.rollout.plan import Arm, ModelRef, Plan
 from controller.rollout.state import Phase, State
 from controller.simulate.draws import Draw
@@ -38,6 +38,7 @@ class Served:
     version: int
     share_bp: int
     answer: Measured
+    of_baseline: Measured  # what the recording has of the baseline to the same draw
 
 
 @dataclass(slots=True, kw_only=True)
@@ -56,12 +57,59 @@ class Tally:
             self.cost_nusd += cost
 
 
-class Gateway:
-    """Assigns and answers draws as a gateway does, under the split that it was last given."""
+@dataclass(slots=True, kw_only=True)
+class Instead:
+    """What the candidate's requests came to, and what they would have with the baseline's recorded answers to them.
 
-    def __init__(self, plan: Plan, rollout: str) -> None:
+    `wrong` are wrong answers that reached a client, of the `graded` requests of which both grades are known. Costs are
+    of the `costed` ones of which both are. A refused or failed answer of the candidate's is not what a client gets: the
+    baseline's is, and both calls are paid for.
+    """
+
+    graded: int = 0
+    wrong: int = 0
+    wrong_instead: int = 0
+    costed: int = 0
+    cost_nusd: int = 0
+    cost_instead_nusd: int = 0
+
+    @property
+    def wrong_more(self) -> int:
+        """Wrong answers that the baseline would not have given, less those that only it would have."""
+        return self.wrong - self.wrong_instead
+
+    @property
+    def saved_nusd(self) -> int | None:
+        """None where no cost is known."""
+        return self.cost_instead_nusd - self.cost_nusd if self.costed else None
+
+    def count(self, served: Served) -> None:
+        answer, other = served.answer, served.of_baseline
+        sent_again = any(answer.flags.get(name, False) for name in ("escalated", "error"))
+        if answer.correct is not None and other.correct is not None:
+            reached = other if sent_again else answer
+            self.graded += 1
+            self.wrong += not reached.correct
+            self.wrong_instead += not other.correct
+        cost, instead = (one.quantities.get("cost_nusd") for one in (answer, other))
+        if cost is not None and instead is not None:
+            self.costed += 1
+            self.cost_nusd += cost + (instead if sent_again else 0)
+            self.cost_instead_nusd += instead
+
+
+class Gateway:
+    """Assigns and answers draws as a gateway does, under the split that it was last given.
+
+    `salt` is the hash's, in place of the rollout's own: what differs between two plans on the same draws is then what
+    they decide, never who was assigned.
+    """
+
+    def __init__(self, plan: Plan, rollout: str, salt: str) -> None:
         self.rollout = rollout
         self.tallies: Mapping[Arm, Tally] = {arm: Tally() for arm in Arm}
+        self.instead = Instead()
+        self._salt = salt
         self.outside: dict[str, int] = {}
         self._models: Mapping[Arm, ModelRef] = {
             Arm.BASELINE: plan.baseline,
@@ -79,7 +127,7 @@ class Gateway:
         intent, split = draw.item.intent, self._split
         compared = intent in self._free and intent not in self._pins
         share_bp = split.shares.get(intent, 0) if split is not None and compared else 0
-        arm = assign(split.salt, draw.unit, share_bp) if split is not None else Arm.BASELINE
+        arm = assign(self._salt, draw.unit, share_bp)
         served = Served(
             draw=draw,
             arm=arm,
@@ -87,6 +135,7 @@ class Gateway:
             version=split.version if split is not None else 0,
             share_bp=share_bp,
             answer=self._answer(draw, arm),
+            of_baseline=self._answer(draw, Arm.BASELINE),
         )
         self._count(served)
         return served
@@ -117,6 +166,8 @@ class Gateway:
 
     def _count(self, served: Served) -> None:
         self.tallies[served.arm].count(served)
+        if served.arm is Arm.CANDIDATE:
+            self.instead.count(served)
         if served.cohort is Cohort.OUTSIDE:
             intent = served.draw.item.intent
             self.outside[intent] = self.outside.get(intent, 0) + 1
@@ -140,6 +191,36 @@ class Labels:
     def due(self, now: datetime, rollout: str) -> Iterator[Outcome]:
         while self._coming and self._coming[0][0] <= now:
             yield _outcome(heappop(self._coming)[2], rollout)
+
+
+@dataclass(slots=True)
+class Shadows:
+    """Both models' grades of an item as one pair, under way like labels: as if each request had been shadowed.
+
+    The runs of an item are not independent, so they are one pair, graded by each model's mean.
+    """
+
+    _coming: list[tuple[datetime, int, Served]] = field(default_factory=list)
+
+    def expect(self, served: Served) -> None:
+        compared = served.cohort is Cohort.COMPARED
+        if compared and served.draw.item.grades is not None:
+            heappush(self._coming, (served.draw.labelled_at, served.draw.number, served))
+
+    def due(self, now: datetime, rollout: str) -> Iterator[Pair]:
+        while self._coming and self._coming[0][0] <= now:
+            served = heappop(self._coming)[2]
+            draw, grades = served.draw, served.draw.item.grades
+            if grades is not None:
+                yield Pair(
+                    id=f"{observation_id(rollout, draw)}/pair",
+                    rollout=rollout,
+                    at=draw.at,
+                    intent=draw.item.intent,
+                    version=served.version,
+                    baseline_correct=grades[0],
+                    candidate_correct=grades[1],
+                )
 
 
 def _outcome(served: Served, rollout: str) -> Outcome:

@@ -304,7 +304,7 @@ class _Run:
         self._tallies.begin(
             state.version, [name for name in self._streams.groups if name not in pinned]
         )
-        self._standing = _standing(plan, state)
+        self._standing = standing_of(plan, state)
         if any(of.values()) and self._shifting_since is None:
             self._shifting_since = state.updated_at
         elif not any(of.values()) and self._shifting_since is not None:
@@ -356,7 +356,7 @@ def _ending(state: State) -> Ending | None:
             return None
 
 
-def _standing(plan: Plan, state: State) -> Standing:
+def standing_of(plan: Plan, state: State) -> Standing:
     """A target that has the committed split in force everywhere."""
     of = shares(plan, state)
     split = Split(

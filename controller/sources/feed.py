@@ -341,6 +341,6 @@ PAIR = {
     "at": Field(_moment),
     "intent": Field(_text),
     "version": Field(_whole, required=False),
-    "baseline_correct": Field(_flag),
-    "candidate_correct": Field(_flag),
+    "baseline_correct": Field(_grade),
+    "candidate_correct": Field(_grade),
 }

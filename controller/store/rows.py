@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
 from operator import attrgetter
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
@@ -37,6 +37,7 @@ from controller.rollout.accounting_state import (
     micros,
 )
 from controller.rollout.accounting_tally import RowKey
+from controller.rollout.metrics import MICRO
 from controller.rollout.observation import Pair
 from controller.rollout.plan import Unit
 from controller.store import schema
@@ -48,6 +49,7 @@ from controller.store.partitions import Partition, add_missing, week_of
 from controller.store.refusals import floor_of, refuse
 from controller.store.splits import splits_of
 
+HALF: Final = 0.5
 _to_json = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -383,8 +385,10 @@ def _pair_row(one: Pair) -> tuple[Any, ...]:
         micros(one.at),
         one.intent,
         one.version,
-        one.baseline_correct,
-        one.candidate_correct,
+        one.baseline_correct >= HALF,
+        one.candidate_correct >= HALF,
+        round(one.baseline_correct * MICRO),
+        round(one.candidate_correct * MICRO),
     )
 
 

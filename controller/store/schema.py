@@ -268,8 +268,12 @@ pairs = Table(
     _big("at"),
     _text("intent"),
     _int("version"),
-    Column("baseline_correct", Boolean, nullable=False),
+    Column("baseline_correct", Boolean, nullable=False),  # at least half, of several runs
     Column("candidate_correct", Boolean, nullable=False),
+    Column(
+        "baseline_u", BigInteger
+    ),  # the grade in millionths; null: as the release before has it, 0 or 1
+    Column("candidate_u", BigInteger),
 )
 
 # Found by its unit, changed by its key. In the order of time on SQLite too: those that are live are beside one another,

@@ -213,7 +213,7 @@ def outcome(
 
 
 def pair(
-    name: str, *, baseline: bool, candidate: bool, rollout: str = ROLLOUT, at: datetime = NOW
+    name: str, *, baseline: float, candidate: float, rollout: str = ROLLOUT, at: datetime = NOW
 ) -> Pair:
     return Pair(
         id=name,

@@ -149,9 +149,7 @@ class Recount:
             )
         for pair in self.pairs.values():
             key = (minute_of(pair.at), pair.version, "both", pair.intent, "", "compared")
-            rows.setdefault(key, Counter())[
-                f"p.{pair.baseline_correct:d}{pair.candidate_correct:d}"
-            ] += 1
+            rows.setdefault(key, Counter())[_pair_key(pair)] += 1
         for left, right in self.blocks:
             closing = max(minute_of(e.anchor.at) for e in (*left, *right))
             anchor = left[0].anchor
@@ -227,3 +225,10 @@ def _of_flags(flags: dict[str, bool], prefix: str) -> Counter[str]:
         row[f"{prefix}f.{flag}"] += value
         row[f"{prefix}d.{flag}"] += 1
     return row
+
+
+def _pair_key(pair: Pair) -> str:
+    grades = (pair.baseline_correct, pair.candidate_correct)
+    if {0, 1}.issuperset(grades):
+        return "p." + "".join(str(int(one)) for one in grades)
+    return f"pv.{round(1_000_000 * grades[0] - 1_000_000 * grades[1])}"

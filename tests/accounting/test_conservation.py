@@ -97,7 +97,8 @@ OUTCOMES = st.builds(
     st.sampled_from(list(Grades)),
     FLAGS,
 )
-PAIRS = st.builds(lambda b, c: pair("", baseline=b, candidate=c), st.booleans(), st.booleans())
+GRADES = st.sampled_from([0.0, 0.25, 1.0])
+PAIRS = st.builds(lambda b, c: pair("", baseline=b, candidate=c), GRADES, GRADES)
 
 
 @st.composite

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.world import Answer, World, requests
+from tests.cli.world import PLAN, Answer, World, requests
 from tests.postgres import Cluster
 
 
@@ -46,6 +46,9 @@ def test_a_rollout_lives_and_is_explained_on_postgresql(empty: World):
     assert [one["action"] for one in history] == ["start", "advance", "rollback"]
     assert world.cli("audit", "verify").code == 0
     assert world.cli("replay", "support-bot").code == 0
+    assert world.cli("replay", "support-bot", "--plan", world.plan()).code == 0
+    lax = world.plan(PLAN.replace("above: 2%", "above: 90%"))
+    assert world.cli("replay", "support-bot", "--plan", lax).code == 1
     again = world.cli("retry", "support-bot", "--reason", "mended")
     assert again.code == 0, again.err
     assert [one["attempt"] for one in world.cli("get", "-o", "json").json["items"]] == [2]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from controller.wiring import open_store
-from tests.cli.world import World
+from tests.cli.world import PLAN, World, requests
 
 
 def anchored(world: World) -> World:
@@ -153,3 +153,73 @@ def test_replay_tells_which_decision_differs(world: World):
     assert "1 of 2 records disagree" in answer.out
     assert "record 2, 2026-09-01T12:01:00+00:00: cause differs" in answer.out
     assert world.cli("replay", "support-bot", "-o", "name").out.split() == ["support-bot/1:2"] * 2
+
+
+# Other rules on what is stored
+
+
+def escalating(world: World, *, after: int = 0) -> World:
+    """Rolled back by a rule on escalations: after some minutes, 3 of 5 of the candidate's requests are."""
+    world.started()
+    for minute in range(after + 20):
+        escalated = 3 if minute >= after else 0
+        world.feed(requests(world, per_arm=5, minutes=1, escalated=escalated))
+        world.ticks(1)
+    return world
+
+
+def test_the_same_rules_on_the_stored_counts_agree(world: World):
+    answer = escalating(world).cli("replay", "support-bot", "--plan", world.plan())
+
+    assert (answer.code, answer.err) == (0, "")
+    assert "every decision the same" in answer.out
+
+
+def test_a_laxer_rule_would_not_have_stopped_it(world: World):
+    lax = world.plan(PLAN.replace("above: 2%", "above: 90%"), name="lax.yaml")
+
+    answer = escalating(world).cli("replay", "support-bot", "--plan", lax)
+
+    assert answer.code == 1
+    said = " ".join(answer.out.split())
+    assert "they part from those of the time on 2026-09-01" in said
+    assert "These rules: holds." in said
+    assert "Those of the time: rolls back (escalation). escalation_rate " in said
+    assert "What happened: record 3 rolls back (escalation)" in said
+    assert "By these rules nothing is decided up to" in said
+    assert "What followed is not known." in said
+
+
+def test_a_stricter_rule_would_have_stopped_it_sooner(world: World):
+    """The window of its latency rule is full before anything escalates."""
+    strict = PLAN.replace("latency_p95_ratio, above: 1.25", "latency_p95, above: 100ms")
+    strict = strict.replace("minSamples: 50, then: pause", "minSamples: 1, then: pause")
+    file = world.plan(strict, name="strict.yaml")
+
+    answer = escalating(world, after=40).cli("replay", "support-bot", "-p", file, "-o", "json")
+
+    assert answer.code == 1
+    found = answer.json["difference"]
+    assert answer.json["kind"] == "Rejudged"
+    assert (found["decided"]["action"], found["of_the_time"]["action"]) == ("pause", "hold")
+    assert "latency_p95 796ms above 100ms" in found["decided"]["why"][0]
+    assert (found["recorded"]["seq"], found["stop"]["action"]) == (3, "rollback")
+    assert found["stops_sooner_s"] > 0
+
+
+def test_what_of_the_file_is_not_used_is_said(world: World):
+    other = PLAN.replace("share: 50%, hold: 1h", "share: 20%, hold: 9h")
+
+    answer = escalating(world).cli("replay", "support-bot", "--plan", world.plan(other))
+
+    assert "Not used of" in answer.out
+    assert ": steps. The way of the rollout stays the recorded one." in answer.out
+
+
+def test_a_plan_that_cannot_be_read_is_refused_before_anything_is_judged(world: World):
+    world.started()
+
+    answer = world.cli("replay", "support-bot", "--plan", "nowhere.yaml")
+
+    assert answer.code == 2
+    assert "nowhere.yaml" in answer.err

@@ -343,6 +343,15 @@ def test_pairs_are_counted_by_who_was_right(store: Store):
     assert totals(store, arm="both", at=NOW + MINUTE) == {"p.01": 1}
 
 
+def test_a_pair_of_several_runs_is_counted_once_by_its_mean_difference(store: Store):
+    started(store)
+
+    send(store, pair("1", baseline=0.75, candidate=0.5), pair("2", baseline=0.5, candidate=0.5))
+    send(store, pair("1", baseline=0.75, candidate=0.5), pair("3", baseline=1.0, candidate=0.0))
+
+    assert totals(store, arm="both", at=NOW) == {"pv.250000": 1, "pv.0": 1, "p.10": 1}
+
+
 def test_a_request_outside_the_comparison_is_counted_by_request_only(store: Store):
     started(store)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -167,6 +168,18 @@ def test_pairs_say_who_was_right_alone():
 
     assert "Tango)" in text
     assert "of 1,373 pairs only the baseline was right in 41, only the candidate in 12" in text
+
+
+def test_pairs_of_several_runs_say_which_arm_was_the_better():
+    paired = replace(pairs(20, 2, 0, 3), graded={"750000": 2, "-250000": 1, "0": 2})
+
+    text = line(verdict(ACCURACY, "refund", failing=proof(90, 20, paired, observed=0.108)))
+
+    assert "CI" not in text
+    assert (
+        "of 30 pairs only the baseline was right in 2, only the candidate in 0; of those run several times the "
+        "baseline was the better in 2, the candidate in 1"
+    ) in text
 
 
 def test_a_ratio_shows_both_arms_and_how_long_it_lasted():

@@ -458,6 +458,30 @@ def test_pairs_are_used_where_there_are_enough():
     assert isinstance(unpaired.latest.counts, LossCounts)
 
 
+def test_a_pair_of_several_runs_is_one_value_between_the_others():
+    rows = [
+        labels(START + 1, 90, 90, arm="baseline"),
+        labels(START + 1, 10, 10, arm="candidate"),
+        row(START + 2, {"p.11": 5, "p.00": 1, "pv.500000": 2, "pv.-250000": 1}, arm=BOTH_ARMS),
+        row(START + 3, {"p.10": 1, "pv.0": 3}, arm=BOTH_ARMS),
+    ]
+    rule = replace(LOSS, min_samples=1)
+
+    found = read(view(rows, minutes=119, of=replace(PROMPT, rules=(rule,))), rule, "refund")
+
+    assert found.latest is not None
+    assert isinstance(found.latest.counts, PairCounts)
+    assert found.latest.samples == found.latest.counts.total == 13
+    assert found.latest.value == pytest.approx((1 + 2 * 0.5 - 0.25) / 13)
+    assert found.latest.counts.loss == pytest.approx(found.latest.value)
+    assert found.failing is not None
+    assert found.failing.tally == {"0": 9, "500000": 2, "-250000": 1, "1000000": 1}
+    # Bets of the pairs' variance, the priors' discordance 0.05, on a margin of 0: STATISTICS §1.
+    bets = [factor * rule.limit / 0.05 for factor in (0.5, 1, 2)]
+    wealth = [(1 + one) * (1 + 0.5 * one) ** 2 * (1 - 0.25 * one) for one in bets]
+    assert found.failing.log_e == pytest.approx(math.log(sum(wealth) / 3))
+
+
 def test_a_limit_with_for_must_stay_passed_throughout():
     rule = replace(
         SHORT, window=timedelta(minutes=10), sustained=timedelta(minutes=15), min_samples=1

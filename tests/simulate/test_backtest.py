@@ -99,11 +99,10 @@ def test_the_same_seed_gives_the_same_records_and_another_seed_does_not():
 def test_every_draw_is_assigned_by_the_live_hash_under_the_split_in_force():
     served: list[Served] = []
 
-    finished = run(plan(), served=served)
+    run(plan(), served=served, seed=3)
 
-    salt = finished.state.salt
     assert {one.share_bp for one in served} == {0, 5_000}
-    assert all(one.arm is assign(salt, one.draw.unit, one.share_bp) for one in served)
+    assert all(one.arm is assign("backtest 3", one.draw.unit, one.share_bp) for one in served)
 
 
 def test_the_split_changes_with_the_record_that_says_so():

@@ -30,6 +30,7 @@ spec:
 """
 ALIKE = graded([1] * 9 + [0], [1] * 9 + [0])
 WORSE = graded([1] * 10, [0] * 10)
+SOME_WORSE = graded([1] * 10, [1, 0] * 5)
 
 
 class Terminal:
@@ -127,6 +128,151 @@ def test_a_rule_that_the_data_cannot_feed_is_told_before_anything_is_decided(ter
     printed = terminal.printed
     assert printed.index("rule slow (latency_p95) is UNMEASURED") < printed.index("Decisions")
     assert "latency_p95 not measured" in printed
+
+
+# Several plans, several seeds
+
+LOOSE = PLAN.replace("above: 1.5pp", "above: 90pp").replace("name: small", "name: loose")
+
+
+def two_plans(terminal: Terminal, text: str = LOOSE) -> tuple[str, ...]:
+    (terminal.directory / "other.yaml").write_text(text, encoding="utf-8")
+    return ("--plan", f"{terminal.directory}/other.yaml")
+
+
+def test_two_plans_are_told_side_by_side_with_what_differs(terminal: Terminal):
+    lenient = LOOSE.replace("then: pause", "then: rollback")
+
+    assert terminal.backtest(*two_plans(terminal, lenient), rows=SOME_WORSE) == 3
+
+    printed = terminal.printed
+    assert printed.count("The recording itself, by pairs") == 1
+    assert "Backtest of 2 plans" in printed
+    assert "small and loose decide alike until" in printed
+    assert "small pauses at 50% (accuracy on refund), loose goes on" in printed
+    assert "accuracy on refund: accuracy_delta" in printed
+    endings = [line.split()[:4] for line in printed.splitlines() if " at 50%  " in line]
+    assert endings == [["small", "PAUSED", "at", "50%"], ["loose", "COMPLETED", "at", "50%"]]
+
+
+def test_two_plans_in_json_are_a_list_of_what_each_gives_alone(terminal: Terminal):
+    assert terminal.backtest(*two_plans(terminal), "-o", "json", rows=WORSE) == 3
+    together = json.loads(terminal.printed)
+
+    alone = Terminal(terminal.directory)
+    alone.backtest("-o", "json", rows=WORSE)
+
+    assert together["kind"] == "BacktestList"
+    assert [one["plan"] for one in together["items"]] == ["small", "loose"]
+    assert len(together["differences"]) == 1
+    first = json.loads(alone.printed)
+    assert {name: together["items"][0][name] for name in first} == first
+
+
+def test_plans_of_one_name_are_told_apart_by_their_files(terminal: Terminal):
+    other = two_plans(terminal, PLAN)
+
+    assert terminal.backtest(*other, "-o", "name") == 0
+
+    assert terminal.printed.split() == ["plan", "other"]
+
+
+def test_many_seeds_give_shares_and_times_with_intervals_on_any_number_of_processes(terminal):
+    options = (*two_plans(terminal), "--repeat", "7", "-o", "json")
+    assert terminal.backtest(*options, "--processes", "1", rows=WORSE) == 3
+    beside = Terminal(terminal.directory)
+    assert beside.backtest(*options, "--processes", "2", rows=WORSE) == 3
+
+    document = json.loads(terminal.printed)
+    assert document == json.loads(beside.printed)
+    assert document["seeds"] == [1, 2, 3, 4, 5, 6, 7]
+    strict, loose = document["plans"]
+    assert strict["endings"]["paused"]["runs"] == 7
+    assert strict["stopped_by"] == {"accuracy on refund": 7}
+    until = strict["until_stop_s"]
+    took = sorted(run["took_s"] for run in strict["runs"])
+    assert (until["lower"], until["median"], until["upper"]) == (took[0], took[3], took[6])
+    assert strict["until_completion_s"]["median"] is None
+    pairs = document["seed_by_seed"][0]
+    assert pairs["sooner"] + pairs["alike"] + pairs["later"] == 7
+    assert loose["plan"] == "loose"
+
+
+def test_many_seeds_are_told_in_words(terminal: Terminal):
+    assert terminal.backtest("--repeat", "6", "--processes", "1", rows=WORSE) == 3
+
+    printed = terminal.printed
+    assert "Backtest on 6 seeds" in printed
+    assert "100% (61..100)" in printed  # Wilson: 6 of 6
+    assert "small was stopped by accuracy on refund: 6." in printed
+
+
+def test_every_run_must_complete_for_a_zero(terminal: Terminal):
+    assert terminal.backtest("--repeat", "2", "--processes", "1") == 0
+
+
+@pytest.mark.parametrize("option", ["--database", "--export-draws"])
+def test_what_one_run_leaves_behind_is_refused_for_several(terminal: Terminal, option: str):
+    assert terminal.backtest("--repeat", "2", option, "x.db") == 2
+
+    assert f"{option}: found 2 runs (plans × seeds)" in terminal.err.getvalue()
+
+
+# Items that were run several times
+
+REPEATED = graded([1] * 60, [0] * 60, trials=10)
+
+
+def test_items_that_were_run_several_times_are_asked_once_and_are_one_pair_each(terminal):
+    slow = PLAN.replace("hold: 2h", "hold: 48h")
+
+    assert terminal.backtest("--units-per-day", "60", rows=REPEATED, plan=slow) == 3
+
+    printed = terminal.printed
+    assert "each asked once" in printed
+    assert "What counts is p item" in printed
+    assert "6 units" in printed
+    assert "NOT FINISHED at 50%" in printed
+    # Six pairs of 1, bets at 0.15, 0.3 and 0.6: (1.15⁶ + 1.3⁶ + 1.6⁶) / 3 = 7.9; sixty would be 6 × 10¹¹.
+    assert 'e-value 7.9 < 320 against "no loss"' in printed
+
+
+def test_they_are_drawn_again_and_again_where_that_is_asked_for_and_it_says_what_that_means(
+    terminal,
+):
+    assert terminal.backtest("--again", rows=REPEATED) == 3
+
+    assert "Note: 6 of 6 items were run several times" in terminal.printed
+    assert "PAUSED at 50%" in terminal.printed
+
+
+@needs_shared
+@pytest.mark.parametrize("seed", ["1", "2", "3"])
+def test_runs_of_an_agents_tasks_are_no_independent_evidence_and_the_rule_does_not_fire(
+    seed: str, tmp_path: Path
+):
+    """mcpmark, filesystem: 11 of 120 runs are lost (p = 0.001), in five of thirty tasks (p = 0.065)."""
+    text = PLAN.replace("refund, critical: true}", "filesystem, critical: true}, {name: postgres}")
+    (tmp_path / "plan.yaml").write_text(
+        text.replace("share: 50%, hold: 2h", "share: 10%, hold: 72h"), encoding="utf-8"
+    )
+    out = io.StringIO()
+
+    code = run(
+        [
+            *("backtest", "--plan", f"{tmp_path}/plan.yaml", "--seed", seed, "-o", "json"),
+            *("--data", f"{SHARED}/mcpmark.csv.gz"),
+            *("--arrivals", f"{SHARED}/azure_llm_trace_2023.csv.gz"),
+        ],
+        Context(environ={}, stdout=out, stderr=io.StringIO()),
+    )
+
+    document = json.loads(out.getvalue())
+    line = next(one for one in document["paired"]["lines"] if one["intent"] == "filesystem")
+    assert (line["p"] < 0.0011, line["p_item"] > 0.05) == (True, True)
+    assert not {one["action"] for one in document["decisions"]} & {"pause", "rollback"}
+    assert document["verdicts"][0]["outcome"] == "insufficient"
+    assert code == (0 if document["ending"] == "completed" else 3)
 
 
 @needs_shared

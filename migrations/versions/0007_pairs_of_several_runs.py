@@ -1,0 +1,27 @@
+"""Pairs have grades between 0 and 1: several runs of one prompt are one pair, graded by the mean.
+
+Columns of their own, so that the release before goes on writing what it knows.
+
+Revision ID: 0007
+Revises: 0006
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0007"
+down_revision = "0006"
+branch_labels = None
+depends_on = None
+
+GRADES = ("baseline_u", "candidate_u")
+
+
+def upgrade() -> None:
+    for name in GRADES:
+        op.add_column("pairs", sa.Column(name, sa.BigInteger(), nullable=True))
+
+
+def downgrade() -> None:
+    for name in GRADES:
+        op.drop_column("pairs", name)

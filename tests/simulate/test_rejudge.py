@@ -1,0 +1,138 @@
+"""A stored history under other rules, against the same world run under those rules from the start."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from controller.rollout.decision import Action
+from controller.rollout.plan import Evidence, Intent, Labels, Plan, Scope, Step, Then
+from controller.rollout.timeline import MINUTE
+from controller.simulate.arrivals import Poisson
+from controller.simulate.backtest import TICK, Finished, Setup, World, backtest
+from controller.simulate.rejudge import rejudge, under, unused
+from controller.simulate.results import Recording
+from controller.simulate.stand_ins import OnPause
+from tests.simulate.factories import graded, plan, recording, rule
+from tests.simulate.test_backtest import ACCURACY, ALIKE, HOUR, WORSE, world
+
+SOME = recording(*graded([1] * 10, [1] * 8 + [0] * 2))
+STEPS = (Step(share_bp=1_000, hold=8 * HOUR), Step(share_bp=5_000, hold=8 * HOUR))
+AT_ONCE = Labels()  # no label delay: the stored counts are those that were seen
+
+
+def under_way(
+    of: Plan, recording: Recording = WORSE, *, seed: int = 1, **changes: object
+) -> tuple[World, Finished]:
+    """A history in a store."""
+    within = world()
+    setup = Setup(
+        plan=of,
+        recording=recording,
+        arrivals=Poisson(units_per_day=4_800, seed=seed),
+        seed=seed,
+        max_days=3,
+    )
+    changed = replace(setup, **changes)  # type: ignore[arg-type]  # a factory's keywords are the setup's own
+    return within, backtest(changed, within)
+
+
+def small(*rules, **changes) -> Plan:
+    return plan(*rules, **{"steps": STEPS, "labels": AT_ONCE, **changes})
+
+
+@pytest.mark.parametrize("data", [ALIKE, WORSE, SOME])
+@pytest.mark.parametrize(("seed", "labels"), [(1, AT_ONCE), (2, AT_ONCE), (1, Labels(delay=HOUR))])
+def test_the_rules_of_the_time_decide_as_they_did(data: Recording, seed: int, labels: Labels):
+    of = small(ACCURACY, labels=labels)
+    within, finished = under_way(of, data, seed=seed)
+
+    found = rejudge(within.store, "small", of)
+
+    assert found.difference is None
+    assert (found.rollout, found.records, found.unused) == ("small/1", len(finished.records), ())
+
+
+def test_stricter_rules_stop_where_they_would_have_stopped_in_the_same_world():
+    strict, loose = small(ACCURACY), small()
+    within, slack = under_way(loose, SOME)
+    _, stopped = under_way(strict, SOME)
+
+    found = rejudge(within.store, "small", strict).difference
+
+    pause = stopped.records[-1].value
+    assert found is not None
+    assert (found.decided.action, found.of_the_time.action) == (Action.PAUSE, Action.HOLD)
+    # The backtest looks every ten minutes; judged is every minute.
+    assert pause.at - TICK <= found.at <= pause.at + MINUTE
+    assert found.recorded in [sealed.value for sealed in slack.records]
+    assert (found.stop, found.later) == (None, None)
+
+
+def test_rules_that_would_not_have_stopped_are_followed_as_far_as_traffic_stays_alike():
+    strict = small(ACCURACY, steps=STEPS[:1])
+    within, stopped = under_way(strict)
+
+    found = rejudge(within.store, "small", small()).difference
+
+    assert found is not None
+    assert (found.decided.action, found.of_the_time.action) == (Action.HOLD, Action.PAUSE)
+    assert found.stop == stopped.records[-1].value == found.recorded
+    assert found.later is None
+    assert found.known_until <= stopped.at
+
+
+def test_slower_rules_tell_how_much_later_they_stop():
+    """A pause that holds the share leaves the traffic as it was, so what came after it can be judged."""
+    quick = small(ACCURACY, name="small", pause_deadline=30 * HOUR)
+    slow = small(replace(ACCURACY, alpha=1e-6))
+    within, _ = under_way(quick, SOME, on_pause=OnPause.RESUME, reaction=24 * HOUR)
+
+    found = rejudge(within.store, "small", slow).difference
+
+    assert found is not None
+    assert found.later is not None
+    assert found.later.decision.action in (Action.PAUSE, Action.ADVANCE)
+    assert found.at < found.later.at <= found.known_until
+
+
+def test_what_people_commanded_is_taken_as_given():
+    of = small(ACCURACY)
+    within, finished = under_way(of, on_pause=OnPause.RESUME, max_days=1)
+
+    assert Action.RESUME in {one.value.action for one in finished.records}
+    assert rejudge(within.store, "small/1", of).difference is None
+
+
+def test_the_same_stop_by_another_rule_is_the_same_decision():
+    renamed = replace(ACCURACY, name="quality")
+    within, _ = under_way(small(ACCURACY))
+
+    assert rejudge(within.store, "small", small(renamed)).difference is None
+
+
+def test_nothing_is_written():
+    within, _ = under_way(small())
+    store = within.store
+    before = (store.head("small"), store.records("small/1"), store.judged("small/1"))
+
+    rejudge(store, "small", small(ACCURACY))
+
+    assert (store.head("small"), store.records("small/1"), store.judged("small/1")) == before
+
+
+def test_the_way_stays_the_recorded_one_and_what_is_not_used_is_named():
+    here = small(ACCURACY)
+    other = small(
+        rule("escalation_rate", scope=Scope.EACH, evidence=Evidence.CONFIDENT, then=Then.ROLLBACK),
+        steps=STEPS[:1],
+        intents=(Intent(name="refund", critical=False), Intent(name="chat")),
+        alpha=0.01,
+    )
+
+    judged_by = under(here, other)
+
+    assert (judged_by.steps, judged_by.rules, judged_by.alpha) == (STEPS, other.rules, 0.01)
+    assert judged_by.intents == (Intent(name="refund", critical=False),)
+    assert unused(here, other) == ("intents (names)", "steps")
