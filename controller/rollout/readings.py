@@ -326,15 +326,10 @@ def _passing(
         window=Window.of_minutes(start, end),
         claim=rule.limit,
         log_e=reached,
-        log_threshold=_pass_threshold(view, found),
+        log_threshold=proofs.pass_threshold(view.plan, len(found)),
         tally=tally,
         look=_look_beside(view, rule, intent, epoch, start, end, tally, latest),
     )
-
-
-def _pass_threshold(view: View, found: Sequence[proofs.Evidence]) -> float:
-    # Every critical intent must pass, each at alpha: an intersection needs no correction.
-    return math.log(len(found) / view.plan.alpha)
 
 
 def proven(view: View, rule: Rule, intent: str | None, ends: Minutes) -> NDArray[np.bool_]:
@@ -347,7 +342,9 @@ def proven(view: View, rule: Rule, intent: str | None, ends: Minutes) -> NDArray
     if not found:
         return np.zeros(len(ends), dtype=np.bool_)
     reached = [proofs.passing_by(view.plan, rule, epoch, one, ends) for one in found]
-    there: NDArray[np.bool_] = np.max(reached, axis=0) >= _pass_threshold(view, found)
+    there: NDArray[np.bool_] = np.max(reached, axis=0) >= proofs.pass_threshold(
+        view.plan, len(found)
+    )
     return there & (ends > minute_of(epoch.start))
 
 
