@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING
 
 from rich.text import Text
 
 from controller.cli.context import Context
 from controller.cli.output import Document, console, grid, rough, wrapped
-from controller.cli.simulated import answers_words, traffic_words
+from controller.cli.simulated import answers_words, progress, traffic_words
 from controller.rollout.units import format_duration, format_limit, format_share
 
 if TYPE_CHECKING:
     from controller.plans.lint import Finding
     from controller.rollout.plan import Plan, Rule
     from controller.simulate.advice import Advice
+    from controller.simulate.bill import Bill
     from controller.simulate.feasibility import Catch, Feasibility, Proving, Row
+    from controller.simulate.montecarlo import Part, Spread, Summary
+    from controller.simulate.rehearsal import Rehearsal
     from controller.simulate.scenarios import Scenario, Traffic
 
 NOTES = (
@@ -32,6 +35,11 @@ NOTES = (
 )
 
 
+NO_TIME = timedelta(0)
+BATCH = 5
+"""Runs that a process makes at a time: few, for there are few in all."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """What a plan was checked with."""
@@ -39,31 +47,69 @@ class Asked:
     traffic: Traffic
     catches: Sequence[Scenario]
     pairs: int
+    input_tokens: int
+    output_tokens: int
+    runs: int
+    seed: int
+    processes: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What it can decide."""
+    """What it can decide, what it costs (None without prices), and simulated rollouts of it (None without any)."""
 
     asked: Asked
     found: Feasibility
     advice: tuple[Advice, ...]
+    bill: Bill | None
+    rehearsal: Rehearsal | None
+    stopped: tuple[Finding, ...]
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        return tuple(one.finding for one in self.advice)
+        return (*(one.finding for one in self.advice), *self.stopped)
 
 
-def examine(plan: Plan, asked: Asked) -> Outcome:
+def examine(context: Context, plan: Plan, asked: Asked) -> Outcome:
     from controller.simulate.advice import advice
+    from controller.simulate.bill import bill
     from controller.simulate.feasibility import Outlook, feasibility
+    from controller.simulate.rehearsal import can_rehearse, healthy_stopped
 
     outlook = Outlook(plan=plan, traffic=asked.traffic, pairs=asked.pairs)
+    rehearsal = _rehearse(context, plan, asked) if asked.runs and can_rehearse(plan) else None
     return Outcome(
         asked=asked,
         found=feasibility(plan, asked.traffic, catches=asked.catches, pairs=asked.pairs),
         advice=advice(outlook, asked.catches),
+        bill=bill(
+            plan,
+            asked.traffic,
+            input_tokens=asked.input_tokens,
+            output_tokens=asked.output_tokens,
+        ),
+        rehearsal=rehearsal,
+        stopped=healthy_stopped(plan, asked.traffic, rehearsal) if rehearsal is not None else (),
     )
+
+
+def _rehearse(context: Context, plan: Plan, asked: Asked) -> Rehearsal:
+    import os
+
+    from controller.simulate.montecarlo import simulate
+    from controller.simulate.rehearsal import rehearsal, rehearsed
+
+    start = datetime.combine(context.clock.now().date(), time(), tzinfo=UTC)
+    setups = rehearsed(plan, asked.traffic, asked.catches, start=start, seed=asked.seed)
+    with progress(context, asked.runs * len(setups)) as told:
+        trials = simulate(
+            setups,
+            asked.runs,
+            processes=asked.processes or os.cpu_count() or 1,
+            batch=BATCH,
+            told=told,
+        )
+    return rehearsal(plan, setups, trials)
 
 
 # Text
@@ -82,7 +128,13 @@ def print_outcome(context: Context, plan: Plan, outcome: Outcome) -> None:
         out.print()
         for text in grid(*_proofs(plan, outcome.found.provings)):
             out.print(text)
+    if outcome.rehearsal is not None:
+        out.print()
+        for text in _simulated(context, plan, outcome.rehearsal):
+            out.print(text)
     out.print()
+    for line in _money(plan, outcome):
+        _print_wrapped(context, line)
     for line in NOTES:
         _print_wrapped(context, line, style="dim")
 
@@ -159,7 +211,7 @@ def _proofs(plan: Plan, provings: Sequence[Proving]) -> tuple[Sequence[str], lis
                 f"{one.step + 1}: {format_share(plan.share_at(one.step))}",
                 about,
                 f"{one.have:,.0f} in {format_duration(one.within)}",
-                _two(*(_count(n) for n in one.needed)),
+                _two(*(_count(n) for n in one.needed)) if one.after[1] != NO_TIME else "-",
                 _spans(one.after, beyond="never"),
                 f"{100 * one.probability:.0f}%",
                 _count(one.pairs),
@@ -189,6 +241,86 @@ def _spans(spans: tuple[timedelta | None, timedelta | None], *, beyond: str) -> 
     return _two(*(beyond if one is None else rough(one) if one else "at once" for one in spans))
 
 
+# Simulated rollouts and money
+
+
+def _simulated(context: Context, plan: Plan, found: Rehearsal) -> Iterator[Text]:
+    days = found.setups[0].max_days
+    head = (
+        f"Simulated: {found.runs:,} rollouts each, seed {found.setups[0].seed}, at most {days} days, decided by all "
+        "rules together. Shares with 95% Wilson intervals, times and wrong answers median · 90%."
+    )
+    for part in wrapped(head, width=console(context).width, indent=""):
+        yield Text(part)
+    yield from grid(
+        ["CANDIDATE", "COMPLETED", "STOPPED", "UNFINISHED", "AFTER", "WRONG", "BY"],
+        [_ended(one, found.runs) for one in found.summaries],
+    )
+    for stop in found.healthy_stops:
+        yield Text(
+            f"healthy, stopped at {step_words(plan, stop.step)}: {_part(stop.part)} by {', '.join(stop.rules)}"
+        )
+    for rule in found.fitted.left_out:
+        yield Text(f"not simulated: {rule.name} ({rule.metric.name})", style="dim")
+
+
+def _ended(one: Summary, runs: int) -> list[str]:
+    from controller.simulate.backtest import Ending
+    from controller.simulate.montecarlo import STOPS
+    from controller.simulate.rehearsal import part_of
+
+    by = ", ".join(f"{name} {count}" for name, count in one.stopped_by.items())
+    return [
+        one.scenario.text,
+        _part(one.endings[Ending.COMPLETED]),
+        _part(part_of(sum(one.endings[ending].count for ending in STOPS), runs)),
+        f"{100 * one.endings[Ending.UNFINISHED].share:.0f}%",
+        _after(one.stop),
+        "-" if one.wrong_served is None else _two(*_counts(one.wrong_served)),
+        by or "-",
+    ]
+
+
+def _part(part: Part) -> str:
+    low, high = part.interval.lower, part.interval.upper
+    return f"{100 * part.share:.0f}% ({100 * low:.0f}..{100 * high:.0f})"
+
+
+def _after(spread: Spread | None) -> str:
+    if spread is None:
+        return "-"
+    return _two(*(rough(timedelta(minutes=one)) for one in (spread.median, spread.most)))
+
+
+def _counts(spread: Spread) -> tuple[str, str]:
+    return _count(spread.median), _count(spread.most)
+
+
+def _money(plan: Plan, outcome: Outcome) -> Iterator[str]:
+    bill = outcome.bill
+    if bill is None:
+        yield "Cost: not known, for a model has no price."
+        return
+    yield (
+        f"Cost: {format_duration(bill.span)} as planned, {bill.requests:,.0f} requests of {bill.input_tokens:,} input "
+        f"and {bill.output_tokens:,} output tokens: {_usd(bill.rollout_usd)}, against {_usd(bill.baseline_usd)} if all "
+        f"stay on {plan.baseline.model}. A shadow pair costs the candidate's call, {bill.pair_usd:.4g} USD"
+        f"{_shadowing(outcome, bill)}."
+    )
+
+
+def _shadowing(outcome: Outcome, bill: Bill) -> str:
+    """What the pairs would cost that are asked about, or else that would prove what is asked for."""
+    wanted = outcome.asked.pairs or max(
+        (one.pairs or 0 for one in outcome.found.provings), default=0
+    )
+    return f"; {wanted:,.0f} of them {_usd(wanted * bill.pair_usd)}" if wanted else ""
+
+
+def _usd(amount: float) -> str:
+    return f"{amount:,.2f} USD"
+
+
 # Document
 
 
@@ -204,6 +336,8 @@ def document(plan: Plan, outcome: Outcome) -> Document:
         "apparent_loss": outcome.found.apparent_loss,
         "rules": [_row(plan, one) for one in outcome.found.rows],
         "proofs": [_proving(plan, one) for one in outcome.found.provings],
+        "simulated": _rehearsal(outcome.rehearsal) if outcome.rehearsal is not None else None,
+        "cost": _bill(outcome.bill) if outcome.bill is not None else None,
         "suggestions": [
             {
                 "code": one.finding.code,
@@ -244,6 +378,66 @@ def _proving(plan: Plan, one: Proving) -> Document:
         "labels_needed": _quantiles(one.needed),
         "after_s": _seconds(one.after),
         "shadow_pairs_needed": one.pairs,
+    }
+
+
+def _rehearsal(found: Rehearsal) -> Document:
+    from controller.simulate.backtest import Ending
+    from controller.simulate.montecarlo import STOPS
+    from controller.simulate.rehearsal import part_of
+
+    return {
+        "runs": found.runs,
+        "seed": found.setups[0].seed,
+        "max_days": found.setups[0].max_days,
+        "not_simulated": [
+            {"rule": rule.name, "metric": rule.metric.name} for rule in found.fitted.left_out
+        ],
+        "scenarios": [
+            {
+                "scenario": one.scenario.text,
+                "completed": _part_document(one.endings[Ending.COMPLETED]),
+                "stopped": _part_document(
+                    part_of(sum(one.endings[ending].count for ending in STOPS), found.runs)
+                ),
+                "stopped_by": dict(one.stopped_by),
+                "until_stop_s": _spread_document(one.stop, times=60),
+                "wrong_answers_served": _spread_document(one.wrong_served),
+            }
+            for one in found.summaries
+        ],
+        "healthy_stops": [
+            {"step": one.step + 1, "rules": list(one.rules), **_part_document(one.part)}
+            for one in found.healthy_stops
+        ],
+    }
+
+
+def _part_document(part: Part) -> Document:
+    return {
+        "runs": part.count,
+        "share": part.share,
+        "lower": part.interval.lower,
+        "upper": part.interval.upper,
+    }
+
+
+def _spread_document(spread: Spread | None, *, times: float = 1) -> Document | None:
+    if spread is None:
+        return None
+    return {"median": spread.median * times, "p90": spread.most * times}
+
+
+def _bill(bill: Bill) -> Document:
+    return {
+        "span_s": bill.span.total_seconds(),
+        "requests": bill.requests,
+        "input_tokens": bill.input_tokens,
+        "output_tokens": bill.output_tokens,
+        "rollout_usd": bill.rollout_usd,
+        "baseline_usd": bill.baseline_usd,
+        "steps_usd": list(bill.steps_usd),
+        "shadow_pair_usd": bill.pair_usd,
     }
 
 

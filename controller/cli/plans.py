@@ -15,6 +15,7 @@ from controller.cli.simulated import (
     IntentShare,
     LabelRate,
     PriorAccuracy,
+    Processes,
     UnitsPerDay,
     UnitsPerMinute,
 )
@@ -62,6 +63,22 @@ def check(
             metavar="N", min=0, help="Shadow pairs there will be on each critical intent."
         ),
     ] = 0,
+    input_tokens: Annotated[
+        int,
+        typer.Option(metavar="N", min=0, help="Of a request, to reckon what the rollout costs."),
+    ] = 5_000,
+    output_tokens: Annotated[int, typer.Option(metavar="N", min=0, help="The same.")] = 1_000,
+    runs: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=0,
+            max=100_000,
+            help="Simulated rollouts of a healthy candidate and of each regression; 0 for none.",
+        ),
+    ] = 40,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of the simulation.")] = 7,
+    processes: Processes = None,
     output: OutputForm = Output.TABLE,
 ) -> None:
     """Read plans and say what they may not have meant. Exit 2 if one cannot be accepted.
@@ -91,7 +108,18 @@ def check(
             label_rate=label_rate,
         )
         return examine(
-            plan, Asked(traffic=traffic, catches=regressions_of(catch or [], plan), pairs=pairs)
+            context,
+            plan,
+            Asked(
+                traffic=traffic,
+                catches=regressions_of(catch or [], plan),
+                pairs=pairs,
+                input_tokens=input_tokens,
+                output_tokens=output_tokens,
+                runs=runs,
+                seed=seed,
+                processes=processes,
+            ),
         )
 
     outcomes = [examined(source.plan) for source in sources]

@@ -8,8 +8,8 @@ from tests.cli.world import World
 from tests.plans.factories import DESIGN
 
 SHIPPED = DESIGN.read_text(encoding="utf-8")
-FEW = ("--units-per-day", "5000", "--intent-share", "refund=20%")
-MANY = ("--units-per-minute", "50", "--intent-share", "refund=20%")
+FEW = ("--units-per-day", "5000", "--intent-share", "refund=20%", "--runs", "0")
+MANY = ("--units-per-minute", "50", "--intent-share", "refund=20%", "--runs", "0")
 
 
 def codes(answer) -> set[str]:
@@ -97,6 +97,73 @@ def test_regressions_can_be_stated(world: World):
         [0.055]
     )  # failed calls escalate, beside the usual 1.5%
     assert sizes["latency"] == []
+
+
+SMALL = """\
+apiVersion: canaryctl.dev/v1alpha1
+kind: RolloutPlan
+metadata: {name: small}
+spec:
+  baseline: {model: gpt-4.1}
+  candidate: {model: gpt-4.1-mini}
+  assignment: {unit: conversation}
+  intents: [{name: refund, critical: true}, {name: other}, {name: legal, pin: baseline}]
+  labels: {delay: 1h, horizon: 7d}
+  traffic: {gateway: {}}
+  steps:
+    - {share: 10%, hold: 3h}
+    - {share: 50%, hold: 1h}
+  rules:
+    - {name: escalation, metric: escalation_rate, above: 2%, window: 1h, minSamples: 50, then: rollback}
+    - {name: slow, metric: latency_p95, above: 3s, window: 1h, minSamples: 50, then: pause}
+"""
+BUSY = ("--units-per-minute", "50", "--runs", "6", "--processes", "1")
+
+
+def test_simulated_rollouts_say_what_all_rules_together_do(world: World):
+    answer = world.cli("check", world.plan(SMALL), *BUSY, "--catch", "escalation=20%")
+
+    assert answer.code == 0
+    assert "Simulated: 6 rollouts each, seed 7, at most 2 days" in answer.out
+    assert "not simulated: slow (latency_p95)" in answer.out
+    rows = {line.split()[0]: line.split() for line in answer.out.splitlines() if line}
+    assert rows["escalation=20%"][3:5] == ["100%", "(61..100)"]  # Wilson, 6 of 6: 6 / (6 + 1.96²)
+    # 1.5% of escalations pass 2% in some window of 300 requests nearly always
+    assert "simulated rollouts with nothing wrong were stopped (escalation: " in answer.out
+    assert (
+        "with `evidence: confident` proofs stop at most 5% of them [healthy-stopped]" in answer.out
+    )
+
+
+def test_the_simulated_part_of_the_document_is_seeded(world: World):
+    def simulated(*options: str):
+        (item,) = world.cli("check", world.plan(SMALL), *BUSY, *options, "-o", "json").json["items"]
+        return item["feasibility"]["simulated"]
+
+    found = simulated()
+
+    assert found == simulated()
+    assert (found["runs"], found["seed"]) == (6, 7)
+    assert [one["scenario"] for one in found["scenarios"]] == ["healthy", "escalation=3%"]
+    stopped = sum(one["runs"] for one in found["healthy_stops"])
+    assert stopped == found["scenarios"][0]["stopped"]["runs"]
+    assert {one["step"] for one in found["healthy_stops"]} <= {1, 2}
+    assert simulated("--runs", "0") is None
+
+
+def test_the_cost_is_that_of_the_planned_time(world: World):
+    options = (*FEW, "--input-tokens", "1000", "--output-tokens", "100", "--escalation", "0%")
+
+    (item,) = world.cli("check", world.plan(SMALL), *options, "-o", "json").json["items"]
+    cost = item["feasibility"]["cost"]
+
+    # 4 h of 5,000 a day; 1,000 and 100 tokens at 2 and 8 USD a million, and at 0.40 and 1.60
+    assert cost["requests"] == pytest.approx(5_000 / 6)
+    assert cost["baseline_usd"] == pytest.approx(5_000 / 6 * 0.0028)
+    assert cost["shadow_pair_usd"] == pytest.approx(0.00056)
+    # 20% of refund and 40% of other move, a tenth of them for 3 h and half of them for one
+    saved = 5_000 / 24 * 0.6 * (3 * 0.1 + 1 * 0.5) * (0.0028 - 0.00056)
+    assert cost["baseline_usd"] - cost["rollout_usd"] == pytest.approx(saved)
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,8 @@ def test_an_intent_without_traffic_is_never_decided():
 
 
 def stops(of: Plan, scenario: Scenario, runs: int, traffic: Traffic = TRAFFIC) -> list[Trial]:
-    (trials,) = simulate([replace(setup(of, scenario), traffic=traffic)], runs, processes=1)
+    given = replace(setup(of, scenario), traffic=traffic, max_days=40)
+    (trials,) = simulate([given], runs, processes=1)
     return trials
 
 
