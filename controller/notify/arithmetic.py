@@ -20,10 +20,12 @@ from controller.notify.figures import (
     window_words,
 )
 from controller.rollout.decision import Refusal, Wait, Waiting
+from controller.rollout.needs import Needs
 from controller.rollout.plan import Evidence, Plan, Rule
+from controller.rollout.proofs import claim_of
 from controller.rollout.rules import passes_limit
 from controller.rollout.timeline import Window
-from controller.rollout.units import format_duration, format_limit
+from controller.rollout.units import format_duration, format_limit, rounded_up
 from controller.rollout.verdict import (
     Availability,
     InForce,
@@ -88,7 +90,7 @@ def _deciding_look(verdict: Verdict, rule: Rule) -> Look | None:
 def _proven(rule: Rule, verdict: Verdict, proof: Proof) -> str:
     """A failure that the confident form found: the figure beside the proof, and the stretch that proves it."""
     name, look = rule.metric.name, proof.look
-    against = f"{proof_words(proof)} against {disproved(rule, proof)}"
+    against = f"{proof_words(proof)} against {disproved(rule, proof.claim)}"
     counts = counts_words(rule, look.counts, "episodes")
     figure = _figure(rule, look.value, look.window, interval_words(look.counts), verdict.intent)
     where = "" if proof.window == look.window else f" in {window_words(proof.window)}"
@@ -100,7 +102,7 @@ def _failing_proof(verdict: Verdict, rule: Rule, seen: Window) -> str:
     proof = verdict.reading.failing
     if proof is None:
         return ""
-    against = f"{proof_words(proof)} against {disproved(rule, proof)}"
+    against = f"{proof_words(proof)} against {disproved(rule, proof.claim)}"
     where = "" if proof.window == seen else f" in {window_words(proof.window)}"
     return f"{'' if verdict.confident is Outcome.FAIL else 'not proven: '}{against}{where}"
 
@@ -182,12 +184,38 @@ def _unproven(reading: Reading, rule: Rule) -> str:
     """How far each proof has come."""
     proofs = []
     if reading.failing is not None:
-        proofs.append(f"{proof_words(reading.failing)} against {disproved(rule, reading.failing)}")
+        proofs.append(
+            f"{proof_words(reading.failing)} against {disproved(rule, reading.failing.claim)}"
+        )
     if reading.passing is not None:
         proofs.append(f"{proof_words(reading.passing)} against {feared(rule)}")
     return (
         f"not proven either way ({'; '.join(proofs)})" if proofs else "nothing to prove it with yet"
     )
+
+
+def needs_line(lacking: Needs, rule: Rule) -> str:
+    """`needs about 1,400 more labels ≈ 23h at the present rate, or 600 shadow pairs, to disprove "…"`."""
+    noun = _NOUNS[lacking.kind]
+    if lacking.observations is None:
+        return f"as it goes, no number of {noun} proves it either way: what is seen is too near the limit"
+    claim = disproved(rule, claim_of(rule)) if lacking.proof is Outcome.FAIL else feared(rule)
+    pairs = f", or {rounded_up(lacking.pairs):,} shadow pairs" if lacking.pairs else ""
+    return (
+        f"needs about {rounded_up(lacking.observations):,} more {noun}{_time(lacking.after)}{pairs}, "
+        f"to disprove {claim} if it goes on as seen"
+    )
+
+
+_NOUNS = {"episodes": "episodes", "blocks": "labels", "pairs": "pairs"}
+
+
+def _time(after: timedelta | None) -> str:
+    if after is None:
+        return ""
+    hours = after / timedelta(hours=1)
+    span = f"{rounded_up(60 * hours)} min" if hours < 1 else f"{rounded_up(hours):,} h"
+    return f" ≈ {span} at the present rate"
 
 
 # UNMEASURED and NOT_APPLICABLE

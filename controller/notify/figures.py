@@ -92,13 +92,13 @@ def _power(log_e: float) -> str:
     return f"10^{log_e / math.log(10):.1f}"
 
 
-def disproved(rule: Rule, proof: Proof) -> str:
+def disproved(rule: Rule, claim: float) -> str:
     """What a failing proof speaks against, in quotes: `"no loss"`, `"at most 2%"`."""
     if rule.metric.kind is not Kind.LOSS:
         return f'"at {"least" if rule.below else "most"} {format_limit(rule.metric, rule.limit)}"'
-    if math.isclose(proof.claim, 0, abs_tol=1e-12):
+    if math.isclose(claim, 0, abs_tol=1e-12):
         return '"no loss"'
-    return f'"a loss of at most {format_points(proof.claim)}"'
+    return f'"a loss of at most {format_points(claim)}"'
 
 
 def feared(rule: Rule) -> str:

@@ -17,7 +17,13 @@ from controller.plans.lint import Finding, Level
 from controller.rollout.metrics import Kind
 from controller.rollout.plan import FULL_BP, Evidence, Plan, Rule, Step
 from controller.rollout.rules import is_provable
-from controller.rollout.units import format_duration, format_limit, format_points, format_share
+from controller.rollout.units import (
+    format_duration,
+    format_limit,
+    format_points,
+    format_share,
+    rounded_up,
+)
 from controller.simulate.feasibility import SURE, Catch, Outlook, Proving
 from controller.simulate.scenarios import Scenario
 from controller.stats.power import arrivals_at_least
@@ -145,7 +151,7 @@ def _longer_windows(outlook: Outlook, index: int) -> Iterator[Suggestion]:
 
 def _with_pairs(outlook: Outlook, needed: float | None, where: str = "") -> Iterator[Suggestion]:
     if needed is not None and needed < math.inf:
-        count = max(rounded(needed), outlook.pairs)
+        count = max(rounded_up(needed), outlook.pairs)
         yield Suggestion(
             text=f"{count:,} shadow pairs{where}", outlook=replace(outlook, pairs=count)
         )
@@ -190,7 +196,7 @@ def _unproven_one(outlook: Outlook, one: Proving) -> Advice:
         needs = f"no number of them proves a loss below {limit}"
     else:
         needs = (
-            f"needs about {rounded(one.needed[1]):,} to prove a loss below {limit} in 90% of rollouts that lose "
+            f"needs about {rounded_up(one.needed[1]):,} to prove a loss below {limit} in 90% of rollouts that lose "
             f"nothing ({_percent(one.probability)} have it by then)"
         )
     so_far = " with those of the steps before" if one.step else ""
@@ -412,12 +418,6 @@ def _span(span: timedelta) -> str:
 
 def _likely(count: int, expected: float) -> bool:
     return arrivals_at_least(count, expected) >= SURE
-
-
-def rounded(number: float) -> int:
-    """Up to two digits that count: 1,361 is 1,400."""
-    unit = 10 ** max(len(str(math.ceil(number))) - 2, 0)
-    return int(math.ceil(number / unit) * unit)
 
 
 def _round_below(number: float) -> Iterator[int]:

@@ -9,7 +9,7 @@ import pytest
 
 from controller.plans.lint import Level
 from controller.rollout.plan import Evidence, Step
-from controller.simulate.advice import Advice, advice, rounded
+from controller.simulate.advice import Advice, advice
 from controller.simulate.feasibility import Outlook
 from controller.simulate.scenarios import Traffic, intent_mix
 from tests.simulate.factories import shipped_plan
@@ -148,10 +148,3 @@ def test_a_first_share_can_be_changed_too():
     (found,) = about(advice(outlook(planned(steps=steps), traffic(5_000))), "samples-not-in-time")
 
     assert any(one.text.endswith("% share in step 1") for one in found.suggestions)
-
-
-@pytest.mark.parametrize(
-    ("number", "up"), [(1, 1), (99, 99), (100.2, 110), (1_361, 1_400), (12_001, 13_000)]
-)
-def test_numbers_are_rounded_up_to_two_digits(number, up):
-    assert rounded(number) == up
