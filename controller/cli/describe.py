@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from controller.cli.entries import Entry
     from controller.cli.view import View
     from controller.ports import Owed
+    from controller.rollout.needs import Needs
+    from controller.rollout.plan import Plan, Rule
 
 LAST_RECORDS = 5
 
@@ -77,7 +79,7 @@ def _document(view: View, entries: Sequence[Entry], ledger: Sequence[Owed]) -> D
 
 
 def _rules(view: View) -> Iterator[Document]:
-    from controller.cli.view import rule_of
+    from controller.cli.view import needs_of, rule_of
     from controller.notify.arithmetic import verdict_line
     from controller.rollout.codec import encode
 
@@ -103,6 +105,7 @@ def _rules(view: View) -> Iterator[Document]:
             "evidence": rule.evidence.value,
             "then": rule.then.value,
             "arithmetic": verdict_line(verdict, view.plan),
+            "needs": _needs(needs_of(view, verdict), rule, view.plan),
         }
 
 
@@ -118,6 +121,21 @@ def _discoveries(view: View) -> Document:
             for one in tested
             if one.named
         ],
+    }
+
+
+def _needs(lacking: Needs | None, rule: Rule, plan: Plan) -> Document | None:
+    from controller.notify.arithmetic import needs_line
+
+    if lacking is None:
+        return None
+    return {
+        "proof": lacking.proof.value,
+        "of": lacking.kind,
+        "observations": lacking.observations,
+        "after_s": lacking.after.total_seconds() if lacking.after is not None else None,
+        "shadow_pairs": lacking.pairs,
+        "words": needs_line(lacking, rule, plan),
     }
 
 

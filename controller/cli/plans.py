@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from controller.cli.context import Context
 from controller.cli.options import OutputForm, PlanFiles
 from controller.cli.output import Document, Output, as_json, emit, listing, write_yaml
+from controller.cli.simulated import (
+    Escalation,
+    IntentShare,
+    LabelRate,
+    PriorAccuracy,
+    Processes,
+    UnitsPerDay,
+    UnitsPerMinute,
+)
 
 if TYPE_CHECKING:
+    from controller.cli.feasibility import Outcome
     from controller.cli.planfiles import Source
     from controller.plans.diff import Change
     from controller.plans.lint import Finding
     from controller.ports import RolloutStore
+    from controller.rollout.plan import Plan
 
 BAD_INPUT = 2
 DIFFERENT = 1
@@ -31,21 +42,101 @@ def check(
     plans: list[str] = typer.Argument(
         metavar="PLAN...", help="Plan files, directories, or - for stdin."
     ),
+    units_per_day: UnitsPerDay = None,
+    units_per_minute: UnitsPerMinute = None,
+    intent_share: IntentShare = None,
+    accuracy: PriorAccuracy = None,
+    escalation: Escalation = "1.5%",
+    label_rate: LabelRate = "100%",
+    catch: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="REGRESSION",
+            help="What should be caught: loss=3pp, escalation=5%, error=2%; repeatable. Default: a rate at the rule's "
+            "`alternative` (1.5 times its limit), a loss of twice the limit.",
+            show_default=False,
+        ),
+    ] = None,
+    pairs: Annotated[
+        int,
+        typer.Option(
+            metavar="N", min=0, help="Shadow pairs there will be on each critical intent."
+        ),
+    ] = 0,
+    input_tokens: Annotated[
+        int,
+        typer.Option(metavar="N", min=0, help="Of a request, to reckon what the rollout costs."),
+    ] = 5_000,
+    output_tokens: Annotated[int, typer.Option(metavar="N", min=0, help="The same.")] = 1_000,
+    runs: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=0,
+            max=100_000,
+            help="Simulated rollouts of a healthy candidate and of each regression; 0 for none.",
+        ),
+    ] = 40,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of the simulation.")] = 7,
+    processes: Processes = None,
     output: OutputForm = Output.TABLE,
 ) -> None:
-    """Read plans and say what they may not have meant. Exit 2 if one cannot be accepted."""
+    """Read plans and say what they may not have meant. Exit 2 if one cannot be accepted.
+
+    With --units-per-day or --units-per-minute also whether each can decide on that traffic: samples, how soon a
+    regression is caught, when promotion is proven. What cannot be decided is a warning with changes that help.
+    """
     from controller.cli.planfiles import read_plans
 
     context = Context.of(ctx)
     today = context.clock.now().date()
     sources = read_plans(plans, stdin=context.stdin, today=today)
-    found = [(source, findings_of(source, context)) for source in sources]
+    asked = any((units_per_day, units_per_minute, intent_share, catch, pairs))
+
+    def examined(plan: Plan) -> Outcome | None:
+        from controller.cli.feasibility import Asked, examine
+        from controller.cli.simulated import per_minute_of, regressions_of, traffic_of
+
+        if not asked:
+            return None
+        traffic = traffic_of(
+            plan,
+            per_minute=per_minute_of(units_per_day, units_per_minute),
+            shares=intent_share or [],
+            accuracy=accuracy,
+            escalation=escalation,
+            label_rate=label_rate,
+        )
+        return examine(
+            context,
+            plan,
+            Asked(
+                traffic=traffic,
+                catches=regressions_of(catch or [], plan),
+                pairs=pairs,
+                input_tokens=input_tokens,
+                output_tokens=output_tokens,
+                runs=runs,
+                seed=seed,
+                processes=processes,
+            ),
+        )
+
+    outcomes = [examined(source.plan) for source in sources]
+    found = [
+        (source, _with_traffic(findings_of(source, context), outcome), outcome)
+        for source, outcome in zip(sources, outcomes, strict=True)
+    ]
 
     def table() -> None:
-        for source, findings in found:
+        from controller.cli.feasibility import print_outcome
+
+        for source, findings, outcome in found:
             for finding in findings:
                 print(f"{source.file}: {finding}", file=context.stdout)
             print(f"{source.file}: {source.plan.name}: {_counted(findings)}", file=context.stdout)
+            if outcome is not None:
+                print_outcome(context, source.plan, outcome)
 
     emit(
         context,
@@ -54,8 +145,17 @@ def check(
         names=lambda: [source.plan.name for source in sources],
         table=table,
     )
-    if any(has_error(findings) for _, findings in found):
+    if any(has_error(findings) for _, findings, _ in found):
         raise typer.Exit(BAD_INPUT)
+
+
+def _with_traffic(findings: Sequence[Finding], outcome: Outcome | None) -> tuple[Finding, ...]:
+    """What is found on the traffic as well, by level; else how to ask for it."""
+    from controller.plans.lint import by_level, traffic_not_told
+
+    return by_level(
+        [*findings, *(outcome.findings if outcome is not None else (traffic_not_told(),))]
+    )
 
 
 def findings_of(source: Source, context: Context) -> tuple[Finding, ...]:
@@ -81,13 +181,16 @@ def _counted(findings: Sequence[Finding]) -> str:
     return f"{errors} error{'s' * (errors != 1)}, {warnings} warning{'s' * (warnings != 1)}"
 
 
-def _checked(source: Source, findings: Sequence[Finding]) -> Document:
+def _checked(source: Source, findings: Sequence[Finding], outcome: Outcome | None) -> Document:
+    from controller.cli.feasibility import document
+
     return {
         "name": source.plan.name,
         "file": source.file,
         "digest": source.plan.digest,
         "accepted": not has_error(findings),
         "findings": [finding_document(one) for one in findings],
+        "feasibility": document(source.plan, outcome) if outcome is not None else None,
     }
 
 

@@ -14,6 +14,7 @@ from controller.cli.view import (
     View,
     intents_pinned,
     limit_text,
+    needs_of,
     rule_of,
     samples_text,
     share_change,
@@ -21,7 +22,7 @@ from controller.cli.view import (
     window_text,
 )
 from controller.cli.why import why
-from controller.notify.arithmetic import verdict_line, wait_line
+from controller.notify.arithmetic import needs_line, verdict_line, wait_line
 from controller.notify.figures import e_value
 from controller.ports import Owed
 from controller.rollout.discoveries import RATE, Tested, discoveries
@@ -179,6 +180,10 @@ def rules(view: View, *, width: int, in_full: bool = True) -> Iterator[Text]:
             observed, confident = _forms(verdict)
             yield Text(f"{INDENT}observed ") + observed + Text(", confident ") + confident
         yield from wrapped(verdict_line(verdict, view.plan), indent=INDENT, width=room)
+        lacking = needs_of(view, verdict)
+        if lacking is not None:
+            needed = needs_line(lacking, rule_of(view.plan, verdict), view.plan)
+            yield from wrapped(needed, indent=INDENT, width=room)
 
 
 def _rule_row(plan: Plan, verdict: Verdict) -> list[str | Text]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,15 +21,27 @@ from controller.cli.output import (
     rough,
     wrapped,
 )
+from controller.cli.simulated import (
+    Accuracy,
+    Escalation,
+    IntentShare,
+    LabelRate,
+    Processes,
+    UnitsPerDay,
+    UnitsPerMinute,
+    answers_words,
+    per_minute_of,
+    progress,
+    span_of,
+    traffic_of,
+    traffic_words,
+)
 from controller.errors import DataError
 
 if TYPE_CHECKING:
     from controller.rollout.plan import Plan
-    from controller.simulate.montecarlo import Fitted, Part, Spread, Summary, Told
-    from controller.simulate.scenarios import Traffic
+    from controller.simulate.montecarlo import Fitted, Part, Spread, Summary
     from controller.simulate.trials import Setup, Trial
-
-DAY_MIN = 1_440
 
 
 def register(app: typer.Typer) -> None:
@@ -52,39 +63,12 @@ def simulate(
             show_default=False,
         ),
     ] = None,
-    units_per_day: Annotated[
-        float | None,
-        typer.Option(
-            metavar="N",
-            min=1,
-            max=10_000_000,
-            help="Mean number of units a day.",
-            show_default=False,
-        ),
-    ] = None,
-    units_per_minute: Annotated[
-        float | None,
-        typer.Option(
-            metavar="N", min=0.001, max=6_000, help="The same, a minute.", show_default=False
-        ),
-    ] = None,
-    intent_share: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=PERCENT",
-            help="An intent's part of the units; repeatable. Default: what is left, in equal parts.",
-            show_default=False,
-        ),
-    ] = None,
-    accuracy: Annotated[
-        str, typer.Option(metavar="PERCENT", help="Right answers of both arms.")
-    ] = "95%",
-    escalation: Annotated[
-        str, typer.Option(metavar="PERCENT", help="Answers of the candidate that escalate.")
-    ] = "1.5%",
-    label_rate: Annotated[
-        str, typer.Option(metavar="PERCENT", help="Answers that are graded.")
-    ] = "100%",
+    units_per_day: UnitsPerDay = None,
+    units_per_minute: UnitsPerMinute = None,
+    intent_share: IntentShare = None,
+    accuracy: Accuracy = "95%",
+    escalation: Escalation = "1.5%",
+    label_rate: LabelRate = "100%",
     approve_after: Annotated[
         str, typer.Option(metavar="SPAN", help="How long the simulated approver takes.")
     ] = "1h",
@@ -104,16 +88,7 @@ def simulate(
     max_days: Annotated[
         int, typer.Option(metavar="N", min=1, max=400, help="Give up after so many days.")
     ] = 60,
-    processes: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            min=1,
-            max=256,
-            help="Processes that run beside each other; the result is the same. Default: one a core.",
-            show_default=False,
-        ),
-    ] = None,
+    processes: Processes = None,
     picture: Annotated[
         Path | None,
         typer.Option(
@@ -135,9 +110,9 @@ def simulate(
     context = Context.of(ctx)
     day = start or datetime.combine(context.clock.now().date(), time())
     fitted = fit(_plan(context, plan, day))
-    traffic = _traffic(
+    traffic = traffic_of(
         fitted.plan,
-        per_minute=_per_minute(units_per_day, units_per_minute),
+        per_minute=per_minute_of(units_per_day, units_per_minute),
         shares=intent_share or [],
         accuracy=accuracy,
         escalation=escalation,
@@ -152,7 +127,7 @@ def simulate(
             scenario=one,
             start=day.replace(tzinfo=UTC),
             seed=seed,
-            reaction=_span("--approve-after", approve_after),
+            reaction=span_of("--approve-after", approve_after),
             max_days=max_days,
         )
         for one in scenarios
@@ -183,66 +158,6 @@ def _plan(context: Context, path: str, day: datetime) -> Plan:
     return sources[0].plan
 
 
-def _per_minute(per_day: float | None, per_minute: float | None) -> float:
-    match per_day, per_minute:
-        case (None, float()):
-            return per_minute
-        case (float(), None):
-            return per_day / DAY_MIN
-        case _:
-            found = "neither" if per_day is None else "both"
-            raise DataError(
-                f"--units-per-day, --units-per-minute: found {found}; wanted one: the plan's traffic decides how quick "
-                "its rules are."
-            )
-
-
-def _traffic(
-    plan: Plan,
-    *,
-    per_minute: float,
-    shares: Sequence[str],
-    accuracy: str,
-    escalation: str,
-    label_rate: str,
-) -> Traffic:
-    from controller.simulate.scenarios import Traffic, intent_mix
-
-    given: dict[str, float] = {}
-    for text in shares:
-        name, sign, part = text.partition("=")
-        if not sign:
-            raise DataError(f"--intent-share {text}: wanted NAME=PERCENT, such as refund=20%.")
-        if name in given:
-            raise DataError(f"--intent-share {text}: {name} has a part already; give it once.")
-        given[name] = _rate(f"--intent-share {text}", part)
-    return Traffic(
-        units_per_minute=per_minute,
-        mix=intent_mix(plan, given),
-        accuracy=_rate("--accuracy", accuracy),
-        escalation=_rate("--escalation", escalation),
-        label_rate=_rate("--label-rate", label_rate),
-    )
-
-
-def _rate(option: str, text: str) -> float:
-    from controller.plans.units import UnitError, parse_rate
-
-    try:
-        return float(parse_rate(text))
-    except UnitError as error:
-        raise DataError(f"{option}: {error}.") from error
-
-
-def _span(option: str, text: str) -> timedelta:
-    from controller.plans.units import UnitError, parse_duration
-
-    try:
-        return parse_duration(text)
-    except UnitError as error:
-        raise DataError(f"{option}: {error}.") from error
-
-
 def _drawable(path: Path | None) -> None:
     """Said before the runs, not after them."""
     if path is None:
@@ -265,22 +180,8 @@ def _run(
 
     from controller.simulate.montecarlo import simulate as run
 
-    with _progress(context, runs * len(setups)) as told:
+    with progress(context, runs * len(setups)) as told:
         return run(setups, runs, processes=processes or os.cpu_count() or 1, told=told)
-
-
-@contextmanager
-def _progress(context: Context, total: int) -> Iterator[Told]:
-    """A bar on stderr for a person at a terminal; nothing for anybody else."""
-    if not context.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console(context, stderr=True), transient=True) as bar:
-        task = bar.add_task("runs", total=total)
-        yield lambda ended: bar.advance(task, ended)
 
 
 # Output
@@ -337,25 +238,16 @@ def _print(
 
 
 def _facts(setup: Setup, fitted: Fitted, runs: int) -> Iterator[str]:
-    from controller.rollout.units import format_duration, format_number, format_percent
+    from controller.rollout.units import format_duration
     from controller.simulate.trials import is_sparse
 
-    traffic = setup.traffic
     yield (
         f"{runs:,} simulated rollouts a scenario, seed {setup.seed}, from {setup.start:%Y-%m-%d}, at most "
         f"{setup.max_days} days. Nothing was sent anywhere."
     )
+    yield f"Traffic: {traffic_words(setup.traffic)}."
     yield (
-        f"Traffic: {format_number(round(traffic.units_per_minute, 3))} units a minute, one request each, Poisson; "
-        + ", ".join(
-            f"{name} {format_percent(round(part, 4))}" for name, part in traffic.mix.items()
-        )
-        + "."
-    )
-    yield (
-        f"Answers: accuracy {format_percent(traffic.accuracy)}, escalation {format_percent(traffic.escalation)}, "
-        f"{format_percent(traffic.label_rate)} graded, labels after {format_duration(setup.plan.labels.delay)}; "
-        f"approvals after {format_duration(setup.reaction)}."
+        f"Answers: {answers_words(setup.plan, setup.traffic)}; approvals after {format_duration(setup.reaction)}."
     )
     if is_sparse(setup):
         yield (

@@ -18,6 +18,7 @@ from controller.rollout.verdict import InForce, Outcome
 
 if TYPE_CHECKING:
     from controller.rollout.decision import Wait
+    from controller.rollout.needs import Needs
     from controller.rollout.plan import Plan, Rule
     from controller.rollout.state import State
     from controller.rollout.verdict import Verdict
@@ -189,6 +190,17 @@ def rule_of(plan: Plan, verdict: Verdict) -> Rule:
             f"rule {verdict.rule!r} is not in revision {plan.digest[:12]} of {plan.name}"
         )
     return rule
+
+
+def needs_of(view: View, verdict: Verdict) -> Needs | None:
+    """What its proof still needs, where the rule goes by proof, or a step may ask for one."""
+    from controller.rollout.metrics import Kind
+    from controller.rollout.needs import needs
+    from controller.rollout.plan import Evidence
+
+    rule = rule_of(view.plan, verdict)
+    by_proof = rule.evidence is Evidence.CONFIDENT or rule.metric.kind is Kind.LOSS
+    return needs(view.plan, view.state, verdict) if by_proof else None
 
 
 def value_text(plan: Plan, verdict: Verdict) -> str:

@@ -24,10 +24,12 @@ from controller.notify.figures import (
 )
 from controller.rollout.decision import Refusal, Wait, Waiting
 from controller.rollout.metrics import Kind
+from controller.rollout.needs import Needs
 from controller.rollout.plan import Evidence, Judge, Plan, Rule
-from controller.rollout.rules import passes_limit
+from controller.rollout.proofs import claim_of
+from controller.rollout.rules import kept_limit, passes_limit
 from controller.rollout.timeline import Window
-from controller.rollout.units import format_duration, format_limit
+from controller.rollout.units import format_duration, format_limit, rounded_up
 from controller.rollout.verdict import (
     Availability,
     InForce,
@@ -102,7 +104,7 @@ def _deciding_look(verdict: Verdict, rule: Rule) -> Look | None:
 def _proven(rule: Rule, verdict: Verdict, proof: Proof) -> str:
     """A failure that the confident form found: the figure beside the proof, and the stretch that proves it."""
     name, look = rule.metric.name, proof.look
-    against = f"{proof_words(proof)} against {disproved(rule, proof)}"
+    against = f"{proof_words(proof)} against {disproved(rule, proof.claim)}"
     if rule.metric.kind is Kind.QUANTILE:
         counts, figure = counts_words(rule, look.counts), _share_figure(rule, look, verdict.intent)
     else:
@@ -117,7 +119,7 @@ def _failing_proof(verdict: Verdict, rule: Rule, seen: Window) -> str:
     proof = verdict.reading.failing
     if proof is None:
         return ""
-    against = f"{proof_words(proof)} against {disproved(rule, proof)}"
+    against = f"{proof_words(proof)} against {disproved(rule, proof.claim)}"
     where = "" if proof.window == seen else f" in {window_words(proof.window)}"
     return f"{'' if verdict.confident is Outcome.FAIL else 'not proven: '}{against}{where}"
 
@@ -160,7 +162,7 @@ def _kept(reading: Reading, rule: Rule) -> str:
     proof, worst = reading.passing, reading.worst_case
     if proof is None:
         return ""
-    against = f"{proof_words(proof)} against {feared(rule, proof)}"
+    against = f"{proof_words(proof)} against {feared(rule, proof.claim)}"
     if worst is None:
         return against
     joined = "but" if proof.reached and not worst.proof.reached else "and"
@@ -213,12 +215,39 @@ def _unproven(reading: Reading, rule: Rule) -> str:
     """How far each proof has come."""
     proofs = []
     if reading.failing is not None:
-        proofs.append(f"{proof_words(reading.failing)} against {disproved(rule, reading.failing)}")
+        proofs.append(
+            f"{proof_words(reading.failing)} against {disproved(rule, reading.failing.claim)}"
+        )
     if reading.passing is not None:
         proofs.append(_kept(reading, rule))
     return (
         f"not proven either way ({'; '.join(proofs)})" if proofs else "nothing to prove it with yet"
     )
+
+
+def needs_line(lacking: Needs, rule: Rule, plan: Plan) -> str:
+    """`needs about 1,400 more labels ≈ 23h at the present rate, or 600 shadow pairs, to disprove "…"`."""
+    noun = _NOUNS[lacking.kind]
+    if lacking.observations is None:
+        return f"as it goes, no number of {noun} proves it either way: what is seen is too near the limit"
+    failing = lacking.proof is Outcome.FAIL
+    claim = disproved(rule, claim_of(rule)) if failing else feared(rule, kept_limit(plan, rule))
+    pairs = f", or {rounded_up(lacking.pairs):,} shadow pairs" if lacking.pairs else ""
+    return (
+        f"needs about {rounded_up(lacking.observations):,} more {noun}{_time(lacking.after)}{pairs}, "
+        f"to disprove {claim} if it goes on as seen"
+    )
+
+
+_NOUNS = {"episodes": "episodes", "requests": "requests", "blocks": "labels", "pairs": "pairs"}
+
+
+def _time(after: timedelta | None) -> str:
+    if after is None:
+        return ""
+    hours = after / timedelta(hours=1)
+    span = f"{rounded_up(60 * hours)} min" if hours < 1 else f"{rounded_up(hours):,} h"
+    return f" ≈ {span} at the present rate"
 
 
 # UNMEASURED and NOT_APPLICABLE

@@ -103,28 +103,26 @@ def share_above(rule: Rule, share: float) -> str:
 _SHARE = Metric(name="share", kind=Kind.RATE, unit=MeasureUnit.FRACTION)
 
 
-def disproved(rule: Rule, proof: Proof) -> str:
+def disproved(rule: Rule, claim: float) -> str:
     """What a failing proof speaks against, in quotes: `"no loss"`, `"at most 2%"`, `"at most 5% above 4s"`."""
     if rule.metric.kind is Kind.QUANTILE:
-        return (
-            f'"at most {format_percent(proof.claim)} above {format_limit(rule.metric, rule.limit)}"'
-        )
+        return f'"at most {format_percent(claim)} above {format_limit(rule.metric, rule.limit)}"'
     if rule.metric.kind is not Kind.LOSS:
         return f'"at {"least" if rule.below else "most"} {format_limit(rule.metric, rule.limit)}"'
-    if math.isclose(proof.claim, 0, abs_tol=1e-12):
+    if math.isclose(claim, 0, abs_tol=1e-12):
         return '"no loss"'
-    return f'"a loss of at most {format_points(proof.claim)}"'
+    return f'"a loss of at most {format_points(claim)}"'
 
 
-def feared(rule: Rule, proof: Proof) -> str:
+def feared(rule: Rule, claim: float) -> str:
     """What a passing proof speaks against, in quotes: `"a loss of 1.5 pp or more"`, `"2% or more"`, `"5% or more
     above 4s"`.
     """
     if rule.metric.kind is Kind.QUANTILE:
         share = format_percent(bound_of(rule))
         return f'"{share} or more above {format_limit(rule.metric, rule.limit)}"'
-    if rule.metric.kind is Kind.LOSS and proof.claim < rule.limit:
-        seen = format_points(round(proof.claim, 6))
+    if rule.metric.kind is Kind.LOSS and claim < rule.limit:
+        seen = format_points(round(claim, 6))
         return f'"a loss of {format_points(rule.limit)} or more" ({seen} as its judge sees it)'
     size = f"{format_limit(rule.metric, rule.limit)} or {'less' if rule.below else 'more'}"
     return f'"a loss of {size}"' if rule.metric.kind is Kind.LOSS else f'"{size}"'

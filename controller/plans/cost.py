@@ -17,9 +17,11 @@ OUTPUT_TOKENS = 1_000
 _NANO = 10**9
 
 
-def request_usd(price: Price) -> Fraction:
-    """Cost of the reference request in US dollars."""
-    return (price.input * INPUT_TOKENS + price.output * OUTPUT_TOKENS) / _NANO
+def request_usd(
+    price: Price, *, input_tokens: int = INPUT_TOKENS, output_tokens: int = OUTPUT_TOKENS
+) -> Fraction:
+    """Cost of a request in US dollars, by default of the reference request."""
+    return (price.input * input_tokens + price.output * output_tokens) / _NANO
 
 
 def is_dearer(candidate: Price, baseline: Price) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import StrEnum
@@ -57,9 +57,23 @@ class Finding:
 
 def check(plan: Plan, *, today: date) -> tuple[Finding, ...]:
     """Every finding on a plan that would start today: errors first, then warnings, then what is good to know."""
-    found = [*_on_models(plan, today), *(one for lint in _LINTS for one in lint(plan))]
+    return by_level([*_on_models(plan, today), *(one for lint in _LINTS for one in lint(plan))])
+
+
+def by_level(found: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Errors first; those of one level as they were found."""
     order = list(Level)
     return tuple(sorted(found, key=lambda finding: order.index(finding.level)))
+
+
+def traffic_not_told() -> Finding:
+    """What cannot be checked without traffic, and how to ask for it."""
+    return _info(
+        "traffic-not-told",
+        "spec.steps",
+        "whether holds, windows and samples are enough to decide depends on the traffic; ask with "
+        "`canaryctl check PLAN --units-per-day N --intent-share NAME=PERCENT`",
+    )
 
 
 def _error(code: str, path: str, message: str) -> Finding:

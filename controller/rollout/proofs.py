@@ -260,6 +260,11 @@ def _every(rule: Rule) -> int:
     return LOSS_START_MIN if rule.metric.kind is Kind.LOSS else RATE_START_MIN
 
 
+def planned_starts(rule: Rule, horizon_min: int) -> int:
+    """How many e-processes of this rule start in the planned time of a migration."""
+    return math.ceil(horizon_min / _every(rule))
+
+
 @lru_cache(maxsize=4096)
 def _thresholds(alpha: float, first: int, count: int, planned: int) -> NDArray[np.float64]:
     numbers = np.arange(first, first + count)
@@ -319,7 +324,7 @@ def failing(
     window_min = minutes(rule.window)
     passed, starts = starts_of(rule, epoch, int(ends[-1]), reached_from=int(ends[0]) - window_min)
     opened, closed = found.at_marks(starts), found.until(ends)
-    planned = math.ceil(horizon_min / _every(rule))
+    planned = planned_starts(rule, horizon_min)
     strongest = windowed_log_e(
         opened,
         closed,
@@ -340,6 +345,14 @@ def failing(
     return Strongest(
         log_e=strongest.log_e, margin=strongest.margin, start=strongest.start, tally=tally
     )
+
+
+def pass_threshold(plan: Plan, kinds: int) -> float:
+    """What log E of a passing proof must reach, with so many kinds of evidence.
+
+    Every critical intent must pass, each at alpha: an intersection needs no correction, kinds share the alpha.
+    """
+    return math.log(kinds / plan.alpha)
 
 
 def passing(

@@ -337,7 +337,7 @@ def _passing(
         window=Window.of_minutes(start, end),
         claim=kept_limit(view.plan, rule),
         log_e=reached,
-        log_threshold=_pass_threshold(view, found),
+        log_threshold=proofs.pass_threshold(view.plan, len(found)),
         tally=tally,
         look=_look_beside(view, rule, intent, epoch, start, end, tally, latest),
     )
@@ -366,11 +366,6 @@ def _worst_case(
     return WorstCase(coverage=coverage, proof=replace(passing, log_e=reached, tally=tally))
 
 
-def _pass_threshold(view: View, found: Sequence[proofs.Evidence]) -> float:
-    # Every critical intent must pass, each at alpha: an intersection needs no correction.
-    return math.log(len(found) / view.plan.alpha)
-
-
 def proven(view: View, rule: Rule, intent: str | None, ends: Minutes) -> NDArray[np.bool_]:
     """Whether a reading up to each of some ends holds a proof that the limit is kept.
 
@@ -381,7 +376,9 @@ def proven(view: View, rule: Rule, intent: str | None, ends: Minutes) -> NDArray
     if not found:
         return np.zeros(len(ends), dtype=np.bool_)
     reached = [proofs.passing_by(view.plan, rule, epoch, one, ends) for one in found]
-    there: NDArray[np.bool_] = np.max(reached, axis=0) >= _pass_threshold(view, found)
+    there: NDArray[np.bool_] = np.max(reached, axis=0) >= proofs.pass_threshold(
+        view.plan, len(found)
+    )
     there &= ends > minute_of(epoch.start)
     if rule.metric.kind is Kind.LOSS and there.any():
         there[there] = _proven_at_worst(view, rule, intent, epoch, ends[there], found)
@@ -405,7 +402,9 @@ def _proven_at_worst(
     reached = [
         proofs.passing_by(view.plan, rule, epoch, one, ends, missing=missing) for one in found
     ]
-    holds: NDArray[np.bool_] = np.max(reached, axis=0) >= _pass_threshold(view, found)
+    holds: NDArray[np.bool_] = np.max(reached, axis=0) >= proofs.pass_threshold(
+        view.plan, len(found)
+    )
     return holds | ~differs
 
 

@@ -6,6 +6,7 @@ can use (`2.41%`). The way back, from words to values, is `controller.plans.unit
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 from decimal import Decimal
 from typing import assert_never
@@ -24,6 +25,12 @@ def format_number(value: float | Decimal) -> str:
         return str(number)
     text = f"{number:f}"
     return (text.rstrip("0").rstrip(".") or "0") if "." in text else text
+
+
+def rounded_up(number: float) -> int:
+    """Up to two digits that count, for what is only known roughly: 1,361 is 1,400."""
+    unit = 10 ** max(len(str(math.ceil(number))) - 2, 0)
+    return int(math.ceil(number / unit) * unit)
 
 
 def format_share(share_bp: int) -> str:

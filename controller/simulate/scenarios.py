@@ -141,18 +141,16 @@ def _from(since: NDArray[np.bool_], then: Rate, before: Rate) -> Rate:
 # Reading
 
 
-def parse_scenario(text: str, plan: Plan) -> Scenario:
+def parse_scenario(text: str, plan: Plan, *, option: str = "--scenario") -> Scenario:
     """A scenario from its words. DataError says which there are, or what its value should have been."""
     name, sign, value = text.partition("=")
     reader = _KINDS.get(name)
     if reader is None:
-        raise DataError(
-            f"--scenario {text}: no such scenario{did_you_mean(name, _KINDS)}{_known()}"
-        )
+        raise DataError(f"{option} {text}: no such scenario{did_you_mean(name, _KINDS)}{_known()}")
     try:
         return reader(text, value if sign else None, plan)
     except UnitError as error:
-        raise DataError(f"--scenario {text}: {error}; wanted {FORMS[name]}.") from error
+        raise DataError(f"{option} {text}: {error}; wanted {FORMS[name]}.") from error
 
 
 def intent_mix(plan: Plan, given: Mapping[str, float]) -> Mapping[str, float]:
@@ -240,6 +238,10 @@ FORMS: Final[Mapping[str, str]] = {
     "ramp-mix": "ramp-mix[=10pp]",
 }
 """How each scenario is written."""
+REGRESSIONS: Final[Mapping[str, str]] = {
+    name: FORMS[name].partition("[")[0] for name in ("loss", "escalation", "error")
+}
+"""Those in which a candidate is worse, without when it becomes so."""
 
 
 def about(plan: Plan, scenario: Scenario) -> str:

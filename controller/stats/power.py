@@ -9,6 +9,7 @@ from statistics import NormalDist
 from typing import Literal
 
 from controller.stats import _require as require
+from controller.stats._special import poisson_upper_tail
 from controller.stats.proportions import restricted_rates
 
 Sides = Literal[1, 2]
@@ -78,3 +79,13 @@ def _size(
     z_alpha = NormalDist().inv_cdf(1 - alpha / sides)
     z_power = NormalDist().inv_cdf(require.inside("power", power, alpha, 1))
     return ((z_alpha * null + z_power * alternative) / require.positive("effect", effect)) ** 2
+
+
+def arrivals_at_least(count: int, expected: float) -> float:
+    """P(at least `count` arrive) where `expected` do, independently of one another: a Poisson number's upper tail."""
+    require.whole("count", count, at_least=0)
+    if count == 0:
+        return 1.0
+    if require.within("expected", expected, 0, math.inf) == 0:
+        return 0.0
+    return poisson_upper_tail(count, expected)

@@ -58,6 +58,7 @@ RULE = {
     "evidence",
     "then",
     "arithmetic",
+    "needs",
 }
 
 
@@ -143,6 +144,26 @@ def test_describe_shows_each_rule_in_both_forms_with_its_arithmetic(world: World
     assert "Open failures\n  escalation failed at" in out
     assert "Undelivered notices\n  log: 3, the oldest start," in out
     assert "\n  slack:#llm-oncall: 3, the oldest start," in out
+
+
+def test_describe_says_what_an_undecided_rule_still_needs(world: World):
+    running = world.started()
+    running.feed(requests(running, per_arm=40, minutes=1))
+    running.ticks(2)
+
+    out = running.cli("describe", "support-bot", COLUMNS="200").out
+    document = running.cli("describe", "support-bot", "-o", "json").json
+
+    by_rule = {one["rule"]: one["needs"] for one in document["rules"]}
+    found = by_rule["accuracy"]
+    assert found["proof"] == "pass"
+    assert found["of"] == "blocks"
+    assert found["observations"] > 0
+    assert found["shadow_pairs"] > 0
+    assert found["words"] in out
+    assert 'to disprove "a loss of 1.5 pp or more" if it goes on as seen' in out
+    assert by_rule["escalation"] is None  # goes by its window as written
+    assert by_rule["latency"] is None  # nothing is ever proven of it
 
 
 def test_describe_says_what_the_step_waits_for(running: World):

@@ -29,7 +29,7 @@ def test_check_refuses_what_apply_would_refuse(world: World):
 def test_the_documents_of_check_are_stable(world: World):
     (item,) = world.cli("check", world.plan(), "-o", "json").json["items"]
 
-    assert set(item) == {"name", "file", "digest", "accepted", "findings"}
+    assert set(item) == {"name", "file", "digest", "accepted", "findings", "feasibility"}
     assert item["accepted"] is True
     assert set(item["findings"][0]) == {"level", "code", "path", "message"}
 

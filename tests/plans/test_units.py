@@ -30,6 +30,7 @@ from controller.rollout.units import (
     format_share,
     format_usd,
     format_value,
+    rounded_up,
 )
 
 
@@ -214,3 +215,10 @@ def test_any_text_is_a_value_or_a_unit_error(text: str):
     ):
         with contextlib.suppress(UnitError):
             parse(text)
+
+
+@pytest.mark.parametrize(
+    ("number", "up"), [(1, 1), (99, 99), (100.2, 110), (1_361, 1_400), (12_001, 13_000)]
+)
+def test_what_is_known_roughly_is_rounded_up_to_two_digits(number: float, up: int):
+    assert rounded_up(number) == up

@@ -1,0 +1,175 @@
+"""What commands that reckon with simulated traffic share: its options, how they are read, a bar of runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from controller.cli.context import Context
+from controller.cli.output import console
+from controller.errors import DataError
+
+if TYPE_CHECKING:
+    from controller.rollout.plan import Plan
+    from controller.simulate.montecarlo import Told
+    from controller.simulate.scenarios import Scenario, Traffic
+
+DAY_MIN = 1_440
+
+UnitsPerDay = Annotated[
+    float | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        max=10_000_000,
+        help="Mean number of units a day.",
+        show_default=False,
+    ),
+]
+UnitsPerMinute = Annotated[
+    float | None,
+    typer.Option(metavar="N", min=0.001, max=6_000, help="The same, a minute.", show_default=False),
+]
+IntentShare = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=PERCENT",
+        help="An intent's part of the units; repeatable. Default: what is left, in equal parts.",
+        show_default=False,
+    ),
+]
+Accuracy = Annotated[str, typer.Option(metavar="PERCENT", help="Right answers of both arms.")]
+PriorAccuracy = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PERCENT",
+        help="Right answers of both arms. Default: what the plan's priors say.",
+        show_default=False,
+    ),
+]
+Escalation = Annotated[
+    str, typer.Option(metavar="PERCENT", help="Answers of the candidate that escalate.")
+]
+LabelRate = Annotated[str, typer.Option(metavar="PERCENT", help="Answers that are graded.")]
+Processes = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        max=256,
+        help="Processes that run beside each other; the result is the same. Default: one a core.",
+        show_default=False,
+    ),
+]
+
+
+def per_minute_of(per_day: float | None, per_minute: float | None) -> float:
+    match per_day, per_minute:
+        case (None, float()):
+            return per_minute
+        case (float(), None):
+            return per_day / DAY_MIN
+        case _:
+            found = "neither" if per_day is None else "both"
+            raise DataError(
+                f"--units-per-day, --units-per-minute: found {found}; wanted one: the plan's traffic decides how quick "
+                "its rules are."
+            )
+
+
+def traffic_of(
+    plan: Plan,
+    *,
+    per_minute: float,
+    shares: Sequence[str],
+    accuracy: str | None,
+    escalation: str,
+    label_rate: str,
+) -> Traffic:
+    """DataError says which option is wrong. Without `accuracy` it is what the plan's priors say."""
+    from controller.simulate.scenarios import Traffic, intent_mix
+
+    given: dict[str, float] = {}
+    for text in shares:
+        name, sign, part = text.partition("=")
+        if not sign:
+            raise DataError(f"--intent-share {text}: wanted NAME=PERCENT, such as refund=20%.")
+        if name in given:
+            raise DataError(f"--intent-share {text}: {name} has a part already; give it once.")
+        given[name] = rate_of(f"--intent-share {text}", part)
+    return Traffic(
+        units_per_minute=per_minute,
+        mix=intent_mix(plan, given),
+        accuracy=rate_of("--accuracy", accuracy) if accuracy else plan.priors.accuracy,
+        escalation=rate_of("--escalation", escalation),
+        label_rate=rate_of("--label-rate", label_rate),
+    )
+
+
+def regressions_of(texts: Sequence[str], plan: Plan) -> list[Scenario]:
+    """Regressions to be caught, there from the beginning."""
+    from controller.simulate.scenarios import REGRESSIONS, parse_scenario
+
+    for text in texts:
+        if text.partition("=")[0] not in REGRESSIONS or "@" in text:
+            known = ", ".join(REGRESSIONS.values())
+            raise DataError(
+                f"--catch {text}: wanted {known}, without a beginning: it is there throughout."
+            )
+    return [parse_scenario(text, plan, option="--catch") for text in texts]
+
+
+def rate_of(option: str, text: str) -> float:
+    from controller.plans.units import UnitError, parse_rate
+
+    try:
+        return float(parse_rate(text))
+    except UnitError as error:
+        raise DataError(f"{option}: {error}.") from error
+
+
+def span_of(option: str, text: str) -> timedelta:
+    from controller.plans.units import UnitError, parse_duration
+
+    try:
+        return parse_duration(text)
+    except UnitError as error:
+        raise DataError(f"{option}: {error}.") from error
+
+
+def traffic_words(traffic: Traffic) -> str:
+    """`50 units a minute, one request each: refund 20%, order-status 80%.`"""
+    from controller.rollout.units import format_number, format_percent
+
+    mix = ", ".join(
+        f"{name} {format_percent(round(part, 4))}" for name, part in traffic.mix.items()
+    )
+    units = format_number(round(traffic.units_per_minute, 3))
+    return f"{units} units a minute, one request each, Poisson; {mix}"
+
+
+def answers_words(plan: Plan, traffic: Traffic) -> str:
+    from controller.rollout.units import format_duration, format_percent
+
+    return (
+        f"accuracy {format_percent(traffic.accuracy)}, escalation {format_percent(traffic.escalation)}, "
+        f"{format_percent(traffic.label_rate)} graded, labels after {format_duration(plan.labels.delay)}"
+    )
+
+
+@contextmanager
+def progress(context: Context, total: int) -> Iterator[Told]:
+    """A bar on stderr for a person at a terminal; nothing for anybody else."""
+    if not context.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console(context, stderr=True), transient=True) as bar:
+        task = bar.add_task("runs", total=total)
+        yield lambda ended: bar.advance(task, ended)

@@ -1,0 +1,214 @@
+"""What an undecided rule still needs: how many more observations until a proof comes, if it goes on as seen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+import numpy as np
+
+from controller.rollout import proofs, prospects
+from controller.rollout.accounting_blocks import block_sizes
+from controller.rollout.metrics import MICRO, Kind
+from controller.rollout.plan import Plan, Rule
+from controller.rollout.rules import alpha_of, bound_of, is_provable
+from controller.rollout.state import State
+from controller.rollout.timeline import minutes
+from controller.rollout.verdict import LossCounts, Outcome, PairCounts, Proof, Reading, Verdict
+from controller.stats.betting import Bets, Floats, log_increments, log_threshold
+from controller.stats.passage import NEVER, NOTHING, Passage, Three, Values, growth
+
+MEDIAN = 0.5
+PRIOR_WEIGHT = 100  # observations that the plan's priors count for beside those that were seen
+EPISODES, REQUESTS, BLOCKS, PAIRS = "episodes", "requests", "blocks", "pairs"
+_LN_2 = math.log(2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """The nearer of a rule's two proofs, in the median, if it goes on as seen.
+
+    `proof` is PASS or FAIL; INSUFFICIENT where neither would come, and the rest is None. `observations` are more of
+    `kind`: episodes of a rate; requests of a percentile; blocks of a loss, which are labels of the arm with fewer; or
+    pairs. `after` is how long that takes at the present rate; None where nothing comes. `pairs`: how many shadow pairs
+    would do instead of blocks.
+    """
+
+    proof: Outcome
+    kind: str
+    observations: float | None = None
+    after: timedelta | None = None
+    pairs: float | None = None
+
+
+def needs(plan: Plan, state: State, verdict: Verdict) -> Needs | None:
+    """What the confident form of a verdict lacks; None where it lacks nothing, or there is nothing to reckon with."""
+    rule = plan.rule(verdict.rule)
+    if rule is None or verdict.confident is not Outcome.INSUFFICIENT or not is_provable(rule):
+        return None
+    reading = verdict.reading
+    kind = _kind(plan, rule, reading)
+    seen = _as_seen(plan, state, kind, reading)
+    if seen is None:
+        return None
+    a_minute = _a_minute(state, kind, reading)
+    passing = _to_pass(plan, rule, kind, reading, seen)
+    failing = _to_fail(plan, state, rule, kind, reading, seen, a_minute)
+    found = min(passing, failing)
+    if found == NEVER:
+        return Needs(proof=Outcome.INSUFFICIENT, kind=kind)
+    proof = Outcome.PASS if passing <= failing else Outcome.FAIL
+    return Needs(
+        proof=proof,
+        kind=kind,
+        observations=found,
+        after=timedelta(minutes=math.ceil(found / a_minute)) if a_minute else None,
+        pairs=_instead(plan, state, rule, reading, seen, proof) if kind == BLOCKS else None,
+    )
+
+
+# What was seen
+
+
+def _kind(plan: Plan, rule: Rule, reading: Reading) -> str:
+    """What the proof so far is made of: a proof of pairs is the one that bets for pairs give for its tally."""
+    if rule.metric.kind in proofs.RATES:
+        return EPISODES if rule.metric.kind is Kind.RATE else REQUESTS
+    proof = reading.passing
+    if proof is None:
+        return BLOCKS
+    paired = _wealth(proof.tally, proofs.passing_bets(plan, rule, PAIRS), sign=-1)
+    alone = _wealth(proof.tally, proofs.passing_bets(plan, rule, BLOCKS), sign=-1)
+    far = abs(_merged(paired) - proof.log_e), abs(_merged(alone) - proof.log_e)
+    return PAIRS if far[0] < far[1] else BLOCKS
+
+
+def _as_seen(plan: Plan, state: State, kind: str, reading: Reading) -> Values | None:
+    """What the next observation is like: as those of the epoch, and as the priors say where few were seen."""
+    tally = reading.passing.tally if reading.passing is not None else {}
+    if kind in (EPISODES, REQUESTS):
+        count, of = tally.get(str(MICRO), 0), sum(tally.values())
+        return prospects.episodes((count + 0.5) / (of + 1)) if of else None
+    expected = _expected(plan, state, kind)
+    if expected is None:
+        return None
+    weights = PRIOR_WEIGHT * expected.probabilities
+    values = np.concatenate([expected.values, _values(tally)])
+    counted = np.concatenate([weights, list(tally.values())])
+    return Values(values, counted / counted.sum())
+
+
+def _expected(plan: Plan, state: State, kind: str) -> Values | None:
+    """Of a candidate that loses nothing, by the priors; None where there are no two arms."""
+    if kind == PAIRS:
+        return prospects.pairs(plan.priors.discordance, 0.0)
+    sizes, wrong = block_sizes(state.share_bp), 1 - plan.priors.accuracy
+    if sizes is None:
+        return None
+    return prospects.blocks(sizes, baseline_wrong=wrong, candidate_wrong=wrong)
+
+
+def _values(tally: Mapping[str, int]) -> Floats:
+    return np.array([int(name) / MICRO for name in tally], dtype=np.float64)
+
+
+def _wealth(tally: Mapping[str, int], bets: Bets, *, sign: int) -> Three:
+    """The log wealth of each bet after what was seen, or (sign −1) its opposite."""
+    if not tally:
+        return NOTHING
+    one, two, three = (log_increments(sign * _values(tally), bets) @ list(tally.values())).tolist()
+    return one, two, three
+
+
+def _merged(wealth: Three) -> float:
+    top = max(wealth)
+    return top + math.log(math.fsum(math.exp(one - top) for one in wealth) / len(wealth))
+
+
+def _a_minute(state: State, kind: str, reading: Reading) -> float:
+    """Observations at the present share: of the rule's window where that lies in the step, else of the step so far."""
+    look = reading.latest
+    if look is None:
+        return 0.0
+    if kind in (EPISODES, REQUESTS):
+        return _of_proofs(state, reading)
+    if kind == PAIRS and isinstance(look.counts, PairCounts):
+        return look.samples / max(minutes(look.window.span), 1)
+    if isinstance(look.counts, LossCounts) and look.window.start >= state.step_started_at:
+        return look.samples / max(minutes(look.window.span), 1)
+    since = look.window.end - state.step_started_at
+    return reading.step_samples / minutes(since) if since > timedelta(0) else 0.0
+
+
+def _of_proofs(state: State, reading: Reading) -> float:
+    """Episodes by the longest proof that lies in the step; else by the epoch."""
+    found = [one for one in (reading.passing, reading.failing) if one is not None]
+    recent = [one for one in found if one.window.start >= state.step_started_at]
+    proof = max(recent or found[:1], key=lambda one: one.window.span, default=None)
+    return sum(proof.tally.values()) / max(minutes(proof.window.span), 1) if proof else 0.0
+
+
+# Proofs to come
+
+
+def _to_pass(plan: Plan, rule: Rule, kind: str, reading: Reading, seen: Values) -> float:
+    bets, proof = proofs.passing_bets(plan, rule, kind), reading.passing
+    return Passage(
+        growth=growth(seen.negated, bets),
+        log_threshold=proof.log_threshold if proof else proofs.pass_threshold(plan, 1),
+        held=_wealth(proof.tally, bets, sign=-1) if proof else NOTHING,
+    ).quantile(MEDIAN)
+
+
+def _to_fail(
+    plan: Plan,
+    state: State,
+    rule: Rule,
+    kind: str,
+    reading: Reading,
+    seen: Values,
+    a_minute: float,
+) -> float:
+    """From the strongest window while it lasts, or from a new one. A loss must also be seen over its limit."""
+    if seen.mean <= bound_of(rule):
+        return NEVER
+    bets, proof, window_min = (
+        proofs.failing_bets(plan, rule, kind),
+        reading.failing,
+        minutes(rule.window),
+    )
+    each = growth(seen, bets)
+    fresh = Passage(growth=each, log_threshold=_fail_threshold(plan, state, rule, proof))
+    going_on = [(fresh.quantile(MEDIAN), window_min)]
+    if proof is not None:
+        held = _wealth(proof.tally, bets, sign=1)
+        passage = Passage(growth=each, log_threshold=proof.log_threshold, held=held)
+        going_on.append((passage.quantile(MEDIAN), window_min - minutes(proof.window.span)))
+    return min((n for n, left in going_on if n <= a_minute * left), default=NEVER)
+
+
+def _fail_threshold(plan: Plan, state: State, rule: Rule, proof: Proof | None) -> float:
+    if proof is not None:
+        return proof.log_threshold
+    return log_threshold(
+        alpha=alpha_of(plan, rule, state.epoch(rule.name)),
+        start_number=1,
+        planned_starts=proofs.planned_starts(rule, minutes(plan.horizon)),
+    )
+
+
+def _instead(
+    plan: Plan, state: State, rule: Rule, reading: Reading, seen: Values, proof: Outcome
+) -> float | None:
+    """Shadow pairs that would prove the same on their own, with the same loss; blocks beside them halve the alpha."""
+    of = prospects.pairs(plan.priors.discordance, seen.mean)
+    if proof is Outcome.PASS:
+        each = growth(of.negated, proofs.passing_bets(plan, rule, PAIRS))
+        needed = proofs.pass_threshold(plan, 2)
+    else:
+        each = growth(of, proofs.failing_bets(plan, rule, PAIRS))
+        needed = _fail_threshold(plan, state, rule, reading.failing) + _LN_2
+    found = Passage(growth=each, log_threshold=needed).quantile(MEDIAN)
+    return found if found < NEVER else None

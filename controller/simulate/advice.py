@@ -1,0 +1,435 @@
+"""Where a plan cannot decide on its traffic, with the numbers, and changes after which it can.
+
+Each suggestion is found by search and holds the plan (or traffic, or pairs) that it leads to, for which the same
+finding was looked for again and is gone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from itertools import chain, islice
+from typing import Final, TypeAlias
+
+from controller.plans.lint import Finding, Level
+from controller.rollout.metrics import Kind
+from controller.rollout.plan import FULL_BP, Evidence, Plan, Rule, Step
+from controller.rollout.rules import is_provable
+from controller.rollout.units import (
+    format_duration,
+    format_limit,
+    format_points,
+    format_share,
+    rounded_up,
+)
+from controller.simulate.feasibility import SURE, Catch, Outlook, Proving, is_reckoned
+from controller.simulate.scenarios import Scenario
+from controller.stats.power import arrivals_at_least
+
+HOURS: Final = (1, 2, 3, 4, 6, 8, 12, 18, 24, 36, 48, 60, 72)
+DAYS: Final = (4, 5, 6, 7, 8, 10, 12, 14, 18, 21, 28, 35, 42, 56, 70, 84)
+SPANS: Final = (*(timedelta(hours=n) for n in HOURS), *(timedelta(days=n) for n in DAYS))
+SHARES_BP: Final = (100, 200, 300, 500, 1000, 1500, 2000, 2500, 3000, 4000, 5000, 6000, 7000, 8000)
+HOLDBACKS_BP: Final = (100, 200, 500, 1000)
+"""What a person would write; the search is over these."""
+FEWEST: Final = 50
+"""Samples that a rule is not advised to go below."""
+APPARENT: Final = 0.1
+"""Of a limit: how much of it a candidate without loss may seem to lose before it is told."""
+
+Still: TypeAlias = Callable[["Outlook"], bool]
+"""Whether a finding is still there."""
+Least: TypeAlias = tuple[float, str | None]
+"""The fewest samples, and on which intent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suggestion:
+    """A change in words, and what it leads to."""
+
+    text: str
+    outlook: Outlook
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advice:
+    finding: Finding
+    suggestions: tuple[Suggestion, ...]
+
+
+def advice(outlook: Outlook, catches: Sequence[Scenario] = ()) -> tuple[Advice, ...]:
+    """Everything that the plan cannot decide: labels, steps, then rules."""
+    return (
+        *_biased(outlook),
+        *_too_few_in_steps(outlook),
+        *_unproven(outlook),
+        *_too_few_in_windows(outlook),
+        *_uncaught(outlook, catches),
+    )
+
+
+def _advice(
+    code: str, path: str, message: str, found: Sequence[Suggestion], otherwise: str
+) -> Advice:
+    use = f"use {listed([one.text for one in found])}" if found else otherwise
+    finding = Finding(level=Level.WARNING, code=code, path=path, message=f"{message}; {use}")
+    return Advice(finding=finding, suggestions=tuple(found))
+
+
+def listed(parts: Sequence[str]) -> str:
+    """`a`, `a or b`, `a, b or c`."""
+    *others, last = parts
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def _first(still: Still, tried: Iterator[Suggestion]) -> Iterator[Suggestion]:
+    """The first change after which the finding is gone, if there is one."""
+    yield from islice((one for one in tried if not still(one.outlook)), 1)
+
+
+# Changes
+
+
+def _longer(outlook: Outlook, step: int) -> Iterator[Suggestion]:
+    """More time for a step."""
+    field, stage = _within(outlook.plan, step)
+    for span in SPANS:
+        if span > (stage.deadline or stage.hold):
+            changed = replace(stage, deadline=span) if stage.deadline else replace(stage, hold=span)
+            yield Suggestion(
+                text=f"{field} {_span(span)}", outlook=_with_step(outlook, step, changed)
+            )
+
+
+def _within(plan: Plan, step: int) -> tuple[str, Step]:
+    """The field that says how long a step may take."""
+    stage = plan.steps[step]
+    return ("deadline" if stage.deadline is not None else "hold"), stage
+
+
+def _other_shares(outlook: Outlook, step: int) -> Iterator[Suggestion]:
+    """Of a step, nearest first."""
+    stage = outlook.plan.steps[step]
+    for share_bp in sorted(SHARES_BP, key=lambda bp: abs(bp - stage.share_bp)):
+        if share_bp != stage.share_bp and _fits(outlook.plan, step, share_bp):
+            yield Suggestion(
+                text=f"{format_share(share_bp)} share in step {step + 1}",
+                outlook=_with_step(outlook, step, replace(stage, share_bp=share_bp)),
+            )
+
+
+def _fits(plan: Plan, step: int, share_bp: int) -> bool:
+    """Whether shares go on rising."""
+    after = plan.share_at(step + 1) if step + 1 < len(plan.steps) else None
+    return plan.share_at(step - 1) < share_bp and (after is None or share_bp < after)
+
+
+def _larger_holdbacks(outlook: Outlook) -> Iterator[Suggestion]:
+    """Where it decides how large the control is at the last step."""
+    plan = outlook.plan
+    for holdback_bp in HOLDBACKS_BP:
+        if holdback_bp > plan.holdback_bp and plan.steps[-1].share_bp == FULL_BP:
+            changed = replace(plan, holdback_bp=holdback_bp)
+            yield Suggestion(
+                text=f"holdback {format_share(holdback_bp)}", outlook=replace(outlook, plan=changed)
+            )
+
+
+def _longer_windows(outlook: Outlook, index: int) -> Iterator[Suggestion]:
+    rule, longest = outlook.plan.rules[index], outlook.plan.horizon
+    if rule.metric.labelled:
+        longest = min(longest, outlook.plan.labels.horizon)
+    for span in SPANS:
+        if rule.window < span <= longest:
+            yield Suggestion(
+                text=f"window {_span(span)}",
+                outlook=_with_rule(outlook, index, replace(rule, window=span)),
+            )
+
+
+def _with_pairs(outlook: Outlook, needed: float | None, where: str = "") -> Iterator[Suggestion]:
+    if needed is not None and needed < math.inf:
+        count = max(rounded_up(needed), outlook.pairs)
+        yield Suggestion(
+            text=f"{count:,} shadow pairs{where}", outlook=replace(outlook, pairs=count)
+        )
+
+
+def _with_step(outlook: Outlook, step: int, changed: Step) -> Outlook:
+    steps = list(outlook.plan.steps)
+    steps[step] = changed
+    return replace(outlook, plan=replace(outlook.plan, steps=tuple(steps)))
+
+
+def _with_rule(outlook: Outlook, index: int, changed: Rule) -> Outlook:
+    rules = list(outlook.plan.rules)
+    rules[index] = changed
+    return replace(outlook, plan=replace(outlook.plan, rules=tuple(rules)))
+
+
+# Proof that a step asks for
+
+
+def _unproven(outlook: Outlook) -> Iterator[Advice]:
+    for one in outlook.provings():
+        if one.asked and one.probability < SURE:
+            yield _unproven_one(outlook, one)
+
+
+def _unproven_one(outlook: Outlook, one: Proving) -> Advice:
+    field, stage = _within(outlook.plan, one.step)
+
+    def still(changed: Outlook) -> bool:
+        return changed.proven_in_time(one.rule, one.intent, one.step) < SURE
+
+    # Labels of the steps before count too, so their shares help as well.
+    shares = chain.from_iterable(_other_shares(outlook, step) for step in range(one.step, -1, -1))
+    found = [
+        *_first(still, _longer(outlook, one.step)),
+        *_first(still, shares),
+        *_first(still, _with_pairs(outlook, one.pairs)),
+    ]
+    limit = format_limit(one.rule.metric, one.rule.limit)
+    if one.needed[1] is None:
+        needs = f"no number of them proves a loss below {limit}"
+    else:
+        needs = (
+            f"needs about {rounded_up(one.needed[1]):,} to prove a loss below {limit} in 90% of rollouts that lose "
+            f"nothing ({_percent(one.probability)} have it by then)"
+        )
+    so_far = " with those of the steps before" if one.step else ""
+    return _advice(
+        "cannot-be-proven-in-time",
+        f"spec.steps[{one.step}].{field}",
+        f"{one.rule.name}: leaving {format_share(stage.share_bp)} asks for proof, and {field} "
+        f"{format_duration(one.within)} gives {one.have:,.0f} labels on {one.intent}{so_far}; {needs}",
+        found,
+        "no hold of up to 12 weeks, share or number of pairs is enough: more traffic or labels, or a wider limit",
+    )
+
+
+# Samples that a step asks for
+
+
+def _too_few_in_steps(outlook: Outlook) -> Iterator[Advice]:
+    for step, stage in enumerate(outlook.plan.steps[:-1]):
+        if stage.min_samples and _lacks_in_step(outlook, step):
+            yield _too_few_in_step(outlook, step)
+
+
+def _lacks_in_step(outlook: Outlook, step: int) -> bool:
+    return not _likely(outlook.plan.steps[step].min_samples, _fewest_in_step(outlook, step)[2])
+
+
+def _fewest_in_step(outlook: Outlook, step: int) -> tuple[Rule | None, str | None, float]:
+    return min(outlook.step_samples(step), key=lambda one: one[2])
+
+
+def _too_few_in_step(outlook: Outlook, step: int) -> Advice:
+    field, stage = _within(outlook.plan, step)
+    rule, intent, have = _fewest_in_step(outlook, step)
+
+    def still(changed: Outlook) -> bool:
+        return _lacks_in_step(changed, step)
+
+    def fewer() -> Iterator[Suggestion]:
+        for count in _round_below(have):
+            changed = replace(stage, min_samples=count)
+            yield Suggestion(
+                text=f"minSamples {count:,}", outlook=_with_step(outlook, step, changed)
+            )
+
+    found = [
+        *_first(still, _longer(outlook, step)),
+        *_first(still, _other_shares(outlook, step)),
+        *_first(still, fewer()),
+    ]
+    of = f"{_noun(rule)} for {rule.name}" if rule is not None else "candidate requests"
+    return _advice(
+        "samples-not-in-time",
+        f"spec.steps[{step}].minSamples",
+        f"leaving {format_share(stage.share_bp)} asks for {stage.min_samples:,} samples, and {field} "
+        f"{format_duration(stage.deadline or stage.hold)} gives about {have:,.0f} {of}{_on(intent)}",
+        found,
+        "more traffic is needed",
+    )
+
+
+# Samples that a rule asks for
+
+
+def _too_few_in_windows(outlook: Outlook) -> Iterator[Advice]:
+    for index, rule in enumerate(outlook.plan.rules):
+        lacking = _steps_lacking(outlook, rule) if rule.evidence is Evidence.OBSERVED else {}
+        if lacking:
+            yield _too_few_in_window(outlook, index, lacking)
+
+
+def _steps_lacking(outlook: Outlook, rule: Rule) -> dict[int, Least]:
+    """The steps whose windows mostly hold fewer samples than the rule asks for."""
+    fewest = {
+        step: min(
+            (min(outlook.in_window(rule, intent, step).values()), intent)
+            for intent in outlook.plan.judged_intents(rule)
+        )
+        for step in range(len(outlook.plan.steps))
+        if outlook.has_control(rule, step) and outlook.plan.judged_intents(rule)
+    }
+    return {step: one for step, one in fewest.items() if not _likely(rule.min_samples, one[0])}
+
+
+def _too_few_in_window(outlook: Outlook, index: int, lacking: dict[int, Least]) -> Advice:
+    rule = outlook.plan.rules[index]
+    step = min(lacking, key=lambda one: lacking[one][0])
+    have, intent = lacking[step]
+
+    def still(changed: Outlook) -> bool:
+        return bool(_steps_lacking(changed, changed.plan.rules[index]))
+
+    def fewer() -> Iterator[Suggestion]:
+        for count in _round_below(have):
+            changed = replace(rule, min_samples=count)
+            yield Suggestion(
+                text=f"minSamples {count:,}", outlook=_with_rule(outlook, index, changed)
+            )
+
+    found = [
+        *_first(still, _longer_windows(outlook, index)),
+        *_first(still, _other_shares(outlook, step)),
+        *_first(still, _larger_holdbacks(outlook) if rule.metric.comparing else iter(())),
+        *_first(still, fewer()),
+    ]
+    fewer_arm = " in the arm with fewer" if rule.metric.comparing else ""
+    until = "only a proof stops it" if is_provable(rule) else "it never fails"
+    return _advice(
+        "too-few-samples",
+        f"spec.rules[{index}].window",
+        f"{rule.name}: a window of {format_duration(rule.window)} holds about {have:,.0f} {_noun(rule)}{_on(intent)}"
+        f"{fewer_arm} at {format_share(outlook.plan.share_at(step))}, and as written the rule asks for "
+        f"{rule.min_samples:,}: with fewer {until}",
+        found,
+        "more traffic is needed",
+    )
+
+
+# Regressions that no window is long enough for
+
+
+def _uncaught(outlook: Outlook, catches: Sequence[Scenario]) -> Iterator[Advice]:
+    for index, rule in enumerate(outlook.plan.rules):
+        if is_reckoned(rule) and rule.evidence is Evidence.CONFIDENT:
+            hardest = _hardest(outlook, rule, catches)
+            if hardest is not None and hardest[1].probability < SURE:
+                yield _uncaught_one(outlook, index, hardest, catches)
+
+
+def _hardest(
+    outlook: Outlook, rule: Rule, catches: Sequence[Scenario]
+) -> tuple[str | None, Catch] | None:
+    """The intent and regression that is hardest to catch, at the step where it is easiest."""
+    best: dict[tuple[str | None, float], Catch] = {}
+    for step in range(len(outlook.plan.steps)):
+        for intent in outlook.plan.judged_intents(rule) if outlook.has_control(rule, step) else ():
+            for catch in outlook.row(rule, intent, step, catches).catches:
+                known = best.get((intent, catch.size), catch)
+                better = max(known, catch, key=lambda one: one.probability)
+                best[intent, catch.size] = better
+    if not best:
+        return None
+    (intent, _), catch = min(best.items(), key=lambda one: one[1].probability)
+    return intent, catch
+
+
+def _uncaught_one(
+    outlook: Outlook, index: int, hardest: tuple[str | None, Catch], catches: Sequence[Scenario]
+) -> Advice:
+    rule = outlook.plan.rules[index]
+    intent, catch = hardest
+
+    def still(changed: Outlook) -> bool:
+        again = _hardest(changed, changed.plan.rules[index], catches)
+        return again is not None and again[1].probability < SURE
+
+    def paired() -> Iterator[Suggestion]:
+        if rule.metric.kind is Kind.LOSS:
+            needed = outlook.against_by_pairs(rule, catch.size).quantile(SURE)
+            yield from _with_pairs(outlook, max(needed, rule.min_samples), " in one window")
+
+    found = [*_first(still, _longer_windows(outlook, index)), *_first(still, paired())]
+    return _advice(
+        "cannot-be-caught",
+        f"spec.rules[{index}].window",
+        f"{rule.name}: at no step is a window of {format_duration(rule.window)} enough to catch "
+        f"{format_limit(rule.metric, round(catch.size, 6))}{_on(intent)} by proof in 90% "
+        f"(at best in {_percent(catch.probability)})",
+        found,
+        "no window within the plan and the labels' horizon is enough: more traffic or labels, or longer holds",
+    )
+
+
+# Labels that are not of all answers alike
+
+
+def _biased(outlook: Outlook) -> Iterator[Advice]:
+    limits = [rule.limit for rule in outlook.plan.rules if rule.metric.kind is Kind.LOSS]
+    if not limits or not _is_biased(outlook, min(limits)):
+        return
+
+    def more() -> Iterator[Suggestion]:
+        for percent in range(math.floor(100 * outlook.traffic.label_rate) + 1, 101):
+            traffic = replace(outlook.traffic, label_rate=percent / 100)
+            yield Suggestion(
+                text=f"a label rate of {percent}%", outlook=replace(outlook, traffic=traffic)
+            )
+
+    yield _advice(
+        "biased-labels",
+        "spec.labels",
+        f"{_percent(outlook.traffic.label_rate)} of the answers are graded, and an escalated one counts as wrong "
+        "without a grade: a candidate that loses nothing seems to lose "
+        f"{format_points(round(outlook.apparent_loss, 4))}, against a limit of {format_points(min(limits))}",
+        [*_first(lambda changed: _is_biased(changed, min(limits)), more())],
+        "grade every answer",
+    )
+
+
+def _is_biased(outlook: Outlook, limit: float) -> bool:
+    return outlook.apparent_loss > APPARENT * limit
+
+
+# Words and numbers
+
+
+def _noun(rule: Rule) -> str:
+    return "labels" if rule.metric.labelled else "requests"
+
+
+def _on(intent: str | None) -> str:
+    return f" on {intent}" if intent else ""
+
+
+def _span(span: timedelta) -> str:
+    """As it would be written in a plan: days from four on."""
+    days = span // timedelta(days=1)
+    return f"{days}d" if days >= 4 and span == timedelta(days=days) else format_duration(span)
+
+
+def _likely(count: int, expected: float) -> bool:
+    return arrivals_at_least(count, expected) >= SURE
+
+
+def _round_below(number: float) -> Iterator[int]:
+    """Round numbers down from one: 480, 450, 400 … 50."""
+    size = 10 ** max(len(str(int(number))) - 1, 0)
+    while size >= 10:
+        for halves in range(19, 1, -1):
+            count = halves * size // 2
+            if FEWEST <= count < number:
+                yield count
+        size //= 10
+
+
+def _percent(part: float) -> str:
+    return f"{100 * part:.0f}%"

@@ -1,0 +1,185 @@
+"""`check` with traffic, from the outside: what it reports, warns about and refuses."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cli.world import World
+from tests.plans.factories import DESIGN
+
+SHIPPED = DESIGN.read_text(encoding="utf-8")
+FEW = ("--units-per-day", "5000", "--intent-share", "refund=20%", "--runs", "0")
+MANY = ("--units-per-minute", "50", "--intent-share", "refund=20%", "--runs", "0")
+
+
+def codes(answer) -> set[str]:
+    (item,) = answer.json["items"]
+    return {one["code"] for one in item["findings"]}
+
+
+def test_without_traffic_it_says_how_to_ask_for_it(world: World):
+    answer = world.cli("check", world.plan(SHIPPED))
+
+    assert answer.code == 0
+    assert "ask with `canaryctl check PLAN --units-per-day N" in answer.out
+    assert "can it decide?" not in answer.out
+    (item,) = world.cli("check", world.plan(SHIPPED), "-o", "json").json["items"]
+    assert item["feasibility"] is None
+
+
+def test_with_traffic_every_rule_and_proof_is_reported_by_step(world: World):
+    answer = world.cli("check", world.plan(SHIPPED), *MANY)
+
+    assert (answer.code, answer.err) == (0, "")
+    assert "traffic-not-told" not in answer.out
+    for words in (
+        "support-bot: can it decide?",
+        "50 units a minute, one request each, Poisson; refund 20%, order-status 40%, legal 40%.",
+        "step 1: 10% for 72h",
+        "step 4: 99%, then 7d of bake",
+    ):
+        assert words in answer.out
+    rows = [line.split() for line in answer.out.splitlines()]
+    # 72 h × 60 × 50 units × 20% × 10%, and the nine tenths of the baseline
+    assert ["accuracy", "refund", "72h", "4,320", "38,880", "3", "pp"] in [row[:7] for row in rows]
+
+
+def test_what_cannot_be_decided_is_warned_about_with_numbers_and_does_not_fail(world: World):
+    answer = world.cli("check", world.plan(SHIPPED), *FEW)
+
+    assert answer.code == 0
+    assert (
+        "warning: spec.steps[2].hold: accuracy: leaving 50% asks for proof, and hold 24h gives"
+        in (answer.out)
+    )
+    assert "shadow pairs [cannot-be-proven-in-time]" in answer.out
+    assert "cannot-be-proven-in-time" not in codes(
+        world.cli("check", world.plan(SHIPPED), *MANY, "-o", "json")
+    )
+
+
+def test_the_document_holds_the_same(world: World):
+    (item,) = world.cli("check", world.plan(SHIPPED), *FEW, "-o", "json").json["items"]
+    found = item["feasibility"]
+
+    assert found["units_per_minute"] == pytest.approx(5_000 / 1_440)
+    first = found["rules"][0]
+    assert (first["step"], first["rule"], first["intent"]) == (1, "accuracy", "refund")
+    assert first["candidate_samples"] == pytest.approx(5_000 * 3 * 0.2 * 0.1)
+    assert first["catches"][0]["size"] == pytest.approx(0.03)
+    assert [one["step"] for one in found["proofs"]] == [1, 2, 3]
+    assert [one["asked"] for one in found["proofs"]] == [False, False, True]
+    assert {one["code"] for one in found["suggestions"]} <= codes(
+        world.cli("check", world.plan(SHIPPED), *FEW, "-o", "json")
+    )
+
+
+def test_pairs_that_are_suggested_take_the_warning_away(world: World):
+    (item,) = world.cli("check", world.plan(SHIPPED), *FEW, "-o", "json").json["items"]
+    wanted = max(one["shadow_pairs_needed"] for one in item["feasibility"]["proofs"])
+
+    answer = world.cli(
+        "check", world.plan(SHIPPED), *FEW, "--pairs", str(int(1.1 * wanted)), "-o", "json"
+    )
+
+    assert "cannot-be-proven-in-time" not in codes(answer)
+
+
+def test_regressions_can_be_stated(world: World):
+    stated = ("--catch", "loss=5pp", "--catch", "loss=10pp", "--catch", "error=4%")
+
+    (item,) = world.cli("check", world.plan(SHIPPED), *FEW, *stated, "-o", "json").json["items"]
+
+    rules = [one for one in item["feasibility"]["rules"] if one["step"] == 1]
+    sizes = {one["rule"]: [catch["size"] for catch in one["catches"]] for one in rules}
+    assert sizes["accuracy"] == pytest.approx([0.05, 0.1])
+    assert sizes["escalation"] == pytest.approx(
+        [0.055]
+    )  # failed calls escalate, beside the usual 1.5%
+    assert sizes["latency"] == []
+
+
+SMALL = """\
+apiVersion: canaryctl.dev/v1alpha1
+kind: RolloutPlan
+metadata: {name: small}
+spec:
+  baseline: {model: gpt-4.1}
+  candidate: {model: gpt-4.1-mini}
+  assignment: {unit: conversation}
+  intents: [{name: refund, critical: true}, {name: other}, {name: legal, pin: baseline}]
+  labels: {delay: 1h, horizon: 7d}
+  traffic: {gateway: {}}
+  steps:
+    - {share: 10%, hold: 3h}
+    - {share: 50%, hold: 1h}
+  rules:
+    - {name: escalation, metric: escalation_rate, above: 2%, window: 1h, minSamples: 50, then: rollback}
+    - {name: slow, metric: latency_p95, above: 3s, window: 1h, minSamples: 50, then: pause}
+"""
+BUSY = ("--units-per-minute", "50", "--runs", "6", "--processes", "1")
+
+
+def test_simulated_rollouts_say_what_all_rules_together_do(world: World):
+    answer = world.cli("check", world.plan(SMALL), *BUSY, "--catch", "escalation=20%")
+
+    assert answer.code == 0
+    assert "Simulated: 6 rollouts each, seed 7, at most 2 days" in answer.out
+    assert "not simulated: slow (latency_p95)" in answer.out
+    rows = {line.split()[0]: line.split() for line in answer.out.splitlines() if line}
+    assert rows["escalation=20%"][3:5] == ["100%", "(61..100)"]  # Wilson, 6 of 6: 6 / (6 + 1.96²)
+    # 1.5% of escalations pass 2% in some window of 300 requests nearly always
+    assert "simulated rollouts with nothing wrong were stopped (escalation: " in answer.out
+    assert (
+        "with `evidence: confident` proofs stop at most 5% of them [healthy-stopped]" in answer.out
+    )
+
+
+def test_the_simulated_part_of_the_document_is_seeded(world: World):
+    def simulated(*options: str):
+        (item,) = world.cli("check", world.plan(SMALL), *BUSY, *options, "-o", "json").json["items"]
+        return item["feasibility"]["simulated"]
+
+    found = simulated()
+
+    assert found == simulated()
+    assert (found["runs"], found["seed"]) == (6, 7)
+    assert [one["scenario"] for one in found["scenarios"]] == ["healthy", "escalation=3%"]
+    stopped = sum(one["runs"] for one in found["healthy_stops"])
+    assert stopped == found["scenarios"][0]["stopped"]["runs"]
+    assert {one["step"] for one in found["healthy_stops"]} <= {1, 2}
+    assert simulated("--runs", "0") is None
+
+
+def test_the_cost_is_that_of_the_planned_time(world: World):
+    options = (*FEW, "--input-tokens", "1000", "--output-tokens", "100", "--escalation", "0%")
+
+    (item,) = world.cli("check", world.plan(SMALL), *options, "-o", "json").json["items"]
+    cost = item["feasibility"]["cost"]
+
+    # 4 h of 5,000 a day; 1,000 and 100 tokens at 2 and 8 USD a million, and at 0.40 and 1.60
+    assert cost["requests"] == pytest.approx(5_000 / 6)
+    assert cost["baseline_usd"] == pytest.approx(5_000 / 6 * 0.0028)
+    assert cost["shadow_pair_usd"] == pytest.approx(0.00056)
+    # 20% of refund and 40% of other move, a tenth of them for 3 h and half of them for one
+    saved = 5_000 / 24 * 0.6 * (3 * 0.1 + 1 * 0.5) * (0.0028 - 0.00056)
+    assert cost["baseline_usd"] - cost["rollout_usd"] == pytest.approx(saved)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--intent-share", "refund=20%"), "--units-per-day, --units-per-minute: found neither"),
+        (("--pairs", "600"), "found neither; wanted one"),
+        ((*FEW, "--units-per-minute", "9"), "found both; wanted one"),
+        ((*FEW, "--catch", "healthy"), "wanted loss=3pp, escalation=5%, error=2%"),
+        ((*FEW, "--catch", "loss=3pp@24h"), "without a beginning"),
+        ((*FEW, "--catch", "loss=3"), "--catch loss=3: "),
+        ((*FEW, "--intent-share", "refunds=2%"), "did you mean `refund`"),
+    ],
+)
+def test_options_that_cannot_be_used_are_refused(world: World, options, message):
+    answer = world.cli("check", world.plan(SHIPPED), *options)
+
+    assert (answer.code, answer.out) == (2, "")
+    assert message in answer.err
