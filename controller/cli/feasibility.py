@@ -30,8 +30,9 @@ NOTES = (
     "clients get from it until then, in the mean, on what is judged. A rule as written (`evidence: observed`) fails by "
     "that proof, or by a complete window over its limit.",
     "PROVEN: that a candidate as good as the baseline keeps the limit, with the labels of all steps so far, each held "
-    "for its `hold`; IN TIME: by the end of the step's hold or deadline. SHADOW PAIRS would prove it on their own in "
-    "90%. All in closed form, from the bets and thresholds of the live rules.",
+    "for its `hold`; IN TIME: by the end of the step's hold or deadline; PAIRS: how many shadow pairs would prove it "
+    "on their own in 90%. Leaving a step with * asks for it. All but what is simulated is computed from the bets and "
+    "thresholds of the live rules.",
 )
 
 
@@ -153,9 +154,8 @@ def _facts(plan: Plan, asked: Asked) -> Iterator[str]:
 
 
 RULES = ("RULE", "INTENT", "WINDOW", "CANDIDATE", "BASELINE", "IF AT", "CAUGHT AFTER", "WRONG")
-PROOFS = (
-    "STEP", "INTENT", "LABELS", "NEEDED", "PROVEN AFTER", "IN TIME", "SHADOW PAIRS", "ASKED"
-)  # fmt: skip
+PROOFS = ("STEP", "INTENT", "LABELS", "NEEDED", "PROVEN AFTER", "IN TIME", "PAIRS")
+ASKED = "*"
 
 
 def _rules(plan: Plan, rows: Sequence[Row]) -> Iterator[Text]:
@@ -208,14 +208,13 @@ def _proofs(plan: Plan, provings: Sequence[Proving]) -> tuple[Sequence[str], lis
         about = f"{one.intent} ({one.rule.name})" if several else one.intent
         rows.append(
             [
-                f"{one.step + 1}: {format_share(plan.share_at(one.step))}",
+                f"{one.step + 1}: {format_share(plan.share_at(one.step))}{ASKED if one.asked else ''}",
                 about,
                 f"{one.have:,.0f} in {format_duration(one.within)}",
                 _two(*(_count(n) for n in one.needed)) if one.after[1] != NO_TIME else "-",
                 _spans(one.after, beyond="never"),
                 f"{100 * one.probability:.0f}%",
                 _count(one.pairs),
-                "yes" if one.asked else "no",
             ]
         )
     return PROOFS, rows
@@ -253,13 +252,16 @@ def _simulated(context: Context, plan: Plan, found: Rehearsal) -> Iterator[Text]
     for part in wrapped(head, width=console(context).width, indent=""):
         yield Text(part)
     yield from grid(
-        ["CANDIDATE", "COMPLETED", "STOPPED", "UNFINISHED", "AFTER", "WRONG", "BY"],
+        ["CANDIDATE", "COMPLETED", "STOPPED", "UNFINISHED", "AFTER", "WRONG"],
         [_ended(one, found.runs) for one in found.summaries],
     )
+    for one in found.summaries[1:]:
+        if one.stopped_by:
+            by = ", ".join(f"{name} {count}" for name, count in one.stopped_by.items())
+            yield Text(f"{one.scenario.text}, stopped by: {by}")
     for stop in found.healthy_stops:
-        yield Text(
-            f"healthy, stopped at {step_words(plan, stop.step)}: {_part(stop.part)} by {', '.join(stop.rules)}"
-        )
+        where = step_words(plan, stop.step)
+        yield Text(f"healthy, stopped at {where}: {_part(stop.part)} by {', '.join(stop.rules)}")
     for rule in found.fitted.left_out:
         yield Text(f"not simulated: {rule.name} ({rule.metric.name})", style="dim")
 
@@ -269,7 +271,6 @@ def _ended(one: Summary, runs: int) -> list[str]:
     from controller.simulate.montecarlo import STOPS
     from controller.simulate.rehearsal import part_of
 
-    by = ", ".join(f"{name} {count}" for name, count in one.stopped_by.items())
     return [
         one.scenario.text,
         _part(one.endings[Ending.COMPLETED]),
@@ -277,7 +278,6 @@ def _ended(one: Summary, runs: int) -> list[str]:
         f"{100 * one.endings[Ending.UNFINISHED].share:.0f}%",
         _after(one.stop),
         "-" if one.wrong_served is None else _two(*_counts(one.wrong_served)),
-        by or "-",
     ]
 
 

@@ -246,12 +246,12 @@ def _too_few_in_step(outlook: Outlook, step: int) -> Advice:
         *_first(still, _other_shares(outlook, step)),
         *_first(still, fewer()),
     ]
-    of = f"{_noun(rule)} for {rule.name}" if rule is not None else "candidate requests"
+    of = f"{_amount(have, rule)} for {rule.name}" if rule is not None else f"{have:,.0f} requests"
     return _advice(
         "samples-not-in-time",
         f"spec.steps[{step}].minSamples",
         f"leaving {format_share(stage.share_bp)} asks for {stage.min_samples:,} samples, and {field} "
-        f"{format_duration(stage.deadline or stage.hold)} gives about {have:,.0f} {of}{_on(intent)}",
+        f"{format_duration(stage.deadline or stage.hold)} gives about {of}{_on(intent)}",
         found,
         "more traffic is needed",
     )
@@ -306,7 +306,7 @@ def _too_few_in_window(outlook: Outlook, index: int, lacking: dict[int, Least]) 
     return _advice(
         "too-few-samples",
         f"spec.rules[{index}].window",
-        f"{rule.name}: a window of {format_duration(rule.window)} holds about {have:,.0f} {_noun(rule)}{_on(intent)}"
+        f"{rule.name}: a window of {format_duration(rule.window)} holds about {_amount(have, rule)}{_on(intent)}"
         f"{fewer_arm} at {format_share(outlook.plan.share_at(step))}, and as written the rule asks for "
         f"{rule.min_samples:,}: with fewer {until}",
         found,
@@ -402,8 +402,9 @@ def _is_biased(outlook: Outlook, limit: float) -> bool:
 # Words and numbers
 
 
-def _noun(rule: Rule) -> str:
-    return "labels" if rule.metric.labelled else "requests"
+def _amount(number: float, rule: Rule) -> str:
+    noun = "label" if rule.metric.labelled else "request"
+    return f"{number:,.0f} {noun}{'s' * (round(number) != 1)}"
 
 
 def _on(intent: str | None) -> str:

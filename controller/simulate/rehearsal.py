@@ -107,7 +107,7 @@ def healthy_stopped(plan: Plan, traffic: Traffic, found: Rehearsal) -> tuple[Fin
     helps = (
         f"with `evidence: confident` proofs stop at most {format_percent(plan.alpha)} of them"
         if written
-        else "the candidate as told is not healthy for this rule: see its limit, and `--escalation`"
+        else "on this traffic its proofs see more than the limit: see `biased-labels`, the limit and `--escalation`"
     )
     rules = "; ".join(f"{name}: {count}" for name, count in by.most_common())
     return (

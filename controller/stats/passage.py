@@ -146,11 +146,6 @@ class Passage:
             np.interp(probability, passed[place - 1 : place + 1], counts[place - 1 : place + 1])
         )
 
-    def mean(self, *, sure: float = 1.0, parts: int = 40) -> float:
-        """The mean of the `sure` part of passages that come first, as that of equally likely quantiles."""
-        found = [self.quantile(sure * (part + 0.5) / parts) for part in range(parts)]
-        return math.fsum(found) / parts
-
     @property
     def _is_certain(self) -> bool:
         return self.growth.variance[_MIDDLE] <= 0

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
+from ruamel.yaml import YAML
 
 from tests.cli.world import World
 from tests.plans.factories import DESIGN
@@ -72,6 +75,13 @@ def test_the_document_holds_the_same(world: World):
     assert {one["code"] for one in found["suggestions"]} <= codes(
         world.cli("check", world.plan(SHIPPED), *FEW, "-o", "json")
     )
+
+
+def test_yaml_holds_the_same_as_json(world: World):
+    as_yaml = world.cli("check", world.plan(SMALL), *BUSY, "-o", "yaml").out
+    as_json = world.cli("check", world.plan(SMALL), *BUSY, "-o", "json").json
+
+    assert YAML(typ="safe").load(io.StringIO(as_yaml)) == as_json
 
 
 def test_pairs_that_are_suggested_take_the_warning_away(world: World):

@@ -8,8 +8,11 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from controller.rollout.plan import Advance, Evidence, Intent, Labels, Plan, Scope, Step, Then
+from controller.simulate.advice import advice
 from controller.simulate.backtest import Ending
 from controller.simulate.feasibility import Outlook, feasibility, worth_catching
 from controller.simulate.montecarlo import simulate
@@ -246,3 +249,47 @@ def test_few_labels_make_a_good_candidate_look_worse():
     assert outlook(
         traffic=replace(TRAFFIC, label_rate=0.2, escalation=0.0)
     ).apparent_loss == pytest.approx(0)
+
+
+# Any traffic
+
+parts = st.one_of(st.sampled_from([0.0, 1.0]), st.floats(0.0, 1.0))
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.floats(0.001, 6_000.0),
+    parts,
+    parts,
+    parts,
+    st.sampled_from([0, 600]),
+    st.sampled_from([1, 1_000, 9_999]),
+    st.floats(0.001, 1.0),
+)
+def test_any_traffic_has_an_answer_in_numbers(
+    a_minute, accuracy, escalation, label_rate, pairs, first_bp, loss
+):
+    steps = (replace(STEPS[0], share_bp=first_bp, min_samples=500), *STEPS[1:])
+    traffic = replace(
+        TRAFFIC,
+        units_per_minute=a_minute,
+        accuracy=accuracy,
+        escalation=escalation,
+        label_rate=label_rate,
+    )
+    written = replace(ESCALATION, evidence=Evidence.OBSERVED)
+    of = outlook(planned(ACCURACY, written, steps=steps), traffic, pairs=pairs)
+    stated = [Scenario(text="loss", loss=loss)]
+
+    found = feasibility(of.plan, traffic, catches=stated, pairs=pairs)
+    told = advice(of, stated)
+
+    for one in found.provings:
+        assert 0 <= one.probability <= 1
+        assert all(n is None or 0 <= n < math.inf for n in (*one.needed, one.have, one.pairs))
+    for catch in (catch for row in found.rows for catch in row.catches):
+        assert 0 <= catch.probability <= 1
+        assert catch.wrong_served is None or 0 <= catch.wrong_served < math.inf
+        median, sure = catch.after
+        assert sure is None or (median is not None and median <= sure)
+    assert all("nan" not in one.finding.message for one in told)

@@ -88,12 +88,12 @@ def test_more_stops_than_alpha_are_warned_about_when_they_are_no_chance(stops: i
         assert "with `evidence: confident` proofs stop at most 5% of them" in findings[0].message
 
 
-def test_stops_by_proof_say_that_the_candidate_is_not_healthy_for_the_rule():
+def test_stops_by_proof_say_that_the_limit_is_passed_as_told():
     given, found = of(20, 20, rules=(ESCALATION,))
 
     (finding,) = healthy_stopped(given, TRAFFIC, found)
 
-    assert "is not healthy for this rule" in finding.message
+    assert "its proofs see more than the limit" in finding.message
 
 
 def test_a_plan_of_rules_without_streams_is_not_rehearsed():

@@ -160,14 +160,6 @@ def test_a_probability_is_one(rate, threshold, n):
     assert 0 <= passage(episodes(rate), TWO_PERCENT, threshold).probability(n) <= 1
 
 
-def test_the_mean_of_a_passage_lies_between_its_median_and_its_long_tail():
-    one = passage(episodes(0.05), TWO_PERCENT, RATE_NEEDS)
-    passed = drawn(episodes(0.05), TWO_PERCENT, RATE_NEEDS, 4_000, seed=11)
-
-    assert one.quantile(0.5) < one.mean() < one.quantile(0.9)
-    assert one.mean() == pytest.approx(passed.mean(), rel=0.10)
-
-
 def test_growth_is_mean_and_variance_of_log_wealth():
     found: Growth = growth(episodes(0.5), TWO_PERCENT)
 
