@@ -299,7 +299,8 @@ def _times(policies: Sequence[Policy], found: Sequence[Runs]) -> tuple[list[str]
 
 
 def _span_cells(spread: Spread) -> list[str]:
-    interval = "-" if spread.interval is None else "..".join(_hours(one) for one in spread.interval)
+    known = spread.interval is not None and not math.isinf(spread.interval[0])
+    interval = "..".join(_hours(one) for one in spread.interval or ()) if known else "-"
     return [_hours(spread.median), interval, _hours(spread.most)]
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from threading import Thread
 from typing import TypeVar, TypeVarTuple
 
 T = TypeVar("T")
@@ -24,7 +26,7 @@ def in_processes(
     with ProcessPoolExecutor(
         min(processes, len(tasks)),
         mp_context=get_context("spawn"),
-        initializer=_leave_interrupts,
+        initializer=_as_a_helper,
     ) as pool:
         made = [pool.submit(work, *task) for task in tasks]
         try:
@@ -34,6 +36,15 @@ def in_processes(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _leave_interrupts() -> None:
-    """Ctrl-C reaches every process of a terminal; the one that was asked deals with it."""
+def _as_a_helper() -> None:
+    """Ctrl-C reaches every process of a terminal; the one that was asked deals with it, and its end is everybody's."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_end_with_the_parent, daemon=True).start()
+
+
+def _end_with_the_parent() -> None:
+    """A helper waits on a pipe that its siblings hold open too: it would never learn that nobody asks any more."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -231,11 +231,12 @@ def test_every_sample_plan_loads_and_survives_the_record(path):
     assert decode_value(Plan, encode(plan)) == plan
 
 
-def test_the_four_sample_plans_are_there():
+def test_the_sample_plans_are_there():
     assert {path.name for path in SAMPLES} >= {
         "gpt-4.1-to-mini.yaml",
         "gpt-4o-mini-to-gpt-4.1-mini.yaml",
         "two-weeks-at-20-percent.yaml",
+        "agent-tasks.yaml",
         "quality-only.yaml",
     }
 

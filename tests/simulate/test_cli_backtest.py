@@ -248,20 +248,14 @@ def test_they_are_drawn_again_and_again_where_that_is_asked_for_and_it_says_what
 
 @needs_shared
 @pytest.mark.parametrize("seed", ["1", "2", "3"])
-def test_runs_of_an_agents_tasks_are_no_independent_evidence_and_the_rule_does_not_fire(
-    seed: str, tmp_path: Path
-):
+def test_runs_of_an_agents_tasks_are_no_independent_evidence_and_the_rule_does_not_fire(seed: str):
     """mcpmark, filesystem: 11 of 120 runs are lost (p = 0.001), in five of thirty tasks (p = 0.065)."""
-    text = PLAN.replace("refund, critical: true}", "filesystem, critical: true}, {name: postgres}")
-    (tmp_path / "plan.yaml").write_text(
-        text.replace("share: 50%, hold: 2h", "share: 10%, hold: 72h"), encoding="utf-8"
-    )
     out = io.StringIO()
 
     code = run(
         [
-            *("backtest", "--plan", f"{tmp_path}/plan.yaml", "--seed", seed, "-o", "json"),
-            *("--data", f"{SHARED}/mcpmark.csv.gz"),
+            *("backtest", "--plan", f"{ROOT}/rollout_plans/agent-tasks.yaml", "--seed", seed),
+            *("--data", f"{SHARED}/mcpmark.csv.gz", "-o", "json"),
             *("--arrivals", f"{SHARED}/azure_llm_trace_2023.csv.gz"),
         ],
         Context(environ={}, stdout=out, stderr=io.StringIO()),
@@ -270,9 +264,9 @@ def test_runs_of_an_agents_tasks_are_no_independent_evidence_and_the_rule_does_n
     document = json.loads(out.getvalue())
     line = next(one for one in document["paired"]["lines"] if one["intent"] == "filesystem")
     assert (line["p"] < 0.0011, line["p_item"] > 0.05) == (True, True)
-    assert not {one["action"] for one in document["decisions"]} & {"pause", "rollback"}
+    assert (code, document["ending"]) == (3, "not finished")
+    assert {one["action"] for one in document["decisions"]} == {"start", "advance"}
     assert document["verdicts"][0]["outcome"] == "insufficient"
-    assert code == (0 if document["ending"] == "completed" else 3)
 
 
 @needs_shared
