@@ -265,15 +265,17 @@ def coverage(view: View) -> Coverage | None:
     return coverage_between(view.reader, None, start, end)
 
 
-def tallies_of(plan: Plan) -> Tallies:
-    """Empty ones, for all that a plan's rules look at."""
-    return Tallies(keep=needed(plan), bounds=bounds(plan))
+def tallies_of(*plans: Plan) -> Tallies:
+    """Empty ones, for all that the rules of these plans look at."""
+    asked = [needed(plan) for plan in plans]
+    keep = asked[0] if len(asked) == 1 else lambda key: any(one(key) for one in asked)
+    return Tallies(keep=keep, bounds=bounds(*plans))
 
 
-def bounds(plan: Plan) -> dict[str, set[int]]:
+def bounds(*plans: Plan) -> dict[str, set[int]]:
     """By histogram: the buckets of which proofs need to know how much lies above them."""
     found: dict[str, set[int]] = {}
-    for rule in plan.rules:
+    for rule in (rule for plan in plans for rule in plan.rules):
         if rule.metric.kind is Kind.QUANTILE and is_provable(rule):
             bucket = limit_bucket(rule)
             found.setdefault(rule.metric.subject, set()).update((bucket - 1, bucket))

@@ -13,13 +13,13 @@ Looks are an hour apart, and the first minute of a decision is found by halving,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
 from controller.ports import Store
-from controller.reconcile.observe import needed, see
+from controller.reconcile.observe import see, tallies_of
 from controller.rollout.decide import decide
 from controller.rollout.decision import Action, Decision
 from controller.rollout.force import InForceTime
@@ -152,7 +152,7 @@ class _History:
             digest: store.plan(digest).value
             for digest in {one.state.plan_digest for one in records}
         }
-        tallies = Tallies(keep=_wanted([*plans.values(), other]))
+        tallies = tallies_of(*plans.values(), other)
         tallies.feed(sight.rows, sight.seq)
         shifting = {one.version for one in sight.splits if any(one.shares.values())}
         judged = store.judged(name)
@@ -169,12 +169,6 @@ class _History:
 
     def plan_of(self, state: State) -> Plan:
         return self.plans[state.plan_digest]
-
-
-def _wanted(plans: Sequence[Plan]) -> Callable[[str], bool]:
-    """Which statistics any of the plans can ask for."""
-    asked = [needed(plan) for plan in plans]
-    return lambda key: any(one(key) for one in asked)
 
 
 class _Walk:

@@ -198,7 +198,7 @@ def test_a_stricter_rule_would_have_stopped_it_sooner(world: World):
 
     answer = escalating(world, after=40).cli("replay", "support-bot", "-p", file, "-o", "json")
 
-    assert answer.code == 1
+    assert (answer.code, answer.err) == (1, "")
     found = answer.json["difference"]
     assert answer.json["kind"] == "Rejudged"
     assert (found["decided"]["action"], found["of_the_time"]["action"]) == ("pause", "hold")
