@@ -53,3 +53,30 @@ def test_labels_come_after_the_request_and_within_the_delay():
 def test_the_same_seed_draws_the_same_units():
     assert draws(50) == draws(50)
     assert draws(50) != draws(50, seed=2)
+
+
+def test_asked_once_each_item_comes_once_over_all_days_in_an_order_by_seed():
+    def asked(seed: int) -> list[str]:
+        sampler = Sampler(
+            items=RECORDING.items, start=START, seed=seed, label_delay=DELAY, once=True
+        )
+        first = sampler.day(0, np.array([10.0, 20.0, 30.0]), first=1)
+        second = sampler.day(1, np.array([86_410.0, 86_420.0]), first=1 + len(first))
+        none = sampler.day(2, np.array([172_810.0]), first=1 + len(first) + len(second))
+        assert (len(first), len(second), list(none)) == (3, 1, [])
+        return [draw.item.name for draw in (*first, *second)]
+
+    orders = {tuple(asked(seed)) for seed in range(8)}
+
+    assert {tuple(sorted(one)) for one in orders} == {
+        tuple(sorted(item.name for item in RECORDING.items))
+    }
+    assert len(orders) > 1
+    assert asked(1) == asked(1)
+
+
+def test_an_item_is_graded_by_the_means_of_its_runs():
+    several = recording(*graded([1, 1, 0, 1], [1, 0, 0, 0], trials=4)).items[0]
+    ungraded = recording("s,a,i,1,old,", "s,a,i,1,new,1").items[0]
+
+    assert (several.grades, ungraded.grades) == ((0.75, 0.25), None)
