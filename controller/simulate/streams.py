@@ -199,8 +199,8 @@ class _Answered:
             there = part.any() if isinstance(part, np.ndarray) else part > 0
             return random.poisson(per_minute * part, length) if there else 0
 
-        right = kind(label_rate * (1 - of.wrong))
-        wrong = kind(label_rate * (of.wrong - of.escalated))
+        right = kind(label_rate * (1 - of.graded_wrong))
+        wrong = kind(label_rate * (of.graded_wrong - of.escalated))
         ungraded = kind((1 - label_rate) * (1 - of.escalated))
         escalated = kind(of.escalated - of.failed)
         failed = kind(of.failed)
@@ -225,8 +225,8 @@ class _Answered:
         n = random.poisson(per_minute, length)
         when = np.repeat(np.arange(length), n)
         drawn = random.random(len(when))
-        # One number tells an answer's fate: what fails is escalated, and what is escalated is wrong.
-        wrong = drawn < _each(of.wrong, when)
+        # One number tells an answer's fate: what fails is escalated, and what is escalated is graded wrong.
+        wrong = drawn < _each(of.graded_wrong, when)
         graded = np.ones(len(when), dtype=np.bool_)
         if label_rate < 1:
             graded = random.random(len(when)) < label_rate
