@@ -226,24 +226,34 @@ class _Answered:
         when = np.repeat(np.arange(length), n)
         drawn = random.random(len(when))
         # One number tells an answer's fate: what fails is escalated, and what is escalated is graded wrong.
-        wrong = drawn < _each(of.graded_wrong, when)
-        graded = np.ones(len(when), dtype=np.bool_)
+        wrong = (drawn < np.max(of.graded_wrong)).nonzero()[0]
+        of_wrong = drawn[wrong]
+
+        def hit(rate: Rate) -> NDArray[np.intp]:
+            return wrong[of_wrong < _each(rate, when[wrong])]
+
+        def by_minute(hits: NDArray[np.intp]) -> NDArray[np.int64]:
+            return np.bincount(when[hits], minlength=length)
+
+        right = np.ones(len(when), dtype=np.bool_)
+        right[hit(of.graded_wrong)] = False
+        labels = Labels(when + minutes[0], right)
+        counts = np.zeros((WIDTH, length), dtype=np.int64)
+        counts[REQUESTS] = counts[GRADED] = n
         if label_rate < 1:
             graded = random.random(len(when)) < label_rate
             # What failed or escalated is known to be wrong without a label.
-            graded |= drawn < _each(of.escalated, when)
-
-        def by_minute(hit: NDArray[np.bool_]) -> NDArray[np.int64]:
-            return np.bincount(when[hit], minlength=length)
-
-        counts = np.zeros((WIDTH, length), dtype=np.int64)
-        counts[REQUESTS] = n
-        counts[GRADED] = by_minute(graded) if label_rate < 1 else n
-        counts[RIGHT_U] = (counts[GRADED] - by_minute(wrong & graded)) * MICRO
+            graded[hit(of.escalated)] = True
+            labels = Labels(labels.minutes[graded], right[graded])
+            counts[GRADED] = by_minute(graded.nonzero()[0])
+            right &= graded
+            counts[RIGHT_U] = by_minute(right.nonzero()[0]) * MICRO
+        else:
+            counts[RIGHT_U] = (n - by_minute((~right).nonzero()[0])) * MICRO
         for column, rate in ((ESCALATED, of.escalated), (FAILED, of.failed)):
             if np.any(rate):
-                counts[column] = by_minute(drawn < _each(rate, when))
-        return cls(counts, Labels(when[graded] + minutes[0], ~wrong[graded]))
+                counts[column] = by_minute(hit(rate))
+        return cls(counts, labels)
 
 
 def _each(rate: Rate, when: NDArray[np.int64]) -> Rate:
