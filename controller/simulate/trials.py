@@ -54,6 +54,7 @@ COMES_AND_GOES: Final = frozenset(
         Waiting.UNMEASURED,
     )
 )
+HOLD_OVER: Final = frozenset((Action.ADVANCE, Action.BAKE, Action.COMPLETE))
 PENDING_MIN: Final = 10
 FIRST_STRETCH_MIN: Final = 60
 """Minutes drawn together before the first share: it mostly takes one."""
@@ -183,15 +184,11 @@ class _Run:
         known = [self._approve_min] if self._approve_min is not None else []
         if self._is_frozen():
             known.append(thaw(self._plan.freezes, now))
-        match state.phase:
-            case Phase.PENDING if not self._is_frozen():
-                known.append(now + PENDING_MIN)
-            case Phase.PROGRESSING:
-                known.append(self._held_min(self._plan.steps[state.step].hold))
-            case Phase.BAKING:
-                known.append(self._held_min(self._plan.bake))
+        if state.phase is Phase.PENDING and not self._is_frozen():
+            known.append(now + PENDING_MIN)
         # A minute before as well: what is decided at a known moment is then not looked for in all that went before.
         moments = [one for moment in known for one in (moment - 1, moment)]
+        moments += self._hold_ends()
         return min(one for one in (*moments, now + self._apart_min(), self._last) if one > now)
 
     def _apart_min(self) -> int:
@@ -204,6 +201,16 @@ class _Run:
     def _is_frozen(self) -> bool:
         """Whether there is a freeze: until it is over nothing advances, whatever else may come and go."""
         return any(wait.waiting is Waiting.FREEZE for wait in self._waits)
+
+    def _hold_ends(self) -> list[int]:
+        """The minute in which the present hold or bake is over; none before the first share."""
+        match self._state.phase:
+            case Phase.PROGRESSING:
+                return [self._held_min(self._plan.steps[self._state.step].hold)]
+            case Phase.BAKING:
+                return [self._held_min(self._plan.bake)]
+            case _:
+                return []
 
     def _held_min(self, needed: timedelta) -> int:
         """The minute in which a hold is over; the next one if it was over when the last decision was taken."""
@@ -255,6 +262,8 @@ class _Run:
 
     def _earliest(self, until: int, decision: Decision) -> tuple[int, Decision]:
         """The first minute since the last look in which a decision is made, by halving, and that decision."""
+        if decision.action in HOLD_OVER and until in self._hold_ends():
+            return until, decision  # not before the hold is over, and nothing failed meanwhile
         if decision.failures:
             until = self._first_failing(until, decision)
             decision = self._decision(until)
