@@ -334,10 +334,10 @@ def page(kept: Mapping[str, Any]) -> str:
         beside = "" if one["alone"] else ", beside other work"
         lines += [f"## {section.title}", "", section.intro, "", *section.body(one["told"]), ""]
         lines += [f"`python -m benchmarks.{name}`: {one['on']}, {one['at']}{beside}.", ""]
-    return "\n".join(map(_wrapped, lines)).rstrip() + "\n"
+    return "\n".join(map(wrapped, lines)).rstrip() + "\n"
 
 
-def _wrapped(line: str) -> str:
+def wrapped(line: str) -> str:
     """Prose is broken into lines; tables are not, nor what is broken already."""
     if "|" in line or "\n" in line.strip():
         return line

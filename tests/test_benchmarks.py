@@ -2,11 +2,27 @@
 
 import json
 
+from benchmarks import decisions
 from benchmarks.write import KEPT, PAGE, SECTIONS, page
 
 
 def test_the_page_is_written_from_the_results_that_are_kept():
     assert PAGE.read_text() == page(json.loads(KEPT.read_text()))
+
+
+def test_the_page_of_decisions_is_written_from_the_results_that_are_kept():
+    kept = json.loads(decisions.KEPT.read_text())
+
+    assert decisions.PAGE.read_text() == decisions.page(kept)
+
+
+def test_a_row_that_is_known_to_fall_short_says_why():
+    kept = json.loads(decisions.KEPT.read_text())
+
+    for name, section in decisions.SECTIONS.items():
+        for row, one in zip(section.rows, kept["found"][name], strict=True):
+            assert (row.canary, row.form) == (one["canary"], one["form"])
+            assert one["holds"] or row.short, one
 
 
 def test_every_result_that_is_kept_has_its_part_of_the_page():

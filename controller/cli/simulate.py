@@ -58,7 +58,8 @@ def simulate(
         typer.Option(
             metavar="SCENARIO",
             help="What the candidate is like: healthy, loss=3pp[@24h], escalation=5%[@24h], error=2%[@24h], "
-            "daily-swing[=50%], ramp-mix[=10pp]; @ says how long after the start it begins; repeatable. "
+            "daily-swing[=50%], ramp-mix[=10pp], drift[=3pp@7d], judge-noise[=90%,90%]; @ says how long after the "
+            "start it begins, of a drift how long it takes; repeatable. "
             "Default: healthy.",
             show_default=False,
         ),

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from controller.rollout.plan import Freeze
+
+if TYPE_CHECKING:
+    from apscheduler.triggers.cron import CronTrigger
 
 
 def active_freeze(freezes: Sequence[Freeze], now: datetime) -> str | None:
@@ -17,15 +22,20 @@ def active_freeze(freezes: Sequence[Freeze], now: datetime) -> str | None:
     return None
 
 
+@lru_cache(maxsize=256)  # the same few at every look; making one takes longer than asking it
+def _schedule(cron: str, zone: str) -> CronTrigger:
+    from apscheduler.triggers.cron import CronTrigger
+
+    return CronTrigger.from_crontab(cron, timezone=ZoneInfo(zone))
+
+
 def _holds(freeze: Freeze, now: datetime) -> bool:
     if freeze.cron is None:
         started = freeze.start is None or freeze.start <= now
         return started and (freeze.end is None or now < freeze.end)
     if freeze.duration is None:
         raise LookupError(f"freeze {freeze.cron!r} has no duration")
-    from apscheduler.triggers.cron import CronTrigger
-
-    trigger = CronTrigger.from_crontab(freeze.cron, timezone=ZoneInfo(freeze.zone))
+    trigger = _schedule(freeze.cron, freeze.zone)
     # The last start that could still hold is less than `duration` ago: is there a start in (now - duration, now]?
     begun = trigger.get_next_fire_time(None, now - freeze.duration)
     if begun is not None and begun.astimezone(UTC) == now - freeze.duration:

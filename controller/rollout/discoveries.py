@@ -54,10 +54,10 @@ def _asked(plan: Plan) -> Iterator[tuple[Rule, str]]:
 
 
 def _log_e_value(plan: Plan, rule: Rule, verdict: Verdict | None) -> float:
-    """The e-value behind a proof: E of its start over how many starts and kinds of evidence there are.
+    """The e-value behind a proof: E of its start, times the part of alpha that this start and kind of evidence have.
 
-    The threshold is the logarithm of that number over alpha. The largest of N e-processes over N is at most their mean,
-    and so an e-value; with the overtime of ADR 004, at most twice one.
+    The threshold is the negative logarithm of that part of alpha. Parts sum to one, so the largest of E-processes times
+    their parts is at most a mean of them, and so an e-value; with the overtime of ADR 004, at most twice one.
     """
     # What could not be judged still counts as a test: leaving it out would depend on the data.
     if verdict is None or verdict.reading.failing is None or verdict.outcome not in _JUDGED:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -84,7 +85,7 @@ class Stratum:
 
     def until(self, minutes: Minutes, keys: Sequence[str]) -> Table:
         """As `Sums.until`."""
-        places = [COLUMNS.get(key, 0) for key in keys]
+        places = list(_places(tuple(keys)))
         before = self.sums[places, self.first - self.origin]
         if len(minutes) and minutes.min() >= self.end:
             total = self.sums[places, self.end - self.origin] - before
@@ -98,7 +99,12 @@ class Stratum:
         """As `Sums.until_one`."""
         at = min(max(minute, self.first), self.end) - self.origin
         grown = (self.sums[:, at] - self.sums[:, self.first - self.origin]).tolist()
-        return [grown[COLUMNS.get(key, 0)] for key in keys]
+        return [grown[place] for place in _places(keys)]
+
+
+@lru_cache(maxsize=1024)  # the same few at every look
+def _places(keys: tuple[str, ...]) -> tuple[int, ...]:
+    return tuple(COLUMNS.get(key, 0) for key in keys)
 
 
 def _columns(sums: Table, places: Sequence[int], at: Minutes) -> Table:
@@ -270,15 +276,16 @@ class DenseTallies:
             return of_both
         at = min(max(minute, self.first), self.end) - self.first
         place = self._place[intent] if intent is not None else -1
-        total = [0] * WIDTH
-        for prefix in self._prefixes(arm, compared):
+        total: list[int] = self._compared[arm].sums[place, :, at].tolist()
+        for prefix in self._outside_of(arm, compared):
             more = prefix.sums[place, :, at].tolist()
             total = [one + other for one, other in zip(total, more, strict=True)]
         return total
 
     def places(self, keys: tuple[str, ...], arm: str) -> Sequence[int]:
-        known = self._block_places if arm == BOTH_ARMS else COLUMNS
-        return [known.get(key, 0) for key in keys]
+        if arm != BOTH_ARMS:
+            return _places(keys)
+        return [self._block_places.get(key, 0) for key in keys]
 
     def at_marks(
         self, marks: Minutes, *, arm: str, about: object, until: Callable[[Minutes], Table]
@@ -341,6 +348,9 @@ class DenseTallies:
 
     def _prefixes(self, arm: str, compared: bool) -> Iterator[_Prefix]:
         yield self._compared[arm]
+        yield from self._outside_of(arm, compared)
+
+    def _outside_of(self, arm: str, compared: bool) -> Iterator[_Prefix]:
         if not compared and arm == Arm.BASELINE.value and self._outside is not None:
             yield self._outside
 

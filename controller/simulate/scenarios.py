@@ -19,7 +19,7 @@ from controller.plans.nearest import did_you_mean
 from controller.plans.units import UnitError, parse_duration, parse_points, parse_rate
 from controller.rollout.plan import Arm, Plan
 from controller.rollout.timeline import MINUTE
-from controller.rollout.units import format_percent, format_points
+from controller.rollout.units import format_duration, format_percent, format_points
 
 Rate: TypeAlias = float | NDArray[np.float64]
 """The same in every minute, or one for each."""
@@ -27,6 +27,9 @@ Rate: TypeAlias = float | NDArray[np.float64]
 DAY_MIN: Final = 1_440
 SWING: Final = 0.5
 SHIFT: Final = 0.10
+SENSITIVITY: Final = 0.9
+SPECIFICITY: Final = 0.9
+DRIFT, DRIFT_OVER = 0.03, timedelta(days=7)
 FEWEST, MOST = 0.5, 1.5  # of its usual part has a harder intent at the first and at the last step
 
 
@@ -46,16 +49,26 @@ class Traffic:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Judge:
+    """Who grades the answers of both arms; what failed or escalated is wrong without a grade of its own."""
+
+    sensitivity: float = 1.0  # P(graded right | right)
+    specificity: float = 1.0  # P(graded wrong | wrong)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
     """A candidate. `text` is how it was asked for; what is wrong begins `since` after the start."""
 
     text: str
     loss: float = 0.0
+    over: timedelta = timedelta(0)  # how long the loss takes to grow to its size
     escalation: float | None = None
     error: float = 0.0
     since: timedelta | None = None  # None: nothing is wrong with it
     swing: float = 0.0  # of the escalation rate over a day, as a part of its mean
     shift: float = 0.0  # how much less accurate both arms are on the harder half of the intents
+    judge: Judge | None = None  # None: grades are as the answers are
 
     @property
     def since_min(self) -> int:
@@ -67,11 +80,15 @@ HEALTHY: Final = Scenario(text="healthy")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rates:
-    """Of one arm's answers to one intent; each includes those before it: failed, escalated, wrong."""
+    """Of one arm's answers to one intent; each includes those before it: failed, escalated, wrong.
+
+    `graded_wrong` is what grades call wrong, failed and escalated ones included.
+    """
 
     failed: Rate
     escalated: Rate
     wrong: Rate
+    graded_wrong: Rate
 
 
 def rates(
@@ -86,7 +103,9 @@ def rates(
     """In each of some minutes since the start."""
     wrong: Rate = 1 - traffic.accuracy + (scenario.shift if intent in harder(plan) else 0.0)
     if arm is Arm.BASELINE:
-        return Rates(failed=0.0, escalated=0.0, wrong=min(wrong, 1.0))
+        wrong = min(wrong, 1.0)
+        graded = _graded_wrong(scenario.judge, 0.0, wrong)
+        return Rates(failed=0.0, escalated=0.0, wrong=wrong, graded_wrong=graded)
     since = minutes >= scenario.since_min
     failed = _from(since, scenario.error, 0.0)
     usual: Rate = traffic.escalation
@@ -96,10 +115,26 @@ def rates(
         usual = _from(since, scenario.escalation, usual)
     escalated = np.minimum(failed + usual, 1.0)
     if intent in losing(plan):
-        wrong = _from(since, wrong + scenario.loss, wrong)
-    return Rates(
-        failed=failed, escalated=escalated, wrong=np.minimum(np.maximum(wrong, escalated), 1.0)
-    )
+        wrong = _from(since, wrong + _loss_at(scenario, minutes), wrong)
+    wrong = np.minimum(np.maximum(wrong, escalated), 1.0)
+    graded = _graded_wrong(scenario.judge, escalated, wrong)
+    return Rates(failed=failed, escalated=escalated, wrong=wrong, graded_wrong=graded)
+
+
+def _loss_at(scenario: Scenario, minutes: NDArray[np.int64]) -> Rate:
+    """How much of the loss there is, in each of some minutes since the start."""
+    if not scenario.over:
+        return scenario.loss
+    passed = (minutes - scenario.since_min) / (scenario.over / MINUTE)
+    grown: Rate = scenario.loss * np.clip(passed, 0.0, 1.0)
+    return grown
+
+
+def _graded_wrong(judge: Judge | None, escalated: Rate, wrong: Rate) -> Rate:
+    if judge is None:
+        return wrong
+    found = judge.specificity * (wrong - escalated)
+    return escalated + found + (1 - judge.sensitivity) * (1 - wrong)
 
 
 def mix(plan: Plan, traffic: Traffic, scenario: Scenario, step: int) -> Mapping[str, float]:
@@ -213,6 +248,30 @@ def _shift(text: str, value: str | None, plan: Plan) -> Scenario:
     return Scenario(text=text, shift=shift)
 
 
+def _drift(text: str, value: str | None, _plan: Plan) -> Scenario:
+    if value is None:
+        return Scenario(text=text, loss=DRIFT, over=DRIFT_OVER, since=timedelta(0))
+    size, sign, over = value.partition("@")
+    loss, span = float(parse_points(size)), parse_duration(over) if sign else DRIFT_OVER
+    if not 0 < loss <= 1:
+        raise UnitError(f"a loss of {format_points(loss)} is none")
+    if not span:
+        raise UnitError("what takes no time is no drift")
+    return Scenario(text=text, loss=loss, over=span, since=timedelta(0))
+
+
+def _judge(text: str, value: str | None, _plan: Plan) -> Scenario:
+    if value is None:
+        return Scenario(text=text, judge=Judge(sensitivity=SENSITIVITY, specificity=SPECIFICITY))
+    parts = value.split(",")
+    if len(parts) != 2:
+        raise UnitError(f"found {len(parts)} of two rates")
+    right, wrong = (float(parse_rate(part)) for part in parts)
+    if right + wrong <= 1:
+        raise UnitError("a judge whose rates add up to no more than 100% tells nothing")
+    return Scenario(text=text, judge=Judge(sensitivity=right, specificity=wrong))
+
+
 def _at(value: str | None) -> tuple[str, timedelta]:
     """A size and when it begins."""
     if value is None:
@@ -228,6 +287,8 @@ _KINDS: Final[Mapping[str, Callable[[str, str | None, Plan], Scenario]]] = {
     "error": _error,
     "daily-swing": _swing,
     "ramp-mix": _shift,
+    "drift": _drift,
+    "judge-noise": _judge,
 }
 FORMS: Final[Mapping[str, str]] = {
     "healthy": "healthy",
@@ -236,6 +297,8 @@ FORMS: Final[Mapping[str, str]] = {
     "error": "error=2%[@24h]",
     "daily-swing": "daily-swing[=50%]",
     "ramp-mix": "ramp-mix[=10pp]",
+    "drift": "drift[=3pp@7d]",
+    "judge-noise": "judge-noise[=90%,90%]",
 }
 """How each scenario is written."""
 REGRESSIONS: Final[Mapping[str, str]] = {
@@ -249,6 +312,11 @@ def about(plan: Plan, scenario: Scenario) -> str:
     later = f" from {scenario.text.partition('@')[2]} on" if "@" in scenario.text else ""
     if scenario.loss:
         names = ", ".join(sorted(losing(plan)))
+        if scenario.over:
+            return (
+                f"the candidate is right less and less often on {names}: {format_points(scenario.loss)} less after "
+                f"{format_duration(scenario.over)}, and from then on"
+            )
         return f"the candidate is right {format_points(scenario.loss)} less often on {names}{later}"
     if scenario.escalation is not None:
         return f"{format_percent(scenario.escalation)} of the candidate's answers escalate{later}"
@@ -264,5 +332,11 @@ def about(plan: Plan, scenario: Scenario) -> str:
         return (
             f"both arms are right {format_points(scenario.shift)} less often on {names}, whose part of the units rises "
             "with every step; the candidate loses nothing"
+        )
+    if scenario.judge is not None:
+        right, wrong = scenario.judge.sensitivity, scenario.judge.specificity
+        return (
+            f"grades of both arms are a judge's: {format_percent(right)} of right answers are graded right, "
+            f"{format_percent(wrong)} of wrong ones wrong; the candidate loses nothing"
         )
     return "nothing is wrong with the candidate"

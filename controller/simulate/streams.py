@@ -199,8 +199,8 @@ class _Answered:
             there = part.any() if isinstance(part, np.ndarray) else part > 0
             return random.poisson(per_minute * part, length) if there else 0
 
-        right = kind(label_rate * (1 - of.wrong))
-        wrong = kind(label_rate * (of.wrong - of.escalated))
+        right = kind(label_rate * (1 - of.graded_wrong))
+        wrong = kind(label_rate * (of.graded_wrong - of.escalated))
         ungraded = kind((1 - label_rate) * (1 - of.escalated))
         escalated = kind(of.escalated - of.failed)
         failed = kind(of.failed)
@@ -225,25 +225,35 @@ class _Answered:
         n = random.poisson(per_minute, length)
         when = np.repeat(np.arange(length), n)
         drawn = random.random(len(when))
-        # One number tells an answer's fate: what fails is escalated, and what is escalated is wrong.
-        wrong = drawn < _each(of.wrong, when)
-        graded = np.ones(len(when), dtype=np.bool_)
+        # One number tells an answer's fate: what fails is escalated, and what is escalated is graded wrong.
+        wrong = (drawn < np.max(of.graded_wrong)).nonzero()[0]
+        of_wrong = drawn[wrong]
+
+        def hit(rate: Rate) -> NDArray[np.intp]:
+            return wrong[of_wrong < _each(rate, when[wrong])]
+
+        def by_minute(hits: NDArray[np.intp]) -> NDArray[np.int64]:
+            return np.bincount(when[hits], minlength=length)
+
+        right = np.ones(len(when), dtype=np.bool_)
+        right[hit(of.graded_wrong)] = False
+        labels = Labels(when + minutes[0], right)
+        counts = np.zeros((WIDTH, length), dtype=np.int64)
+        counts[REQUESTS] = counts[GRADED] = n
         if label_rate < 1:
             graded = random.random(len(when)) < label_rate
             # What failed or escalated is known to be wrong without a label.
-            graded |= drawn < _each(of.escalated, when)
-
-        def by_minute(hit: NDArray[np.bool_]) -> NDArray[np.int64]:
-            return np.bincount(when[hit], minlength=length)
-
-        counts = np.zeros((WIDTH, length), dtype=np.int64)
-        counts[REQUESTS] = n
-        counts[GRADED] = by_minute(graded) if label_rate < 1 else n
-        counts[RIGHT_U] = (counts[GRADED] - by_minute(wrong & graded)) * MICRO
+            graded[hit(of.escalated)] = True
+            labels = Labels(labels.minutes[graded], right[graded])
+            counts[GRADED] = by_minute(graded.nonzero()[0])
+            right &= graded
+            counts[RIGHT_U] = by_minute(right.nonzero()[0]) * MICRO
+        else:
+            counts[RIGHT_U] = (n - by_minute((~right).nonzero()[0])) * MICRO
         for column, rate in ((ESCALATED, of.escalated), (FAILED, of.failed)):
             if np.any(rate):
-                counts[column] = by_minute(drawn < _each(rate, when))
-        return cls(counts, Labels(when[graded] + minutes[0], ~wrong[graded]))
+                counts[column] = by_minute(hit(rate))
+        return cls(counts, labels)
 
 
 def _each(rate: Rate, when: NDArray[np.int64]) -> Rate:

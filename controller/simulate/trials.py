@@ -1,6 +1,6 @@
 """One simulated rollout: the real readings and `decide`, on simulated streams, with a clock that jumps.
 
-A controller looks every minute. Here the rollout is looked at every two days, and where a hold or a reaction ends:
+A controller looks every minute. Here the rollout is looked at every four days, and where a hold or a reaction ends:
 reading judges every window that closed since the last look, so what a minute's look would have failed is failed by the
 next one. The first minute with a decision is then found by halving, and time goes on from there under the new split
 (`docs/adr/014-a-simulation-looks-rarely-and-decides-the-same.md`).
@@ -11,14 +11,16 @@ A look at a minute sees all of it, as the last one within it would. The split is
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from controller.ports import Split, Standing
+from controller.reconcile.freeze import active_freeze
 from controller.reconcile.observe import see
 from controller.rollout.advance import requirement
 from controller.rollout.commands import AnyCommand, Apply, Approve
@@ -26,9 +28,10 @@ from controller.rollout.decide import decide, start
 from controller.rollout.decision import Action, Decision, Wait, Waiting
 from controller.rollout.force import InForceTime, Stretch
 from controller.rollout.metrics import Kind
-from controller.rollout.plan import FULL_BP, Advance, Arm, Plan, Rule
-from controller.rollout.readings import View, proven
+from controller.rollout.plan import FULL_BP, Advance, Arm, Freeze, Plan, Rule
+from controller.rollout.readings import View, proven, read
 from controller.rollout.route import route_of
+from controller.rollout.rules import judge
 from controller.rollout.state import Cause, Phase, State, shares
 from controller.rollout.timeline import minute_of, minutes, start_of
 from controller.rollout.verdict import Outcome
@@ -38,19 +41,20 @@ from controller.simulate.scenarios import DAY_MIN, Scenario, Traffic
 from controller.simulate.streams import STRETCH_MIN, InForce, Streams
 
 ACTOR: Final = "simulation"
-LOOK_MIN: Final = 48 * 60
-NEAR_LOOK_MIN: Final = 60  # where what is asked for comes and goes
+LOOK_MIN: Final = 96 * 60
+HOUR_MIN: Final = 60
+NEAR_LOOK_MIN: Final = HOUR_MIN  # where what is asked for comes and goes
 FEW_UNITS: Final = 15  # e⁻¹⁵: how often as many as are expected do not come at all
 COMES_AND_GOES: Final = frozenset(
     (
         Waiting.BASELINE,
         Waiting.COVERAGE,
-        Waiting.FREEZE,
         Waiting.RULE_FAILED,
         Waiting.SAMPLE_RATIO,
         Waiting.UNMEASURED,
     )
 )
+HOLD_OVER: Final = frozenset((Action.ADVANCE, Action.BAKE, Action.COMPLETE))
 PENDING_MIN: Final = 10
 FIRST_STRETCH_MIN: Final = 60
 """Minutes drawn together before the first share: it mostly takes one."""
@@ -178,22 +182,35 @@ class _Run:
     def _next_look(self) -> int:
         state, now = self._state, self._judged
         known = [self._approve_min] if self._approve_min is not None else []
-        match state.phase:
-            case Phase.PENDING:
-                known.append(now + PENDING_MIN)
-            case Phase.PROGRESSING:
-                known.append(self._held_min(self._plan.steps[state.step].hold))
-            case Phase.BAKING:
-                known.append(self._held_min(self._plan.bake))
+        if self._is_frozen():
+            known.append(thaw(self._plan.freezes, now))
+        if state.phase is Phase.PENDING and not self._is_frozen():
+            known.append(now + PENDING_MIN)
         # A minute before as well: what is decided at a known moment is then not looked for in all that went before.
         moments = [one for moment in known for one in (moment - 1, moment)]
+        moments += self._hold_ends()
         return min(one for one in (*moments, now + self._apart_min(), self._last) if one > now)
 
     def _apart_min(self) -> int:
         """How far looks are apart: less where an advance waits for nothing but what may be there in between."""
         waiting = {wait.waiting for wait in self._waits}
         near = waiting & COMES_AND_GOES and Waiting.HOLD_TIME not in waiting
+        near = near and not self._is_frozen()
         return min(self._look_min, NEAR_LOOK_MIN) if near else self._look_min
+
+    def _is_frozen(self) -> bool:
+        """Whether there is a freeze: until it is over nothing advances, whatever else may come and go."""
+        return any(wait.waiting is Waiting.FREEZE for wait in self._waits)
+
+    def _hold_ends(self) -> list[int]:
+        """The minute in which the present hold or bake is over; none before the first share."""
+        match self._state.phase:
+            case Phase.PROGRESSING:
+                return [self._held_min(self._plan.steps[self._state.step].hold)]
+            case Phase.BAKING:
+                return [self._held_min(self._plan.bake)]
+            case _:
+                return []
 
     def _held_min(self, needed: timedelta) -> int:
         """The minute in which a hold is over; the next one if it was over when the last decision was taken."""
@@ -245,7 +262,12 @@ class _Run:
 
     def _earliest(self, until: int, decision: Decision) -> tuple[int, Decision]:
         """The first minute since the last look in which a decision is made, by halving, and that decision."""
-        # Mostly it is the moment that was chosen for the look.
+        if decision.action in HOLD_OVER and until in self._hold_ends():
+            return until, decision  # not before the hold is over, and nothing failed meanwhile
+        if decision.failures:
+            until = self._first_failing(until, decision)
+            decision = self._decision(until)
+        # Mostly it is the moment that was chosen for the look, or that of the failure.
         probe = until - 1
         while probe > self._judged:
             earlier = self._decision(probe)
@@ -255,6 +277,25 @@ class _Run:
                 self._judged = probe
             probe = (self._judged + until) // 2
         return until, decision
+
+    def _first_failing(self, until: int, decision: Decision) -> int:
+        """The first minute in which one of the rules fails that fail at `until`: what fails stays so, so no other does
+        before. Reading these alone is several times quicker than all that a decision is made of.
+        """
+        failed = {(one.rule, one.intent) for one in decision.failures}
+        before = self._judged
+        while until - before > 1:
+            middle = (before + until) // 2
+            view = replace(self._view(middle), judged=before)
+            if any(self._is_failing(view, *one) for one in failed):
+                until = middle
+            else:
+                before = middle
+        return until
+
+    def _is_failing(self, view: View, name: str, intent: str | None) -> bool:
+        rule = self._plan.rule(name)
+        return rule is not None and judge(rule, read(view, rule, intent)).outcome is Outcome.FAIL
 
     def _decision(self, minute: int, command: AnyCommand | None = None) -> Decision:
         seen = see(self._view(minute), self._standing)
@@ -342,6 +383,23 @@ class _Run:
             candidate_requests=served[REQUESTS],
             wrong_served=sum(float(expected.sum()) for _, expected in self._wrong_served),
         )
+
+
+def thaw(freezes: tuple[Freeze, ...], minute: int) -> int:
+    """The first minute after a frozen one that is not: an opening between two freezes, if it lasts an hour."""
+    hour = minute - minute % HOUR_MIN + HOUR_MIN
+    while _is_frozen_at(freezes, hour):
+        hour += HOUR_MIN
+    frozen, free = max(hour - HOUR_MIN, minute), hour
+    while free - frozen > 1:
+        middle = (frozen + free) // 2
+        frozen, free = (middle, free) if _is_frozen_at(freezes, middle) else (frozen, middle)
+    return free
+
+
+@lru_cache(maxsize=1 << 14)  # hours that every run comes by
+def _is_frozen_at(freezes: tuple[Freeze, ...], minute: int) -> bool:
+    return active_freeze(freezes, start_of(minute)) is not None
 
 
 def _ending(state: State) -> Ending | None:

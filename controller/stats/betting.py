@@ -31,6 +31,8 @@ Counts: TypeAlias = Ints | Floats
 
 NO_START: Final = -1
 
+FIRST_START: Final = 0.25  # of alpha is the first start's
+
 _CAP: Final = 0.95  # of the largest bet that can never lose everything
 _CHUNK: Final = 1 << 20  # numbers held at once while catching up: 8 MB
 _ROUNDING: Final = 1e-9  # of a sum of logarithms: far more than what its terms are rounded by
@@ -164,23 +166,30 @@ def log_threshold(*, alpha: float, start_number: int, planned_starts: int) -> fl
 @overload
 def log_threshold(*, alpha: float, start_number: Ints, planned_starts: int) -> Floats: ...
 def log_threshold(*, alpha: float, start_number: int | Ints, planned_starts: int) -> float | Floats:
-    """What log E of the k-th start (1-based) must reach; H = planned_starts.
+    """What log E of the k-th start (1-based) must reach; H = planned_starts, c = FIRST_START.
 
-        ln(H / alpha)              for k <= H: the H planned starts spend alpha in all
-        ln(k (k + 1) / (H alpha))  for k > H: overtime, which spends sum H alpha / (k (k + 1)),
-                                   at most alpha H / (H + 1), however long it lasts
+        ln(1 / (c alpha))                  for k = 1: most of what is wrong is wrong from the beginning
+        ln((H - 1) / ((1 - c) alpha))      for 1 < k <= H
+        ln(k (k + 1) / ((1 - c) H alpha))  for k > H: overtime, which spends (1 - c) sum H alpha / (k (k + 1)),
+                                           at most (1 - c) alpha H / (H + 1), however long it lasts
 
-    A union bound over starts: a planned migration keeps alpha, one that overruns without end keeps
-    alpha (1 + H / (H + 1)) < 2 alpha. Continuous at k = H up to ln((H + 1)(H + 2) / H^2).
+    A union bound over starts, whose parts are fixed beforehand: a planned migration keeps alpha, one that overruns
+    without end keeps less than (2 - c) alpha. Where H <= 1 / c the first start has no less by an even split:
+    ln(H / alpha) for each, and c = 0 in overtime. Never falls with k.
     """
     require.inside("alpha", alpha, 0, 1)
     planned = require.whole("planned_starts", planned_starts, at_least=1)
     k = np.asarray(start_number, dtype=np.float64)
     if k.size and not k.min() >= 1:
         raise StatisticsError(f"start_number is {start_number}; starts are numbered from 1.")
-    overtime = np.log(k) + np.log1p(k) - math.log(planned)
-    spent: Floats = np.where(k <= planned, math.log(planned), overtime) - math.log(alpha)
-    return spent if k.ndim else float(spent)
+    uneven = planned * FIRST_START > 1
+    first = 1 / FIRST_START if uneven else planned
+    left = 1 - FIRST_START if uneven else 1.0
+    others = (planned - 1) / left if uneven else planned
+    overtime = np.log(k) + np.log1p(k) - math.log(planned * left)
+    spent = np.where(k <= planned, math.log(others), overtime)
+    needed: Floats = np.where(k == 1, math.log(first), spent) - math.log(alpha)
+    return needed if k.ndim else float(needed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -65,8 +65,9 @@ def test_an_e_value_is_that_of_the_starts_together():
     (one,) = discoveries(of, [judge(EACH, found)])
 
     assert found.failing is not None
-    # 312 hours of holds and bake, a start each: the e-process over 312, whatever the epoch's alpha
-    assert one.log_e == pytest.approx(found.failing.log_e - math.log(312))
+    # The epoch's first start has a quarter of alpha: a quarter of its e-process, whatever the epoch's alpha
+    assert found.failing.window.start == start_of(START)
+    assert one.log_e == pytest.approx(found.failing.log_e - math.log(4))
     assert one.named
 
 

@@ -230,7 +230,8 @@ def test_the_rate_proof_is_the_best_start_by_brute_force(counts):
     epoch = state.epoch("escalation")
     horizon_h = 312
     lambdas = [0.5 * b * 0.01 / (0.02 * 0.98) for b in (1, 2, 4)]
-    best = -math.inf
+    alpha = alpha_of(of, ESCALATION, epoch)
+    best = (-math.inf, 0.0, 0.0)
     for start in [s for s in range(len(counts)) if s == 0 or (START + s) % 60 == 0]:
         n = sum(one[0] for one in counts[start:])
         x = sum(one[1] for one in counts[start:])
@@ -240,12 +241,12 @@ def test_the_rate_proof_is_the_best_start_by_brute_force(counts):
                 for lam in lambdas
             ]
         )
-        best = max(best, math.log(e))
+        # A quarter of alpha is the first start's, the other 311 share the rest.
+        needed = math.log(4 / alpha) if start == 0 else math.log((horizon_h - 1) / (0.75 * alpha))
+        best = max(best, (math.log(e) - needed, math.log(e), needed))
     assert found is not None
-    assert found.log_e == pytest.approx(best, abs=1e-9)
-    assert found.log_threshold == pytest.approx(
-        math.log(horizon_h / alpha_of(of, ESCALATION, epoch))
-    )
+    assert found.log_e - found.log_threshold == pytest.approx(best[0], abs=1e-9)
+    assert (found.log_e, found.log_threshold) == pytest.approx(best[1:], abs=1e-9)
 
 
 def test_a_rule_with_its_own_alpha_is_judged_by_it():
@@ -255,12 +256,14 @@ def test_a_rule_with_its_own_alpha_is_judged_by_it():
     found = read(view(rows, minutes=59, of=plan(rules=(ACCURACY, own))), own, None).failing
 
     assert found is not None
-    # H = 312 hours of holds and bake, a start each; the rule's own part of 5%
-    assert found.log_threshold == pytest.approx(math.log(312 / 0.04))
+    # The rule's own part of 5%, of which a quarter is the first start's
+    assert found.log_threshold == pytest.approx(math.log(4 / 0.04))
 
 
 def best_by_hand(counts, first, end, *, window, least):
-    """The largest log E of the starts that serve an end, of ESCALATION from START + first on; None without a start."""
+    """The log E, furthest over what it needs, of the starts that serve an end, of ESCALATION from START + first on;
+    None without a start.
+    """
     lambdas = [0.5 * b * 0.01 / (0.02 * 0.98) for b in (1, 2, 4)]
     hours = [s for s in range(first + 1, len(counts)) if (START + s) % 60 == 0]
     found = []
@@ -272,8 +275,10 @@ def best_by_hand(counts, first, end, *, window, least):
                 math.exp(x * math.log1p(lam * 0.98) + (n - x) * math.log1p(-lam * 0.02))
                 for lam in lambdas
             ]
-            found.append(math.log(np.mean(wealths)))
-    return max(found, default=None)
+            log_e = math.log(np.mean(wealths))
+            needed = math.log(4 if start == first else 311 / 0.75)  # and 1 / alpha, of each
+            found.append((log_e - needed, log_e))
+    return max(found)[1] if found else None
 
 
 @brief

@@ -93,6 +93,34 @@ def test_a_ramp_of_the_mix_makes_the_harder_intents_as_hard_for_both_arms():
         assert of("ramp-mix", arm=arm, intent="refund").wrong == pytest.approx(0.05)
 
 
+def test_a_drift_grows_evenly_and_stays():
+    wrong = of("drift=4pp@2d", minutes=range(4 * 1_440)).wrong
+
+    assert isinstance(wrong, np.ndarray)
+    assert wrong[[0, 1_440, 2_880, 5_000]] == pytest.approx([0.05, 0.07, 0.09, 0.09])
+    assert np.diff(wrong[:2_880]) == pytest.approx(0.04 / 2_880)
+
+
+def test_a_drift_is_on_the_intents_of_a_loss_and_of_the_candidate_alone():
+    assert of("drift", intent="other").wrong == pytest.approx(0.05)
+    assert of("drift", arm=Arm.BASELINE).wrong == pytest.approx(0.05)
+    assert parse_scenario("drift", PLAN).since == timedelta(0)
+
+
+def test_a_judge_errs_on_both_arms_and_not_on_what_needs_no_judge():
+    text = "judge-noise=95%,80%"
+    candidate, baseline = of(text), of(text, arm=Arm.BASELINE)
+
+    # Of the baseline 80% of 5% wrong ones and 5% of 95% right ones; of the candidate's wrong ones 1.5% escalated.
+    assert baseline.graded_wrong == pytest.approx(0.8 * 0.05 + 0.05 * 0.95)
+    assert candidate.graded_wrong == pytest.approx(0.015 + 0.8 * 0.035 + 0.05 * 0.95)
+    assert (candidate.wrong, baseline.wrong) == (pytest.approx(0.05), pytest.approx(0.05))
+
+
+def test_without_a_judge_grades_are_as_the_answers_are():
+    assert of("escalation=8%").graded_wrong == of("escalation=8%").wrong
+
+
 @pytest.mark.parametrize("form", FORMS.values())
 def test_every_form_that_is_listed_is_read_with_and_without_what_is_in_brackets(form: str):
     for text in (form.replace("[", "").replace("]", ""), form.partition("[")[0]):
@@ -116,6 +144,13 @@ def test_every_form_that_is_listed_is_read_with_and_without_what_is_in_brackets(
         ("error=120%", "`120%` is more than 100%; wanted error=2%[@24h]."),
         ("daily-swing=1h", "wanted daily-swing[=50%]."),
         ("ramp-mix=0pp", "a difference of 0 pp is none"),
+        ("drift=3", "wanted drift[=3pp@7d]."),
+        ("drift=0pp@7d", "a loss of 0 pp is none"),
+        ("drift=3pp@0h", "what takes no time is no drift; wanted drift[=3pp@7d]."),
+        ("drift=3pp@", "wanted drift[=3pp@7d]."),
+        ("judge-noise=90%", "found 1 of two rates; wanted judge-noise[=90%,90%]."),
+        ("judge-noise=90%,1.1", "wanted judge-noise[=90%,90%]."),
+        ("judge-noise=40%,60%", "a judge whose rates add up to no more than 100% tells nothing"),
     ],
 )
 def test_what_cannot_be_read_says_what_was_wanted(text: str, message: str):

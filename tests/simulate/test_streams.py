@@ -16,7 +16,7 @@ from controller.rollout.accounting_state import MINUTE_US, Label
 from controller.rollout.metrics import MICRO
 from controller.rollout.plan import Arm, Intent, Plan, Scope
 from controller.simulate.dense import ESCALATED, FAILED, GRADED, REQUESTS, RIGHT_U
-from controller.simulate.scenarios import HEALTHY, Scenario, Traffic
+from controller.simulate.scenarios import HEALTHY, Judge, Scenario, Traffic
 from controller.simulate.streams import InForce, Labels, Line, Streams
 from tests.simulate.factories import plan, rule
 
@@ -75,6 +75,42 @@ def test_what_the_clients_of_the_candidate_got_wrong_leaves_out_what_escalated()
     requests = made.counted.compared["candidate"][0, REQUESTS].sum()
     # 10% wrong in all, 3.5% of them escalated
     assert made.wrong_served.sum() == pytest.approx(0.065 * requests)
+
+
+@pytest.mark.parametrize("of", [plan(LOSS), plan(rule("escalation_rate"))], ids=["labels", "sums"])
+@pytest.mark.parametrize("arm", Arm)
+def test_a_judge_calls_right_answers_right_as_often_as_it_was_said_to(of: Plan, arm: Arm):
+    judged = Scenario(text="", judge=Judge(sensitivity=0.9, specificity=0.7))
+
+    counted = streams(of, judged, label_rate=0.5).draw(at_share(5_000), 0, 0, 10 * DAY).counted
+    table = counted.compared[arm.value][0].sum(axis=1)
+
+    escalated = 0.015 if arm is Arm.CANDIDATE else 0.0
+    graded_right = 0.5 * (0.9 * 0.95 + 0.3 * (0.05 - escalated))
+    expected = graded_right * 40 * 0.5 * 10 * DAY
+    assert abs(table[RIGHT_U] / MICRO - expected) < 5 * math.sqrt(expected)
+    assert (table[GRADED] * MICRO >= table[RIGHT_U]).all()
+
+
+def test_what_a_judge_says_changes_nothing_for_the_clients():
+    judged = Scenario(text="", judge=Judge(sensitivity=0.9, specificity=0.7))
+
+    made = streams(scenario=judged).draw(at_share(2_500), 0, 0, DAY)
+
+    requests = made.counted.compared["candidate"][0, REQUESTS].sum()
+    assert made.wrong_served.sum() == pytest.approx((0.05 - 0.015) * requests)
+
+
+def test_a_drift_is_half_grown_after_half_of_its_time():
+    grows = Scenario(text="", loss=0.4, over=timedelta(days=2), since=timedelta(0))
+
+    made = streams(scenario=grows)
+    drawn = [made.draw(at_share(5_000), day, day * DAY, DAY).counted for day in range(3)]
+
+    for counted, loss in zip(drawn, (0.1, 0.3, 0.4), strict=True):  # the mean of each day
+        table = counted.compared["candidate"][0].sum(axis=1)
+        expected = (0.95 - loss) * table[REQUESTS]
+        assert abs(table[RIGHT_U] / MICRO - expected) < 5 * math.sqrt(expected)
 
 
 def test_the_mix_of_a_ramp_shifts_with_the_steps_for_both_arms():

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from controller.errors import StatisticsError
 from controller.stats.betting import (
+    FIRST_START,
     NO_START,
     Bets,
     bets,
@@ -309,17 +310,30 @@ def test_thresholds_spend_alpha_on_plan_and_at_most_alpha_on_overtime(alpha, pla
 
     assert math.fsum(spent[:planned]) == pytest.approx(alpha, rel=1e-9)
     # A telescope: sum of H / (k (k + 1)) from H + 1 to K is H / (H + 1) - H / (K + 1).
-    expected = alpha * (planned / (planned + 1) - planned / (planned + overtime + 1))
+    left = 1 - FIRST_START if planned > 1 / FIRST_START else 1.0
+    expected = left * alpha * (planned / (planned + 1) - planned / (planned + overtime + 1))
     assert math.fsum(spent[planned:]) == pytest.approx(expected, rel=1e-9)
-    assert math.fsum(spent[planned:]) < alpha
+    assert math.fsum(spent[planned:]) < left * alpha
 
 
-def test_thresholds_never_fall_as_a_rollout_overruns():
-    needed = log_threshold(alpha=0.05, start_number=np.arange(1, 500), planned_starts=72)
+@pytest.mark.parametrize("planned", [1, 2, 4, 5, 12, 72, 336])
+def test_thresholds_never_fall_from_one_start_to_the_next(planned):
+    needed = log_threshold(alpha=0.05, start_number=np.arange(1, 500), planned_starts=planned)
 
-    assert (np.diff(needed) >= 0).all()
-    assert needed[71] == pytest.approx(math.log(72 / 0.05))
-    assert log_threshold(alpha=0.05, start_number=73, planned_starts=72) == needed[72]
+    assert (np.diff(needed) >= -1e-12).all()
+    assert log_threshold(alpha=0.05, start_number=73, planned_starts=planned) == needed[72]
+
+
+def test_the_first_start_has_a_quarter_of_alpha_and_never_less_than_another():
+    def needed(start, planned):
+        return log_threshold(alpha=0.05, start_number=start, planned_starts=planned)
+
+    assert [needed(k, 72) for k in (1, 2, 72)] == pytest.approx(
+        [math.log(1 / 0.0125), math.log(71 / 0.0375), math.log(71 / 0.0375)]
+    )
+    for planned in range(1, 5):
+        assert needed(1, planned) == needed(planned, planned) == math.log(planned / 0.05)
+    assert needed(1, 1) == pytest.approx(math.log(1 / 0.05))
 
 
 def test_a_healthy_canary_at_the_limit_is_stopped_at_most_as_often_as_promised():
