@@ -20,6 +20,7 @@ from controller.rollout.rules import is_provable
 from controller.rollout.units import (
     format_duration,
     format_limit,
+    format_percent,
     format_points,
     format_share,
     rounded_up,
@@ -387,8 +388,8 @@ def _biased(outlook: Outlook) -> Iterator[Advice]:
     yield _advice(
         "biased-labels",
         "spec.labels",
-        f"{_percent(outlook.traffic.label_rate)} of the answers are graded, and an escalated one counts as wrong "
-        "without a grade: a candidate that loses nothing seems to lose "
+        f"{format_percent(round(outlook.traffic.label_rate, 6))} of the answers are graded, and an escalated one counts "
+        "as wrong without a grade: a candidate that loses nothing seems to lose "
         f"{format_points(round(outlook.apparent_loss, 4))}, against a limit of {format_points(min(limits))}",
         [*_first(lambda changed: _is_biased(changed, min(limits)), more())],
         "grade every answer",

@@ -11,7 +11,7 @@ from typing import Final
 
 from controller.plans.lint import Finding, Level
 from controller.rollout.plan import Evidence, Plan
-from controller.rollout.units import format_percent
+from controller.rollout.units import format_duration, format_percent
 from controller.simulate.feasibility import worth_catching
 from controller.simulate.montecarlo import METRICS, STOPS, Fitted, Part, Summary, fit, summary
 from controller.simulate.scenarios import HEALTHY, Scenario, Traffic
@@ -100,24 +100,34 @@ def healthy_stopped(plan: Plan, traffic: Traffic, found: Rehearsal) -> tuple[Fin
     for stop in found.healthy_stops:
         by.update({", ".join(stop.rules): stop.part.count})
     (first, _), *_ = by.most_common()
-    index, rule = next(
-        (i, one) for i, one in enumerate(plan.rules) if one.name in first.split(", ")
-    )
-    written = rule.evidence is Evidence.OBSERVED
-    helps = (
-        f"with `evidence: confident` proofs stop at most {format_percent(plan.alpha)} of them"
-        if written
-        else "on this traffic its proofs see more than the limit: see `biased-labels`, the limit and `--escalation`"
-    )
+    path, helps = _what_helps(plan, first.split(", "))
     rules = "; ".join(f"{name}: {count}" for name, count in by.most_common())
     return (
         Finding(
             level=Level.WARNING,
             code="healthy-stopped",
-            path=f"spec.rules[{index}].evidence",
+            path=path,
             message=f"{part.count} of {found.runs} simulated rollouts with nothing wrong were stopped ({rules}), at "
             f"{format_percent(round(traffic.escalation, 6))} of escalations; {helps}",
         ),
+    )
+
+
+def _what_helps(plan: Plan, stopped_by: Sequence[str]) -> tuple[str, str]:
+    """The field that a stop of a healthy rollout is about, and what to do with it."""
+    for index, rule in enumerate(plan.rules):
+        if rule.name in stopped_by:
+            path = f"spec.rules[{index}].evidence"
+            if rule.evidence is Evidence.OBSERVED:
+                most = format_percent(plan.alpha)
+                return path, f"with `evidence: confident` proofs stop at most {most} of them"
+            return path, (
+                "on this traffic its proofs see more than the limit: see `biased-labels`, the limit and `--escalation`"
+            )
+    return (
+        "spec.maxBlind",
+        f"traffic without what rules measure for {format_duration(plan.max_blind)} pauses: "
+        "grade more of it, or lengthen `maxBlind`",
     )
 
 

@@ -96,6 +96,21 @@ def test_stops_by_proof_say_that_the_limit_is_passed_as_told():
     assert "its proofs see more than the limit" in finding.message
 
 
+def test_stops_that_no_rule_caused_are_about_the_time_without_sight():
+    given = planned(WRITTEN)
+    setups = rehearsed(given, TRAFFIC, [], start=START, seed=7)
+    blind = [
+        replace(run(n, Ending.PAUSED, 5_000, (1, 1_000)), cause=Cause.BLIND, rules=())
+        for n in range(20)
+    ]
+
+    (warning,) = healthy_stopped(given, TRAFFIC, rehearsal(given, setups[:1], [blind]))
+
+    assert warning.path == "spec.maxBlind"
+    assert "(blind: 20)" in warning.message
+    assert "lengthen `maxBlind`" in warning.message
+
+
 def test_a_plan_of_rules_without_streams_is_not_rehearsed():
     assert not can_rehearse(plan(rule("latency_p95", limit=3.0)))
     assert can_rehearse(planned())
