@@ -388,8 +388,8 @@ def _biased(outlook: Outlook) -> Iterator[Advice]:
     yield _advice(
         "biased-labels",
         "spec.labels",
-        f"{format_percent(round(outlook.traffic.label_rate, 6))} of the answers are graded, and an escalated one counts "
-        "as wrong without a grade: a candidate that loses nothing seems to lose "
+        f"{format_percent(round(outlook.traffic.label_rate, 6))} of the answers are graded, and an escalated one is "
+        "wrong without a grade: a candidate that loses nothing seems to lose "
         f"{format_points(round(outlook.apparent_loss, 4))}, against a limit of {format_points(min(limits))}",
         [*_first(lambda changed: _is_biased(changed, min(limits)), more())],
         "grade every answer",
