@@ -17,6 +17,7 @@ from controller.sources.feed import is_unicode
 _value = json.JSONDecoder().raw_decode  # a value, and where it ends
 _space = re.compile(r"[ \t\n\r]*").match
 
+_MODEL: Final = '"model"'
 BYTES_PER_TOKEN: Final = 3
 """Fewer than a token has in any common language, so that an estimate from bytes is high rather than low."""
 
@@ -139,6 +140,10 @@ class ChatRequest:
         return self._with(changes).encode() if changes else self._body
 
     def _with(self, changes: Mapping[str, str]) -> str:
+        place = self._only_model() if changes.keys() == {"model"} else None
+        if place is not None:
+            start, end = place
+            return self._text[:start] + changes["model"] + self._text[end:]
         pieces, at = [], 0
         for one in members(self._text):
             if one.key in changes:
@@ -147,6 +152,18 @@ class ChatRequest:
         pieces.append(self._text[at:])
         added = [key for key in changes if key not in self.fields]
         return _inserted("".join(pieces), {key: changes[key] for key in added})
+
+    def _only_model(self) -> tuple[int, int] | None:
+        """Where the model's name stands, without reading all members; None if that takes reading them.
+
+        Where the object has the member and nothing is escaped by number, it is spelled so. If these characters stand in
+        the text once, that is it: whatever else is spelled so would be a second one.
+        """
+        if "model" not in self.fields or "\\u" in self._text or self._text.count(_MODEL) != 1:
+            return None
+        start = _expect(self._text, _skip(self._text, self._text.index(_MODEL) + len(_MODEL)), ":")
+        _, end = _value(self._text, start)
+        return start, end
 
 
 def _inserted(text: str, extra: Mapping[str, str]) -> str:
