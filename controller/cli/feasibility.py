@@ -11,7 +11,7 @@ from rich.text import Text
 
 from controller.cli.context import Context
 from controller.cli.output import Document, console, grid, rough, wrapped
-from controller.cli.simulated import answers_words, progress, traffic_words
+from controller.cli.simulated import answers_words, part_document, progress, traffic_words
 from controller.rollout.units import format_duration, format_limit, format_share
 
 if TYPE_CHECKING:
@@ -396,8 +396,8 @@ def _rehearsal(found: Rehearsal) -> Document:
         "scenarios": [
             {
                 "scenario": one.scenario.text,
-                "completed": _part_document(one.endings[Ending.COMPLETED]),
-                "stopped": _part_document(
+                "completed": part_document(one.endings[Ending.COMPLETED]),
+                "stopped": part_document(
                     part_of(sum(one.endings[ending].count for ending in STOPS), found.runs)
                 ),
                 "stopped_by": dict(one.stopped_by),
@@ -407,18 +407,9 @@ def _rehearsal(found: Rehearsal) -> Document:
             for one in found.summaries
         ],
         "healthy_stops": [
-            {"step": one.step + 1, "rules": list(one.rules), **_part_document(one.part)}
+            {"step": one.step + 1, "rules": list(one.rules), **part_document(one.part)}
             for one in found.healthy_stops
         ],
-    }
-
-
-def _part_document(part: Part) -> Document:
-    return {
-        "runs": part.count,
-        "share": part.share,
-        "lower": part.interval.lower,
-        "upper": part.interval.upper,
     }
 
 

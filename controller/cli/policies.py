@@ -15,6 +15,7 @@ from controller.cli.backtested import INDENT, fields, print_facts
 from controller.cli.context import Context
 from controller.cli.deeds import deed
 from controller.cli.output import API_VERSION, Document, console, grid, listing, moment, wrapped
+from controller.cli.simulated import endings_document
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -380,15 +381,7 @@ def runs_document(
 
 def _summary_document(found: Runs) -> Document:
     return {
-        "endings": {
-            ending.value.replace(" ", "_"): {
-                "runs": part.count,
-                "share": part.share,
-                "lower": part.interval.lower,
-                "upper": part.interval.upper,
-            }
-            for ending, part in found.endings.items()
-        },
+        "endings": endings_document(found.endings),
         "until_stop_s": _spread_document(found.until_stop, 3_600),
         "until_completion_s": _spread_document(found.until_completion, 3_600),
         "candidate_requests": _spread_document(found.candidate_requests),

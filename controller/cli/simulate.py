@@ -30,6 +30,7 @@ from controller.cli.simulated import (
     UnitsPerDay,
     UnitsPerMinute,
     answers_words,
+    endings_document,
     per_minute_of,
     progress,
     span_of,
@@ -348,15 +349,7 @@ def _scenario(plan: Plan, one: Summary) -> Document:
     return {
         "scenario": one.scenario.text,
         "about": about(plan, one.scenario),
-        "endings": {
-            ending.value.replace(" ", "_"): {
-                "runs": part.count,
-                "share": part.share,
-                "lower": part.interval.lower,
-                "upper": part.interval.upper,
-            }
-            for ending, part in one.endings.items()
-        },
+        "endings": endings_document(one.endings),
         "stopped_before_it_went_wrong": one.early,
         "stopped_by": dict(one.stopped_by),
         "until_stop_s": _seconds(one.stop),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from controller.cli.context import Context
-from controller.cli.output import console
+from controller.cli.output import Document, console
 from controller.errors import DataError
 
 if TYPE_CHECKING:
     from controller.rollout.plan import Plan
-    from controller.simulate.montecarlo import Told
+    from controller.simulate.backtest import Ending
+    from controller.simulate.montecarlo import Part, Told
     from controller.simulate.scenarios import Scenario, Traffic
 
 DAY_MIN = 1_440
@@ -159,6 +160,20 @@ def answers_words(plan: Plan, traffic: Traffic) -> str:
         f"accuracy {format_percent(traffic.accuracy)}, escalation {format_percent(traffic.escalation)}, "
         f"{format_percent(traffic.label_rate)} graded, labels after {format_duration(plan.labels.delay)}"
     )
+
+
+def part_document(part: Part) -> Document:
+    """How many of the runs, with the interval of their share."""
+    return {
+        "runs": part.count,
+        "share": part.share,
+        "lower": part.interval.lower,
+        "upper": part.interval.upper,
+    }
+
+
+def endings_document(endings: Mapping[Ending, Part]) -> Document:
+    return {ending.value.replace(" ", "_"): part_document(part) for ending, part in endings.items()}
 
 
 @contextmanager
