@@ -54,7 +54,7 @@ PIECE: Final = 16  # blocks
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """Where a rollout's episodes are looked for: these units, starts from `low` to `high`, heard after `active`."""
+    """Where a rollout's episodes are looked for: units, starts from `low` to `high`, heard until `active` or later."""
 
     units: Collection[str]
     low: int

@@ -215,7 +215,7 @@ class MemoryRows:
             _copy(episode)
             for unit in reach.units
             for episode in self.kept_episodes.get((rollout, unit), {}).values()
-            if reach.low <= episode.start <= reach.high and episode.heard > reach.active
+            if reach.low <= episode.start <= reach.high and episode.heard >= reach.active
         ]
 
     def splits(self, rollouts: Collection[str]) -> dict[str, Sequence[SplitVersion]]:

@@ -93,7 +93,7 @@ _WAITING = (
 _NEAR = select(*(schema.episodes.c[name] for name in (*_EPISODE, "flags"))).where(
     schema.episodes.c.rollout == bindparam("rollout"),
     schema.episodes.c.start.between(bindparam("low"), bindparam("high")),
-    schema.episodes.c.heard > bindparam("active"),
+    schema.episodes.c.heard >= bindparam("active"),
 )
 _EPISODES: Mapping[str, Select[Any]] = {
     "sqlite": _NEAR.where(listed(schema.episodes.c.unit)),
