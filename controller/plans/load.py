@@ -11,9 +11,10 @@ from pathlib import Path
 from controller.errors import PlanError, Problem
 from controller.plans.document import MAX_BYTES, Mapping, Node, Place, Problems, Scalar, parse
 from controller.plans.leaves import describe
-from controller.plans.meaning import Reading, read_meaning
+from controller.plans.meaning import read_meaning
 from controller.plans.models import ModelTable
 from controller.plans.nearest import nearest
+from controller.plans.reading import Reading
 from controller.plans.schema import API_VERSION, KIND
 from controller.plans.shape import read_shape
 from controller.plans.units import shown

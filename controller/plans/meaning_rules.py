@@ -1,0 +1,266 @@
+"""Second parse of a plan's rules: metric, limit, scope, evidence, and the alpha that each has."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from fractions import Fraction
+
+from controller.plans.document import Mapping, Scalar, Sequence
+from controller.plans.nearest import did_you_mean
+from controller.plans.reading import Reading, had, was_read
+from controller.plans.schema import (
+    Resume,
+    RuleShape,
+    SpecShape,
+)
+from controller.plans.units import UnitError, parse_limit, shown
+from controller.rollout.metrics import CATALOGUE, Kind, MeasureUnit, Metric, custom_rate
+from controller.rollout.plan import (
+    Evidence,
+    Rule,
+    Scope,
+    Then,
+)
+from controller.rollout.rules import CONFIDENT_KINDS, is_provable
+from controller.rollout.timeline import MINUTE
+from controller.rollout.units import format_duration, format_percent
+
+_PROVABLE = "only rates, percentiles and accuracy_delta can be proven"
+_LEAST_ALPHA = Fraction(1, 10**9)  # less is lost in the rounding of what is left
+_SPENT_PER_HOUR = ("per_hour", "tokens_per_hour")  # subjects of the catalogue
+_NAMED_METRIC = re.compile(r"custom\.([A-Za-z][A-Za-z0-9_]{0,62})")
+
+
+def read_rule(shape: RuleShape, spec: SpecShape, reading: Reading) -> Rule | None:
+    scope, names = _rule_scope(shape, spec, reading)
+    _check_rule_values(shape, scope, reading)
+    metric = _metric(shape, reading)
+    if metric is None:
+        return None
+    _check_evidence(shape, metric, reading)
+    limit = _limit(shape, metric, reading)
+    if limit is None:
+        return None
+    return Rule(
+        name=shape.name,
+        metric=metric,
+        limit=limit,
+        below=shape.below is not None,
+        window=shape.window,
+        then=shape.then,
+        evidence=shape.evidence,
+        scope=scope,
+        intents=names,
+        arm=shape.arm,
+        sustained=shape.sustained,
+        min_samples=_min_samples(shape, metric),
+        min_window=shape.min_window or MINUTE,
+        alpha=None if shape.alpha is None else float(shape.alpha),
+        severity=shape.severity,
+        auto_resume=shape.resume is Resume.AUTO,
+    )
+
+
+def _min_samples(shape: RuleShape, metric: Metric) -> int:
+    if shape.min_samples is not None:
+        return shape.min_samples
+    return 1 if metric.subject in _SPENT_PER_HOUR else 500
+
+
+def _metric(shape: RuleShape, reading: Reading) -> Metric | None:
+    known = CATALOGUE.get(shape.metric)
+    if known is not None:
+        return known
+    if custom := _NAMED_METRIC.fullmatch(shape.metric):
+        return custom_rate(custom[1])
+    hint = did_you_mean(shape.metric, CATALOGUE)
+    reading.refuse(
+        shape,
+        "metric",
+        f"unknown metric {shown(shape.metric)}{hint}; your own flags are written `custom.NAME`",
+    )
+    return None
+
+
+def _rule_scope(
+    shape: RuleShape, spec: SpecShape, reading: Reading
+) -> tuple[Scope, tuple[str, ...]]:
+    if shape.intents is None:
+        return Scope.ALL, ()
+    written = shape.node.entries["intents"].value
+    if isinstance(written, Scalar):
+        scope = Scope(written.text)
+        if scope is Scope.CRITICAL and not reading.partial and not any_critical(spec):
+            reading.refuse_node(
+                written,
+                "no intent is critical, so this rule would judge nothing; "
+                "mark one with `critical: true`",
+            )
+        return scope, ()
+    known = written_names(spec)
+    seen: set[str] = set()
+    for scalar in shape.intents:
+        if scalar.text not in known:
+            hint = did_you_mean(scalar.text, known)
+            reading.refuse_node(scalar, f"unknown intent {shown(scalar.text)}{hint}")
+        elif scalar.text in seen:
+            reading.refuse_node(scalar, f"{shown(scalar.text)} is named twice; keep one")
+        seen.add(scalar.text)
+    return Scope.NAMED, tuple(scalar.text for scalar in shape.intents)
+
+
+def any_critical(spec: SpecShape) -> bool:
+    return any(intent.critical for intent in spec.intents)
+
+
+def written_names(spec: SpecShape) -> tuple[str, ...]:
+    """The names of intents as the file has them, even where the rest of an intent has no shape."""
+    intents = spec.node.entries.get("intents")
+    items = intents.value.items if intents and isinstance(intents.value, Sequence) else []
+    entries = (item.entries.get("name") for item in items if isinstance(item, Mapping))
+    values = (entry.value for entry in entries if entry is not None)
+    return tuple(name.text for name in values if isinstance(name, Scalar))
+
+
+def _check_rule_values(shape: RuleShape, scope: Scope, reading: Reading) -> None:
+    if shape.window == timedelta(0):
+        reading.refuse(shape, "window", "a window of 0 holds no data; write one such as `1h`")
+    _check_min_window(shape, reading)
+    if shape.min_samples == 0:
+        reading.refuse(
+            shape, "minSamples", "a rule cannot be judged on no samples; write at least `1`"
+        )
+    if shape.then is Then.PIN and scope is Scope.ALL and not had(shape, "intents"):
+        reading.refuse(
+            shape,
+            "then",
+            "`pin` sends an intent back to the baseline, and this rule judges all traffic as one; "
+            "add `intents: each`, `critical` or a list",
+        )
+    if shape.resume is Resume.AUTO and shape.then is not Then.PAUSE:
+        reading.refuse(
+            shape,
+            "resume",
+            f"`auto` ends a pause, and this rule causes none (`then: {shape.then.value}`); leave it out",
+        )
+
+
+def _check_min_window(shape: RuleShape, reading: Reading) -> None:
+    if shape.min_window is None:
+        return
+    if shape.min_window == timedelta(0):
+        reading.refuse(
+            shape, "minWindow", "a window of 0 holds no data to blame; write one such as `1h`"
+        )
+    elif shape.min_window > shape.window and was_read(shape, "window", shape.window):
+        reading.refuse(
+            shape,
+            "minWindow",
+            f"{format_duration(shape.min_window)} is longer than the window, "
+            f"{format_duration(shape.window)}, so no stretch could be blamed; write at most that",
+        )
+
+
+def _check_evidence(shape: RuleShape, metric: Metric, reading: Reading) -> None:
+    if metric.comparing and shape.arm is not None:
+        reading.refuse(shape, "arm", f"{metric.name} compares both arms; leave `arm` out")
+    if metric.kind is Kind.LOSS and had(shape, "below"):
+        reading.refuse(
+            shape, "below", f"{metric.name} is a loss, and a small one is good; write `above`"
+        )
+    _check_proof(shape, metric, reading)
+    if shape.evidence is not Evidence.CONFIDENT:
+        return
+    if metric.kind not in CONFIDENT_KINDS:
+        reading.refuse(
+            shape,
+            "evidence",
+            f"{metric.name} has no confident form: {_PROVABLE}; write `observed`",
+        )
+    elif shape.below is not None:
+        reading.refuse(
+            shape, "evidence", "`confident` with `below` is not supported yet; write `observed`"
+        )
+
+
+def _check_proof(shape: RuleShape, metric: Metric, reading: Reading) -> None:
+    """What only concerns a proof has no effect on a rule that can have none."""
+    if metric.kind not in CONFIDENT_KINDS:
+        why = f"{metric.name} has no confident form: {_PROVABLE}"
+    elif shape.below is not None:
+        why = "a rule with `below` has no confident form yet"
+    else:
+        return
+    for key, value in (("minWindow", shape.min_window), ("alpha", shape.alpha)):
+        if value is not None:
+            reading.refuse(shape, key, f"{why}; leave `{key}` out")
+
+
+def check_alphas(spec: SpecShape, rules: tuple[Rule, ...], reading: Reading) -> None:
+    """Parts of alpha are above nothing, together not more than the plan's, and leave something for the other rules."""
+    asked = [(shape, shape.alpha) for shape in spec.rules if shape.alpha is not None]
+    for shape, alpha in asked:
+        if alpha < _LEAST_ALPHA:
+            reading.refuse(
+                shape, "alpha", "at `0%` nothing could ever be proven; write a part such as `1%`"
+            )
+    if not asked or not 0 < spec.alpha < Fraction(1, 2) or (had(spec, "alpha") and reading.partial):
+        return  # the plan's own is wrong, or stands in for one that is: that was said
+    whole, left = format_percent(float(spec.alpha)), spec.alpha
+    for shape, alpha in asked:
+        left -= alpha
+        if left < 0:
+            taken = format_percent(float(spec.alpha - left))
+            reading.refuse(
+                shape,
+                "alpha",
+                f"with it the rules take {taken} in all, of the plan's alpha of {whole}; "
+                "lower one, or write a larger `alpha` under `spec`",
+            )
+            return
+    others = [rule.name for rule in rules if rule.alpha is None and is_provable(rule)]
+    if others and left < _LEAST_ALPHA:
+        reading.refuse(
+            asked[-1][0],
+            "alpha",
+            f"with it nothing is left of the plan's alpha of {whole} for {', '.join(others)}, which could then "
+            "never be proven; lower one, or write a larger `alpha` under `spec`",
+        )
+
+
+def _limit(shape: RuleShape, metric: Metric, reading: Reading) -> float | None:
+    given = [key for key in ("above", "below") if had(shape, key)]
+    if len(given) != 1:
+        both = (
+            "gives both `above` and `below`; keep one"
+            if given
+            else "has no limit; write `above:` or `below:`"
+        )
+        reading.refuse(shape, "below" if given else "", f"the rule {both}")
+        return None
+    text = shape.above if given[0] == "above" else shape.below
+    if text is None:  # its shape was wrong, and that was said
+        return None
+    try:
+        limit = parse_limit(metric, text)
+    except UnitError as error:
+        reading.refuse(shape, given[0], f"{error} (the limit of {metric.name})")
+        return None
+    if wrong := _wrong_limit(shape, metric, limit):
+        reading.refuse(shape, given[0], wrong)
+    return limit
+
+
+def _wrong_limit(shape: RuleShape, metric: Metric, limit: float) -> str | None:
+    """Why a rule with this limit could never fail, or could not be proven; None if it can."""
+    text = shown(shape.above or shape.below or "")
+    if metric.kind is Kind.RATE and shape.above is not None and not 0 < limit < 1:
+        return f"{text} leaves nothing to test: a limit lies between 0% and 100%, such as `0.01%`"
+    if metric.kind is Kind.LOSS and not 0 < limit < 1:
+        return f"{text} leaves no loss to look for; a margin is above 0pp, such as `1.5pp`"
+    if shape.above is not None and metric.unit is MeasureUnit.FRACTION and limit >= 1:
+        return f"{metric.name} is never above {text}, so the rule could never fail"
+    if shape.below is not None and limit <= 0:
+        return f"{metric.name} is never below {text}, so the rule could never fail"
+    return None
