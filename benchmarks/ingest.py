@@ -28,6 +28,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, MetaData, Table
 
+from controller.cli.background import collect_seldom
 from controller.rollout.accounting import request_of
 from controller.rollout.observation import Batch, Observation, Outcome
 from controller.rollout.plan import Arm, Unit
@@ -174,6 +175,7 @@ def main() -> None:
     parser.add_argument("--database-url", help="an empty database")
     parser.add_argument("--ways", action="store_true", help="ways to write to PostgreSQL")
     given = parser.parse_args()
+    collect_seldom()  # as `canaryctl run` does
     if given.ways:
         with _database("PostgreSQL", given.database_url) as url:
             print(json.dumps({"rows_per_s": ways(url, given.batches)}, indent=2))

@@ -34,6 +34,7 @@ from typing import Any
 from sqlalchemy import Connection, Table, select
 
 from benchmarks.databases import DATABASES, database, present, version
+from controller.cli.background import collect_seldom
 from controller.clock import ManualClock, SystemClock
 from controller.ports import Head, Note, Split, Standing, Telemetry
 from controller.reconcile.intake import Intake
@@ -495,6 +496,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     if asked.control:
+        collect_seldom()  # as `canaryctl run` does
         control(asked.control)
         return
     rows: list[dict[str, object]] = []

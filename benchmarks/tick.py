@@ -25,6 +25,7 @@ from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 
 from benchmarks.databases import DATABASES, database, present, version
+from controller.cli.background import collect_seldom
 from controller.clock import ManualClock
 from controller.reconcile.submit import submit
 from controller.reconcile.tick import Reconciler
@@ -248,6 +249,7 @@ def main() -> None:
     parser.add_argument("--database", nargs="*", choices=DATABASES, default=list(DATABASES))
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
+    collect_seldom()  # as `canaryctl run` does
     rows: list[dict[str, object]] = []
     for kind, missing in present(asked.database):
         rows += (

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from controller.cli.background import in_background
+from controller.cli.background import collect_seldom, in_background
 from controller.cli.context import Context
 from controller.cli.operations import OpsListen, OpsService, ops_address, store_to_serve
 from controller.cli.options import OutputForm
@@ -81,6 +81,7 @@ def run(
         log_started(store, settings)
         controller = build_controller(settings, store, context.clock, operations)
         attach(operations, controller, store, context.clock)
+        collect_seldom()
         if settings.link_token is None:
             _log().warning("no_link", what="CANARY_LINK_TOKEN is not set: no gateway can connect")
             controller.tenures.run_until(stop)

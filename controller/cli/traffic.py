@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from controller.cli.background import in_background
+from controller.cli.background import collect_seldom, in_background
 from controller.cli.context import Context
 from controller.cli.operations import OpsListen, OpsService, ops_address, upgrade_embedded
 from controller.cli.process import log_started, stopped_by_signals
@@ -83,6 +83,7 @@ def up(
     operations = build_operations(settings)
     controller = build_controller(settings, store, context.clock, operations)
     attach(operations, controller, store, context.clock)
+    collect_seldom()
 
     def data_plane() -> _DataPlane:
         return _DataPlane(settings, controller.link, models, address, context.clock)
@@ -136,7 +137,7 @@ def gateway(
     def data_plane() -> _DataPlane:
         return _DataPlane(settings, link_to(where, token), models, address, context.clock)
 
-    _collect_seldom()
+    collect_seldom()
     with stopped_by_signals() as stop, in_background(data_plane, name="gateway") as served:
         _say_where(context, served)
         stop.wait()
@@ -146,17 +147,6 @@ def _addresses(given: Sequence[str]) -> list[str]:
     """Each may be several, separated by commas; every one once."""
     each = (one.strip() for several in given for one in several.split(","))
     return list(dict.fromkeys(one for one in each if one))
-
-
-def _collect_seldom() -> None:
-    """A request leaves little behind that only the cycle collector frees, and it looks at every live object each time:
-    a tenth of a request's time (benchmarks/gateway.py).
-    """
-    import gc
-
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
 
 
 class _DataPlane:

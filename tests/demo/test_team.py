@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from tests.accounting.factories import commit
 from tests.demo.test_demo import command, decisions
 from tests.postgres import Cluster
 
-STRUCK = "was killed (SIGKILL) while it led under fence 1"
+STRUCK = "was killed (SIGKILL) while it led"
 
 
 def played(place: Place, *options: str) -> str:
@@ -40,7 +41,9 @@ def test_a_team_whose_leader_is_killed_decides_as_one_controller_does_and_slack_
     said = played(team, "--database", url, "--controllers", "2")
 
     assert STRUCK in said
-    assert "leads under fence 2 now" in said
+    # Of a machine so busy that a term ran out before, the fences are higher.
+    killed, leads = re.findall(r"under\s+fence\s+(\d+)", said[said.index(STRUCK) :])[:2]
+    assert int(leads) > int(killed) >= 1
     assert [(name, *what) for name, _, *what in decisions(alone)] == [
         (name, *what) for name, _, *what in decisions(team, url)
     ]
