@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import chain
 from typing import Final, TypeVar
 
 from controller.rollout.accounting_state import MINUTE_US, Block, Episode, Request, rounded
@@ -146,8 +145,14 @@ def _episode_key(one: Episode) -> RowKey:
     return one.rollout, minute, one.version, one.arm, one.intent, one.endpoint, COMPARED
 
 
-def _flags(ones: Iterable[Request | Episode]) -> Counter[tuple[str, bool]]:
-    return Counter(chain.from_iterable([one.flags.items() for one in ones]))
+def _flags(ones: Sequence[Request | Episode]) -> dict[tuple[str, bool], int]:
+    """How often each flag has each value. Most share one of few mappings, which is then looked into once."""
+    mappings = {id(one.flags): one.flags for one in ones}
+    counts: defaultdict[tuple[str, bool], int] = defaultdict(int)
+    for name, times in Counter([id(one.flags) for one in ones]).items():
+        for item in mappings[name].items():
+            counts[item] += times
+    return counts
 
 
 def _counts() -> defaultdict[str, int]:

@@ -58,8 +58,8 @@ _SESSION: Final = {
     # a week of requests for it.
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
-    # For the same reason it takes a seek for each of a list to be dear enough to compile, which takes a hundred times as
-    # long as the seek.
+    # For the same reason it takes a seek for each of a list to be dear enough to compile, which takes a hundred times
+    # as long as the seek.
     "jit": "off",
     # The server lets go of the locks of a host that is gone.
     "tcp_keepalives_idle": 10,

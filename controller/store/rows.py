@@ -183,6 +183,7 @@ class SqlRows:
         """`weeks` are partitions that are known to be there, and become known."""
         self._connection = connection
         self._weeks = weeks
+        self._none_waits = False  # as far as is known
 
     def floor(self) -> int:
         return floor_of(self._connection)
@@ -205,7 +206,10 @@ class SqlRows:
 
     def waiting(self, observations: Collection[str]) -> list[KeptOutcome]:
         # Nothing waits, mostly: that is quicker to ask than for each observation.
-        if not observations or self._connection.execute(_ANY_WAITING).first() is None:
+        if not observations:
+            return []
+        self._none_waits = self._connection.execute(_ANY_WAITING).first() is None
+        if self._none_waits:
             return []
         return [_outcome(row) for row in self._among(_WAITING, observations)]
 
@@ -288,6 +292,8 @@ class SqlRows:
         put_many(connection, schema.minutes, minutes)
 
     def expire(self, now: datetime) -> None:
+        if self._none_waits:
+            return  # but for what came with this batch
         self._connection.execute(_EXPIRE, {"now": micros(now)})
 
     def _among(self, wanted: Select[Any], some: Collection[str]) -> Sequence[Any]:
@@ -297,7 +303,8 @@ class SqlRows:
         """The next ingest sequence of each rollout, from now on its present one."""
         if not rollouts:
             return {}
-        hold_rollouts(self._connection, rollouts)
+        if self._connection.dialect.name == "postgresql":
+            hold_rollouts(self._connection, rollouts)
         advanced = self._connection.execute(_ADVANCE, values(rollouts))
         return {rollout: seq for rollout, seq in advanced}  # noqa: C416 # rows are no pairs
 
