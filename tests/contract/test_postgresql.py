@@ -395,7 +395,9 @@ def test_several_hosts_are_tried_in_turn(postgresql: Cluster, postgresql_url: st
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "postgresql+psycopg"])
-def test_a_connection_is_set_up_so_that_nothing_hangs_or_is_compiled(postgresql_url: str, scheme: str):
+def test_a_connection_is_set_up_so_that_nothing_hangs_or_is_compiled(
+    postgresql_url: str, scheme: str
+):
     expected = {
         "application_name": "canaryctl",
         "lock_timeout": "10s",
