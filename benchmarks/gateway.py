@@ -10,9 +10,10 @@ splits the traffic 50:50, and every request has a line in the spool before its a
 - `counted`: lines go to a `canaryctl run` on a SQLite file, which counts them while requests are answered
 - `swallowed`: the link takes lines and forgets them, so that only the gateway's own work is left
 
-With the program of a LiteLLM proxy (`pip install 'litellm[proxy]'` in an environment of its own; `--litellm`, or
-LITELLM in the environment) that is asked too: one worker on the same core, two deployments of equal weight behind one
-model name, no database, no key.
+With the program of a LiteLLM proxy (`pip install 'litellm[proxy]' prometheus-client` in an environment of its own;
+`--litellm`, or LITELLM in the environment) that is asked too: one worker on the same core, two deployments of equal
+weight behind one model name, no database, no key. `litellm` counts nothing; `litellm, metered` has its Prometheus
+metrics on, which is what it has for what a gateway's spool is for.
 
 Throughput is a closed loop of 32 connections. Latency is an open loop of 300 requests/s, timed from the moment at which
 a request was due; `added` is a percentile less the same percentile of the upstream asked directly. CPU is the
@@ -33,7 +34,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -64,6 +65,10 @@ FIRST, OTHERS = set(CORES[:1]), set(CORES[1:] or CORES)
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 CHAT = "/v1/chat/completions"
 MODEL = "gpt-4.1"
+LITELLM: Mapping[str, Mapping[str, Any]] = {
+    "litellm": {},
+    "litellm, metered": {"callbacks": ["prometheus"]},
+}
 
 _SPAWN = multiprocessing.get_context("spawn")
 
@@ -532,7 +537,11 @@ def cases(litellm: str | None = None) -> Iterator[list[Case]]:
                 enter(_gateway(folder / name, models, link))
                 for name, link in (("swallowed", swallowing), ("counted", counting))
             ]
-            proxies = [enter(_litellm(litellm, folder, models))] if litellm else []
+            proxies = [
+                enter(_litellm(litellm, folder, models, name, settings))
+                for name, settings in LITELLM.items()
+                if litellm
+            ]
         enter(on(OTHERS))
         yield [
             Case("direct", upstream),
@@ -569,7 +578,9 @@ def _gateway(folder: Path, models: str, link: int) -> Iterator[Case]:
 
 
 @contextmanager
-def _litellm(program: str, folder: Path, models: str) -> Iterator[Case]:
+def _litellm(
+    program: str, folder: Path, models: str, name: str, settings: Mapping[str, Any]
+) -> Iterator[Case]:
     """Its proxy as its documentation starts it, with one worker, splitting one model name evenly over two."""
     port = free_port()
     deployments = [
@@ -584,8 +595,9 @@ def _litellm(program: str, folder: Path, models: str) -> Iterator[Case]:
         }
         for model in (MODEL, f"{MODEL}-mini")
     ]
-    config, log = folder / "litellm.json", folder / "litellm.log"
-    config.write_text(json.dumps({"model_list": deployments}))  # JSON is YAML
+    config, log = folder / f"{name}.json", folder / f"{name}.log"
+    told = {"model_list": deployments, "litellm_settings": settings}
+    config.write_text(json.dumps(told))  # JSON is YAML
     arguments = ("--config", str(config), "--host", HOST, "--port", str(port), "--num_workers", "1")
     # Without a key it has the least to do.
     environ = os.environ | {"LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true"}
@@ -601,7 +613,7 @@ def _litellm(program: str, folder: Path, models: str) -> Iterator[Case]:
         )
         if process.poll() is not None:
             raise RuntimeError(f"{program} ended:\n{log.read_text()[-2_000:]}")
-        yield Case("litellm", port, process.pid, keeps_up=False)
+        yield Case(name, port, process.pid, keeps_up=False)
     finally:
         process.terminate()
         process.wait(15)
@@ -639,12 +651,13 @@ def measure(
 
 def _row(case: Case, listed: Sequence[Case]) -> dict[str, Any]:
     direct, bare = listed[0], listed[1]
-    proxy = next((one for one in listed if not one.keeps_up), None)
+    proxies = {one.name: _ratio(case, one) for one in listed if not one.keeps_up}
     row: dict[str, Any] = {
         "name": case.name,
         "rate": _spread(case.rates),
         "of_pass_through": _ratio(case, bare),
-        "of_litellm": _ratio(case, proxy) if proxy is not None else None,
+        "of_litellm": proxies.get("litellm"),
+        "of_litellm_metered": proxies.get("litellm, metered"),
         "cpu_ms": 1_000 * case.cpu_s / case.requests if case.pid else None,
         "rss_mib": rss_mib(case.pid) if case.pid and case is not bare else None,
         "late_s": _spread(case.late_s),
@@ -699,17 +712,16 @@ def main() -> None:
         }
         print(json.dumps({**budgets, "measured": rows}, indent=2))
         return
-    print(
-        f"{'':<13}{'req/s':>8}{'range':>16}{'of pass-through':>24}{'× LiteLLM':>11}{'CPU ms':>8}{'RSS':>6}",
-        end="",
-    )
+    print(f"{'':<17}{'req/s':>8}{'range':>16}{'of pass-through':>24}", end="")
+    print(f"{'× LiteLLM':>11}{'metered':>9}{'CPU ms':>8}{'RSS':>6}", end="")
     print(f"{'p50 ms':>9}{'added':>7}{'p99 ms':>9}{'added':>7}")
     for one in rows:
         rate, ratio = one["rate"], one["of_pass_through"]
         print(
-            f"{one['name']:<13}{rate['median']:>8,.0f}{rate['least']:>8,.0f}..{rate['most']:<6,.0f}"
+            f"{one['name']:<17}{rate['median']:>8,.0f}{rate['least']:>8,.0f}..{rate['most']:<6,.0f}"
             f"{ratio['median']:>10.0%} ({ratio['least']:>4.0%} .. {ratio['most']:>4.0%})"
             f"{_or_dash(one['of_litellm'] and one['of_litellm']['median'], 1):>11}"
+            f"{_or_dash(one['of_litellm_metered'] and one['of_litellm_metered']['median'], 1):>9}"
             f"{_or_dash(one['cpu_ms'], 3):>8}{_or_dash(one['rss_mib'], 0):>6}"
             f"{_or_dash(one['p50_ms'], 2):>9}{_or_dash(one['added_p50_ms'], 2):>7}"
             f"{_or_dash(one['p99_ms'], 2):>9}{_or_dash(one['added_p99_ms'], 2):>7}"
