@@ -199,7 +199,7 @@ class Tallies:
         return kept, buckets
 
     def forget_histograms(self, before: int) -> None:
-        """Drop histograms of minutes before `before`, for good."""
+        """Drop histograms of minutes before `before`, for good: windows that reach there have none from now on."""
         self._histograms_from = max(self._histograms_from, before)
         for histogram in self._histograms.values():
             histogram.forget(self._histograms_from)
@@ -285,7 +285,7 @@ class Tallies:
     def histogram(
         self, prefix: str, starts: Minutes, ends: Minutes, *, arm: str, intent: str | None
     ) -> tuple[tuple[int, ...], Table]:
-        """The buckets of a histogram in any of the windows, ascending, and their sums over each; (E, buckets)."""
+        """As `MinuteSums.histogram`; nothing for windows that reach back to what was forgotten."""
         found = [
             histogram
             for (group, name), histogram in self._histograms.items()
@@ -294,7 +294,10 @@ class Tallies:
             and group.cohort is Cohort.COMPARED
             and (intent is None or group.intent == intent)
         ]
-        return histogram_sums(found, starts, ends)
+        buckets, sums = histogram_sums(found, starts, ends)
+        # What is left of a window would be taken for all of it.
+        sums[starts < self._histograms_from] = 0
+        return buckets, sums
 
     def values_of_blocks(self, intent: str | None) -> tuple[str, ...]:
         """The keys of every value that a block has, in order of value."""

@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 from datetime import timedelta
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -178,6 +179,20 @@ def test_sums_above_a_bucket_outlive_the_histograms_and_follow_every_change(fed,
         assert [held[place] for place in tallies.places(keys, "candidate")] == [
             sum(bucket_of(one) > bound for one in ones) for bound in (bucket - 1, bucket)
         ]
+
+
+def test_a_window_that_reaches_back_to_forgotten_histograms_has_no_percentile():
+    tallies = tallies_of(plan(rules=(SLOW,)))
+    tallies.feed([answered(START + at, 3.0 if at < 30 else 1.0) for at in range(60)], 1)
+    tallies.forget_histograms(START + 30)
+
+    ends = np.array([START + 60, START + 60])
+    buckets, sums = tallies.histogram(
+        "h.latency.", np.array([START + 29, START + 30]), ends, arm="candidate", intent=None
+    )
+
+    assert buckets == (bucket_of(1.0),)
+    assert sums.tolist() == [[0], [30]]
 
 
 def test_what_was_not_summed_from_the_start_is_not_taken_for_nothing():
