@@ -109,7 +109,9 @@ def _proven(rule: Rule, verdict: Verdict, proof: Proof) -> str:
         counts, figure = counts_words(rule, look.counts), _share_figure(rule, look, verdict.intent)
     else:
         counts = counts_words(rule, look.counts, "episodes")
-        figure = _figure(rule, look.value, look.window, interval_words(look.counts), verdict.intent)
+        figure = _figure(
+            rule, look.value, look.window, interval_words(rule, look.counts), verdict.intent
+        )
     where = "" if proof.window == look.window else f" in {window_words(proof.window)}"
     return f"{name} {figure}; {counts}; {against}{where}"
 
@@ -231,7 +233,9 @@ def needs_line(lacking: Needs, rule: Rule, plan: Plan) -> str:
     if lacking.observations is None:
         return f"as it goes, no number of {noun} proves it either way: what is seen is too near the limit"
     failing = lacking.proof is Outcome.FAIL
-    claim = disproved(rule, claim_of(rule)) if failing else feared(rule, kept_limit(plan, rule))
+    claim = (
+        disproved(rule, claim_of(plan, rule)) if failing else feared(rule, kept_limit(plan, rule))
+    )
     pairs = f", or {rounded_up(lacking.pairs):,} shadow pairs" if lacking.pairs else ""
     return (
         f"needs about {rounded_up(lacking.observations):,} more {noun}{_time(lacking.after)}{pairs}, "
@@ -239,7 +243,13 @@ def needs_line(lacking: Needs, rule: Rule, plan: Plan) -> str:
     )
 
 
-_NOUNS = {"episodes": "episodes", "requests": "requests", "blocks": "labels", "pairs": "pairs"}
+_NOUNS = {
+    "episodes": "episodes",
+    "labels": "labels",
+    "requests": "requests",
+    "blocks": "labels",
+    "pairs": "pairs",
+}
 
 
 def _time(after: timedelta | None) -> str:
@@ -309,7 +319,7 @@ def _seen(rule: Rule, verdict: Verdict, look: Look) -> str:
 
 
 def _look(rule: Rule, look: Look, intent: str | None = None) -> str:
-    figure = _figure(rule, look.value, look.window, interval_words(look.counts), intent)
+    figure = _figure(rule, look.value, look.window, interval_words(rule, look.counts), intent)
     return f"{figure}; {counts_words(rule, look.counts)}"
 
 
@@ -326,7 +336,9 @@ def _figure(
 
 def _share_figure(rule: Rule, look: Look, intent: str | None) -> str:
     """`7.31% of requests on refund (95% CI …) above 4s in A..B`: what the proof of a percentile counts."""
-    shown = f"{share_above(rule, look.value or 0.0)}{_on(intent)} ({interval_words(look.counts)})"
+    shown = (
+        f"{share_above(rule, look.value or 0.0)}{_on(intent)} ({interval_words(rule, look.counts)})"
+    )
     return f"{shown} above {format_limit(rule.metric, rule.limit)} in {window_words(look.window)}"
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import assert_never
 
-from controller.rollout.metrics import MICRO, Kind, MeasureUnit, Metric
+from controller.rollout.metrics import MICRO, SERVED, Kind, MeasureUnit, Metric
 from controller.rollout.plan import Arm, Judge, Rule
 from controller.rollout.rules import bound_of
 from controller.rollout.timeline import Window
@@ -105,10 +105,12 @@ _SHARE = Metric(name="share", kind=Kind.RATE, unit=MeasureUnit.FRACTION)
 
 def disproved(rule: Rule, claim: float) -> str:
     """What a failing proof speaks against, in quotes: `"no loss"`, `"at most 2%"`, `"at most 5% above 4s"`."""
+    most = "least" if rule.below else "most"
     if rule.metric.kind is Kind.QUANTILE:
-        return f'"at most {format_percent(claim)} above {format_limit(rule.metric, rule.limit)}"'
+        return f'"at {most} {format_percent(claim)} above {format_limit(rule.metric, rule.limit)}"'
     if rule.metric.kind is not Kind.LOSS:
-        return f'"at {"least" if rule.below else "most"} {format_limit(rule.metric, rule.limit)}"'
+        limit = format_limit(rule.metric, rule.limit)
+        return f'"at {most} {limit}"{_as_shown(rule, claim)}'
     if math.isclose(claim, 0, abs_tol=1e-12):
         return '"no loss"'
     return f'"a loss of at most {format_points(claim)}"'
@@ -116,16 +118,23 @@ def disproved(rule: Rule, claim: float) -> str:
 
 def feared(rule: Rule, claim: float) -> str:
     """What a passing proof speaks against, in quotes: `"a loss of 1.5 pp or more"`, `"2% or more"`, `"5% or more
-    above 4s"`.
+    above 4s"`; of a rule with `below`, `"90% or less"`.
     """
+    more = "less" if rule.below else "more"
     if rule.metric.kind is Kind.QUANTILE:
         share = format_percent(bound_of(rule))
-        return f'"{share} or more above {format_limit(rule.metric, rule.limit)}"'
-    if rule.metric.kind is Kind.LOSS and claim < rule.limit:
-        seen = format_points(round(claim, 6))
-        return f'"a loss of {format_points(rule.limit)} or more" ({seen} as its judge sees it)'
-    size = f"{format_limit(rule.metric, rule.limit)} or {'less' if rule.below else 'more'}"
-    return f'"a loss of {size}"' if rule.metric.kind is Kind.LOSS else f'"{size}"'
+        return f'"{share} or {more} above {format_limit(rule.metric, rule.limit)}"'
+    size = f"{format_limit(rule.metric, rule.limit)} or {more}"
+    loss = "a loss of " if rule.metric.kind is Kind.LOSS else ""
+    return f'"{loss}{size}"{_as_shown(rule, claim)}'
+
+
+def _as_shown(rule: Rule, claim: float) -> str:
+    """What the labels' judge makes of a limit, where that is something else."""
+    of_labels = rule.metric.kind in (Kind.LOSS, Kind.ACCURACY)
+    if not of_labels or math.isclose(claim, rule.limit, rel_tol=1e-9):
+        return ""
+    return f" ({format_limit(rule.metric, round(claim, 6))} as its judge sees it)"
 
 
 # Estimates and intervals
@@ -160,9 +169,9 @@ def estimate(counts: Counts) -> float | None:
             assert_never(unknown)
 
 
-def interval_words(counts: Counts) -> str:
+def interval_words(rule: Rule, counts: Counts) -> str:
     """`95% CI 2.09..2.77, Wilson` in percent or points; empty for figures that have none."""
-    interval = _interval(counts)
+    interval = _interval(rule, counts)
     if interval is None:
         return ""
     method = _METHODS[interval.method]
@@ -177,7 +186,7 @@ _METHODS = {
 }
 
 
-def _interval(counts: Counts) -> Interval | None:
+def _interval(rule: Rule, counts: Counts) -> Interval | None:
     match counts:
         case RateCounts():
             return wilson(counts.count, counts.of) if counts.of else None
@@ -187,7 +196,10 @@ def _interval(counts: Counts) -> Interval | None:
             table = _table(counts)
             return tango(table) if table else None
         case Amounts():
-            return None
+            # A mean of grades from 0 to 1 varies no more than a share of right answers does.
+            of_grades = rule.metric.kind is Kind.ACCURACY and counts.candidate is not None
+            n = counts.candidate_n
+            return wilson((counts.candidate or 0.0) * n, n) if of_grades and n else None
         case unknown:
             assert_never(unknown)
 
@@ -321,7 +333,9 @@ def _amount_words(rule: Rule, amounts: Amounts) -> str:
 
 
 def _sample_noun(rule: Rule) -> str:
-    return "graded requests" if rule.metric.kind is Kind.ACCURACY else "requests"
+    if rule.metric.kind is not Kind.ACCURACY:
+        return "requests"
+    return "graded requests" if rule.metric.subject == SERVED else "graded episodes"
 
 
 def _amount(metric: Metric, value: float) -> str:

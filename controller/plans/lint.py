@@ -340,11 +340,19 @@ def _label_delay(plan: Plan) -> Iterator[Finding]:
 
 
 def _judged(plan: Plan) -> Iterator[Finding]:
-    """What the errors of a judge do to the margins of passes."""
+    """What the errors of a judge do to the limits that proofs are held against."""
     judge = plan.labels.judge
     if judge is None:
         return
     for rule in plan.rules:
+        if rule.metric.kind is Kind.ACCURACY and is_provable(rule):
+            limit, shown = format_percent(rule.limit), _rounded(kept_limit(plan, rule))
+            yield _info(
+                "judged-labels",
+                "spec.labels.judge",
+                f"{rule.name}: the judge shows a true accuracy of {limit} as {shown}, so that is what proofs are "
+                "against; as written, the rule goes by its labels as they are",
+            )
         if rule.metric.kind is Kind.LOSS:
             margin = format_points(float(f"{kept_limit(plan, rule):.4g}"))
             yield _info(

@@ -22,11 +22,11 @@ from controller.rollout.plan import (
     Scope,
     Then,
 )
-from controller.rollout.rules import CONFIDENT_KINDS, is_provable
+from controller.rollout.rules import has_confident_form, is_provable
 from controller.rollout.timeline import MINUTE
 from controller.rollout.units import format_duration, format_percent
 
-_PROVABLE = "only rates, percentiles and accuracy_delta can be proven"
+_PROVABLE = "only rates, percentiles, accuracy and accuracy_delta can be proven"
 _LEAST_ALPHA = Fraction(1, 10**9)  # less is lost in the rounding of what is left
 _SPENT_PER_HOUR = ("per_hour", "tokens_per_hour")  # subjects of the catalogue
 _NAMED_METRIC = re.compile(r"custom\.([A-Za-z][A-Za-z0-9_]{0,62})")
@@ -172,26 +172,19 @@ def _check_evidence(shape: RuleShape, metric: Metric, reading: Reading) -> None:
     _check_proof(shape, metric, reading)
     if shape.evidence is not Evidence.CONFIDENT:
         return
-    if metric.kind not in CONFIDENT_KINDS:
+    if not has_confident_form(metric):
         reading.refuse(
             shape,
             "evidence",
             f"{metric.name} has no confident form: {_PROVABLE}; write `observed`",
         )
-    elif shape.below is not None:
-        reading.refuse(
-            shape, "evidence", "`confident` with `below` is not supported yet; write `observed`"
-        )
 
 
 def _check_proof(shape: RuleShape, metric: Metric, reading: Reading) -> None:
     """What only concerns a proof has no effect on a rule that can have none."""
-    if metric.kind not in CONFIDENT_KINDS:
-        why = f"{metric.name} has no confident form: {_PROVABLE}"
-    elif shape.below is not None:
-        why = "a rule with `below` has no confident form yet"
-    else:
+    if has_confident_form(metric):
         return
+    why = f"{metric.name} has no confident form: {_PROVABLE}"
     for key, value in (("minWindow", shape.min_window), ("alpha", shape.alpha)):
         if value is not None:
             reading.refuse(shape, key, f"{why}; leave `{key}` out")
@@ -263,4 +256,15 @@ def _wrong_limit(shape: RuleShape, metric: Metric, limit: float) -> str | None:
         return f"{metric.name} is never above {text}, so the rule could never fail"
     if shape.below is not None and limit <= 0:
         return f"{metric.name} is never below {text}, so the rule could never fail"
+    share = metric.unit is MeasureUnit.FRACTION and has_confident_form(metric)
+    if share and not 0 < limit < 1 and _asks_for_proof(shape):
+        return f"{text} leaves nothing to prove: a proof is of a limit between 0% and 100%, such as `99.9%`"
     return None
+
+
+def _asks_for_proof(shape: RuleShape) -> bool:
+    return (
+        shape.evidence is Evidence.CONFIDENT
+        or shape.alpha is not None
+        or shape.min_window is not None
+    )

@@ -108,6 +108,8 @@ def _judged_otherwise(old: Plan, was: Rule, new: Plan, rule: Rule) -> bool:
         return False
     if rule.metric.kind is Kind.LOSS and _loss_bets_on(old) != _loss_bets_on(new):
         return True
+    if rule.metric.kind is Kind.ACCURACY and old.labels.judge != new.labels.judge:
+        return True
     first = Epoch(number=0, start=EPOCH)
     return old.horizon != new.horizon or alpha_of(new, rule, first) > alpha_of(old, was, first)
 

@@ -15,7 +15,7 @@ from typing import assert_never
 import numpy as np
 
 from controller.rollout.columns import Column, at, divided, lesser, where, zero_if_nan
-from controller.rollout.metrics import MICRO, Kind, Metric
+from controller.rollout.metrics import MICRO, SERVED, Kind, Metric
 from controller.rollout.observation import BOTH_ARMS
 from controller.rollout.plan import Arm, Rule
 from controller.rollout.reader import Reader, Windows
@@ -76,7 +76,7 @@ def known_and_traffic(metric: Metric) -> tuple[str, str]:
         case Kind.RATE:
             return metric.known[0], "n"
         case Kind.LOSS | Kind.ACCURACY | Kind.COVERAGE:
-            return ("served" if metric.subject == "served" else "graded"), "n"
+            return ("served" if metric.subject == SERVED else "graded"), "n"
         case Kind.QUANTILE | Kind.QUANTILE_RATIO:
             return f"c.{metric.subject}_us", "n"
         case Kind.MEAN:
@@ -106,7 +106,7 @@ def _rate(
 
 
 def _accuracy_keys(metric: Metric) -> tuple[str, str, float]:
-    if metric.subject == "served":
+    if metric.subject == SERVED:
         return "served_u", "served", 1 / MICRO
     return "e.correct_u", "e.graded", 1 / MICRO
 

@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 MICRO = 1_000_000
+SERVED = "served"  # subject of the accuracy that grades what the client got
 DERIVED = "x."  # statistics that are made of stored ones
 FLAGS = (
     "error",
@@ -52,7 +53,7 @@ class Kind(StrEnum):
         "rate"  # share of the candidate's (or `arm`'s) requests with a flag: observed and confident
     )
     LOSS = "loss"  # accuracy(baseline) − accuracy(candidate), stratified: observed and confident
-    ACCURACY = "accuracy"  # mean grade of one arm: plain threshold
+    ACCURACY = "accuracy"  # mean grade of one arm: observed and confident; of served answers, a plain threshold
     # a quantile of one arm's histogram, seconds: observed, and confident as the share of requests above the limit
     QUANTILE = "quantile"
     QUANTILE_RATIO = "quantile_ratio"  # candidate's quantile / baseline's: plain threshold
@@ -125,7 +126,7 @@ CATALOGUE: dict[str, Metric] = {
             name="served_accuracy",
             kind=Kind.ACCURACY,
             unit=MeasureUnit.FRACTION,
-            subject="served",
+            subject=SERVED,
             labelled=True,
         ),
         _rate("escalation_rate", "escalated"),

@@ -13,7 +13,8 @@ from controller.rollout import proofs, prospects
 from controller.rollout.accounting_blocks import block_sizes
 from controller.rollout.metrics import MICRO, Kind
 from controller.rollout.plan import Plan, Rule
-from controller.rollout.rules import alpha_of, bound_of, is_provable
+from controller.rollout.proofs import bad_side
+from controller.rollout.rules import alpha_of, is_provable, shown_bound
 from controller.rollout.state import State
 from controller.rollout.timeline import minutes
 from controller.rollout.verdict import LossCounts, Outcome, PairCounts, Proof, Reading, Verdict
@@ -22,7 +23,9 @@ from controller.stats.passage import NEVER, NOTHING, Passage, Three, Values, gro
 
 MEDIAN = 0.5
 PRIOR_WEIGHT = 100  # observations that the plan's priors count for beside those that were seen
-EPISODES, REQUESTS, BLOCKS, PAIRS = "episodes", "requests", "blocks", "pairs"
+EPISODES, LABELS, REQUESTS = "episodes", "labels", "requests"
+BLOCKS, PAIRS = "blocks", "pairs"
+_OF_SHARES = {Kind.RATE: EPISODES, Kind.ACCURACY: LABELS, Kind.QUANTILE: REQUESTS}
 _LN_2 = math.log(2)
 
 
@@ -31,9 +34,9 @@ class Needs:
     """The nearer of a rule's two proofs, in the median, if it goes on as seen.
 
     `proof` is PASS or FAIL; INSUFFICIENT where neither would come, and the rest is None. `observations` are more of
-    `kind`: episodes of a rate; requests of a percentile; blocks of a loss, which are labels of the arm with fewer; or
-    pairs. `after` is how long that takes at the present rate; None where nothing comes. `pairs`: how many shadow pairs
-    would do instead of blocks.
+    `kind`: episodes of a rate; labels of an accuracy; requests of a percentile; blocks of a loss, which are labels of
+    the arm with fewer; or pairs. `after` is how long that takes at the present rate; None where nothing comes.
+    `pairs`: how many shadow pairs would do instead of blocks.
     """
 
     proof: Outcome
@@ -74,8 +77,8 @@ def needs(plan: Plan, state: State, verdict: Verdict) -> Needs | None:
 
 def _kind(plan: Plan, rule: Rule, reading: Reading) -> str:
     """What the proof so far is made of: a proof of pairs is the one that bets for pairs give for its tally."""
-    if rule.metric.kind in proofs.RATES:
-        return EPISODES if rule.metric.kind is Kind.RATE else REQUESTS
+    if rule.metric.kind in _OF_SHARES:
+        return _OF_SHARES[rule.metric.kind]
     proof = reading.passing
     if proof is None:
         return BLOCKS
@@ -88,8 +91,8 @@ def _kind(plan: Plan, rule: Rule, reading: Reading) -> str:
 def _as_seen(plan: Plan, state: State, kind: str, reading: Reading) -> Values | None:
     """What the next observation is like: as those of the epoch, and as the priors say where few were seen."""
     tally = reading.passing.tally if reading.passing is not None else {}
-    if kind in (EPISODES, REQUESTS):
-        count, of = tally.get(str(MICRO), 0), sum(tally.values())
+    if kind in _OF_SHARES.values():
+        count, of = float(_values(tally) @ list(tally.values())), sum(tally.values())
         return prospects.episodes((count + 0.5) / (of + 1)) if of else None
     expected = _expected(plan, state, kind)
     if expected is None:
@@ -132,7 +135,7 @@ def _a_minute(state: State, kind: str, reading: Reading) -> float:
     look = reading.latest
     if look is None:
         return 0.0
-    if kind in (EPISODES, REQUESTS):
+    if kind in _OF_SHARES.values():
         return _of_proofs(state, reading)
     if kind == PAIRS and isinstance(look.counts, PairCounts):
         return look.samples / max(minutes(look.window.span), 1)
@@ -154,11 +157,11 @@ def _of_proofs(state: State, reading: Reading) -> float:
 
 
 def _to_pass(plan: Plan, rule: Rule, kind: str, reading: Reading, seen: Values) -> float:
-    bets, proof = proofs.passing_bets(plan, rule, kind), reading.passing
+    bets, proof, sign = proofs.passing_bets(plan, rule, kind), reading.passing, -bad_side(rule)
     return Passage(
-        growth=growth(seen.negated, bets),
+        growth=growth(prospects.signed(seen, sign), bets),
         log_threshold=proof.log_threshold if proof else proofs.pass_threshold(plan, 1),
-        held=_wealth(proof.tally, bets, sign=-1) if proof else NOTHING,
+        held=_wealth(proof.tally, bets, sign=sign) if proof else NOTHING,
     ).quantile(MEDIAN)
 
 
@@ -172,18 +175,19 @@ def _to_fail(
     a_minute: float,
 ) -> float:
     """From the strongest window while it lasts, or from a new one. A loss must also be seen over its limit."""
-    if seen.mean <= bound_of(rule):
+    sign, limit = bad_side(rule), shown_bound(plan, rule)
+    if sign * seen.mean <= sign * limit:
         return NEVER
     bets, proof, window_min = (
         proofs.failing_bets(plan, rule, kind),
         reading.failing,
         minutes(rule.window),
     )
-    each = growth(seen, bets)
+    each = growth(prospects.signed(seen, sign), bets)
     fresh = Passage(growth=each, log_threshold=_fail_threshold(plan, state, rule, proof))
     going_on = [(fresh.quantile(MEDIAN), window_min)]
     if proof is not None:
-        held = _wealth(proof.tally, bets, sign=1)
+        held = _wealth(proof.tally, bets, sign=sign)
         passage = Passage(growth=each, log_threshold=proof.log_threshold, held=held)
         going_on.append((passage.quantile(MEDIAN), window_min - minutes(proof.window.span)))
     return min((n for n, left in going_on if n <= a_minute * left), default=NEVER)

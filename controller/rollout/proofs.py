@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -20,7 +20,7 @@ from controller.rollout.metrics import MICRO, Kind, Metric, above
 from controller.rollout.observation import BOTH_ARMS
 from controller.rollout.plan import FULL_BP, Plan, Rule, Then
 from controller.rollout.reader import Reader
-from controller.rollout.rules import bound_of, kept_limit
+from controller.rollout.rules import as_shown, bound_of, kept_limit, shown_bound
 from controller.rollout.state import Epoch
 from controller.rollout.sums import Minutes
 from controller.rollout.timeline import minute_of, minutes
@@ -42,17 +42,22 @@ RATE_NAMES, PAIR_NAMES = ("0", str(MICRO)), (str(-MICRO), "0", str(MICRO))
 RATE_START_MIN = 60
 LOSS_START_MIN = 360
 RATE_ALTERNATIVE = 1.5  # times the limit: the rate worth catching where the plan does not say
-RATES = (Kind.RATE, Kind.QUANTILE)  # judged by the share of episodes, or requests, that are bad
+RATES = (
+    Kind.RATE,
+    Kind.ACCURACY,
+    Kind.QUANTILE,
+)  # judged by a share: of episodes with a flag, of answers that are right, of requests above a limit
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """Values that an e-process bets on, and how often each was seen before given minutes.
 
-    `counted` are the statistics that say it; `sort` makes of them, numbers or arrays, one for each value.
+    `counted` are the statistics that say it; `sort` makes of them, numbers or arrays, one for each value: how often, in
+    units of `1 / parts`.
     """
 
-    kind: str  # "episodes", "requests", "blocks" or "pairs"
+    kind: str  # "episodes", "labels", "requests", "blocks" or "pairs"
     values: NDArray[np.float64]
     names: tuple[str, ...]  # the values in millionths
     reader: Reader
@@ -60,6 +65,7 @@ class Evidence:
     intent: str | None
     counted: tuple[str, ...]
     sort: Callable[[Sequence[Any]], Sequence[Any]]
+    parts: int = 1
 
     def before(self, minute: int) -> list[int]:
         """Before one minute, of each value."""
@@ -76,6 +82,19 @@ class Evidence:
         """The same for marks that stay."""
         about = (self.counted, self.intent)
         return self.reader.tallies.at_marks(marks, arm=self.arm, about=about, until=self._table)
+
+    def whole(self, counts: NDArray[Any]) -> NDArray[Any]:
+        """How often, as the e-process takes it."""
+        return counts if self.parts == 1 else counts / self.parts
+
+    def tally(self, counts: Sequence[int]) -> dict[str, int]:
+        """Counts by value in millionths; values not seen are left out. Two statistics may have the same value.
+
+        Parts of a right and of a wrong answer are told as one answer with that grade.
+        """
+        if self.parts > 1:
+            return _tally_of_parts(*counts, parts=self.parts)
+        return _tally(self.names, counts)
 
     def _table(self, ends: Minutes) -> Counts:
         tallies = self.reader.tallies
@@ -96,9 +115,17 @@ class Strongest:
     tally: Callable[[int], dict[str, int]]
 
 
-def claim_of(rule: Rule) -> float:
+def claim_of(plan: Plan, rule: Rule) -> float:
     """What a failing rule has disproved: "no loss" for a loss that pauses (the guarded form), else "in the limit"."""
-    return 0.0 if rule.metric.kind is Kind.LOSS and rule.then is Then.PAUSE else bound_of(rule)
+    guarded = rule.metric.kind is Kind.LOSS and rule.then is Then.PAUSE
+    return 0.0 if guarded else shown_bound(plan, rule)
+
+
+def bad_side(rule: Rule) -> int:
+    """1 where values above the limit are bad, −1 where those below it are: what a failing proof bets on is that times
+    the values; a passing one bets on the opposite.
+    """
+    return -1 if rule.below else 1
 
 
 # The same few plans ask for the same few bets at every tick.
@@ -108,30 +135,56 @@ _rate_bets, _loss_bets, _gain_bets, _make_bets = (
 
 
 def failing_bets(plan: Plan, rule: Rule, kind: str) -> Bets:
-    """Bets against the rule's claim."""
+    """Bets against the rule's claim, on `bad_side` × the values."""
     if rule.metric.kind in RATES:
-        limit = bound_of(rule)
-        alternative = rule.alternative or min(RATE_ALTERNATIVE * limit, 1.0)
+        limit, alternative = shown_bound(plan, rule), as_shown(plan, rule, worth_catching(rule))
+        if rule.below:
+            return _under_bets(limit, limit - alternative)
         return _rate_bets(limit=limit, alternative=alternative)
     return _loss_bets(
-        margin=claim_of(rule),
+        margin=claim_of(plan, rule),
         effect=rule.alternative or rule.limit,
         variance=_loss_variance(plan, kind),
     )
 
 
 def passing_bets(plan: Plan, rule: Rule, kind: str) -> Bets:
-    """Bets for "within the limit", on the negated values."""
+    """Bets for "within the limit", on −`bad_side` × the values."""
     if rule.metric.kind in RATES:
-        limit = bound_of(rule)
-        effect = limit * (1 - 1 / RATE_ALTERNATIVE)
-        return _make_bets(effect=effect, variance=limit * (1 - limit), m=-limit, lo=-1)
+        limit = kept_limit(plan, rule)
+        if rule.below:
+            better = _effect_below(limit, 1 - 1 / RATE_ALTERNATIVE)
+            return _rate_bets(limit=limit, alternative=limit + better)
+        return _under_bets(limit, limit * (1 - 1 / RATE_ALTERNATIVE))
     margin = kept_limit(plan, rule)
     return _gain_bets(
         margin=margin,
         effect=margin * (rule.alternative or rule.limit) / rule.limit,
         variance=_loss_variance(plan, kind),
     )
+
+
+def worth_catching(rule: Rule) -> float:
+    """The share that a rule on one is tuned to catch: its `alternative`, or 1.5 times a limit that it must not exceed.
+
+    One that it must not fall below is mirrored: 1 − share is 1.5 times what it may be; of a limit under one half it is
+    half the limit.
+    """
+    limit = bound_of(rule)
+    if rule.alternative is not None:
+        return rule.alternative
+    if rule.below:
+        return limit - _effect_below(limit, RATE_ALTERNATIVE - 1)
+    return min(RATE_ALTERNATIVE * limit, 1.0)
+
+
+def _effect_below(limit: float, part: float) -> float:
+    return part * min(limit, 1 - limit)
+
+
+def _under_bets(limit: float, effect: float) -> Bets:
+    """Against "the mean is at least the limit", on the negated values of 0 to 1."""
+    return _make_bets(effect=effect, variance=limit * (1 - limit), m=-limit, lo=-1)
 
 
 def _loss_variance(plan: Plan, kind: str) -> float:
@@ -152,13 +205,15 @@ PAIR_KEYS = ("p.11", "p.10", "p.01", "p.00")
 
 
 def evidence(rule: Rule, intent: str | None, reader: Reader, arm: str) -> tuple[Evidence, ...]:
-    """What there is to bet on against a rule's claim: episodes for a rate; requests for a percentile, those above its
-    limit for certain; blocks, and pairs if there are any, for a loss.
+    """What there is to bet on against a rule's claim: episodes for a rate; grades for an accuracy; requests for a
+    percentile, those past its limit for certain; blocks, and pairs if there are any, for a loss.
     """
     if rule.metric.kind is Kind.RATE:
         return (_episodes(rule.metric, intent, reader, arm),)
+    if rule.metric.kind is Kind.ACCURACY:
+        return (_grades(intent, reader, arm),)
     if rule.metric.kind is Kind.QUANTILE:
-        return (_requests(rule.metric, limit_bucket(rule), intent, reader, arm),)
+        return (_requests(rule.metric, limit_bucket(rule) - rule.below, intent, reader, arm),)
     found = (_blocks(intent, reader), _pairs(intent, reader))
     return tuple(one for one in found if len(one.values))
 
@@ -167,10 +222,11 @@ def passing_evidence(
     rule: Rule, intent: str | None, reader: Reader, arm: str
 ) -> tuple[Evidence, ...]:
     """What there is to bet on for a pass: the same, but a request of which the histogram cannot tell on which side of
-    the limit it lies counts as above it.
+    the limit it lies counts as on the wrong one.
     """
     if rule.metric.kind is Kind.QUANTILE:
-        return (_requests(rule.metric, limit_bucket(rule) - 1, intent, reader, arm),)
+        bucket = limit_bucket(rule) - (not rule.below)
+        return (_requests(rule.metric, bucket, intent, reader, arm),)
     return evidence(rule, intent, reader, arm)
 
 
@@ -192,6 +248,24 @@ def _episodes(metric: Metric, intent: str | None, reader: Reader, arm: str) -> E
         intent,
         counted,
         lambda seen: (seen[0] - seen[1], seen[1]),
+    )
+
+
+def _grades(intent: str | None, reader: Reader, arm: str) -> Evidence:
+    """Episodes by their grades, of which only the sum is kept: a grade of 0.3 counts as three tenths of a right answer
+    and seven tenths of a wrong one. The logarithm of a bet is concave in the grade, so that is the least that the
+    grades can be worth to either proof (Jensen).
+    """
+    return Evidence(
+        "labels",
+        RATE_VALUES,
+        RATE_NAMES,
+        reader,
+        arm,
+        intent,
+        ("e.graded", "e.correct_u"),
+        lambda seen: (MICRO * seen[0] - seen[1], seen[1]),
+        parts=MICRO,
     )
 
 
@@ -247,8 +321,16 @@ def _values_of_pairs(graded: tuple[str, ...]) -> tuple[NDArray[np.float64], tupl
     return np.concatenate([PAIR_VALUES, [int(name) / MICRO for name in names]]), PAIR_NAMES + names
 
 
+def _tally_of_parts(wrong: int, right: int, *, parts: int) -> dict[str, int]:
+    """As many answers, right or wrong but for one, with the same sum of grades."""
+    whole, rest = divmod(right, parts)
+    told = {"0": wrong // parts, str(MICRO): whole} | (
+        {str(rest * MICRO // parts): 1} if rest else {}
+    )
+    return {name: count for name, count in told.items() if count}
+
+
 def _tally(names: Sequence[str], counts: Sequence[int]) -> dict[str, int]:
-    """Counts by value in millionths; values not seen are left out. Two statistics may have the same value."""
     found: dict[str, int] = {}
     for name, count in zip(names, counts, strict=True):
         if count:
@@ -326,9 +408,9 @@ def failing(
     opened, closed = found.at_marks(starts), found.until(ends)
     planned = planned_starts(rule, horizon_min)
     strongest = windowed_log_e(
-        opened,
-        closed,
-        found.values,
+        found.whole(opened),
+        found.whole(closed),
+        bad_side(rule) * found.values,
         failing_bets(plan, rule, found.kind),
         starts=starts,
         ends=ends,
@@ -340,7 +422,7 @@ def failing(
 
     def tally(i: int) -> dict[str, int]:
         since = opened[starts.searchsorted(strongest.start[i])]
-        return _tally(found.names, (closed[i] - since).tolist())
+        return found.tally((closed[i] - since).tolist())
 
     return Strongest(
         log_e=strongest.log_e, margin=strongest.margin, start=strongest.start, tally=tally
@@ -364,11 +446,11 @@ def passing(
     """
     opened, closed = found.before(minute_of(epoch.start)), found.before(end)
     counts = [after - before for before, after in zip(opened, closed, strict=True)]
-    values, names = found.values, found.names
     if missing and found.kind == "blocks":
-        counts, values, names = [*counts, missing], _and_worst(values), (*names, str(MICRO))
-    reached = log_e_of(counts, -values, passing_bets(plan, rule, found.kind))
-    return reached, _tally(names, counts)
+        found, counts = _with_worst(found), [*counts, missing]
+    seen = counts if found.parts == 1 else [count / found.parts for count in counts]
+    bets = passing_bets(plan, rule, found.kind)
+    return log_e_of(seen, -bad_side(rule) * found.values, bets), found.tally(counts)
 
 
 def passing_by(
@@ -382,14 +464,13 @@ def passing_by(
 ) -> NDArray[np.float64]:
     """log E of `passing` at each of some ends; 0 where the epoch had not begun."""
     start = minute_of(epoch.start)
-    counts, values = (
-        found.until(np.maximum(ends, start)) - np.array(found.before(start)),
-        found.values,
-    )
+    counts = found.until(np.maximum(ends, start)) - np.array(found.before(start))
     if missing is not None and found.kind == "blocks":
-        counts, values = np.column_stack([counts, missing]), _and_worst(values)
-    return log_e(counts, -values, passing_bets(plan, rule, found.kind))
+        found, counts = _with_worst(found), np.column_stack([counts, missing])
+    bets = passing_bets(plan, rule, found.kind)
+    return log_e(found.whole(counts), -bad_side(rule) * found.values, bets)
 
 
-def _and_worst(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.append(values, 1.0)
+def _with_worst(found: Evidence) -> Evidence:
+    """With one more value, the worst there is."""
+    return replace(found, values=np.append(found.values, 1.0), names=(*found.names, str(MICRO)))

@@ -27,8 +27,13 @@ FIRST = Epoch(number=0, start=EPOCH)
 
 
 def episodes(rate: float) -> Values:
-    """Of a rate: 1 where an episode has the flag."""
+    """Of a rate, or an accuracy: 1 where an episode has the flag, or is right."""
     return Values(np.array([0.0, 1.0]), np.array([1 - rate, rate]))
+
+
+def signed(of: Values, sign: int) -> Values:
+    """The values themselves (1), or their opposites (−1), for the side that is bet on."""
+    return of if sign > 0 else of.negated
 
 
 def pairs(discordance: float, loss: float) -> Values:
@@ -71,7 +76,8 @@ def catching(plan: Plan, rule: Rule, kind: str, of: Values, *, kinds: int = 1) -
         planned_starts=proofs.planned_starts(rule, minutes(plan.horizon)),
     )
     bets = proofs.failing_bets(plan, rule, kind)
-    return Passage(growth=growth(of, bets), log_threshold=needed)
+    on = signed(of, proofs.bad_side(rule))
+    return Passage(growth=growth(on, bets), log_threshold=needed)
 
 
 def keeping(
@@ -84,9 +90,9 @@ def keeping(
     before: Sequence[tuple[float, Values]] = (),
 ) -> Passage:
     """To the proof that the limit is kept, after so many observations of other kinds `before`."""
-    bets = proofs.passing_bets(plan, rule, kind)
+    bets, sign = proofs.passing_bets(plan, rule, kind), -proofs.bad_side(rule)
     return Passage(
-        growth=growth(of.negated, bets),
+        growth=growth(signed(of, sign), bets),
         log_threshold=proofs.pass_threshold(plan, kinds),
-        before=tuple((n, growth(other.negated, bets)) for n, other in before),
+        before=tuple((n, growth(signed(other, sign), bets)) for n, other in before),
     )

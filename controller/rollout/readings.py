@@ -27,7 +27,16 @@ from controller.rollout.state import Epoch, Phase, State
 from controller.rollout.sums import Minutes
 from controller.rollout.tallies import MinuteSums
 from controller.rollout.timeline import Window, minute_of, minutes
-from controller.rollout.verdict import Availability, Look, Proof, RateCounts, Reading, WorstCase
+from controller.rollout.verdict import (
+    Amounts,
+    Availability,
+    Counts,
+    Look,
+    Proof,
+    RateCounts,
+    Reading,
+    WorstCase,
+)
 
 UNLIKELY = (
     1e-3  # a stretch without labels is blind when chance would leave it so less often than this
@@ -267,7 +276,7 @@ def _strongest(
     tally = strongest.tally(i)
     return Proof(
         window=Window.of_minutes(start, end),
-        claim=proofs.claim_of(rule),
+        claim=proofs.claim_of(view.plan, rule),
         log_e=float(strongest.log_e[i]),
         log_threshold=float(strongest.log_e[i] - strongest.margin[i]),
         tally=tally,
@@ -298,8 +307,8 @@ def _look_beside(
     tally: Mapping[str, int],
     latest: Look,
 ) -> Look:
-    """The figure to a proof: of the very window for a rate (a percentile's is the share above its limit), of the rule's
-    whole window for a loss.
+    """The figure to a proof: of the very window for a rate or an accuracy (a percentile's is the share above its
+    limit), of the rule's whole window for a loss.
     """
     if rule.metric.kind is Kind.LOSS:
         if minute_of(latest.window.end) == end:
@@ -307,13 +316,13 @@ def _look_beside(
         windows = _whole_windows(rule, minute_of(epoch.start), np.array([end]))
         return _look(measure(rule, intent, view.reader, windows), windows, 0, complete=False)
     of, count = sum(tally.values()), tally.get(str(MICRO), 0)
-    return Look(
-        window=Window.of_minutes(start, end),
-        value=count / of if of else None,
-        counts=RateCounts(count=count, of=of),
-        samples=of,
-        complete=False,
-    )
+    counts: Counts = RateCounts(count=count, of=of)
+    value = count / of if of else None
+    if rule.metric.kind is Kind.ACCURACY:
+        value = sum(int(name) * n for name, n in tally.items()) / MICRO / of if of else None
+        counts = Amounts(candidate=value, baseline=None, candidate_n=of, baseline_n=0)
+    window = Window.of_minutes(start, end)
+    return Look(window=window, value=value, counts=counts, samples=of, complete=False)
 
 
 def _passing(

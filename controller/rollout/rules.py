@@ -4,8 +4,9 @@ observed   FAIL when the value over a complete window with enough samples passes
            complete window with enough samples keeps it; INSUFFICIENT otherwise.
 confident  FAIL when the e-process disproves that all is well and, for a loss, the observed size passes the limit
            (the guarded form with `then: pause`); PASS when the opposite e-process proves that the limit is kept.
-           A percentile keeps its limit if no more than its share of requests lies above it: p95, 5%. Where the
-           arms' label coverage differs, a loss PASSES only if it also does with every missing label against it.
+           A percentile keeps its limit if no more than its share of requests lies above it: p95, 5%. A rule with
+           `below` has the same two proofs with their sides changed. Where the arms' label coverage differs, a loss
+           PASSES only if it also does with every missing label against it.
 
 A rule with `evidence: observed` fails by either form, the confident one being sooner; with `evidence: confident`
 only by proof.
@@ -16,12 +17,12 @@ from __future__ import annotations
 from math import fsum
 from typing import assert_never
 
-from controller.rollout.metrics import Kind
+from controller.rollout.metrics import SERVED, Kind, Metric
 from controller.rollout.plan import Evidence, Plan, Rule
 from controller.rollout.state import Epoch, State
-from controller.rollout.verdict import Availability, Look, Outcome, Reading, Seen, Verdict
+from controller.rollout.verdict import Availability, Look, Outcome, Proof, Reading, Seen, Verdict
 
-CONFIDENT_KINDS = (Kind.RATE, Kind.QUANTILE, Kind.LOSS)
+CONFIDENT_KINDS = (Kind.RATE, Kind.ACCURACY, Kind.QUANTILE, Kind.LOSS)
 
 
 def judge_all(plan: Plan, state: State, seen: Seen) -> tuple[Verdict, ...]:
@@ -59,9 +60,23 @@ def judge(rule: Rule, reading: Reading) -> Verdict:
     )
 
 
+def has_confident_form(metric: Metric) -> bool:
+    """Whether a rule on it can be judged by proof.
+
+    Grades of served answers are kept by request alone, and those of one conversation are no independent samples.
+    """
+    return metric.kind in CONFIDENT_KINDS and metric.subject != SERVED
+
+
 def is_provable(rule: Rule) -> bool:
-    """Whether the rule can fail by proof: a rate, a percentile or a loss above its limit. Others spend no alpha."""
-    return rule.metric.kind in CONFIDENT_KINDS and not rule.below
+    """Whether the rule can fail by proof. Others spend no alpha.
+
+    A share at most 0 or at least 1 is disproved by a single observation or by none: there is nothing to bet on.
+    """
+    turned = (
+        rule.below and rule.metric.kind is Kind.LOSS
+    )  # a small loss is good: there is no such rule
+    return has_confident_form(rule.metric) and not turned and 0 < bound_of(rule) < 1
 
 
 def bound_of(rule: Rule) -> float:
@@ -72,14 +87,32 @@ def bound_of(rule: Rule) -> float:
 
 
 def kept_limit(plan: Plan, rule: Rule) -> float:
-    """What a pass proves the mean of values to be less than: the limit, and a loss as the labels' judge shows it.
+    """What a pass proves the mean of values to be on the right side of: the limit, as the labels' judge shows it.
 
     A judge that errs shows a true loss smaller than it is, so a pass by its labels needs as much smaller a margin. A
     fail needs no other: what it sees is too little already.
     """
     judge = plan.labels.judge
-    shown = judge.discrimination if judge is not None and rule.metric.kind is Kind.LOSS else 1.0
-    return bound_of(rule) * shown
+    if judge is not None and rule.metric.kind is Kind.LOSS:
+        return bound_of(rule) * judge.discrimination
+    return shown_bound(plan, rule)
+
+
+def shown_bound(plan: Plan, rule: Rule) -> float:
+    """`bound_of`; an accuracy as the labels' judge shows one that lies at the limit."""
+    return as_shown(plan, rule, bound_of(rule))
+
+
+def as_shown(plan: Plan, rule: Rule, share: float) -> float:
+    """What the labels of an erring judge make of a true accuracy, of which any other share stays as it is.
+
+    It calls a right answer right with probability Se and a wrong one with 1 − Sp: a Se + (1 − a)(1 − Sp). That rises
+    with a, so a true accuracy is below a limit exactly when the shown one is below the shown limit.
+    """
+    judge = plan.labels.judge
+    if judge is None or rule.metric.kind is not Kind.ACCURACY:
+        return share
+    return share * judge.sensitivity + (1 - share) * (1 - judge.specificity)
 
 
 def alpha_of(plan: Plan, rule: Rule, epoch: Epoch) -> float:
@@ -146,21 +179,26 @@ def _is_full(rule: Rule, look: Look | None) -> bool:
 
 def _confident(rule: Rule, reading: Reading) -> Outcome:
     failing, passing = reading.failing, reading.passing
-    # Before percentiles had proofs they were recorded without any; such a record still says what it said.
-    unproven = rule.metric.kind is Kind.QUANTILE and failing is None and passing is None
-    if unproven or rule.metric.kind not in CONFIDENT_KINDS:
+    # Before these had proofs they were recorded without any; such a record still says what it said.
+    unproven = rule.metric.kind in _LATER_PROVEN and failing is None and passing is None
+    if unproven or not has_confident_form(rule.metric):
         return Outcome.NOT_APPLICABLE
-    if failing is not None and failing.reached and _is_over(rule, failing.look.value):
+    if failing is not None and failing.reached and _is_past(rule, failing):
         return Outcome.FAIL
     worst = reading.worst_case
     holds = passing is not None and passing.reached and (worst is None or worst.proof.reached)
     return Outcome.PASS if holds else Outcome.INSUFFICIENT
 
 
-def _is_over(rule: Rule, observed: float | None) -> bool:
+_LATER_PROVEN = (Kind.QUANTILE, Kind.ACCURACY)
+
+
+def _is_past(rule: Rule, failing: Proof) -> bool:
     # A proof against "no loss" alone says nothing of the size (the guarded form). One against the limit itself needs no
-    # second look, and a figure under it would be a contradiction worth no stop.
-    return observed is not None and observed > bound_of(rule)
+    # second look, and a figure on its right side would be a contradiction worth no stop.
+    observed = failing.look.value
+    bound = failing.claim if rule.metric.kind is Kind.ACCURACY else bound_of(rule)
+    return observed is not None and (observed < bound if rule.below else observed > bound)
 
 
 def _outcome(evidence: Evidence, observed: Outcome, confident: Outcome) -> Outcome:

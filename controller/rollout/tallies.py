@@ -11,13 +11,21 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
 from controller.rollout.metrics import above
 from controller.rollout.observation import BOTH_ARMS, Cohort, RollupRow
-from controller.rollout.sums import Histogram, Layout, Minutes, Sums, Table, histogram_sums
+from controller.rollout.sums import (
+    Histogram,
+    Layout,
+    Minutes,
+    Sums,
+    Table,
+    histogram_sums,
+    is_label,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -29,6 +37,10 @@ class Group:
     intent: str
     endpoint: str
     cohort: Cohort
+
+
+About: TypeAlias = tuple[tuple[str, ...], str | None]
+"""What is remembered at marks: some statistics, of one intent or of all."""
 
 
 class StratumSums(Protocol):
@@ -67,7 +79,7 @@ class MinuteSums(Protocol):
         ...
 
     def at_marks(
-        self, marks: Minutes, *, arm: str, about: object, until: Callable[[Minutes], Table]
+        self, marks: Minutes, *, arm: str, about: About, until: Callable[[Minutes], Table]
     ) -> Table:
         """`until(marks)`, which may be remembered by what it is about."""
         ...
@@ -120,7 +132,7 @@ class Tallies:
     ) -> None:
         self._groups: dict[Group, Sums] = {}
         self._histograms: dict[tuple[Group, str], Histogram] = {}
-        self._marks: dict[str, dict[object, tuple[Minutes, Table]]] = {}  # by arm
+        self._marks: dict[str, dict[About, tuple[Minutes, Table]]] = {}  # by arm
         self._selected: dict[tuple[str, str | None, bool], tuple[Sums, ...]] = {}
         self._arms, self._both = Layout(), Layout()  # blocks and pairs have columns of their own
         self._keep = keep
@@ -150,8 +162,7 @@ class Tallies:
         moved: set[int] = set()
         for group, minutes in sums.items():
             more_than_labels = self._sums(group).replace(minutes)
-            # No proof about an arm counts labels; one about both counts nothing else.
-            self._forget_marks(group.arm, minutes if group.arm == BOTH_ARMS else more_than_labels)
+            self._forget_marks(group.arm, minutes, more_than_labels)
             moved |= more_than_labels
         for key, changed in buckets.items():
             moved |= self._histograms.setdefault(key, Histogram()).replace(changed)
@@ -159,14 +170,17 @@ class Tallies:
         self.seq = seq
         return moved
 
-    def _forget_marks(self, arm: str, changed: Collection[int]) -> None:
-        """A mark counts what comes before it, so those up to the first change stand."""
-        first = min(changed, default=None)
+    def _forget_marks(self, arm: str, changed: Collection[int], moved: Collection[int]) -> None:
+        """A mark counts what comes before it, so those up to the first change stand; `moved` are the minutes in which
+        more than labels changed.
+        """
         known = self._marks.get(arm)
-        if first is None or known is None:
+        if known is None:
             return
+        first_changed, first_moved = min(changed), min(moved, default=None)
         for about, (marks, table) in known.items():
-            standing = int(marks.searchsorted(first, side="right"))
+            first = first_changed if any(map(is_label, about[0])) else first_moved
+            standing = len(marks) if first is None else int(marks.searchsorted(first, side="right"))
             if standing < len(marks):
                 known[about] = (marks[:standing], table[:standing])
 
@@ -262,10 +276,10 @@ class Tallies:
         return self._both if arm == BOTH_ARMS else self._arms
 
     def at_marks(
-        self, marks: Minutes, *, arm: str, about: object, until: Callable[[Minutes], Table]
+        self, marks: Minutes, *, arm: str, about: About, until: Callable[[Minutes], Table]
     ) -> Table:
         """`until(marks)`, remembered: for ascending marks that mostly are those of the last tick, such as the minutes
-        at which proofs start. `about` names what `until` sums of the arm: no labels, but for both arms.
+        at which proofs start. `about` names what `until` sums of the arm.
         """
         of_arm = self._marks.setdefault(arm, {})
         known = of_arm.get(about)

@@ -120,8 +120,10 @@ class Proof:
 
     `tally` is all that log E is computed from: how often each value was seen in the window, by value in millionths
     (episodes of a rate, and requests within or above a percentile's limit: 0 or 1000000; blocks and pairs of a loss:
-    baseline minus candidate). `look` is the figure beside it: for a rate the same window in episodes, for a percentile
-    the share of its requests above the limit, for a loss the rule's whole window up to the same end.
+    baseline minus candidate; answers of an accuracy, right, wrong, and at most one in between that makes up the sum of
+    the grades: it is bet on as that part of a right one and the rest of a wrong one). `look` is the figure beside it:
+    for a rate or an accuracy the same window in episodes, for a percentile the share of its requests above the limit,
+    for a loss the rule's whole window up to the same end.
     """
 
     window: Window

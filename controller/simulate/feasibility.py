@@ -17,12 +17,11 @@ from functools import cached_property
 from statistics import NormalDist
 from typing import Final
 
-from controller.rollout import prospects
+from controller.rollout import proofs, prospects
 from controller.rollout.accounting_blocks import block_sizes
 from controller.rollout.advance import UNSAMPLED, requirement
 from controller.rollout.metrics import Kind
-from controller.rollout.plan import FULL_BP, Advance, Arm, Plan, Rule
-from controller.rollout.proofs import RATE_ALTERNATIVE
+from controller.rollout.plan import FULL_BP, Advance, Arm, Plan, Rule, Scope
 from controller.rollout.rules import is_provable
 from controller.rollout.timeline import MINUTE
 from controller.simulate.scenarios import Scenario, Traffic
@@ -32,7 +31,7 @@ MEDIAN: Final = 0.5
 SURE: Final = 0.9
 LONGEST_MIN: Final = 400 * 1_440
 """What takes longer than that many minutes is told as never."""
-BLOCKS, PAIRS, EPISODES = "blocks", "pairs", "episodes"
+BLOCKS, PAIRS, EPISODES, LABELS = "blocks", "pairs", "episodes", "labels"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,11 +108,12 @@ def feasibility(
 
 def worth_catching(rule: Rule) -> float:
     """The regression that a rule is asked for where none is stated: a rate at its `alternative`, by default 1.5 times
-    the limit; a loss of the limit and the effect worth catching, by default twice the limit.
+    the limit, or, below one, half as far from it as what is wrong may be; a loss of the limit and the effect worth
+    catching, by default twice the limit.
     """
     if rule.metric.kind is Kind.LOSS:
         return min(rule.limit + (rule.alternative or rule.limit), 1.0)
-    return rule.alternative or min(RATE_ALTERNATIVE * rule.limit, 1.0)
+    return proofs.worth_catching(rule)
 
 
 def is_reckoned(rule: Rule) -> bool:
@@ -245,6 +245,9 @@ class Outlook:
         match rule.metric.name:
             case "accuracy_delta" if scenario.loss:
                 return scenario.loss
+            # Scenarios lose on critical intents alone.
+            case "accuracy" if rule.scope is Scope.CRITICAL and rule.arm is not Arm.BASELINE:
+                return max(self.traffic.accuracy - scenario.loss, 0.0) if scenario.loss else None
             case "escalation_rate" if scenario.escalation is not None:
                 return scenario.escalation
             case "escalation_rate" if scenario.error:
@@ -287,9 +290,19 @@ class Outlook:
             (a_minute,) = self.samples(rule, intent, step).values()
             of = prospects.episodes(size)
             return a_minute, ProofAgainst(prospects.catching(self.plan, rule, EPISODES, of))
+        if rule.metric.kind is Kind.ACCURACY:
+            ((arm, a_minute),) = self.samples(rule, intent, step).items()
+            of = prospects.episodes(1 - self._shown_wrong(arm, size))
+            return a_minute, ProofAgainst(prospects.catching(self.plan, rule, LABELS, of))
         of = self.block(intent, step, size)
         proof = prospects.catching(self.plan, rule, BLOCKS, of, kinds=self._kinds)
         return self.blocks(intent, step), ProofAgainst(proof, shown=(of, rule.limit))
+
+    def _shown_wrong(self, arm: Arm, accuracy: float) -> float:
+        """The part of an arm's graded answers that is wrong, where its accuracy is this."""
+        if arm is Arm.BASELINE:
+            return 1 - accuracy
+        return self.wrong_if_graded(arm, self.traffic.accuracy - accuracy)
 
     def against_by_pairs(self, rule: Rule, size: float) -> ProofAgainst:
         """The same by pairs of one window, beside blocks."""
@@ -303,6 +316,8 @@ class Outlook:
         match rule.metric.name:
             case "accuracy_delta":
                 return self.wrong(size) - escalated
+            case "accuracy":
+                return max(1 - size - escalated, 0.0)
             case "escalation_rate":
                 escalated = size
             case "error_rate":

@@ -9,6 +9,9 @@ without independence. Only the counts of how often each value was seen are neede
 A swing above m that is made good before is no violation either: prod (1 + lambda_j (mu_i - m)) <= 1
 when the conditional means mu_i average at most m (AM-GM), so reaching 1/a speaks of that average.
 
+Of values between lo and hi a sum is enough: log(1 + lambda (v - m)) is concave in v, so counting each as (v - lo) /
+(hi - lo) of hi and the rest of lo, in fractional counts, gives a product that is never larger (Jensen).
+
 Source: Waudby-Smith & Ramdas 2023, JRSS B 86:1. Logarithms are natural throughout.
 """
 
@@ -135,7 +138,7 @@ def log_e(counts: Counts, values: Floats, bets: Bets) -> Floats:
     return merged
 
 
-def log_e_of(counts: Sequence[int], values: Floats, bets: Bets) -> float:
+def log_e_of(counts: Sequence[float], values: Floats, bets: Bets) -> float:
     """`log_e` of one row of counts, without arrays: many times quicker for the few values of a rule."""
     increments: list[list[float]] = log_increments(values, bets).tolist()
     if any(len(counts) != len(row) for row in increments) or min(counts) < 0:

@@ -256,6 +256,51 @@ def test_a_rule_with_a_lower_limit_fails_below_it():
     assert ") below 30% in " in line(low, of=plan(cached))
 
 
+RIGHT = rule("right", "accuracy", 0.9, evidence=Evidence.CONFIDENT, below=True)
+
+
+def test_an_accuracy_that_fails_by_proof_shows_its_interval_and_what_was_disproved():
+    # The interval: Wilson 1927 for 850 of 1,000.
+    failed = verdict(RIGHT, failing=proof(8_103, 403, amounts(0.85, candidate_n=1_000), claim=0.9))
+
+    assert line(failed, of=plan(RIGHT)) == (
+        "accuracy 85% (95% CI 82.65..87.08, Wilson) below 90% in 2026-11-20 03:14..2026-11-21 03:14Z; "
+        '1,000 candidate graded episodes; e-value 8,103 ≥ 403 against "at least 90%"'
+    )
+
+
+def test_an_undecided_accuracy_names_both_proofs_and_what_its_judge_makes_of_the_limit():
+    # 0.9 × 0.95 + 0.1 × 0.2 = 0.875
+    judged = plan(RIGHT, labels=Labels(judge=Judge(sensitivity=0.95, specificity=0.8)))
+    counts = amounts(0.9, candidate_n=1_000)
+    undecided = verdict(
+        RIGHT,
+        latest=look(0.9, counts, samples=1_000),
+        failing=proof(1, 403, counts, claim=0.875),
+        passing=proof(3, 20, counts, claim=0.875),
+    )
+
+    text = line(undecided, of=judged)
+
+    assert 'against "at least 90%" (87.5% as its judge sees it)' in text
+    assert 'against "90% or less" (87.5% as its judge sees it)' in text
+
+
+def test_a_percentile_with_a_lower_limit_names_the_share_that_it_asks_for():
+    quick = rule("quick", "latency_p50", 0.5, evidence=Evidence.CONFIDENT, below=True)
+    undecided = verdict(
+        quick,
+        latest=look(0.6, amounts(0.6, candidate_n=1_000)),
+        failing=proof(1, 403, rate(600, 1_000), claim=0.5),
+        passing=proof(3, 20, rate(600, 1_000), claim=0.5),
+    )
+
+    text = line(undecided, of=plan(quick))
+
+    assert '"at least 50% above 500ms"' in text
+    assert '"50% or less above 500ms"' in text
+
+
 # PASS and INSUFFICIENT
 
 

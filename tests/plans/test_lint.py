@@ -287,6 +287,21 @@ def test_a_judge_that_errs_is_told_with_what_it_does_to_a_pass():
     assert not found(judged, "unnamed-judge")
 
 
+def test_what_a_judge_makes_of_a_limit_of_accuracy_is_told():
+    rule = "{name: low, metric: accuracy, below: 90%, window: 24h, then: pause}"
+    judged = load(
+        plan_text(("{delay: 6h, horizon: 7d}", JUDGE), ("  rules:\n", f"  rules:\n    - {rule}\n"))
+    )
+
+    low, _ = found(judged, "judged-labels")
+
+    # 0.9 × 0.95 + 0.1 × (1 − 0.9)
+    assert low.message == (
+        "low: the judge shows a true accuracy of 90% as 86.5%, so that is what proofs are against; "
+        "as written, the rule goes by its labels as they are"
+    )
+
+
 def test_a_judge_without_a_name_is_told():
     unnamed = load(plan_text(("{delay: 6h, horizon: 7d}", JUDGE.replace("model: gpt-5, ", ""))))
 

@@ -30,6 +30,7 @@ from controller.rollout.plan import (
     Unit,
     Webhook,
 )
+from controller.rollout.rules import is_provable
 from tests.plans.factories import (
     MODELS,
     SAMPLES,
@@ -180,6 +181,20 @@ def test_a_percentile_may_ask_for_proof_and_for_a_part_of_alpha():
 
     assert (slow.limit, slow.evidence, slow.alpha) == (0.8, Evidence.CONFIDENT, 0.01)
     assert slow.least_window == timedelta(minutes=10)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "cache_hit_rate", "custom.polite", "latency_p50"])
+def test_what_must_not_fall_below_a_limit_may_ask_for_proof_and_for_a_part_of_alpha(metric):
+    limit = "100ms" if metric == "latency_p50" else "90%"
+    text = (
+        f"{{name: low, metric: {metric}, below: {limit}, window: 24h, minWindow: 1h, alpha: 1%, "
+        "evidence: confident, then: pause}"
+    )
+
+    low = load(with_rule(text)).rules[0]
+
+    assert (low.below, low.evidence, low.alpha) == (True, Evidence.CONFIDENT, 0.01)
+    assert is_provable(low)
 
 
 def test_an_arm_may_bring_its_own_price_limits_and_shutdown():

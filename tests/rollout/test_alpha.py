@@ -19,7 +19,14 @@ from controller.rollout.tallies import Tallies
 from tests.rollout.factories import ACCURACY, ESCALATION, NOW, at_step, plan
 
 FIRST = Epoch(number=0, start=NOW)
-METRICS = ("accuracy_delta", "escalation_rate", "error_rate", "latency_p95", "latency_p95_ratio")
+METRICS = (
+    "accuracy",
+    "accuracy_delta",
+    "escalation_rate",
+    "error_rate",
+    "latency_p95",
+    "latency_p95_ratio",
+)
 
 
 def spent(of: Plan, epoch: Epoch = FIRST) -> float:
@@ -37,7 +44,7 @@ def plans_with_parts(draw: st.DrawFn) -> Plan:
     rules: list[Rule] = []
     for number in range(draw(st.integers(1, 6))):
         metric = CATALOGUE[draw(st.sampled_from(METRICS))]
-        below = metric.name == "error_rate" and draw(st.booleans())
+        below = metric.name in ("error_rate", "accuracy") and draw(st.booleans())
         scope = draw(st.sampled_from([Scope.ALL, Scope.CRITICAL, Scope.EACH]))
         rule = replace(ESCALATION, name=f"r{number}", metric=metric, below=below, scope=scope)
         rules.append(rule)
@@ -99,21 +106,24 @@ def test_a_tick_gives_each_rule_its_own_part_in_the_same_epoch():
 
 
 def test_a_rule_that_cannot_be_proven_takes_no_alpha_from_those_that_can():
-    cached = replace(ESCALATION, name="cached", metric=CATALOGUE["cache_hit_rate"], below=True)
+    graded = replace(ESCALATION, name="graded", metric=CATALOGUE["coverage"], limit=0.9, below=True)
+    served = replace(ESCALATION, name="served", metric=CATALOGUE["served_accuracy"], below=True)
     slow = replace(ESCALATION, name="slow", metric=CATALOGUE["latency_p95_ratio"], limit=2.0)
-    of = plan(rules=(ACCURACY, ESCALATION, cached, slow))
+    of = plan(rules=(ACCURACY, ESCALATION, graded, served, slow))
 
     # accuracy on refund, and escalation on all traffic: two tests share 5%
     assert alpha_of(of, ESCALATION, FIRST) == 0.025
-    for unprovable in (cached, slow):
+    for unprovable in (graded, served, slow):
         with pytest.raises(LookupError, match="no confident form"):
             alpha_of(of, unprovable, FIRST)
 
 
-def test_a_percentile_takes_its_part_like_a_rate():
+def test_percentiles_and_shares_with_a_lower_limit_take_their_parts_like_a_rate():
     slow = replace(ESCALATION, name="slow", metric=CATALOGUE["latency_p95"], limit=2.0)
-    of = plan(rules=(ACCURACY, ESCALATION, slow))
+    right = replace(ESCALATION, name="right", metric=CATALOGUE["accuracy"], limit=0.9, below=True)
+    cached = replace(ESCALATION, name="cached", metric=CATALOGUE["cache_hit_rate"], below=True)
+    of = plan(rules=(ACCURACY, ESCALATION, slow, right, cached))
 
-    # accuracy on refund, escalation and slow on all traffic: three tests share 5%
+    # accuracy on refund, the others on all traffic: five tests share 5%
     for rule in of.rules:
-        assert alpha_of(of, rule, FIRST) == pytest.approx(0.05 / 3)
+        assert alpha_of(of, rule, FIRST) == pytest.approx(0.05 / 5)

@@ -207,11 +207,11 @@ def test_only_the_limits_that_can_be_proven_are_summed_for():
     fast = replace(SLOW, name="fast", limit=1.0)
     first = replace(SLOW, name="first", metric=CATALOGUE["ttft_p95"], limit=0.5)
     ratio = replace(SLOW, name="ratio", metric=CATALOGUE["latency_p95_ratio"], limit=1.25)
-    under = replace(SLOW, name="under", limit=0.1, below=True)
+    under = replace(SLOW, name="under", limit=4.0, below=True)
 
-    # gamma^35 < 2 <= gamma^36 and gamma^-36 < 0.5 <= gamma^-35, gamma = 1.02
+    # gamma^35 < 2 <= gamma^36, gamma^70 < 4 <= gamma^71 and gamma^-36 < 0.5 <= gamma^-35, gamma = 1.02
     assert bounds(plan(rules=(SLOW, fast, first, ratio, under))) == {
-        "latency": {35, 36, -1, 0},
+        "latency": {35, 36, -1, 0, 70, 71},
         "ttft": {-36, -35},
     }
 
@@ -301,4 +301,4 @@ def test_without_traffic_nothing_is_proven():
     assert found.availability is Availability.NO_TRAFFIC
     assert found.passing is not None
     assert found.passing.log_e == 0
-    assert proofs.claim_of(PROVEN) == 0.05
+    assert proofs.claim_of(of, PROVEN) == 0.05

@@ -440,8 +440,8 @@ def test_the_guarded_proof_multiplies_blocks_of_all_steps():
 def test_a_rule_that_rolls_back_must_disprove_the_limit_itself():
     harder = replace(LOSS, then=Then.ROLLBACK)
 
-    assert proofs.claim_of(LOSS) == 0
-    assert proofs.claim_of(harder) == 0.015
+    assert proofs.claim_of(PROMPT, LOSS) == 0
+    assert proofs.claim_of(PROMPT, harder) == 0.015
 
 
 def test_pairs_are_used_where_there_are_enough():

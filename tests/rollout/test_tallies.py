@@ -117,7 +117,7 @@ def test_what_is_remembered_of_marks_is_what_would_be_summed_anew(ticks):
         tallies.feed([counted(minute, n) for minute, n in changed.items()], 1)
         asked = np.array(sorted(marks), dtype=np.int64)
 
-        found = tallies.at_marks(asked, arm="candidate", about="n", until=until(tallies))
+        found = tallies.at_marks(asked, arm="candidate", about=(("n",), None), until=until(tallies))
 
         assert found.tolist() == until(tallies)(asked).tolist()
 
@@ -127,7 +127,7 @@ def test_windows_none_of_which_ended_hold_up_no_later_row():
     none = np.empty(0, dtype=np.int64)
     row = counted(7, 3)
 
-    tallies.at_marks(none, arm="candidate", about="n", until=until(tallies))
+    tallies.at_marks(none, arm="candidate", about=(("n",), None), until=until(tallies))
     tallies.feed([row], 1)
 
     assert tallies.until(np.array([8]), ("n",), arm="candidate", intent=None).tolist() == [[3]]

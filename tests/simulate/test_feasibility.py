@@ -59,6 +59,36 @@ def outlook(of: Plan | None = None, traffic: Traffic = TRAFFIC, **changes) -> Ou
     return Outlook(plan=of or planned(), traffic=traffic, **changes)
 
 
+RIGHT = rule("accuracy", limit=0.9, below=True, evidence=Evidence.CONFIDENT, then=Then.ROLLBACK)
+
+
+@pytest.mark.slow
+def test_how_soon_an_accuracy_below_its_limit_is_caught_is_as_simulated():
+    critical = replace(RIGHT, scope=Scope.CRITICAL)
+    of = planned(critical)
+    # 10 points less than the baseline's 95%
+    worse = Scenario(text="loss=10pp", loss=0.10, since=timedelta(0))
+    (caught,) = outlook(of).row(critical, "refund", 0, [worse]).catches
+
+    simulated = replace(setup(of, worse), traffic=TRAFFIC)
+    (trials,) = simulate([simulated], 200, processes=2)
+
+    stopped = sorted(one.end_min for one in trials if one.ending is Ending.ROLLED_BACK)
+    assert caught.size == pytest.approx(0.85)
+    assert caught.after[0] is not None
+    assert len(stopped) == 200
+    # Simulated rollouts have a few starts more, and are a little sooner: ADR 015.
+    assert caught.after[0] / timedelta(minutes=1) == pytest.approx(stopped[100], rel=0.15)
+
+
+def test_what_an_accuracy_is_asked_to_catch_is_half_as_far_again_from_perfect():
+    assert worth_catching(RIGHT) == pytest.approx(0.85)
+    assert worth_catching(replace(RIGHT, limit=0.3)) == pytest.approx(0.15)
+    (caught,) = outlook(planned(RIGHT)).row(RIGHT, None, 0).catches
+    assert caught.size == pytest.approx(0.85)
+    assert caught.after[0] is not None
+
+
 # Samples
 
 
