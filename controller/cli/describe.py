@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from controller.ports import Owed
     from controller.rollout.needs import Needs
     from controller.rollout.plan import Plan, Rule
+    from controller.rollout.verdict import Coverage
 
 LAST_RECORDS = 5
 
@@ -69,6 +70,7 @@ def _document(view: View, entries: Sequence[Entry], ledger: Sequence[Owed]) -> D
         "apiVersion": API_VERSION,
         "kind": "RolloutDescription",
         **summary(view),
+        "coverage": _coverage(view.coverage),
         "rules": list(_rules(view)),
         "discoveries": _discoveries(view),
         "failures": [_without_type(encode(one)) for one in view.state.failures],
@@ -107,6 +109,24 @@ def _rules(view: View) -> Iterator[Document]:
             "arithmetic": verdict_line(verdict, view.plan),
             "needs": _needs(needs_of(view, verdict), rule, view.plan),
         }
+
+
+def _coverage(coverage: Coverage | None) -> Document | None:
+    from controller.notify.figures import straying_words
+    from controller.rollout.coverage import straying
+    from controller.rollout.metrics import MICRO
+
+    if coverage is None:
+        return None
+    return {
+        "sampled": coverage.sampled_u / MICRO,
+        "counted": "episodes" if coverage.sampled_u >= MICRO else "answers",
+        "baseline": {"graded": coverage.baseline_graded, "of": coverage.baseline_n},
+        "candidate": {"graded": coverage.candidate_graded, "of": coverage.candidate_n},
+        "differs": coverage.differs,
+        "straying": {arm.value: how.value for arm, how in straying(coverage).items()},
+        "words": straying_words(coverage),
+    }
 
 
 def _discoveries(view: View) -> Document:

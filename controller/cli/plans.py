@@ -47,7 +47,7 @@ def check(
     intent_share: IntentShare = None,
     accuracy: PriorAccuracy = None,
     escalation: Escalation = "1.5%",
-    label_rate: LabelRate = "100%",
+    label_rate: LabelRate = None,
     catch: Annotated[
         list[str] | None,
         typer.Option(

@@ -23,9 +23,10 @@ from controller.cli.view import (
 )
 from controller.cli.why import why
 from controller.notify.arithmetic import needs_line, verdict_line, wait_line
-from controller.notify.figures import e_value
+from controller.notify.figures import coverage_words, e_value, straying_words
 from controller.ports import Owed
 from controller.rollout.discoveries import RATE, Tested, discoveries
+from controller.rollout.metrics import MICRO
 from controller.rollout.plan import Plan, Severity
 from controller.rollout.state import Phase
 from controller.rollout.units import format_duration, format_percent, format_share
@@ -76,6 +77,9 @@ def header(view: View, *, width: int) -> Iterator[Text]:
     if state.paused is not None:
         rows.append(("Paused", _paused(view)))
     rows.append(("Judged", _judged(view)))
+    graded = _graded(view)
+    if graded is not None:
+        rows.append(("Graded", graded))
     label = max(len(name) for name, _ in rows) + 3
     for name, value in rows:
         text = value if isinstance(value, Text) else Text(value, style="not bold")
@@ -144,6 +148,20 @@ def _judged(view: View) -> str:
         return "never"
     through = f"windows through {moment(view.status.seen.through)}"
     return f"{precise(view.status.at)}, {rough(view.now - view.status.at)} ago, {through}"
+
+
+def _graded(view: View) -> Text | None:
+    """How many answers of the step have a grade, where that is not simply all of them."""
+    coverage = view.coverage
+    if coverage is None:
+        return None
+    wrong = straying_words(coverage)
+    if wrong:
+        return Text(f"{coverage_words(coverage)}; {wrong}", style="yellow not bold")
+    if coverage.sampled_u >= MICRO:
+        return None
+    sampled = format_percent(coverage.sampled_u / MICRO)
+    return Text(f"{coverage_words(coverage)}; labels.sampled {sampled}", style="not bold")
 
 
 def _section(title: str, lines: Iterator[Text]) -> Iterator[Text]:

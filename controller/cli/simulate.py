@@ -70,7 +70,7 @@ def simulate(
     intent_share: IntentShare = None,
     accuracy: Accuracy = "95%",
     escalation: Escalation = "1.5%",
-    label_rate: LabelRate = "100%",
+    label_rate: LabelRate = None,
     approve_after: Annotated[
         str, typer.Option(metavar="SPAN", help="How long the simulated approver takes.")
     ] = "1h",

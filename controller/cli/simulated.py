@@ -55,7 +55,14 @@ PriorAccuracy = Annotated[
 Escalation = Annotated[
     str, typer.Option(metavar="PERCENT", help="Answers of the candidate that escalate.")
 ]
-LabelRate = Annotated[str, typer.Option(metavar="PERCENT", help="Answers that are graded.")]
+LabelRate = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PERCENT",
+        help="Answers that are graded. Default: the plan's `labels.sampled`.",
+        show_default=False,
+    ),
+]
 Processes = Annotated[
     int | None,
     typer.Option(
@@ -89,9 +96,11 @@ def traffic_of(
     shares: Sequence[str],
     accuracy: str | None,
     escalation: str,
-    label_rate: str,
+    label_rate: str | None,
 ) -> Traffic:
-    """DataError says which option is wrong. Without `accuracy` it is what the plan's priors say."""
+    """DataError says which option is wrong. Without `accuracy` it is what the plan's priors say; without
+    `label_rate` the part of answers that the plan says is sampled.
+    """
     from controller.simulate.scenarios import Traffic, intent_mix
 
     given: dict[str, float] = {}
@@ -107,7 +116,7 @@ def traffic_of(
         mix=intent_mix(plan, given),
         accuracy=rate_of("--accuracy", accuracy) if accuracy else plan.priors.accuracy,
         escalation=rate_of("--escalation", escalation),
-        label_rate=rate_of("--label-rate", label_rate),
+        label_rate=rate_of("--label-rate", label_rate) if label_rate else plan.labels.sampled,
     )
 
 

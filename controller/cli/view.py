@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from controller.rollout.needs import Needs
     from controller.rollout.plan import Plan, Rule
     from controller.rollout.state import State
-    from controller.rollout.verdict import Verdict
+    from controller.rollout.verdict import Coverage, Verdict
 
 STALE = timedelta(minutes=5)
 """A status older than this is told to be old: five ticks at the default interval."""
@@ -55,6 +55,11 @@ class View:
         """`2/4`; `-/4` before the first step."""
         number = str(self.state.step + 1) if self.state.step >= 0 else _UNKNOWN
         return f"{number}/{len(self.plan.steps)}"
+
+    @property
+    def coverage(self) -> Coverage | None:
+        """Of the step's labels, as the last tick saw it; None where none are needed or old enough."""
+        return self.status.seen.coverage if self.status is not None else None
 
     @property
     def verdicts(self) -> tuple[Verdict, ...]:

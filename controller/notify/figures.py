@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import assert_never
 
+from controller.rollout.coverage import Straying, straying
 from controller.rollout.metrics import MICRO, SERVED, Kind, MeasureUnit, Metric
 from controller.rollout.plan import Arm, Judge, Rule
 from controller.rollout.rules import bound_of
@@ -257,10 +258,27 @@ def counts_words(rule: Rule, counts: Counts, noun: str = "requests") -> str:
 
 
 def coverage_words(coverage: Coverage) -> str:
-    """`baseline 3,900 of 4,120 episodes, candidate 300 of 463`."""
+    """`baseline 3,900 of 4,120 episodes, candidate 300 of 463`; of answers where a sample of them is graded."""
+    noun = "episodes" if coverage.sampled_u >= MICRO else "answers"
     return (
-        f"baseline {coverage.baseline_graded:,} of {coverage.baseline_n:,} episodes, "
+        f"baseline {coverage.baseline_graded:,} of {coverage.baseline_n:,} {noun}, "
         f"candidate {coverage.candidate_graded:,} of {coverage.candidate_n:,}"
+    )
+
+
+def straying_words(coverage: Coverage) -> str:
+    """What is wrong where clearly fewer or more answers are graded than the plan says; empty where that is not so."""
+    found = straying(coverage)
+    counts = {
+        Arm.BASELINE: (coverage.baseline_graded, coverage.baseline_n),
+        Arm.CANDIDATE: (coverage.candidate_graded, coverage.candidate_n),
+    }
+    sampled = format_percent(coverage.sampled_u / MICRO)
+    return "; ".join(
+        f"{_percent(counts[arm][0] / counts[arm][1])} of the {arm.value}'s are graded, {how.value} than the {sampled} "
+        f"of labels.sampled: escalated and failed ones, wrong without a grade, weigh too "
+        f"{'much' if how is Straying.FEWER else 'little'}"
+        for arm, how in found.items()
     )
 
 

@@ -155,6 +155,8 @@ def _labels(old: Labels, new: Labels) -> Iterator[Change]:
     )
     margins = "rules on accuracy_delta start a new epoch: a pass is proven against another margin"
     yield from _one("spec.labels.judge", _judge(old.judge), _judge(new.judge), margins)
+    was, now = (format_percent(one.sampled) for one in (old, new))
+    yield from _one("spec.labels.sampled", was, now, _REFUSED.format("the sampled part"))
 
 
 def _judge(judge: Judge | None) -> str | None:

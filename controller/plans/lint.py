@@ -9,7 +9,7 @@ from enum import StrEnum
 from itertools import accumulate
 
 from controller.plans import cost
-from controller.rollout.metrics import Kind
+from controller.rollout.metrics import MICRO, Kind
 from controller.rollout.plan import (
     FULL_BP,
     Advance,
@@ -20,6 +20,7 @@ from controller.rollout.plan import (
     Plan,
     Rule,
     Scope,
+    Unit,
 )
 from controller.rollout.rules import alpha_left, alpha_of, is_provable, kept_limit, sharing
 from controller.rollout.state import Epoch
@@ -370,6 +371,35 @@ def _judged(plan: Plan) -> Iterator[Finding]:
         )
 
 
+def _sampled(plan: Plan) -> Iterator[Finding]:
+    """What a sample of labels asks of who grades."""
+    labels = plan.labels
+    if labels.sampled_u >= MICRO:
+        return
+    path, part = "spec.labels.sampled", format_percent(labels.sampled)
+    by_grades = [
+        one for one in plan.rules if one.metric.labelled and one.metric.kind is not Kind.RATE
+    ]
+    if not by_grades:
+        yield _warning(
+            "sampled-in-vain",
+            path,
+            f"no rule is judged by grades: that {part} of the answers have one changes nothing",
+        )
+        return
+    whole = (
+        ""
+        if plan.unit is Unit.REQUEST
+        else f", answer by answer and not by whole {plan.unit.value}s"
+    )
+    yield _info(
+        "sampled-labels",
+        path,
+        f"graders are expected to pick {part} of the answers at random, whatever they are like{whole}; escalated and "
+        f"failed ones, wrong without a grade, count in {part} too, and where another part is graded `describe` says so",
+    )
+
+
 def _control(plan: Plan) -> Iterator[Finding]:
     last = len(plan.steps) - 1
     if plan.share_at(last) < FULL_BP:
@@ -442,6 +472,7 @@ _LINTS: tuple[Callable[[Plan], Iterator[Finding]], ...] = (
     _windows,
     _alphas,
     _judged,
+    _sampled,
     _control,
     _intents,
     _recoveries,

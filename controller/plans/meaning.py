@@ -18,6 +18,7 @@ from controller.plans.schema import (
     ArmShape,
     IntentShape,
     JudgeShape,
+    LabelsShape,
     PlanShape,
     PriceShape,
     PriorsShape,
@@ -26,6 +27,7 @@ from controller.plans.schema import (
     StepShape,
 )
 from controller.plans.units import shown
+from controller.rollout.metrics import MICRO
 from controller.rollout.plan import (
     Intent,
     Judge,
@@ -301,7 +303,30 @@ def _labels(spec: SpecShape, reading: Reading) -> Labels:
             f"at {format_duration(shape.delay)}; `horizon` is longer than `delay`",
         )
     judge = None if shape.judge is None else _judge(shape.judge, spec, reading)
-    return Labels(delay=shape.delay, horizon=shape.horizon, judge=judge)
+    return Labels(
+        delay=shape.delay,
+        horizon=shape.horizon,
+        judge=judge,
+        sampled_u=_sampled_u(shape, reading),
+    )
+
+
+def _sampled_u(shape: LabelsShape, reading: Reading) -> int:
+    millionths = shape.sampled * MICRO
+    if not shape.sampled:
+        reading.refuse(
+            shape,
+            "sampled",
+            "of 0% of the answers no loss could be seen; write the part that is graded, such as `30%`",
+        )
+    elif millionths.denominator != 1:
+        reading.refuse(
+            shape,
+            "sampled",
+            "the sampled part is counted in millionths, and this is finer; write four decimals at most, such as "
+            "`33.3333%`",
+        )
+    return int(millionths)
 
 
 def _judge(shape: JudgeShape, spec: SpecShape, reading: Reading) -> Judge:

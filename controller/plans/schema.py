@@ -253,6 +253,12 @@ class LabelsShape(Shape):
         description="Whose grades the labels are, where it is known to err: a pass of accuracy_delta is then proven "
         "against a margin as much smaller as the judge shows a loss. Left out, labels are taken for true.",
     )
+    sampled: Rate = Field(
+        Fraction(1),
+        description="Which part of the answers is graded, each picked at random, whatever it is like. An escalated or "
+        "failed answer is wrong without a grade, and counts within that part alone, as all others do. Fixed for a "
+        "rollout.",
+    )
 
 
 class TrafficShape(Shape):

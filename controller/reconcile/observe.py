@@ -12,7 +12,7 @@ from controller.reconcile.freeze import active_freeze
 from controller.rollout.coverage import coverage_between
 from controller.rollout.force import InForceTime, Stretch, merged
 from controller.rollout.looks import known_and_traffic
-from controller.rollout.metrics import Kind
+from controller.rollout.metrics import MICRO, Kind
 from controller.rollout.plan import FULL_BP, Arm, Plan
 from controller.rollout.proofs import limit_bucket
 from controller.rollout.reader import Reader
@@ -255,14 +255,16 @@ def sample_ratio(view: View) -> SampleRatio | None:
 
 
 def coverage(view: View) -> Coverage | None:
-    """Grades per episode by arm, over the part of the step that is old enough; None where no rule needs labels."""
+    """Grades per episode (of a sample per answer) by arm, over the part of the step that is old enough; None where no
+    rule needs labels.
+    """
     rule = next((one for one in view.plan.rules if one.metric.kind is Kind.LOSS), None)
     if rule is None or view.state.step < 0:
         return None
     start, end = minute_of(view.state.step_started_at), view.watermark(rule)
     if end <= start:
         return None
-    return coverage_between(view.reader, None, start, end)
+    return coverage_between(view.reader, None, start, end, sampled_u=view.plan.labels.sampled_u)
 
 
 def tallies_of(*plans: Plan) -> Tallies:
@@ -296,6 +298,8 @@ def needed(plan: Plan) -> Callable[[str], bool]:
         "served",
         "served_u",
     }
+    if plan.labels.sampled_u < MICRO:
+        keys.add("f.escalated")
     prefixes = ["b.", "p.", "pv."]
     for rule in plan.rules:
         keys.update(known_and_traffic(rule.metric))

@@ -48,14 +48,19 @@ class Terms:
     unit: Unit
     horizon: timedelta
     delay: timedelta  # until a label may be used for a block
+    sampled_u: int = MICRO  # the part of answers that is graded, in millionths
 
 
 @dataclass(slots=True)
 class Regraded:
-    """Episodes whose grade a batch made or changed."""
+    """Episodes whose grade a batch made, changed or took away.
+
+    A grade goes where an answer turns out to be escalated or failed after it was graded, and lies outside the sample.
+    """
 
     first: list[Episode] = field(default_factory=list)
     again: list[Episode] = field(default_factory=list)
+    no_more: list[Episode] = field(default_factory=list)
 
 
 class Account:
@@ -82,6 +87,8 @@ class Account:
         self._changed: dict[str, Episode] = {}  # of those loaded
         for episode in episodes:
             self._episodes.setdefault((episode.rollout, episode.unit), []).append(episode)
+        for one in requests.values():
+            one.sampled_u = terms[one.rollout].sampled_u
         self._episode_of = {  # by request id
             one.id: self._stored_episode(one)
             for one in requests.values()
@@ -96,6 +103,7 @@ class Account:
 
     def observe(self, request: Request) -> None:
         """Take in a new request of a known rollout."""
+        request.sampled_u = self._terms[request.rollout].sampled_u
         self.new_requests[request.id] = request
         if request.cohort == COMPARED:
             self._join_episode(request)
@@ -322,9 +330,13 @@ def _regraded(episodes: Iterable[Episode], graded: Mapping[str, int | None]) -> 
     regraded = Regraded()
     for episode in episodes:
         before, now = graded.get(episode.id), episode.grade_u()
-        if before is None and now is not None:
+        if before == now:
+            continue
+        if before is None:
             regraded.first.append(episode)
-        elif before != now:
+        elif now is None:
+            regraded.no_more.append(episode)
+        else:
             regraded.again.append(episode)
     return regraded
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from controller.rollout.metrics import MICRO
+from controller.rollout.sampling import is_sampled
 from controller.rollout.timeline import EPOCH
 
 IDLE = timedelta(minutes=30)
@@ -59,7 +61,8 @@ class Request:
     A flag that is true stays true. Grades are kept as counts and sums by the answer that they are about, so the order
     in which outcomes come does not matter. `episode` is the start of its episode; None outside the comparison.
     `quantities`, in the order of `QUANTITIES` and None where one is not known, are counted when it comes and never
-    again, so a stored request may come without them. Flags may be shared: they are replaced, not changed.
+    again, so a stored request may come without them. Flags may be shared: they are replaced, not changed. `sampled_u`
+    is its rollout's; it is not stored with it.
     """
 
     id: str
@@ -79,19 +82,34 @@ class Request:
     served_u: int = 0
     flags: Mapping[str, bool] = field(default_factory=dict)
     quantities: tuple[int | None, ...] = ()
+    sampled_u: int = MICRO
 
     def grade_u(self) -> int | None:
         """The assigned arm's own answer, in millionths: the mean of the grades that are about it.
 
         A served answer is the arm's own unless it was escalated. An escalated or failed answer that no outcome
         grades is wrong; any other is ungraded.
+
+        Where a sample of answers is graded, an escalated or failed answer counts only within `is_sampled`, graded or
+        not. Let v be the grade of an ordinary answer, and of an escalated or failed one its grade or, without any, 0.
+        Then every answer counts with probability `sampled`, and the mean of those that count is an unbiased estimate
+        (a ratio of sums) of the mean of v over all answers, if graders pick ordinary answers with that probability
+        independently of v. Which escalated or failed ones they pick does not matter. Would one that they grade count
+        outside the sample too, it would count with probability 2 × sampled − sampled², the more often for being
+        escalated (docs/adr/019).
         """
+        wrong_unless_graded = bool(self.flags.get("escalated") or self.flags.get("error"))
+        if wrong_unless_graded and not self._is_sampled():
+            return None
         n, total = self.attempt_n, self.attempt_u
         if not self.flags.get("escalated"):
             n, total = n + self.served_n, total + self.served_u
         if n:
             return total if n == 1 else rounded(total, n)
-        return 0 if self.flags.get("escalated") or self.flags.get("error") else None
+        return 0 if wrong_unless_graded else None
+
+    def _is_sampled(self) -> bool:
+        return self.sampled_u >= MICRO or is_sampled(self.rollout, self.id, self.sampled_u)
 
 
 @dataclass(slots=True)

@@ -1,7 +1,8 @@
 """A new revision of a running plan: what may change, and what that does to the state.
 
 Salt, share and pause stay. Changed and new rules start a new epoch. Arms, unit, route and the set of free intents are
-immutable: changing them would move traffic without a step.
+immutable: changing them would move traffic without a step. So is the sampled part of labels: what is counted was
+counted by it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from controller.rollout.plan import FULL_BP, Plan, Rule
 from controller.rollout.rules import alpha_of, is_provable
 from controller.rollout.state import Epoch, Pause, State
 from controller.rollout.timeline import EPOCH
+from controller.rollout.units import format_percent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +47,11 @@ def _immutable(old: Plan, new: Plan) -> str:
     for arm in ("baseline", "candidate"):
         if getattr(old, arm).model != getattr(new, arm).model:
             return f"{arm} was {getattr(old, arm).model}, would be {getattr(new, arm).model}"
+    if old.labels.sampled_u != new.labels.sampled_u:
+        sampled, instead = (format_percent(one.labels.sampled) for one in (old, new))
+        return (
+            f"labels.sampled was {sampled}, would be {instead}: answers are counted by it already"
+        )
     freed = _free(new) - _free(old)
     return (
         f"intents {', '.join(sorted(freed))} would get candidate traffic without a step"

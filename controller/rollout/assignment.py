@@ -26,6 +26,6 @@ def assign(salt: str, unit: str, share_bp: int) -> Arm:
     return Arm.CANDIDATE if below(point(salt, unit), share_bp) else Arm.BASELINE
 
 
-def below(at: int, share_bp: int) -> bool:
-    """Whether a point lies in the candidate's part of the circle."""
-    return at * FULL_BP < share_bp * _SCALE
+def below(at: int, part: int, *, of: int = FULL_BP) -> bool:
+    """Whether a point lies in the first `part` of `of` equal pieces of the circle; for a share: in the candidate's."""
+    return at * of < part * _SCALE

@@ -43,8 +43,13 @@ class Measured:
     counts: Callable[[int], Counts]
 
 
-def measure(rule: Rule, intent: str | None, reader: Reader, windows: Windows) -> Measured:
-    """The rule's metric over each window, for one intent or (None) all compared traffic."""
+def measure(
+    rule: Rule, intent: str | None, reader: Reader, windows: Windows, *, sampled_u: int = MICRO
+) -> Measured:
+    """The rule's metric over each window, for one intent or (None) all compared traffic.
+
+    Coverage is relative to the part of answers that is to be graded, `sampled_u` millionths.
+    """
     arm = (rule.arm or Arm.CANDIDATE).value
     metric = rule.metric
     match metric.kind:
@@ -55,7 +60,9 @@ def measure(rule: Rule, intent: str | None, reader: Reader, windows: Windows) ->
         case Kind.ACCURACY:
             return _ratio_of(*_accuracy_keys(metric), arm, intent, reader, windows)
         case Kind.COVERAGE:
-            return _ratio_of("e.graded", "e", 1.0, arm, intent, reader, windows)
+            if sampled_u >= MICRO:
+                return _ratio_of("e.graded", "e", 1.0, arm, intent, reader, windows)
+            return _ratio_of("graded", "n", MICRO / sampled_u, arm, intent, reader, windows)
         case Kind.MEAN:
             return _mean(metric, arm, intent, reader, windows)
         case Kind.QUANTILE:

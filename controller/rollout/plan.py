@@ -13,7 +13,7 @@ from fractions import Fraction
 from math import lcm
 
 from controller.rollout.codec import digest
-from controller.rollout.metrics import Metric
+from controller.rollout.metrics import MICRO, Metric
 from controller.rollout.timeline import MINUTE
 
 FULL_BP = 10_000
@@ -215,11 +215,20 @@ class Judge:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Labels:
-    """Labels are complete after `delay` and refused after `horizon`. `judge` None: they are taken for true."""
+    """Labels are complete after `delay` and refused after `horizon`. `judge` None: they are taken for true.
+
+    Each answer is graded at random with probability `sampled_u` millionths, whatever it is like: above 0, at most 1.
+    """
 
     delay: timedelta = timedelta(0)
     horizon: timedelta = timedelta(days=7)
     judge: Judge | None = None
+    sampled_u: int = MICRO
+
+    @property
+    def sampled(self) -> float:
+        """The part of all answers that is graded."""
+        return self.sampled_u / MICRO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,12 @@ from numpy.typing import NDArray
 
 from controller.rollout import proofs
 from controller.rollout.columns import at
-from controller.rollout.coverage import coverage_between, missing_blocks, uneven
+from controller.rollout.coverage import (
+    coverage_between,
+    is_doubtful,
+    missing_blocks,
+    uneven,
+)
 from controller.rollout.force import InForceTime
 from controller.rollout.looks import Measured, known_and_traffic, measure
 from controller.rollout.metrics import MICRO, Kind
@@ -155,7 +160,9 @@ def read(view: View, rule: Rule, intent: str | None) -> Reading:
     """One rule on one intent."""
     epoch = view.state.epoch(rule.name)
     span = view.span(rule, epoch)
-    measured = measure(rule, intent, view.reader, span.windows)
+    measured = measure(
+        rule, intent, view.reader, span.windows, sampled_u=view.plan.labels.sampled_u
+    )
     latest = _look(measured, span.windows, len(span.windows.ends) - 1, span.complete[-1])
     counted = _counted(view, rule, intent, minute_of(epoch.start))
     found, for_passing = _evidence(view, rule, intent), _passing_evidence(view, rule, intent)
@@ -360,14 +367,17 @@ def _worst_case(
     passing: Proof | None,
     intent: str | None,
 ) -> WorstCase | None:
-    """The same proof with every missing label against it; None where the arms' coverage does not differ."""
+    """The same proof with every missing label against it; None where coverage gives no reason for it."""
     if passing is None or rule.metric.kind is not Kind.LOSS:
         return None
     start, end = minute_of(passing.window.start), minute_of(passing.window.end)
-    coverage = coverage_between(view.reader, intent, start, end)
-    if not coverage.differs:
+    sampled_u = view.plan.labels.sampled_u
+    coverage = coverage_between(view.reader, intent, start, end, sampled_u=sampled_u)
+    if not is_doubtful(coverage):
         return None
-    (missing,) = missing_blocks(view.reader, intent, start, np.array([end])).tolist()
+    (missing,) = missing_blocks(
+        view.reader, intent, start, np.array([end]), sampled_u=sampled_u
+    ).tolist()
     reached, tally = max(
         (proofs.passing(view.plan, rule, epoch, one, end, missing=missing) for one in found),
         key=lambda pair: pair[0],
@@ -403,11 +413,11 @@ def _proven_at_worst(
     found: Sequence[proofs.Evidence],
 ) -> NDArray[np.bool_]:
     """Of ends that hold a proof by the labels that came: whether it holds with those that are missing, if it must."""
-    start = minute_of(epoch.start)
-    differs = uneven(view.reader, intent, start, ends)
+    start, sampled_u = minute_of(epoch.start), view.plan.labels.sampled_u
+    differs = uneven(view.reader, intent, start, ends, sampled_u=sampled_u)
     if not differs.any():
         return ~differs
-    missing = missing_blocks(view.reader, intent, start, ends)
+    missing = missing_blocks(view.reader, intent, start, ends, sampled_u=sampled_u)
     reached = [
         proofs.passing_by(view.plan, rule, epoch, one, ends, missing=missing) for one in found
     ]

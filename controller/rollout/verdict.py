@@ -142,8 +142,11 @@ class Proof:
 class Coverage:
     """Episodes that are old enough to have a grade, and how many have one, by arm.
 
-    `differs` if the 99.9% Newcombe interval of the difference lies wholly beyond ±2 points: labels are then missing
-    for a reason that has to do with the arm, and a comparison of the labelled ones means little.
+    Where `sampled_u` millionths of the answers are to be graded, and not all, these are answers.
+
+    `differs` if the 99.9% Newcombe interval of the difference lies wholly beyond ±2 points, or hundredths of the
+    sampled part: labels are then missing for a reason that has to do with the arm, and a comparison of the labelled
+    ones means little.
     """
 
     baseline_graded: int
@@ -151,6 +154,7 @@ class Coverage:
     candidate_graded: int
     candidate_n: int
     differs: bool
+    sampled_u: int = MICRO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,7 +177,9 @@ class Reading:
     worst: Look | None = None  # the complete window, with enough samples, furthest past the limit
     failing: Proof | None = None
     passing: Proof | None = None
-    worst_case: WorstCase | None = None  # where the arms' label coverage differs
+    worst_case: WorstCase | None = (
+        None  # where the arms' label coverage differs, or is more than was planned
+    )
     step_samples: int = 0  # the arm with fewer, since the step began
     blind: timedelta = timedelta(0)
 

@@ -14,7 +14,7 @@ from itertools import chain, islice
 from typing import Final, TypeAlias
 
 from controller.plans.lint import Finding, Level
-from controller.rollout.metrics import Kind
+from controller.rollout.metrics import MICRO, Kind
 from controller.rollout.plan import FULL_BP, Evidence, Plan, Rule, Step
 from controller.rollout.rules import is_provable
 from controller.rollout.units import (
@@ -38,7 +38,7 @@ HOLDBACKS_BP: Final = (100, 200, 500, 1000)
 FEWEST: Final = 50
 """Samples that a rule is not advised to go below."""
 APPARENT: Final = 0.1
-"""Of a limit: how much of it a candidate without loss may seem to lose before it is told."""
+"""Of a limit: how much of it a candidate without loss may seem to lose or gain before it is told."""
 
 Still: TypeAlias = Callable[["Outlook"], bool]
 """Whether a finding is still there."""
@@ -378,6 +378,15 @@ def _biased(outlook: Outlook) -> Iterator[Advice]:
     if not limits or not _is_biased(outlook, min(limits)):
         return
 
+    def told() -> Iterator[Suggestion]:
+        sampled_u = round(outlook.traffic.label_rate * MICRO)
+        if sampled_u:
+            labels = replace(outlook.plan.labels, sampled_u=sampled_u)
+            yield Suggestion(
+                text=f"`labels: {{sampled: {format_percent(labels.sampled)}}}`",
+                outlook=replace(outlook, plan=replace(outlook.plan, labels=labels)),
+            )
+
     def more() -> Iterator[Suggestion]:
         for percent in range(math.floor(100 * outlook.traffic.label_rate) + 1, 101):
             traffic = replace(outlook.traffic, label_rate=percent / 100)
@@ -385,19 +394,34 @@ def _biased(outlook: Outlook) -> Iterator[Advice]:
                 text=f"a label rate of {percent}%", outlook=replace(outlook, traffic=traffic)
             )
 
+    def still(changed: Outlook) -> bool:
+        return _is_biased(changed, min(limits))
+
     yield _advice(
         "biased-labels",
-        "spec.labels",
-        f"{format_percent(round(outlook.traffic.label_rate, 6))} of the answers are graded, and an escalated one is "
-        "wrong without a grade: a candidate that loses nothing seems to lose "
-        f"{format_points(round(outlook.apparent_loss, 4))}, against a limit of {format_points(min(limits))}",
-        [*_first(lambda changed: _is_biased(changed, min(limits)), more())],
+        "spec.labels.sampled",
+        f"{format_percent(round(outlook.traffic.label_rate, 6))} of the answers are graded, and "
+        f"{_wrong_anyway(outlook.plan)}: a candidate that loses nothing seems to {_seems(outlook.apparent_loss)}, "
+        f"against a limit of {format_points(min(limits))}",
+        [*_first(still, told()), *_first(still, more())],
         "grade every answer",
     )
 
 
+def _wrong_anyway(plan: Plan) -> str:
+    if plan.labels.sampled_u >= MICRO:
+        return "an escalated one is wrong without a grade"
+    return (
+        f"of the escalated ones, wrong without a grade, {format_percent(plan.labels.sampled)} count"
+    )
+
+
+def _seems(loss: float) -> str:
+    return f"{'lose' if loss > 0 else 'gain'} {format_points(round(abs(loss), 4))}"
+
+
 def _is_biased(outlook: Outlook, limit: float) -> bool:
-    return outlook.apparent_loss > APPARENT * limit
+    return abs(outlook.apparent_loss) > APPARENT * limit
 
 
 # Words and numbers

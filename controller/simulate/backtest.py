@@ -181,7 +181,9 @@ class _Run:
             fence=world.store.take_fence(),
             lease=LEASE,
         )
-        self._gateway = Gateway(setup.plan, self._state.rollout, setup.salt)
+        self._gateway = Gateway(
+            setup.plan, self._state.rollout, setup.salt, picked=picked(setup.plan, setup.recording)
+        )
         self._labels = Labels()
         self._shadows = Shadows()
         self._person = Person(reaction=setup.reaction, on_pause=setup.on_pause)
@@ -283,6 +285,14 @@ class _Run:
             instead=self._gateway.instead,
             outside=self._gateway.outside,
         )
+
+
+def picked(plan: Plan, recording: Recording) -> float:
+    """Which part of the recorded grades comes in, for as many answers to be graded as the plan says; all, if there are
+    no more than that.
+    """
+    known = recording.graded
+    return min(plan.labels.sampled / known, 1.0) if known else 1.0
 
 
 def _reason(setup: Setup) -> str:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from controller.errors import DataError
 from controller.rollout.metrics import Kind
 from controller.rollout.plan import Plan
-from controller.rollout.units import format_duration
-from controller.simulate.backtest import TICK, Setup
+from controller.rollout.units import format_duration, format_percent
+from controller.simulate.backtest import TICK, Setup, picked
 from controller.simulate.measured import Gap, gaps
 from controller.simulate.results import Recording
 from controller.simulate.stand_ins import OnPause
@@ -124,8 +124,11 @@ def _once(setup: Setup) -> str:
 
 
 def _delay(setup: Setup) -> str:
-    delay = setup.labels_within
-    return f"after 0 to {format_duration(delay)}, uniformly" if delay else "at once"
+    delay, part = setup.labels_within, picked(setup.plan, setup.recording)
+    after = f"after 0 to {format_duration(delay)}, uniformly" if delay else "at once"
+    if part >= 1:
+        return after
+    return f"{after}, of {format_percent(round(part, 4))} of the recorded ones, picked at random"
 
 
 def _on_pause(setup: Setup) -> str:

@@ -22,13 +22,17 @@ _STREAM, _ORDER = 1, 2  # beside the arrivals' own generators of the same seed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draw:
-    """One unit: when it arrives, what it asks, and when its label comes in."""
+    """One unit: when it arrives, what it asks, and when its label comes in.
+
+    Who grades a part of the answers picks those whose `pick`, uniform in [0, 1), is below it.
+    """
 
     number: int  # from 1
     at: datetime
     labelled_at: datetime
     item: Item
     pair: ResultPair
+    pick: float
 
     @property
     def unit(self) -> str:
@@ -57,13 +61,16 @@ class Sampler:
             chosen = order[first - 1 : first - 1 + count]
         trials = random.random(count)
         delays = random.random(count) * self.label_delay.total_seconds()
-        columns = (arrivals.tolist(), chosen.tolist(), trials.tolist(), delays.tolist())
+        picks = random.random(count)
+        columns = [one.tolist() for one in (arrivals, chosen, trials, delays, picks)]
         return [
             self._draw(first + index, *values)
             for index, values in enumerate(zip(*columns, strict=True))
         ]
 
-    def _draw(self, number: int, arrival_s: float, item: int, trial: float, delay_s: float) -> Draw:
+    def _draw(
+        self, number: int, arrival_s: float, item: int, trial: float, delay_s: float, pick: float
+    ) -> Draw:
         at = self.start + timedelta(seconds=arrival_s)
         asked = self.items[item]
         return Draw(
@@ -72,4 +79,5 @@ class Sampler:
             labelled_at=at + timedelta(seconds=delay_s),
             item=asked,
             pair=asked.pairs[int(trial * len(asked.pairs))],
+            pick=pick,
         )

@@ -54,7 +54,7 @@ def draws_file(path: Path) -> Iterator[Sink]:
 def row(served: Served) -> tuple[object, ...]:
     """One line of the file; times in ISO 8601, UTC."""
     draw, result = served.draw, served.draw.pair.of(served.arm)
-    graded = served.answer.correct is not None
+    graded = served.is_labelled
     return (
         draw.number,
         draw.at.isoformat(),

@@ -147,9 +147,9 @@ class Outlook:
         return self.traffic.units_per_minute * part * (share if arm is Arm.CANDIDATE else 1 - share)
 
     def graded(self, arm: Arm) -> float:
-        """The part of an arm's answers that has a grade: escalated ones always, they are known to be wrong."""
+        """The part of an arm's answers that counts: of escalated ones, wrong without a grade, what the plan samples."""
         escalated = self.traffic.escalation if arm is Arm.CANDIDATE else 0.0
-        return escalated + self.traffic.label_rate * (1 - escalated)
+        return self.plan.labels.sampled * escalated + self.traffic.label_rate * (1 - escalated)
 
     def wrong(self, loss: float = 0.0) -> float:
         """Of the candidate's answers."""
@@ -159,12 +159,15 @@ class Outlook:
         if arm is Arm.BASELINE:
             return 1 - self.traffic.accuracy
         escalated = self.traffic.escalation
-        seen = escalated + self.traffic.label_rate * (self.wrong(loss) - escalated)
+        known = self.plan.labels.sampled * escalated
+        seen = known + self.traffic.label_rate * (self.wrong(loss) - escalated)
         return seen / self.graded(arm) if seen else 0.0
 
     @property
     def apparent_loss(self) -> float:
-        """Of a candidate that loses nothing: with few labels its escalated answers weigh more than they should."""
+        """Of a candidate that loses nothing: its escalated answers weigh more than they should where fewer of the
+        others are graded than the plan says, and less (a loss below 0) where more are.
+        """
         return self.wrong_if_graded(Arm.CANDIDATE) - self.wrong_if_graded(Arm.BASELINE)
 
     def blocks(self, intent: str | None, step: int) -> float:

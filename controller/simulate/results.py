@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import partial
+from math import fsum
 from pathlib import Path
 
 from controller.errors import DataError
@@ -101,6 +102,12 @@ class Item:
         baseline, candidate = (sum(column) / len(graded) for column in zip(*graded, strict=True))
         return baseline, candidate
 
+    @property
+    def graded(self) -> float:
+        """The part of its answers whose grade is known."""
+        answers = [one.correct for pair in self.pairs for one in (pair.baseline, pair.candidate)]
+        return sum(correct is not None for correct in answers) / len(answers)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recording:
@@ -115,6 +122,11 @@ class Recording:
     @property
     def pairs(self) -> tuple[ResultPair, ...]:
         return tuple(pair for item in self.items for pair in item.pairs)
+
+    @property
+    def graded(self) -> float:
+        """The part of the answers whose grade is known, each item weighing the same."""
+        return fsum(item.graded for item in self.items) / len(self.items)
 
     @property
     def repeats(self) -> bool:

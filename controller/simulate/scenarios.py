@@ -38,7 +38,8 @@ class Traffic:
     """What both arms get, and how they answer while nothing is wrong. Rates and shares are fractions.
 
     `accuracy` is each arm's share of right answers in all; an escalated or failed answer is a wrong one. Only the
-    candidate escalates. `label_rate` is the share of the other answers that are graded.
+    candidate escalates. `label_rate` is the share of the other answers that are graded; how much of what is wrong
+    without a grade counts, the plan says (`labels.sampled`).
     """
 
     units_per_minute: float

@@ -30,7 +30,10 @@ class OnPause(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
-    """A draw that was answered: by which arm, under which split, and what is known of the answer."""
+    """A draw that was answered: by which arm, under which split, and what is known of the answer.
+
+    `is_labelled`: whether a grade of it comes in.
+    """
 
     draw: Draw
     arm: Arm
@@ -39,6 +42,7 @@ class Served:
     share_bp: int
     answer: Measured
     of_baseline: Measured  # what the recording has of the baseline to the same draw
+    is_labelled: bool
 
 
 @dataclass(slots=True, kw_only=True)
@@ -102,11 +106,12 @@ class Gateway:
     """Assigns and answers draws as a gateway does, under the split that it was last given.
 
     `salt` is the hash's, in place of the rollout's own: what differs between two plans on the same draws is then what
-    they decide, never who was assigned.
+    they decide, never who was assigned. Of the recorded grades, the part `picked` comes in.
     """
 
-    def __init__(self, plan: Plan, rollout: str, salt: str) -> None:
+    def __init__(self, plan: Plan, rollout: str, salt: str, *, picked: float = 1.0) -> None:
         self.rollout = rollout
+        self._picked = picked
         self.tallies: Mapping[Arm, Tally] = {arm: Tally() for arm in Arm}
         self.instead = Instead()
         self._salt = salt
@@ -128,14 +133,16 @@ class Gateway:
         compared = intent in self._free and intent not in self._pins
         share_bp = split.shares.get(intent, 0) if split is not None and compared else 0
         arm = assign(self._salt, draw.unit, share_bp)
+        answer = self._answer(draw, arm)
         served = Served(
             draw=draw,
             arm=arm,
             cohort=Cohort.COMPARED if compared else Cohort.OUTSIDE,
             version=split.version if split is not None else 0,
             share_bp=share_bp,
-            answer=self._answer(draw, arm),
+            answer=answer,
             of_baseline=self._answer(draw, Arm.BASELINE),
+            is_labelled=answer.correct is not None and draw.pick < self._picked,
         )
         self._count(served)
         return served
@@ -185,7 +192,7 @@ class Labels:
     _coming: list[tuple[datetime, int, Served]] = field(default_factory=list)
 
     def expect(self, served: Served) -> None:
-        if served.answer.correct is not None:
+        if served.is_labelled:
             heappush(self._coming, (served.draw.labelled_at, served.draw.number, served))
 
     def due(self, now: datetime, rollout: str) -> Iterator[Outcome]:

@@ -166,15 +166,23 @@ class Streams:
         minutes: NDArray[np.int64],
         sizes: Sizes | None,
     ) -> _Answered:
-        label_rate = self.traffic.label_rate
+        graded = _Graded(self.traffic.label_rate, self.plan.labels.sampled)
         if sizes is None:
-            return _Answered.counted(random, of, per_minute, label_rate, len(minutes))
-        return _Answered.one_by_one(random, of, per_minute, label_rate, minutes)
+            return _Answered.counted(random, of, per_minute, graded, len(minutes))
+        return _Answered.one_by_one(random, of, per_minute, graded, minutes)
 
     def _blocks_wanted(self, intent: str) -> bool:
         """Whether a rule bets on them."""
         losses = [rule for rule in self.plan.rules if rule.metric.kind is Kind.LOSS]
         return any({None, intent} & {*self.plan.judged_intents(rule)} for rule in losses)
+
+
+@dataclass(frozen=True, slots=True)
+class _Graded:
+    """Which part of ordinary answers is graded; and of escalated and failed ones counts as wrong, by the plan."""
+
+    ordinary: float
+    escalated: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +198,7 @@ class _Answered:
         random: np.random.Generator,
         of: Rates,
         per_minute: float,
-        label_rate: float,
+        graded: _Graded,
         length: int,
     ) -> _Answered:
         """By kind of answer: each kind of a Poisson stream is a Poisson stream of its own."""
@@ -199,15 +207,16 @@ class _Answered:
             there = part.any() if isinstance(part, np.ndarray) else part > 0
             return random.poisson(per_minute * part, length) if there else 0
 
-        right = kind(label_rate * (1 - of.graded_wrong))
-        wrong = kind(label_rate * (of.graded_wrong - of.escalated))
-        ungraded = kind((1 - label_rate) * (1 - of.escalated))
-        escalated = kind(of.escalated - of.failed)
+        right = kind(graded.ordinary * (1 - of.graded_wrong))
+        wrong = kind(graded.ordinary * (of.graded_wrong - of.escalated))
+        ungraded = kind((1 - graded.ordinary) * (1 - of.escalated))
         failed = kind(of.failed)
+        escalated = kind(of.escalated - of.failed) + failed
+        known = random.binomial(escalated, graded.escalated) if graded.escalated < 1 else escalated
         counts = np.zeros((WIDTH, length), dtype=np.int64)
-        counts[GRADED] = right + wrong + escalated + failed
-        counts[REQUESTS] = counts[GRADED] + ungraded
-        counts[ESCALATED], counts[FAILED] = escalated + failed, failed
+        counts[GRADED] = right + wrong + known
+        counts[REQUESTS] = right + wrong + ungraded + escalated
+        counts[ESCALATED], counts[FAILED] = escalated, failed
         counts[RIGHT_U] = right * MICRO
         return cls(counts, None)
 
@@ -217,7 +226,7 @@ class _Answered:
         random: np.random.Generator,
         of: Rates,
         per_minute: float,
-        label_rate: float,
+        graded: _Graded,
         minutes: NDArray[np.int64],
     ) -> _Answered:
         """The same with each label, for blocks are made of single ones."""
@@ -240,13 +249,15 @@ class _Answered:
         labels = Labels(when + minutes[0], right)
         counts = np.zeros((WIDTH, length), dtype=np.int64)
         counts[REQUESTS] = counts[GRADED] = n
-        if label_rate < 1:
-            graded = random.random(len(when)) < label_rate
+        if min(graded.ordinary, graded.escalated) < 1:
+            known = random.random(len(when)) < graded.ordinary
             # What failed or escalated is known to be wrong without a label.
-            graded[hit(of.escalated)] = True
-            labels = Labels(labels.minutes[graded], right[graded])
-            counts[GRADED] = by_minute(graded.nonzero()[0])
-            right &= graded
+            without = hit(of.escalated)
+            everywhere = graded.escalated >= 1
+            known[without] = everywhere or random.random(len(without)) < graded.escalated
+            labels = Labels(labels.minutes[known], right[known])
+            counts[GRADED] = by_minute(known.nonzero()[0])
+            right &= known
             counts[RIGHT_U] = by_minute(right.nonzero()[0]) * MICRO
         else:
             counts[RIGHT_U] = (n - by_minute((~right).nonzero()[0])) * MICRO

@@ -74,6 +74,8 @@ class Changes:
     pairs: Collection[Pair] = ()
     labels: Collection[Label] = ()
     blocks: Collection[Block] = ()
+    gone_labels: Collection[str] = ()  # ids of rows to delete
+    gone_blocks: Collection[str] = ()
     refused: Mapping[str, int] = field(default_factory=dict)  # by rollout, below the floor
     minutes: Mapping[RowKey, Mapping[str, int]] = field(default_factory=dict)
 
@@ -123,7 +125,9 @@ class Rows(Protocol):
     def minutes(self, keys: Collection[RowKey]) -> dict[RowKey, Mapping[str, int]]: ...
 
     def write(self, changes: Changes) -> None:
-        """All of it. The ingest sequence of every rollout with changed minutes rises by one, and stamps its rows."""
+        """All of it, what is gone first, for an id may come back. The ingest sequence of every rollout with changed
+        minutes rises by one, and stamps its rows.
+        """
         ...
 
     def expire(self, now: datetime) -> None:
@@ -282,34 +286,65 @@ def _settle(rows: Rows, account: Account, terms: Mapping[str, Terms], now: datet
 def _settle_blocks(
     rows: Rows, tally: Tally, regraded: Regraded, immature: Mapping[str, int], changes: Changes
 ) -> None:
-    """Amend the blocks whose labels were graded again, then close those that mature labels are enough for.
+    """Open the blocks of labels that are none any more, amend those whose labels were graded again, then close those
+    that mature labels are enough for.
 
     Labels are handed around by identity: one that is graded again may be used by a block in the same batch.
     """
     labels = _grade_again(rows, regraded.again)
+    opened = _open_blocks(rows, tally, regraded.no_more, labels)
     blocks = _amend(rows, tally, labels)
     by_stratum = _by_stratum(regraded.first)
     strata = _strata(rows.splits(immature.keys()))
     fresh = {one: [label_of(each) for each in by_stratum.get(one, ())] for one in strata}
+    for label in opened.freed:
+        fresh[stratum_of(label)].append(label)
     for label in chain.from_iterable(fresh.values()):
         labels[label.id] = label
     for stratum in _ready(rows, strata, fresh, immature):
         before, sizes = immature[stratum[0]], strata[stratum]
-        line = _line(rows, stratum, sizes, before, fresh[stratum])
+        line = _line(rows, stratum, sizes, before, fresh[stratum], opened.gone)
         line = [labels.get(label.id, label) for label in line]
         for block, members in close_blocks(line, sizes):
             blocks.append(block)
             count_block(tally, block, +1)
             labels.update((label.id, label) for label in members)
     changes.labels, changes.blocks = labels.values(), blocks
+    changes.gone_labels = opened.gone
+    changes.gone_blocks = opened.blocks - {block.id for block in blocks}
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """Closed blocks that are none any more. `gone` are labels without a grade, `freed` the others that they held."""
+
+    gone: frozenset[str] = frozenset()
+    blocks: frozenset[str] = frozenset()
+    freed: Sequence[Label] = ()
+
+
+def _open_blocks(
+    rows: Rows, tally: Tally, ungraded: Collection[Episode], labels: Mapping[str, Label]
+) -> _Opened:
+    """Take the labels of these episodes out of their line or block; a block's other members go back in line."""
+    if not ungraded:
+        return _Opened()
+    gone = {label.id: label for label in rows.labels([episode.id for episode in ungraded])}
+    ids = {label.block for label in gone.values() if label.block is not None}
+    for block in rows.blocks(ids):
+        count_block(tally, block, -1)
+    freed = [labels.get(label.id, label) for label in rows.members(ids) if label.id not in gone]
+    for label in freed:
+        label.block = None
+    return _Opened(frozenset(gone), frozenset(ids), freed)
 
 
 def _grade_again(rows: Rows, episodes: Iterable[Episode]) -> dict[str, Label]:
-    """The labels of these episodes with their present grades; episodes outside every line have none."""
-    grades = {episode.id: episode.grade_u() for episode in episodes}
+    """The labels of these graded episodes with their present grades; episodes outside every line have none."""
+    grades = {episode.id: label_of(episode).grade_u for episode in episodes}
     labels = {label.id: label for label in rows.labels(grades.keys())} if grades else {}
     for label in labels.values():
-        label.grade_u = grades[label.id] or 0
+        label.grade_u = grades[label.id]
     return labels
 
 
@@ -360,20 +395,31 @@ def _ready(
 
 
 def _line(
-    rows: Rows, stratum: Stratum, sizes: Sizes, before: int, fresh: Sequence[Label]
+    rows: Rows,
+    stratum: Stratum,
+    sizes: Sizes,
+    before: int,
+    fresh: Sequence[Label],
+    gone: Collection[str],
 ) -> list[Label]:
     """Of a stratum's mature labels in line all that its blocks need, and little more.
 
-    One arm's surplus may be long, so the line is read in pieces, until an arm is short of a block within one.
+    One arm's surplus may be long, so the line is read in pieces, until an arm is short of a block within one. Those
+    that are `gone` may still stand in it.
     """
+
+    def in_line(arm: str, count: int) -> list[Label]:
+        first = rows.in_line(stratum, arm, before, count + len(gone))
+        return [label for label in first if label.id not in gone][:count]
+
     few, many = sizes.smaller_first()
     blocks = PIECE
     while True:
         line = [label for label in fresh if label.start < before]
-        line += rows.in_line(stratum, few, before, blocks)
+        line += in_line(few, blocks)
         most = min(blocks, sum(label.arm == few for label in line))
         if most:
-            line += rows.in_line(stratum, many, before, most * sizes.of(many))
+            line += in_line(many, most * sizes.of(many))
         if block_count(line, sizes) < blocks:
             return line
         blocks *= 4

@@ -103,6 +103,10 @@ class _Labels:
                 self._move(before, one)
             self.kept[one.id] = one
 
+    def delete(self, ids: Iterable[str]) -> None:
+        for one in ids:
+            self._take_out(self.kept.pop(one))
+
     def has(self, stratum: Stratum, arm: str, before: int, count: int) -> bool:
         line = self._lines.get((stratum, arm), ())
         return len(line) >= count and line[count - 1][0] < before
@@ -127,13 +131,25 @@ class _Labels:
         return len(gone)
 
     def _move(self, before: Label | None, now: Label) -> None:
-        line, place = self._lines[stratum_of(now), now.arm], place_of(now)
-        if before is not None and before.block is None:
-            del line[bisect_left(line, place)]
+        if before is not None:
+            self._take_out(before)
         if now.block is None:
-            insort(line, place)
+            insort(self._line_of(now), place_of(now))
         else:
             self._members[now.block].append(now.id)
+
+    def _take_out(self, label: Label) -> None:
+        """Of its line or block."""
+        if label.block is None:
+            line = self._line_of(label)
+            del line[bisect_left(line, place_of(label))]
+            return
+        others = [name for name in self._members.pop(label.block) if name != label.id]
+        if others:
+            self._members[label.block] = others
+
+    def _line_of(self, label: Label) -> list[tuple[int, str]]:
+        return self._lines[stratum_of(label), label.arm]
 
 
 @dataclass(slots=True)
@@ -186,7 +202,12 @@ class MemoryRows:
     def terms(self, rollouts: Collection[str]) -> dict[str, Terms]:
         plans = {name: self.heads[name].plan for name in rollouts if name in self.heads}
         return {
-            name: Terms(unit=plan.unit, horizon=plan.labels.horizon, delay=plan.labels.delay)
+            name: Terms(
+                unit=plan.unit,
+                horizon=plan.labels.horizon,
+                delay=plan.labels.delay,
+                sampled_u=plan.labels.sampled_u,
+            )
             for name, plan in plans.items()
         }
 
@@ -251,7 +272,10 @@ class MemoryRows:
             self.kept_episodes[episode.rollout, episode.unit][episode.id] = episode
         self._outcomes.put(changes.outcomes)
         self.kept_pairs.update((one.id, one) for one in changes.pairs)
+        self._labels.delete(changes.gone_labels)
         self._labels.put(changes.labels)
+        for one in changes.gone_blocks:
+            del self.kept_blocks[one]
         self.kept_blocks.update((one.id, one) for one in changes.blocks)
         for rollout, number in changes.refused.items():
             self._outcomes.counts[rollout, Fate.TOO_LATE] += number

@@ -242,6 +242,7 @@ def _write_head(connection: Connection, commit: Commit) -> None:
         "unit": plan.unit.value,
         "horizon_us": plan.labels.horizon // timedelta(microseconds=1),
         "delay_us": plan.labels.delay // timedelta(microseconds=1),
+        "sampled_u": plan.labels.sampled_u,
     }
     table = schema.rollouts
     if commit.expected is None:

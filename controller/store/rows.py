@@ -16,8 +16,10 @@ from sqlalchemy import (
     Integer,
     ScalarSelect,
     Select,
+    Table,
     Text,
     bindparam,
+    delete,
     func,
     literal_column,
     select,
@@ -75,6 +77,7 @@ _TERMS = select(
     schema.rollouts.c.unit,
     schema.rollouts.c.horizon_us,
     schema.rollouts.c.delay_us,
+    schema.rollouts.c.sampled_u,
 ).where(listed(schema.rollouts.c.rollout))
 _KNOWN: Mapping[Kind, Select[Any]] = {
     "observations": select(schema.observations.c.id).where(listed(schema.observations.c.id)),
@@ -194,8 +197,9 @@ class SqlRows:
                 unit=Unit(unit),
                 horizon=timedelta(microseconds=horizon),
                 delay=timedelta(microseconds=delay),
+                sampled_u=sampled_u,
             )
-            for rollout, unit, horizon, delay in self._among(_TERMS, rollouts)
+            for rollout, unit, horizon, delay, sampled_u in self._among(_TERMS, rollouts)
         }
 
     def known(self, kind: Kind, ids: Collection[str]) -> set[str]:
@@ -283,6 +287,8 @@ class SqlRows:
         outcomes = sorted(changes.outcomes, key=_id)
         put_many(connection, schema.outcomes, [_outcome_row(one) for one in outcomes])
         add_many(connection, schema.pairs, [_pair_row(one) for one in changes.pairs])
+        self._delete(schema.labels, changes.gone_labels)
+        self._delete(schema.blocks, changes.gone_blocks)
         labels = sorted(changes.labels, key=_id)
         put_many(connection, schema.labels, [_label_row(one) for one in labels])
         put_many(connection, schema.blocks, [_block_row(one) for one in changes.blocks])
@@ -295,6 +301,10 @@ class SqlRows:
         if self._none_waits:
             return  # but for what came with this batch
         self._connection.execute(_EXPIRE, {"now": micros(now)})
+
+    def _delete(self, table: Table, ids: Collection[str]) -> None:
+        if ids:
+            self._connection.execute(delete(table).where(listed(table.c.id)), values(sorted(ids)))
 
     def _among(self, wanted: Select[Any], some: Collection[str]) -> Sequence[Any]:
         return self._connection.execute(wanted, values(some)).all() if some else ()

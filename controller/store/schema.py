@@ -29,7 +29,7 @@ from sqlalchemy import (
 from controller.rollout.accounting_state import Fate
 from controller.rollout.observation import QUANTITIES
 
-HEAD: Final = "0008"  # the newest revision in migrations/versions; a test holds the two together
+HEAD: Final = "0009"  # the newest revision in migrations/versions; a test holds the two together
 APPEND_ONLY: Final = ("records", "plans", "anchors")
 PARTITIONED: Final = {"episodes": "start", "observations": "at", "outcomes": "at", "pairs": "at"}
 """Tables that PostgreSQL keeps by the week of this column, which is part of their key there."""
@@ -99,6 +99,8 @@ rollouts = Table(
     _text("unit"),
     _big("horizon_us"),
     _big("delay_us"),
+    # The default is what the release before, which does not know the column, counts by.
+    Column("sampled_u", BigInteger, nullable=False, server_default="1000000"),
     Column("ingest_seq", BigInteger, nullable=False, server_default="0"),
     UniqueConstraint("name", "attempt"),
     Index("ix_rollouts_tips", "rollout", "seq", "ingest_seq"),  # `tips` reads this index alone

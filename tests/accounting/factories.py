@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from controller.ports import Commit, Head, SplitVersion, Store
 from controller.rollout.decision import Action, Notice
-from controller.rollout.metrics import CATALOGUE
+from controller.rollout.metrics import CATALOGUE, MICRO
 from controller.rollout.observation import (
     Batch,
     Cohort,
@@ -52,6 +52,7 @@ def plan(
     unit: Unit = Unit.CONVERSATION,
     horizon: timedelta = 7 * DAY,
     delay: timedelta = timedelta(0),
+    sampled_u: int = MICRO,
 ) -> Plan:
     return Plan(
         name=name,
@@ -70,7 +71,7 @@ def plan(
                 then=Then.ROLLBACK,
             ),
         ),
-        labels=Labels(delay=delay, horizon=horizon),
+        labels=Labels(delay=delay, horizon=horizon, sampled_u=sampled_u),
     )
 
 
@@ -152,10 +153,12 @@ def started(
     unit: Unit = Unit.CONVERSATION,
     horizon: timedelta = 7 * DAY,
     delay: timedelta = timedelta(0),
+    sampled_u: int = MICRO,
     shares: Mapping[str, int] | None = HALF,
 ) -> str:
     """A rollout in the store, with split version 1 in force."""
-    of = plan(name=rollout.rpartition("/")[0], unit=unit, horizon=horizon, delay=delay)
+    name = rollout.rpartition("/")[0]
+    of = plan(name=name, unit=unit, horizon=horizon, delay=delay, sampled_u=sampled_u)
     store.commit(commit(rollout=rollout, of=of, shares=shares))
     return rollout
 

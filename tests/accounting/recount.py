@@ -5,17 +5,20 @@ Written from the words of the design, not from the accounting's code: no deltas,
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 
 from controller.rollout.observation import Batch, Cohort, Grades, Observation, Outcome, Pair
 from controller.rollout.plan import Arm, Unit
 from controller.rollout.timeline import minute_of
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+FIVE_MINUTES = timedelta(minutes=5)
 Row = tuple[int, int, str, str, str, str]  # minute, version, arm, intent, endpoint, cohort
 
 
@@ -37,7 +40,9 @@ class Conversation:
         if not same:
             return False
         since_start = one.at - self.anchor.at
-        idle = one.at - max(member.at for member in self.members)
+        # It is heard until the end of the five minutes, by the clock, of its last request.
+        last = max(member.at for member in self.members)
+        idle = one.at - (last - (last - EPOCH) % FIVE_MINUTES + FIVE_MINUTES)
         half_hour = timedelta(minutes=30)
         return -half_hour < since_start < timedelta(hours=24) and idle < half_hour
 
@@ -50,6 +55,7 @@ class Recount:
     horizon: timedelta
     delay: timedelta
     shares: dict[int, dict[str, int]]
+    sampled: Fraction = Fraction(1)
     observations: dict[str, Observation] = field(default_factory=dict)
     counted: dict[str, list[Outcome]] = field(default_factory=dict)
     waiting: list[Outcome] = field(default_factory=list)
@@ -75,7 +81,7 @@ class Recount:
             self.pairs.setdefault(pair.id, pair)
         about_ours = any(self._is_kept(outcome.observation) for outcome in news)
         if batch.observations or batch.pairs or about_ours:
-            self._close_blocks(now)
+            self.close_blocks(now)
 
     def _is_kept(self, name: str) -> bool:
         """Whether an outcome about it is about this rollout: of what was let go of nobody knows whose it was."""
@@ -124,6 +130,9 @@ class Recount:
 
     def _grade(self, name: str) -> int | None:
         flags = self._flags([name])
+        wrong = bool(flags.get("escalated") or flags.get("error"))
+        if wrong and not self._is_sampled(name):
+            return None
         about = {Grades.ATTEMPT} if flags.get("escalated") else {Grades.ATTEMPT, Grades.SERVED}
         grades = [
             round(outcome.correct * 1_000_000)
@@ -132,7 +141,13 @@ class Recount:
         ]
         if grades:
             return round(Fraction(sum(grades), len(grades)))
-        return 0 if flags.get("escalated") or flags.get("error") else None
+        return 0 if wrong else None
+
+    def _is_sampled(self, name: str) -> bool:
+        """Its place on a circle, by SHA-256 of the salt's length, the salt and the id, lies in the sampled part."""
+        salt = f"labels of {self.observations[name].rollout}"
+        hashed = hashlib.sha256(f"{len(salt)}:{salt}{name}".encode()).hexdigest()
+        return Fraction(int(hashed[:16], 16), 2**64) < self.sampled
 
     def _mean(self, episode: Conversation) -> int | None:
         grades = [self._grade(member.id) for member in episode.members]
@@ -186,8 +201,16 @@ class Recount:
             row.update({"e.graded": 1, "e.correct_u": mean})
         return row
 
-    def _close_blocks(self, now: datetime) -> None:
-        """Of the graded episodes that started long enough ago, the earliest first; each is used once."""
+    def close_blocks(self, now: datetime) -> None:
+        """Of the graded episodes that started long enough ago, the earliest first; each is used once.
+
+        A block with a member that has no grade any more is none; its other members wait again.
+        """
+        self.blocks = [
+            block
+            for block in self.blocks
+            if None not in [self._mean(e) for arm in block for e in arm]
+        ]
         used = [e for block in self.blocks for arm in block for e in arm]
         usable = [
             e
@@ -212,7 +235,8 @@ class Recount:
                 left, right = left[baselines:], right[candidates:]
 
     def _mean_of(self, arm: list[Conversation]) -> Fraction:
-        return Fraction(sum(self._mean(e) or 0 for e in arm), len(arm))
+        means = [self._mean(e) for e in arm]
+        return Fraction(sum(mean for mean in means if mean is not None), len(arm))
 
 
 def _row(one: Observation, at: datetime) -> Row:

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from fractions import Fraction
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from controller.ports import Store
+from controller.rollout.metrics import MICRO
 from controller.rollout.observation import Batch, Cohort, Grades, Observation, Outcome, Pair
 from controller.rollout.plan import Arm, Unit
 from tests.accounting.factories import (
@@ -98,6 +100,7 @@ OUTCOMES = st.builds(
     FLAGS,
 )
 GRADES = st.sampled_from([0.0, 0.25, 1.0])
+SAMPLED_U = st.sampled_from([MICRO, 700_000, 300_000, 1])
 PAIRS = st.builds(lambda b, c: pair("", baseline=b, candidate=c), GRADES, GRADES)
 
 
@@ -150,10 +153,15 @@ def named(one: Batch, rollout: str) -> Batch:
 
 
 def new_rollout(
-    store: Store, unit: Unit, horizon: timedelta, delay: timedelta = timedelta(0)
+    store: Store,
+    unit: Unit,
+    horizon: timedelta,
+    delay: timedelta = timedelta(0),
+    sampled_u: int = MICRO,
 ) -> str:
     rollout = f"example-{next(_numbers)}/1"
-    of = plan(name=rollout.removesuffix("/1"), unit=unit, horizon=horizon, delay=delay)
+    name = rollout.removesuffix("/1")
+    of = plan(name=name, unit=unit, horizon=horizon, delay=delay, sampled_u=sampled_u)
     store.commit(commit(rollout=rollout, of=of, shares=SHARES[1]))
     store.commit(commit(store.head(rollout), rollout=rollout, shares=SHARES[2], version=2))
     return rollout
@@ -180,12 +188,19 @@ SHARED_STORE = settings(
     unit=st.sampled_from([Unit.CONVERSATION, Unit.REQUEST]),
     hours=st.integers(1, 40),
     delay=st.sampled_from([0 * MINUTE, timedelta(seconds=90), 30 * MINUTE, 6 * HOUR]),
+    sampled_u=SAMPLED_U,
 )
 def test_rows_equal_a_recount_of_everything_that_was_sent(
-    store: Store, data: st.DataObject, unit: Unit, hours: int, delay: timedelta
+    store: Store, data: st.DataObject, unit: Unit, hours: int, delay: timedelta, sampled_u: int
 ):
-    rollout = new_rollout(store, unit, hours * HOUR, delay)
-    recount = Recount(unit=unit, horizon=hours * HOUR, delay=delay, shares=SHARES)
+    rollout = new_rollout(store, unit, hours * HOUR, delay, sampled_u)
+    recount = Recount(
+        unit=unit,
+        horizon=hours * HOUR,
+        delay=delay,
+        shares=SHARES,
+        sampled=Fraction(sampled_u, MICRO),
+    )
     now, seq = NOW, 0
 
     for arrived in data.draw(arrivals(data.draw(things()))):
@@ -222,15 +237,27 @@ def test_rows_equal_a_recount_of_everything_that_was_sent(
     data=st.data(),
     unit=st.sampled_from([Unit.CONVERSATION, Unit.REQUEST]),
     hours=st.integers(1, 200),
+    sampled_u=SAMPLED_U,
 )
 def test_rows_equal_a_recount_whatever_was_let_go_of_in_between(
-    kind: str, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, unit: Unit, hours: int
+    kind: str,
+    tmp_path_factory: pytest.TempPathFactory,
+    data: st.DataObject,
+    unit: Unit,
+    hours: int,
+    sampled_u: int,
 ):
     """Resends too: what is below the floor was counted, or never will be."""
     delay = timedelta(minutes=30)
     with STORES[kind](Path(tmp_path_factory.mktemp("store"))) as store:
-        rollout = new_rollout(store, unit, hours * HOUR, delay)
-        recount = Recount(unit=unit, horizon=hours * HOUR, delay=delay, shares=SHARES)
+        rollout = new_rollout(store, unit, hours * HOUR, delay, sampled_u)
+        recount = Recount(
+            unit=unit,
+            horizon=hours * HOUR,
+            delay=delay,
+            shares=SHARES,
+            sampled=Fraction(sampled_u, MICRO),
+        )
         now = floor = NOW
         sent = spread(data.draw(things()), data.draw(st.lists(st.integers(0, 6), min_size=14)))
         received: dict[str, datetime] = {}
@@ -240,6 +267,10 @@ def test_rows_equal_a_recount_whatever_was_let_go_of_in_between(
             ours = named(arrived, rollout)
             ingested = store.ingest(ours, now)
             recount.feed(above(floor, ours), now)
+            if (
+                ours.observations or ours.pairs
+            ):  # refused ones too: what is ripe is used whenever its rollout is heard of
+                recount.close_blocks(now)
             for one in ours.outcomes:
                 received.setdefault(one.id, now)
             # The only rollout's horizon is the longest.
@@ -280,14 +311,20 @@ def above(floor: datetime, one: Batch) -> Batch:
 
 
 @settings(SHARED_STORE, max_examples=15)
-@given(data=st.data(), unit=st.sampled_from([Unit.CONVERSATION, Unit.REQUEST]))
+@given(
+    data=st.data(),
+    unit=st.sampled_from([Unit.CONVERSATION, Unit.REQUEST]),
+    sampled_u=st.sampled_from(
+        [1, MICRO]
+    ),  # a rollout's name is in the hash: here all lie in it, or none
+)
 def test_the_order_of_arrival_does_not_matter_to_the_counts_of_requests(
-    store: Store, data: st.DataObject, unit: Unit
+    store: Store, data: st.DataObject, unit: Unit, sampled_u: int
 ):
     sent = data.draw(things())
     found = []
     for _ in range(2):
-        rollout = new_rollout(store, unit, NEVER)
+        rollout = new_rollout(store, unit, NEVER, sampled_u=sampled_u)
         for arrived in data.draw(arrivals(sent)):
             store.ingest(named(arrived, rollout), NOW)
         found.append(by_request(minute_rows(store, rollout)))

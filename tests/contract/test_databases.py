@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import inspect
@@ -239,6 +240,42 @@ def test_a_difference_between_migrations_and_tables_is_told(
 
     assert migrate.main(["check", "--url", url]) == SchemaBehind.exit_code
     assert drift in capsys.readouterr().err
+
+
+INSERT_OF_THE_RELEASE_BEFORE = """
+INSERT INTO rollouts (rollout, name, attempt, phase, seq, head_hash, state, plan_digest, unit, horizon_us, delay_us)
+SELECT 'older/1', 'older', 1, phase, seq, head_hash, state, plan_digest, 'request', horizon_us, delay_us FROM rollouts
+"""
+
+
+def grade_of_escalated(store: Store, rollout: str, count: int) -> int:
+    """How many of so many escalated answers, none of them graded, count as wrong."""
+    names = [f"{rollout} {number}" for number in range(count)]
+    sent = (observation(one, rollout=rollout, flags={"escalated": True}) for one in names)
+    send(store, *sent)
+    return totals(store, rollout).get("graded", 0)
+
+
+def test_a_rollout_that_the_release_before_writes_has_all_of_its_answers_graded(
+    store: Store, url: str
+):
+    started(store, sampled_u=300_000)
+    execute(url, INSERT_OF_THE_RELEASE_BEFORE)
+
+    assert grade_of_escalated(store, "older/1", 50) == 50
+    assert 0 < grade_of_escalated(store, ROLLOUT, 50) < 35  # 30%, and six standard deviations
+
+
+def test_a_rollout_from_before_labels_were_sampled_counts_as_it_did(store: Store, url: str):
+    started(store)
+    engine = connect(url)
+    with raw_writing(engine) as connection:
+        command.downgrade(migrate._config(connection), "0008")
+    with raw_writing(engine) as connection:
+        command.upgrade(migrate._config(connection), "head")
+    engine.dispose()
+
+    assert grade_of_escalated(store, ROLLOUT, 50) == 50
 
 
 def test_the_schema_names_the_newest_migration():

@@ -201,7 +201,7 @@ def test_a_changed_judge_starts_the_accuracy_rules_anew():
 
 LABEL_CHANGES: dict[str, Any] = {
     "delay": timedelta(hours=1), "horizon": timedelta(days=9),
-    "judge": Judge(sensitivity=0.9, specificity=0.9),
+    "judge": Judge(sensitivity=0.9, specificity=0.9), "sampled_u": 300_000,
 }  # fmt: skip
 
 
@@ -210,3 +210,10 @@ def test_no_field_of_labels_changes_unseen(field: str):
     labels = replace(PLAN.labels, **{field: LABEL_CHANGES[field]})
 
     assert diff(PLAN, replace(PLAN, labels=labels))
+
+
+def test_another_sampled_part_is_refused_while_a_rollout_runs():
+    found = change(("{delay: 6h, horizon: 7d}", "{delay: 6h, horizon: 7d, sampled: 30%}"))
+
+    assert (found.path, found.old, found.new) == ("spec.labels.sampled", "100%", "30%")
+    assert found.effect.startswith("refused: the sampled part cannot change while a rollout runs")

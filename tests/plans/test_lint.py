@@ -6,6 +6,7 @@ from datetime import date
 import pytest
 
 from controller.plans.lint import Finding, Level, check
+from controller.rollout.metrics import Kind
 from controller.rollout.plan import PauseShare, Plan, Scope
 from tests.plans.factories import TODAY, load, plan_text, with_rule
 
@@ -306,3 +307,30 @@ def test_a_judge_without_a_name_is_told():
     unnamed = load(plan_text(("{delay: 6h, horizon: 7d}", JUDGE.replace("model: gpt-5, ", ""))))
 
     assert one(unnamed, "unnamed-judge").level is Level.WARNING
+
+
+def sampled(text: str = "30%", *changes: tuple[str, str]):
+    return load(plan_text(("horizon: 7d}", f"horizon: 7d, sampled: {text}}}"), *changes))
+
+
+def test_a_sample_of_labels_is_told_with_what_it_asks_of_graders():
+    finding = one(sampled(), "sampled-labels")
+
+    assert finding.level is Level.INFO
+    assert (
+        "pick 30% of the answers at random, whatever they are like, answer by answer"
+        in finding.message
+    )
+    by_request = one(sampled("30%", ("unit: conversation", "unit: request")), "sampled-labels")
+    assert "answer by answer" not in by_request.message
+    assert not found(load(plan_text()), "sampled-labels")
+    assert not found(sampled("100%"), "sampled-labels")
+
+
+def test_a_sample_that_no_rule_looks_at_is_told():
+    plan = sampled()
+    by_flags = tuple(one for one in plan.rules if one.metric.kind is not Kind.LOSS)
+    blind = replace(plan, rules=by_flags)
+
+    assert one(blind, "sampled-in-vain").path == "spec.labels.sampled"
+    assert not found(blind, "sampled-labels")

@@ -350,3 +350,13 @@ def test_a_webhook_on_this_host_may_do_without_tls(host: str):
     text = plan_text(('slack: {channel: "#llm-oncall"}', f"webhook: {{url: 'http://{host}/x'}}"))
 
     assert load(text).webhook is not None
+
+
+@pytest.mark.parametrize(
+    ("written", "sampled_u"),
+    [("30%", 300_000), ("33.3333%", 333_333), ("1bp", 100), ("0.0001%", 1), ("100%", 1_000_000)],
+)
+def test_the_sampled_part_of_labels_is_exactly_what_is_written(written, sampled_u):
+    sampled = ("horizon: 7d}", f"horizon: 7d, sampled: {written}}}")
+
+    assert load(plan_text(sampled)).labels.sampled_u == sampled_u

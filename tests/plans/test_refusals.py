@@ -101,6 +101,18 @@ SLACK = 'slack: {channel: "#llm-oncall"}'
             "horizon: 7d, judge: {model: »gpt-4.1-mini-2025-04-14, sensitivity: 95%, specificity: 90%}}",
             "is the candidate's model",
         ),
+        (
+            "horizon: 7d}",
+            "horizon: 7d, sampled: »0%}",
+            "of 0% of the answers no loss could be seen; write the part that is graded, such as `30%`",
+        ),
+        ("horizon: 7d}", "horizon: 7d, sampled: »101%}", "is more than 100%"),
+        ("horizon: 7d}", "horizon: 7d, sampled: »0.3}", "could mean 0.3% or 30%"),
+        (
+            "horizon: 7d}",
+            "horizon: 7d, sampled: »33.33333%}",
+            "counted in millionths, and this is finer; write four decimals at most, such as `33.3333%`",
+        ),
         ("window: 1h, for: 15m", "window: 1h, alpha: »1%", "leave `alpha` out"),
         ("window: 1h, for: 15m", "window: 1h, minWindow: »5m", "leave `minWindow` out"),
         ("then: rollback", "then: »rolback", "did you mean `rollback`?"),

@@ -505,6 +505,17 @@ def test_what_would_move_traffic_without_a_step_cannot_be_amended(changes):
     assert on(at_step(1), None, Apply(plan=plan(**changes), **ANN)).refusal is Refusal.IMMUTABLE
 
 
+def test_the_sampled_part_of_labels_cannot_be_amended():
+    sampled = plan(labels=replace(PLAN.labels, sampled_u=300_000))
+
+    refused = on(at_step(1), None, Apply(plan=sampled, **ANN))
+
+    assert refused.refusal is Refusal.IMMUTABLE
+    assert refused.refusal_detail == (
+        "labels.sampled was 100%, would be 30%: answers are counted by it already"
+    )
+
+
 def test_a_larger_holdback_lowers_the_share_and_never_raises_it():
     wide = plan(holdback_bp=6000)
 

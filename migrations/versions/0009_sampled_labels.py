@@ -1,0 +1,23 @@
+"""A rollout says which part of its answers is graded, in millionths.
+
+The release before goes on writing rollouts without it: all of them are, as it counts.
+
+Revision ID: 0009
+Revises: 0008
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0009"
+down_revision = "0008"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column("rollouts", sa.Column("sampled_u", sa.BigInteger(), server_default="1000000", nullable=False))
+
+
+def downgrade() -> None:
+    op.drop_column("rollouts", "sampled_u")
