@@ -18,7 +18,7 @@ from controller.rollout.rules import alpha_of, is_provable, shown_bound
 from controller.rollout.state import State
 from controller.rollout.timeline import minutes
 from controller.rollout.verdict import LossCounts, Outcome, PairCounts, Proof, Reading, Verdict
-from controller.stats.betting import Bets, Floats, log_increments, log_threshold
+from controller.stats.betting import Bets, Floats, log_increments
 from controller.stats.passage import NEVER, NOTHING, Passage, Three, Values, growth
 
 MEDIAN = 0.5
@@ -196,11 +196,8 @@ def _to_fail(
 def _fail_threshold(plan: Plan, state: State, rule: Rule, proof: Proof | None) -> float:
     if proof is not None:
         return proof.log_threshold
-    return log_threshold(
-        alpha=alpha_of(plan, rule, state.epoch(rule.name)),
-        start_number=1,
-        planned_starts=proofs.planned_starts(rule, minutes(plan.horizon)),
-    )
+    alpha = alpha_of(plan, rule, state.epoch(rule.name))
+    return proofs.start_threshold(rule, alpha=alpha, horizon_min=minutes(plan.horizon))
 
 
 def _instead(

@@ -41,6 +41,8 @@ Counts = NDArray[np.int64]
 RATE_NAMES, PAIR_NAMES = ("0", str(MICRO)), (str(-MICRO), "0", str(MICRO))
 RATE_START_MIN = 60
 LOSS_START_MIN = 360
+# Of alpha, what an epoch's first start has: docs/adr/016, 024. A loss is mostly there from the first answer on.
+RATE_FIRST, LOSS_FIRST = 0.25, 0.75
 RATE_ALTERNATIVE = 1.5  # times the limit: the rate worth catching where the plan does not say
 RATES = (
     Kind.RATE,
@@ -347,10 +349,21 @@ def planned_starts(rule: Rule, horizon_min: int) -> int:
     return math.ceil(horizon_min / _every(rule))
 
 
+def start_threshold(rule: Rule, *, alpha: float, horizon_min: int) -> float:
+    """What log E of an epoch's first start must reach."""
+    return float(_thresholds(alpha, 1, 1, planned_starts(rule, horizon_min), _first_part(rule))[0])
+
+
+def _first_part(rule: Rule) -> float:
+    return LOSS_FIRST if rule.metric.kind is Kind.LOSS else RATE_FIRST
+
+
 @lru_cache(maxsize=4096)
-def _thresholds(alpha: float, first: int, count: int, planned: int) -> NDArray[np.float64]:
+def _thresholds(
+    alpha: float, first: int, count: int, planned: int, part: float
+) -> NDArray[np.float64]:
     numbers = np.arange(first, first + count)
-    return log_threshold(alpha=alpha, start_number=numbers, planned_starts=planned)
+    return log_threshold(alpha=alpha, start_number=numbers, planned_starts=planned, first=part)
 
 
 @lru_cache(maxsize=4096)  # the same from hour to hour, and one array of it for all that ask
@@ -416,7 +429,7 @@ def failing(
         ends=ends,
         window_min=window_min,
         min_window_min=minutes(rule.least_window),
-        thresholds=_thresholds(alpha, passed + 1, len(starts), planned),
+        thresholds=_thresholds(alpha, passed + 1, len(starts), planned, _first_part(rule)),
         strongest_only=True,
     )
 

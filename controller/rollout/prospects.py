@@ -17,7 +17,7 @@ from controller.rollout.plan import Plan, Rule
 from controller.rollout.rules import alpha_of
 from controller.rollout.state import Epoch
 from controller.rollout.timeline import EPOCH, minutes
-from controller.stats.betting import Floats, log_threshold
+from controller.stats.betting import Floats
 from controller.stats.passage import Passage, Values, growth
 
 FIRST = Epoch(number=0, start=EPOCH)
@@ -70,10 +70,8 @@ def catching(plan: Plan, rule: Rule, kind: str, of: Values, *, kinds: int = 1) -
 
     `kinds`: of evidence that share the rule's alpha (blocks beside pairs: 2).
     """
-    needed = log_threshold(
-        alpha=alpha_of(plan, rule, FIRST) / kinds,
-        start_number=1,
-        planned_starts=proofs.planned_starts(rule, minutes(plan.horizon)),
+    needed = proofs.start_threshold(
+        rule, alpha=alpha_of(plan, rule, FIRST) / kinds, horizon_min=minutes(plan.horizon)
     )
     bets = proofs.failing_bets(plan, rule, kind)
     on = signed(of, proofs.bad_side(rule))

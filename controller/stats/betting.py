@@ -34,8 +34,6 @@ Counts: TypeAlias = Ints | Floats
 
 NO_START: Final = -1
 
-FIRST_START: Final = 0.25  # of alpha is the first start's
-
 _CAP: Final = 0.95  # of the largest bet that can never lose everything
 _CHUNK: Final = 1 << 20  # numbers held at once while catching up: 8 MB
 _ROUNDING: Final = 1e-9  # of a sum of logarithms: far more than what its terms are rounded by
@@ -165,11 +163,17 @@ def _checked(counts: Counts, width: int) -> Floats:
 
 
 @overload
-def log_threshold(*, alpha: float, start_number: int, planned_starts: int) -> float: ...
+def log_threshold(
+    *, alpha: float, start_number: int, planned_starts: int, first: float
+) -> float: ...
 @overload
-def log_threshold(*, alpha: float, start_number: Ints, planned_starts: int) -> Floats: ...
-def log_threshold(*, alpha: float, start_number: int | Ints, planned_starts: int) -> float | Floats:
-    """What log E of the k-th start (1-based) must reach; H = planned_starts, c = FIRST_START.
+def log_threshold(
+    *, alpha: float, start_number: Ints, planned_starts: int, first: float
+) -> Floats: ...
+def log_threshold(
+    *, alpha: float, start_number: int | Ints, planned_starts: int, first: float
+) -> float | Floats:
+    """What log E of the k-th start (1-based) must reach; H = planned_starts, c = `first`, the first start's part.
 
         ln(1 / (c alpha))                  for k = 1: most of what is wrong is wrong from the beginning
         ln((H - 1) / ((1 - c) alpha))      for 1 < k <= H
@@ -181,17 +185,18 @@ def log_threshold(*, alpha: float, start_number: int | Ints, planned_starts: int
     ln(H / alpha) for each, and c = 0 in overtime. Never falls with k.
     """
     require.inside("alpha", alpha, 0, 1)
+    require.inside("first", first, 0, 1)
     planned = require.whole("planned_starts", planned_starts, at_least=1)
     k = np.asarray(start_number, dtype=np.float64)
     if k.size and not k.min() >= 1:
         raise StatisticsError(f"start_number is {start_number}; starts are numbered from 1.")
-    uneven = planned * FIRST_START > 1
-    first = 1 / FIRST_START if uneven else planned
-    left = 1 - FIRST_START if uneven else 1.0
+    uneven = planned * first > 1
+    most = 1 / first if uneven else planned
+    left = 1 - first if uneven else 1.0
     others = (planned - 1) / left if uneven else planned
     overtime = np.log(k) + np.log1p(k) - math.log(planned * left)
     spent = np.where(k <= planned, math.log(others), overtime)
-    needed: Floats = np.where(k == 1, math.log(first), spent) - math.log(alpha)
+    needed: Floats = np.where(k == 1, math.log(most), spent) - math.log(alpha)
     return needed if k.ndim else float(needed)
 
 

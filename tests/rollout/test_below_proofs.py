@@ -103,7 +103,9 @@ def test_both_proofs_of_an_accuracy_are_those_of_its_grades_summed_again(by_minu
         ones = [one for minute in by_minute[start:] for one in minute]
         right = math.fsum(ones)
         evidence = log_e(right, len(ones) - right, claim=limit, sign=-1)
-        needed = log_threshold(alpha=alpha, start_number=number, planned_starts=HORIZON_H)
+        needed = log_threshold(
+            alpha=alpha, start_number=number, planned_starts=HORIZON_H, first=0.25
+        )
         best = max(best, (evidence - needed, evidence, needed))
     ones = [one for minute in by_minute for one in minute]
     right = math.fsum(ones)

@@ -26,10 +26,10 @@ BETS = LIMIT / VARIANCE * np.array([0.5, 1.0, 2.0])
 STARTS = range(0, HOURS, 6)
 ONE_START = {0: math.log(1 / ALPHA)}
 EVENLY = dict.fromkeys(STARTS, math.log(len(STARTS) / ALPHA))
-# The rules: a quarter for the first start, the rest for the others.
+# The rules: three quarters for the first start, the rest for the others.
 UNEVENLY = {
-    **dict.fromkeys(STARTS, math.log((len(STARTS) - 1) / (0.75 * ALPHA))),
-    0: math.log(4 / ALPHA),
+    **dict.fromkeys(STARTS, math.log((len(STARTS) - 1) / (0.25 * ALPHA))),
+    0: math.log(1 / (0.75 * ALPHA)),
 }
 
 
@@ -99,7 +99,7 @@ def test_twelve_starts_share_alpha_and_that_is_the_whole_difference():
     assert one[1] < twelve[1]
 
 
-def test_with_a_quarter_for_the_first_start_they_roll_back_what_the_rules_do():
+def test_with_three_quarters_for_the_first_start_they_roll_back_what_the_rules_do():
     share, hours = rolled_back(UNEVENLY)
 
     by_the_rules = row_of("5/min, true loss 3 pp", "confident fail")

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from controller.errors import StatisticsError
 from controller.stats.betting import (
-    FIRST_START,
     NO_START,
     Bets,
     bets,
@@ -302,38 +301,50 @@ def test_names_the_start_with_the_largest_margin_not_the_largest_evidence():
 
 
 @brief
-@given(st.floats(1e-4, 0.5), st.integers(1, 200), st.integers(1, 3_000))
-def test_thresholds_spend_alpha_on_plan_and_at_most_alpha_on_overtime(alpha, planned, overtime):
+@given(
+    st.floats(1e-4, 0.5), st.integers(1, 200), st.integers(1, 3_000), st.sampled_from([0.25, 0.75])
+)
+def test_thresholds_spend_alpha_on_plan_and_at_most_alpha_on_overtime(
+    alpha, planned, overtime, first
+):
     starts = np.arange(1, planned + overtime + 1)
 
-    spent = np.exp(-log_threshold(alpha=alpha, start_number=starts, planned_starts=planned))
+    needed = log_threshold(alpha=alpha, start_number=starts, planned_starts=planned, first=first)
+    spent = np.exp(-needed)
 
     assert math.fsum(spent[:planned]) == pytest.approx(alpha, rel=1e-9)
     # A telescope: sum of H / (k (k + 1)) from H + 1 to K is H / (H + 1) - H / (K + 1).
-    left = 1 - FIRST_START if planned > 1 / FIRST_START else 1.0
+    left = 1 - first if planned > 1 / first else 1.0
     expected = left * alpha * (planned / (planned + 1) - planned / (planned + overtime + 1))
     assert math.fsum(spent[planned:]) == pytest.approx(expected, rel=1e-9)
     assert math.fsum(spent[planned:]) < left * alpha
 
 
+@pytest.mark.parametrize("first", [0.25, 0.75])
 @pytest.mark.parametrize("planned", [1, 2, 4, 5, 12, 72, 336])
-def test_thresholds_never_fall_from_one_start_to_the_next(planned):
-    needed = log_threshold(alpha=0.05, start_number=np.arange(1, 500), planned_starts=planned)
+def test_thresholds_never_fall_from_one_start_to_the_next(planned, first):
+    needed = log_threshold(
+        alpha=0.05, start_number=np.arange(1, 500), planned_starts=planned, first=first
+    )
 
     assert (np.diff(needed) >= -1e-12).all()
-    assert log_threshold(alpha=0.05, start_number=73, planned_starts=planned) == needed[72]
+    one = log_threshold(alpha=0.05, start_number=73, planned_starts=planned, first=first)
+    assert one == needed[72]
 
 
-def test_the_first_start_has_a_quarter_of_alpha_and_never_less_than_another():
-    def needed(start, planned):
-        return log_threshold(alpha=0.05, start_number=start, planned_starts=planned)
+def test_the_first_start_has_its_part_of_alpha_and_never_less_than_another():
+    def needed(start, planned, first=0.25):
+        return log_threshold(alpha=0.05, start_number=start, planned_starts=planned, first=first)
 
     assert [needed(k, 72) for k in (1, 2, 72)] == pytest.approx(
         [math.log(1 / 0.0125), math.log(71 / 0.0375), math.log(71 / 0.0375)]
     )
+    assert [needed(k, 12, 0.75) for k in (1, 2, 12)] == pytest.approx(
+        [math.log(1 / 0.0375), math.log(11 / 0.0125), math.log(11 / 0.0125)]
+    )
     for planned in range(1, 5):
         assert needed(1, planned) == needed(planned, planned) == math.log(planned / 0.05)
-    assert needed(1, 1) == pytest.approx(math.log(1 / 0.05))
+    assert needed(1, 1) == needed(1, 1, 0.75) == pytest.approx(math.log(1 / 0.05))
 
 
 def test_a_healthy_canary_at_the_limit_is_stopped_at_most_as_often_as_promised():
@@ -413,9 +424,10 @@ def test_refuses_a_window_that_makes_no_sense(bad):
         lambda: log_e_of([1, -1], RATE, TWO_PERCENT),
         lambda: log_e_of([1, 2, 3], RATE, TWO_PERCENT),
         lambda: log_e_of([], RATE, TWO_PERCENT),
-        lambda: log_threshold(alpha=0.0, start_number=1, planned_starts=1),
-        lambda: log_threshold(alpha=0.05, start_number=0, planned_starts=1),
-        lambda: log_threshold(alpha=0.05, start_number=1, planned_starts=0),
+        lambda: log_threshold(alpha=0.0, start_number=1, planned_starts=1, first=0.5),
+        lambda: log_threshold(alpha=0.05, start_number=0, planned_starts=1, first=0.5),
+        lambda: log_threshold(alpha=0.05, start_number=1, planned_starts=0, first=0.5),
+        lambda: log_threshold(alpha=0.05, start_number=1, planned_starts=1, first=1.0),
     ],
 )
 def test_refuses_what_has_no_e_value(attempt):

@@ -46,8 +46,8 @@ def drawn(of: Values, bets: Bets, threshold: float, longest: int, *, seed: int) 
 
 
 # H = 312 hours of a 13-day plan, alpha = 5% over two tests; H = 52 six-hour starts for a loss
-RATE_NEEDS = log_threshold(alpha=0.025, start_number=1, planned_starts=312)
-LOSS_NEEDS = log_threshold(alpha=0.025, start_number=1, planned_starts=52)
+RATE_NEEDS = log_threshold(alpha=0.025, start_number=1, planned_starts=312, first=0.25)
+LOSS_NEEDS = log_threshold(alpha=0.025, start_number=1, planned_starts=52, first=0.75)
 TWO_PERCENT = rate_bets(limit=0.02, alternative=0.03)
 NO_LOSS = loss_bets(margin=0.0, effect=0.015, variance=0.05)
 KEPT = gain_bets(margin=0.015, effect=0.015, variance=0.05)
