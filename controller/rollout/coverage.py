@@ -140,8 +140,8 @@ def missing_blocks(
     that loss is p x + (1 − p) − q y; the mean is r (x − y) + 1 − r with 1/r = 1/p + 1/q − 1, and exceeds it by
     (p − r)(1 − x) + (q − r) y. Where no block is closed, all that the episodes could make count.
 
-    Of a sample, what is missing are answers (`_missing_of_sample`). One that is missing in a conversation with another
-    label takes at most half off its mean, so each counts twice there, which covers that from an accuracy of 50% on.
+    Of a sample, what is missing are answers (`_missing_of_sample`), and in conversations each counts for more than one
+    episode (`_in_conversations`).
     """
     total = np.zeros(len(ends), dtype=np.int64)
     for one in _strata(reader, intent, start, ends).values():
@@ -174,8 +174,21 @@ def _missing_of(arm: str, columns: Table, sampled_u: int) -> Minutes:
         return missing
     weighed = arm == Arm.CANDIDATE.value
     missing = _missing_of_sample(*of_answers, sampled_u=sampled_u, weighed=weighed)
-    several: Minutes = np.where(of_answers[1] > episodes, 2 * missing, missing)
+    several: Minutes = np.where(
+        of_answers[1] > episodes, _in_conversations(missing, graded), missing
+    )
     return several
+
+
+def _in_conversations(missing: Minutes, known: Minutes) -> Minutes:
+    """How many episodes without a label are at least as bad as missing answers of several-answer episodes; (E,).
+
+    Of K known episodes with accuracy y ≥ 50%, a K answers are missing beside labels that came and u K stand alone. At
+    worst those a K are spread over the episodes that are right, so that y shrinks by (1 + 2a)(1 + u) at most, which is
+    no more than 1 + 2r + r²/2 with r = a + u; (2r + r²/2) K episodes without a label shrink it by just that.
+    """
+    found: Minutes = 2 * missing - (-missing * missing // (2 * np.maximum(known, 1)))
+    return found
 
 
 def _missing_of_sample(

@@ -193,3 +193,39 @@ def test_options_that_cannot_be_used_are_refused(world: World, options, message)
 
     assert (answer.code, answer.out) == (2, "")
     assert message in answer.err
+
+
+SAMPLED = SHIPPED.replace("horizon: 7d}", "horizon: 7d, sampled: 30%}")
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "rate", "told"),
+    [
+        (SAMPLED, (), 0.3, False),
+        (SAMPLED, ("--label-rate", "30%"), 0.3, False),
+        (SAMPLED, ("--label-rate", "100%"), 1.0, True),
+        (SHIPPED, (), 1.0, False),
+        (SHIPPED, ("--label-rate", "30%"), 0.3, True),
+    ],
+    ids=["the plan's", "the same", "more", "all", "fewer"],
+)
+def test_the_sampled_part_is_the_label_rate_and_another_one_is_warned_about(
+    world: World, text: str, options, rate: float, told: bool
+):
+    answer = world.cli("check", world.plan(text), *MANY, *options, "-o", "json")
+
+    (item,) = answer.json["items"]
+    assert item["feasibility"]["label_rate"] == rate
+    assert ("biased-labels" in codes(answer)) is told
+
+
+def test_the_sampled_part_that_is_suggested_takes_the_warning_away(world: World):
+    few = ("--label-rate", "12.5%")
+    answer = world.cli("check", world.plan(SHIPPED), *MANY, *few, "-o", "json")
+    (item,) = answer.json["items"]
+    (used,) = [one for one in item["feasibility"]["suggestions"] if one["code"] == "biased-labels"]
+
+    assert used["use"][0] == "`labels: {sampled: 12.5%}`"
+    changed = SHIPPED.replace("horizon: 7d}", "horizon: 7d, sampled: 12.5%}")
+    again = world.cli("check", world.plan(changed), *MANY, *few, "-o", "json")
+    assert "biased-labels" not in codes(again)

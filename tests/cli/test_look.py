@@ -194,6 +194,71 @@ def test_describe_shows_a_percentile_by_proof_in_requests_above_its_limit(world:
     assert world.cli("replay", "support-bot").code == 0
 
 
+WEIGH = "escalated and failed ones, wrong without a grade, weigh too"
+SAMPLED = PLAN.replace("  traffic:", "  labels: {sampled: 30%}\n  traffic:")
+
+
+def graded_part(world: World, text: str, part: float) -> World:
+    """200 answers of each arm, of which so many have a grade."""
+    world.started(text)
+    sent = list(requests(world, per_arm=200, minutes=1))
+    grades = [one for one in sent if one["kind"] == "outcome"]
+    kept = {id(one) for n, one in enumerate(grades) if (n * part) % 1 < part}
+    world.feed(one for one in sent if one["kind"] != "outcome" or id(one) in kept)
+    world.ticks(1)
+    return world
+
+
+def test_describe_says_how_much_of_a_sample_is_graded(world: World):
+    graded_part(world, SAMPLED, 0.3)
+
+    out = " ".join(world.cli("describe", "support-bot", COLUMNS="200").out.split())
+    found = world.cli("describe", "support-bot", "-o", "json").json["coverage"]
+
+    assert (found["sampled"], found["counted"], found["straying"]) == (0.3, "answers", {})
+    assert found["candidate"]["of"] == found["baseline"]["of"] == 200
+    assert f"Graded: baseline {found['baseline']['graded']} of 200 answers, candidate " in out
+    assert "labels.sampled 30%" in out
+
+
+@pytest.mark.parametrize(
+    ("text", "part", "words"),
+    [
+        (
+            SAMPLED,
+            0.8,
+            f"more than the 30% of labels.sampled: {WEIGH} little",
+        ),
+        (
+            SAMPLED,
+            0.1,
+            f"fewer than the 30% of labels.sampled: {WEIGH} much",
+        ),
+        (
+            PLAN,
+            0.5,
+            f"fewer than the 100% of labels.sampled: {WEIGH} much",
+        ),
+    ],
+    ids=["more", "fewer", "not told"],
+)
+def test_describe_says_where_another_part_is_graded_than_the_plan_says(
+    world: World, text: str, part: float, words: str
+):
+    graded_part(world, text, part)
+
+    out = " ".join(world.cli("describe", "support-bot", COLUMNS="200").out.split())
+    found = world.cli("describe", "support-bot", "-o", "json").json["coverage"]
+
+    assert "of the candidate's are graded, " + words in out
+    assert found["words"].endswith(words)
+    assert set(found["straying"]) == {"baseline", "candidate"}
+
+
+def test_describe_says_nothing_of_coverage_where_every_answer_is_graded(running: World):
+    assert "Graded:" not in running.cli("describe", "support-bot").out
+
+
 EACH = PLAN.replace(
     "    - {name: legal, pin: baseline}",
     "    - {name: legal, pin: baseline}\n    - {name: order-status}",
@@ -232,7 +297,7 @@ def test_the_documents_of_describe_are_stable(world: World):
 
     assert document["kind"] == "RolloutDescription"
     assert set(document) == {
-        *("apiVersion", "kind", "rules", "discoveries", "failures", "records"),
+        *("apiVersion", "kind", "coverage", "rules", "discoveries", "failures", "records"),
         *("deliveries", "undelivered"),
         *SUMMARY,
     }

@@ -96,7 +96,11 @@ def test_labels_that_make_a_good_candidate_look_worse_are_told_with_how_many_wou
     (found,) = about(advice(outlook(traffic=traffic(10_000, label_rate=0.2))), "biased-labels")
 
     assert "seems to lose 5.38 pp, against a limit of 1.5 pp" in found.finding.message
-    (more,) = found.suggestions
+    told, more = found.suggestions
+    assert told.text == "`labels: {sampled: 20%}`"
+    assert told.outlook.plan.labels.sampled_u == 200_000
+    for one in found.suggestions:
+        assert about(advice(one.outlook), "biased-labels") == []
     # 0.95 − 0.95 r / (0.985 r + 0.015) is a tenth of the limit, 0.15 points, at r = 0.0142275 / 0.0157275 = 90.5%
     assert more.text == "a label rate of 91%"
 

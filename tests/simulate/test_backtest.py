@@ -10,6 +10,7 @@ import pytest
 from controller.clock import ManualClock
 from controller.errors import DataError, Refused
 from controller.rollout.assignment import assign
+from controller.rollout.coverage import straying
 from controller.rollout.decision import Action
 from controller.rollout.observation import Cohort
 from controller.rollout.plan import Arm, Evidence, Intent, Labels, Plan, Scope, Step
@@ -25,6 +26,7 @@ from controller.simulate.backtest import (
     Setup,
     World,
     backtest,
+    picked,
     with_critical,
 )
 from controller.simulate.results import Recording
@@ -245,3 +247,41 @@ def test_an_intent_that_cannot_be_critical_is_refused(name: str, message: str):
 
     with pytest.raises(DataError, match=message):
         with_critical(pinned, [name])
+
+
+SAMPLED = Labels(delay=HOUR, sampled_u=300_000)
+
+
+def test_of_recorded_grades_the_sampled_part_comes_in():
+    served: list[Served] = []
+
+    finished = run(plan(ACCURACY, labels=SAMPLED), served=served)
+
+    labelled = sum(one.is_labelled for one in served)
+    deviation = (len(served) * 0.3 * 0.7) ** 0.5
+    assert abs(labelled - 0.3 * len(served)) < 5 * deviation
+    coverage = finished.records[-1].value.seen.coverage
+    assert coverage is not None
+    assert (coverage.sampled_u, coverage.differs) == (300_000, False)
+    assert straying(coverage) == {}
+
+
+def test_where_the_recording_is_a_sample_itself_no_more_of_it_is_left_out():
+    """Half of the answers have a grade: of those three in five, for 30% of all; a tenth of them leaves nothing out."""
+    half = recording(
+        *(line if n % 2 else line[:-1] for n, line in enumerate(graded([1] * 8, [1] * 8)))
+    )
+
+    assert half.graded == 0.5
+    assert picked(plan(labels=SAMPLED), half) == pytest.approx(0.6)
+    assert picked(plan(labels=replace(SAMPLED, sampled_u=500_000)), half) == 1.0
+    assert picked(plan(), half) == 1.0
+
+
+def test_plans_that_sample_more_or_less_pick_the_same_answers_first():
+    few, many = [], []
+    run(plan(labels=SAMPLED), served=few)
+    run(plan(labels=replace(SAMPLED, sampled_u=600_000)), served=many)
+
+    picked_by = [{one.draw.number for one in served if one.is_labelled} for served in (few, many)]
+    assert picked_by[0] < picked_by[1]

@@ -136,3 +136,13 @@ def test_the_way_stays_the_recorded_one_and_what_is_not_used_is_named():
     assert (judged_by.steps, judged_by.rules, judged_by.alpha) == (STEPS, other.rules, 0.01)
     assert judged_by.intents == (Intent(name="refund", critical=False),)
     assert unused(here, other) == ("intents (names)", "steps")
+
+
+def test_the_sampled_part_of_labels_stays_for_the_counts_were_made_by_it():
+    here = small(ACCURACY)
+    other = small(ACCURACY, labels=Labels(delay=HOUR, sampled_u=300_000))
+
+    judged_by = under(here, other)
+
+    assert judged_by.labels == Labels(delay=HOUR)
+    assert unused(here, other) == ("labels.sampled",)

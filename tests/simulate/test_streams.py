@@ -34,6 +34,11 @@ def at_share(share_bp: int, version: int = 1) -> InForce:
     return InForce(version=version, step=0, shares={"refund": share_bp}, pinned=frozenset())
 
 
+def off(count: float, expected: float) -> float:
+    """By how many standard deviations of a Poisson count."""
+    return abs(count - expected) / math.sqrt(expected)
+
+
 # Rates
 
 

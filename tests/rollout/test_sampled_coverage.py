@@ -1,0 +1,279 @@
+"""Coverage where a sample of answers is graded: missing is what is missing within the sample."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from controller.reconcile.observe import needed
+from controller.rollout.coverage import Straying, missing_blocks, straying
+from controller.rollout.metrics import CATALOGUE, MICRO
+from controller.rollout.plan import Arm, Plan, Rule, Then
+from controller.rollout.readings import proven, read
+from controller.rollout.rules import judge
+from controller.rollout.verdict import Coverage, Outcome
+from tests.rollout.test_coverage import LOSS, PROMPT, block, blocks
+from tests.rollout.test_readings import START, row, view
+
+PART_U = 300_000
+SAMPLED = replace(PROMPT, labels=replace(PROMPT.labels, sampled_u=PART_U))
+
+
+def answers(
+    minute: int, arm: str, graded: int, n: int, *, episodes: int | None = None, escalated: int = 0
+):
+    """So many answers, each an episode of its own unless there are fewer; graded ones are right."""
+    e = n if episodes is None else episodes
+    in_episodes = min(graded, e)
+    stats = {
+        "n": n,
+        "e": e,
+        "graded": graded,
+        "e.graded": in_episodes,
+        "e.correct_u": in_episodes * MICRO,
+        "f.escalated": escalated,
+    }
+    return row(minute, stats, arm=arm)
+
+
+def week(candidate: int, baseline: int = 9_000, *, escalated: int = 0, n: int = 10_000):
+    """A thousand blocks without any loss, of so many graded answers of 30,000 and 10,000."""
+    return [
+        answers(START + 1, "baseline", baseline, 3 * n),
+        answers(START + 1, "candidate", candidate, n, escalated=escalated),
+        blocks(START + 1, {"0": 1_000}),
+    ]
+
+
+def found_in(rows, of: Plan = SAMPLED):
+    return read(view(rows, minutes=119, of=of), LOSS, "refund")
+
+
+def missing_in(rows, sampled_u: int = PART_U) -> int:
+    reader = view(rows, minutes=119, of=SAMPLED).reader
+    ends = np.array([START + 120])
+    (found,) = missing_blocks(reader, "refund", START, ends, sampled_u=sampled_u).tolist()
+    return found
+
+
+# What is covered
+
+
+@pytest.mark.parametrize("candidate", [3_000, 2_960, 3_040], ids=["exactly", "fewer", "more"])
+def test_a_sample_that_is_graded_is_full_coverage(candidate):
+    """A hundredth of the sampled part more or less is chance, or makes no difference."""
+    found = found_in(week(candidate))
+
+    assert found.worst_case is None
+    assert judge(LOSS, found).confident is Outcome.PASS
+
+
+def test_coverage_that_differs_within_the_sample_counts_what_is_missing_of_it():
+    found = found_in(week(2_400))
+
+    assert found.worst_case is not None
+    coverage = found.worst_case.coverage
+    assert (coverage.candidate_graded, coverage.candidate_n, coverage.differs) == (
+        2_400,
+        10_000,
+        True,
+    )
+    # 3,000 were to be graded and 2,400 are: 1,000 blocks × 600/2,400
+    assert found.worst_case.proof.tally == {"0": 1_000, str(MICRO): 250}
+    assert judge(LOSS, found).confident is Outcome.INSUFFICIENT
+
+
+def test_the_same_labels_without_a_sample_are_missing_of_all():
+    # 10,000 − 2,400 of the candidate's and 21,000 of the baseline's: 1,000 × 7,600/2,400 and 1,000 × 21,000/9,000
+    assert missing_in(week(2_400), MICRO) == 3_167 + 2_334
+
+
+def test_labels_that_both_arms_lack_alike_are_not_held_against_a_pass():
+    """As without a sample; and where fewer are graded than was planned, escalated answers weigh too much already."""
+    found = found_in(week(2_000, 6_000))
+
+    assert found.worst_case is None
+
+
+@given(block, st.booleans(), st.integers(0, 40), st.integers(0, 40))
+def test_with_the_missing_ones_at_their_worst_the_mean_is_no_less_than_the_loss(
+    closed, above_half, without_b, without_c
+):
+    k, n = len(closed[0][1]), len(closed)
+    values = [Fraction(sum(several), k) - one for one, several in closed]
+    right = [sum(sum(several) for _, several in closed), sum(one for one, _ in closed)]
+    known = [n * k, n]
+    if above_half:
+        values, right, known = [-value for value in values], right[::-1], known[::-1]
+    # Half of the answers are sampled, and of those so many have no label.
+    rows = [
+        answers(START, "baseline", known[0], 2 * (known[0] + without_b)),
+        answers(START, "candidate", known[1], 2 * (known[1] + without_c)),
+        blocks(START, {"0": n}),
+    ]
+
+    missing = missing_in(rows, MICRO // 2)
+
+    worst = Fraction(right[0] + without_b, known[0] + without_b)
+    loss = worst - Fraction(right[1], known[1] + without_c)
+    assert (sum(values) + missing) / (n + missing) >= loss
+    assert (missing == 0) == (without_b == without_c == 0)
+
+
+conversations = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 4)), min_size=1, max_size=15)
+
+
+@given(conversations, st.integers(0, 10), st.integers(0, 100))
+def test_labels_that_are_missing_in_conversations_are_covered_too(kept, whole, baseline):
+    """`kept` have one label each and so many missing ones; of `whole` the only label is missing."""
+    n, right = len(kept), sum(label for label, _ in kept)
+    assume(2 * right >= n)  # an accuracy from 50% on
+    x = Fraction(baseline, 100)
+    without = sum(missing for _, missing in kept) + whole
+    asked = n + without
+    assume(without)
+    rows = [
+        answers(START, "baseline", n, 2 * n),
+        # Half are sampled, and a conversation has several answers.
+        answers(START, "candidate", n, 2 * asked, episodes=n + whole),
+        blocks(START, {"0": n}),
+    ]
+
+    missing = missing_in(rows, MICRO // 2)
+
+    worst = sum(Fraction(label, 1 + more) for label, more in kept) / (n + whole)
+    assert (n * x - right + missing) / (n + missing) >= x - worst
+
+
+# More than was planned
+
+
+def test_a_pass_must_hold_with_the_escalated_answers_that_weigh_too_little():
+    # Of 10,000 answers 400 escalated: 30% of those, and of the 9,600 others 60%. Of the baseline's 60%.
+    graded = 120 + 5_760
+    found = found_in(week(graded, 18_000, escalated=400))
+
+    assert found.worst_case is not None
+    assert not found.worst_case.coverage.differs
+    # Lacking are 400 × (60% − 30%) = 120, as labels of the 5,880 that are known: 1,000 × 120/5,880, rounded up
+    assert found.worst_case.proof.tally == {"0": 1_000, str(MICRO): 21}
+
+
+def test_without_escalated_answers_nothing_weighs_too_little():
+    found = found_in(week(6_000, 18_000))
+
+    assert found.worst_case is not None
+    assert found.worst_case.proof.tally == {"0": 1_000}
+    assert judge(LOSS, found).confident is Outcome.PASS
+
+
+def test_what_is_lacking_is_the_candidates_alone():
+    """Failed answers of the baseline that weigh too little make it look better, which is no excuse for a pass."""
+    rows = [
+        answers(START + 1, "baseline", 18_000, 30_000, escalated=1_000),
+        answers(START + 1, "candidate", 3_000, 10_000),
+        blocks(START + 1, {"0": 1_000}),
+    ]
+
+    assert missing_in(rows) == 0
+
+
+@pytest.mark.parametrize("candidate", [3_000, 2_400, 6_000])
+def test_what_is_proven_at_many_ends_is_what_a_reading_at_each_would_say(candidate):
+    rows = [
+        one
+        for i in range(0, 100, 5)
+        for one in (
+            answers(START + i, "baseline", 450, 1_500),
+            answers(START + i, "candidate", candidate // 60 if i >= 60 else 50, 167, escalated=20),
+            blocks(START + i, {"0": 50}),
+        )
+    ]
+    ends = np.arange(START + 1, START + 101)
+
+    many = proven(view(rows, minutes=99, of=SAMPLED), LOSS, "refund", ends)
+
+    alone = [
+        judge(
+            LOSS, read(view(rows, minutes=int(end) - START - 1, of=SAMPLED), LOSS, "refund")
+        ).confident
+        is Outcome.PASS
+        for end in ends
+    ]
+    assert many.tolist() == alone
+    assert any(alone)
+
+
+# What is told
+
+
+@pytest.mark.parametrize(
+    ("baseline", "candidate", "told"),
+    [
+        (9_000, 3_000, {}),
+        (8_900, 3_050, {}),
+        (9_000, 2_500, {Arm.CANDIDATE: Straying.FEWER}),
+        (
+            30_000,
+            10_000,
+            {Arm.BASELINE: Straying.MORE, Arm.CANDIDATE: Straying.MORE},
+        ),
+        (6_000, 3_000, {Arm.BASELINE: Straying.FEWER}),
+    ],
+)
+def test_an_arm_of_which_another_part_is_graded_than_was_planned_is_named(
+    baseline, candidate, told
+):
+    coverage = Coverage(
+        baseline_graded=baseline,
+        baseline_n=30_000,
+        candidate_graded=candidate,
+        candidate_n=10_000,
+        differs=False,
+        sampled_u=PART_U,
+    )
+
+    assert straying(coverage) == told
+
+
+def test_nothing_strays_where_there_is_nothing():
+    nothing = Coverage(
+        baseline_graded=0, baseline_n=0, candidate_graded=0, candidate_n=0, differs=False
+    )
+
+    assert straying(nothing) == {}
+    assert straying(replace(nothing, sampled_u=PART_U)) == {}
+
+
+# The metric, and what is kept for all this
+
+
+@pytest.mark.parametrize(("of", "value"), [(SAMPLED, 0.8), (PROMPT, 0.24)])
+def test_the_coverage_metric_is_of_the_sampled_part(of: Plan, value: float):
+    rule = Rule(
+        name="coverage",
+        metric=CATALOGUE["coverage"],
+        limit=0.9,
+        below=True,
+        window=timedelta(hours=2),
+        then=Then.PAUSE,
+    )
+    asked = replace(of, rules=(rule,))
+
+    found = read(view(week(2_400), minutes=119, of=asked), rule, "refund")
+
+    assert found.latest is not None
+    assert found.latest.value == pytest.approx(value)
+
+
+def test_escalated_answers_are_kept_in_mind_where_a_sample_is_graded():
+    alone = replace(SAMPLED, rules=(LOSS,))
+
+    assert needed(alone)("f.escalated")
+    assert not needed(replace(PROMPT, rules=(LOSS,)))("f.escalated")
