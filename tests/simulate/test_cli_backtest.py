@@ -9,25 +9,19 @@ import pytest
 
 from controller.cli.context import Context
 from controller.cli.main import run
+from tests.cli.plan_text import plan_text
 from tests.simulate.factories import ROOT, SHARED, csv_of, graded, needs_shared
 from tests.simulate.test_paired_report import readme_tables
 
-PLAN = """\
-apiVersion: canaryctl.dev/v1alpha1
-kind: RolloutPlan
-metadata: {name: small}
-spec:
-  baseline: {model: gpt-4.1}
-  candidate: {model: gpt-4.1-mini}
-  assignment: {unit: request}
-  intents: [{name: refund, critical: true}]
-  labels: {delay: 1h, horizon: 7d}
-  traffic: {gateway: {}}
-  steps: [{share: 50%, hold: 2h}]
-  rules:
-    - {name: accuracy, metric: accuracy_delta, intents: critical, above: 1.5pp, window: 24h,
-       evidence: confident, then: pause}
-"""
+PLAN = plan_text(
+    unit="request",
+    intents="[{name: refund, critical: true}]",
+    steps=("share: 50%, hold: 2h",),
+    rules=(
+        "name: accuracy, metric: accuracy_delta, intents: critical, above: 1.5pp, window: 24h, evidence: confident, "
+        "then: pause",
+    ),
+)
 ALIKE = graded([1] * 9 + [0], [1] * 9 + [0])
 WORSE = graded([1] * 10, [0] * 10)
 SOME_WORSE = graded([1] * 10, [1, 0] * 5)
