@@ -37,7 +37,7 @@ from controller.rollout.plan import (
     Unit,
 )
 from controller.simulate.montecarlo import STOPS, simulate
-from controller.simulate.scenarios import HEALTHY, Scenario, Traffic
+from controller.simulate.scenarios import HEALTHY, Fault, Scenario, Traffic
 from controller.simulate.trials import Setup, Trial
 from controller.stats.proportions import wilson
 
@@ -110,7 +110,7 @@ def escalating(
 
 def jump(to: float, after: timedelta = DAY) -> Scenario:
     """The escalation rate of a candidate that goes wrong."""
-    return Scenario(text=f"escalation={to:.0%}", escalation=to, since=after)
+    return Scenario(text=f"escalation={to:.0%}", escalation=Fault(size=to, since=after))
 
 
 def _accuracy(then: Then) -> Rule:
@@ -128,7 +128,7 @@ def _accuracy(then: Then) -> Rule:
 def _loss(loss: float, since: timedelta) -> Scenario:
     if not loss:
         return HEALTHY
-    return Scenario(text=f"loss={100 * loss:.1f}pp", loss=loss, since=since)
+    return Scenario(text=f"loss={100 * loss:.1f}pp", loss=Fault(size=loss, since=since))
 
 
 def losing(per_minute: float, loss: float, then: Then, since: timedelta = timedelta(0)) -> Setup:

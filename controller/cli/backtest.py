@@ -13,6 +13,7 @@ import typer
 from controller.cli.context import Context
 from controller.cli.options import OutputForm
 from controller.cli.output import Output, console, emit
+from controller.cli.simulated import ApproveAfter, Processes, cores, progress, span_of
 from controller.errors import DataError
 
 if TYPE_CHECKING:
@@ -98,16 +99,7 @@ def backtest(
             help="Run this many seeds, from --seed on, and tell shares of endings and times with intervals.",
         ),
     ] = 1,
-    processes: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            min=1,
-            max=256,
-            help="Processes that run beside each other; the result is the same. Default: one a core.",
-            show_default=False,
-        ),
-    ] = None,
+    processes: Processes = None,
     critical: Annotated[
         list[str] | None,
         typer.Option(
@@ -116,9 +108,7 @@ def backtest(
             show_default=False,
         ),
     ] = None,
-    approve_after: Annotated[
-        str, typer.Option(metavar="SPAN", help="How long the automatic approver takes.")
-    ] = "1h",
+    approve_after: ApproveAfter = "1h",
     on_pause: Annotated[
         str,
         typer.Option(
@@ -173,7 +163,7 @@ def backtest(
                 recording=recording,
                 arrivals=arriving,
                 seed=seed,
-                reaction=_span("--approve-after", approve_after),
+                reaction=span_of("--approve-after", approve_after),
                 on_pause=_on_pause(on_pause),
                 max_days=max_days,
                 once=once,
@@ -302,15 +292,6 @@ def _arrivals(trace: Path | None, workload: str, units_per_day: float, seed: int
     return read_trace(trace, units_per_day=units_per_day, workload=workload)
 
 
-def _span(option: str, text: str) -> timedelta:
-    from controller.plans.units import UnitError, parse_duration
-
-    try:
-        return parse_duration(text)
-    except UnitError as error:
-        raise DataError(f"{option}: {error}") from error
-
-
 def _on_pause(text: str) -> OnPause:
     from controller.simulate.stand_ins import OnPause
 
@@ -343,7 +324,7 @@ def _side_by_side(
     from controller.simulate.processes import in_processes
 
     tasks = [(one.setup,) for one in policies]
-    made = in_processes(finish, tasks, processes or _cores())
+    made = in_processes(finish, tasks, processes or cores())
     return list(_counted(context, "plans", len(tasks), made))
 
 
@@ -359,29 +340,16 @@ def _repeated(
         for number in range(repeat)
         for one in policies
     ]
-    made = in_processes(run, tasks, processes or _cores())
+    made = in_processes(run, tasks, processes or cores())
     runs = list(_counted(context, "runs", len(tasks), made))
     return [runs[place :: len(policies)] for place in range(len(policies))]
 
 
-def _cores() -> int:
-    import os
-
-    return os.cpu_count() or 1
-
-
 def _counted(context: Context, what: str, total: int, made: Iterator[T]) -> Iterator[T]:
     """With a bar on stderr for a person at a terminal."""
-    if not context.stderr.isatty():
-        yield from made
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console(context, stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=total)
+    with progress(context, total, what) as told:
         for one in made:
-            bar.advance(task)
+            told(1)
             yield one
 
 

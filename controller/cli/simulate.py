@@ -23,16 +23,20 @@ from controller.cli.output import (
 )
 from controller.cli.simulated import (
     Accuracy,
+    ApproveAfter,
     Escalation,
     IntentShare,
     LabelRate,
     Processes,
+    RequestsPerUnit,
     UnitsPerDay,
     UnitsPerMinute,
     answers_words,
+    cores,
     endings_document,
     per_minute_of,
     progress,
+    requests_per_unit_of,
     span_of,
     traffic_of,
     traffic_words,
@@ -58,22 +62,21 @@ def simulate(
         list[str] | None,
         typer.Option(
             metavar="SCENARIO",
-            help="What the candidate is like: healthy, loss=3pp[@24h], escalation=5%[@24h], error=2%[@24h], "
-            "daily-swing[=50%], ramp-mix[=10pp], drift[=3pp@7d], judge-noise[=90%,90%]; @ says how long after the "
-            "start it begins, of a drift how long it takes; repeatable. "
-            "Default: healthy.",
+            help="What the candidate is: healthy, loss=3pp[@24h], escalation=5%[@24h], error=2%[@24h], "
+            "daily-swing[=50%], ramp-mix[=10pp], drift[=3pp@7d], judge-noise[=90%,90%], late-labels[=6h,24h]; @ says "
+            "how long after the start it begins, of a drift how long it takes; late-labels, in which spans half and "
+            "90% of the labels come. Several at once: loss=3pp+judge-noise. Repeatable. Default: healthy.",
             show_default=False,
         ),
     ] = None,
     units_per_day: UnitsPerDay = None,
     units_per_minute: UnitsPerMinute = None,
+    requests_per_unit: RequestsPerUnit = None,
     intent_share: IntentShare = None,
     accuracy: Accuracy = "95%",
     escalation: Escalation = "1.5%",
     label_rate: LabelRate = None,
-    approve_after: Annotated[
-        str, typer.Option(metavar="SPAN", help="How long the simulated approver takes.")
-    ] = "1h",
+    approve_after: ApproveAfter = "1h",
     runs: Annotated[
         int, typer.Option(metavar="N", min=1, max=100_000, help="Simulated rollouts a scenario.")
     ] = 1_000,
@@ -106,7 +109,8 @@ def simulate(
     Each run is decided by the rules that decide a live rollout. Exit code 0, whatever became of the runs.
     """
     from controller.simulate.montecarlo import fit, summary
-    from controller.simulate.scenarios import HEALTHY, parse_scenario
+    from controller.simulate.scenario_words import parse_scenario
+    from controller.simulate.scenarios import HEALTHY
     from controller.simulate.trials import Setup
 
     context = Context.of(ctx)
@@ -119,6 +123,7 @@ def simulate(
         accuracy=accuracy,
         escalation=escalation,
         label_rate=label_rate,
+        requests_per_unit=requests_per_unit_of(fitted.plan, requests_per_unit),
     )
     _drawable(picture)
     scenarios = [parse_scenario(text, fitted.plan) for text in scenario or [HEALTHY.text]]
@@ -178,12 +183,10 @@ def _drawable(path: Path | None) -> None:
 def _run(
     context: Context, setups: Sequence[Setup], runs: int, processes: int | None
 ) -> list[list[Trial]]:
-    import os
-
     from controller.simulate.montecarlo import simulate as run
 
     with progress(context, runs * len(setups)) as told:
-        return run(setups, runs, processes=processes or os.cpu_count() or 1, told=told)
+        return run(setups, runs, processes=processes or cores(), told=told)
 
 
 # Output
@@ -215,11 +218,11 @@ def _print(
 ) -> None:
     from rich.text import Text
 
-    from controller.simulate.scenarios import about
+    from controller.simulate.scenario_words import about
 
     out = console(context)
     out.print(Text(f"{fitted.plan.name}, simulated", style="bold"))
-    for line in _facts(setups[0], fitted, runs):
+    for line in _facts(setups, fitted, runs):
         for part in wrapped(line, width=out.width, indent=""):
             out.print(part)
     out.print()
@@ -239,10 +242,11 @@ def _print(
         out.print(Text(part, style="dim"))
 
 
-def _facts(setup: Setup, fitted: Fitted, runs: int) -> Iterator[str]:
+def _facts(setups: Sequence[Setup], fitted: Fitted, runs: int) -> Iterator[str]:
     from controller.rollout.units import format_duration
     from controller.simulate.trials import is_sparse
 
+    setup = setups[0]
     yield (
         f"{runs:,} simulated rollouts a scenario, seed {setup.seed}, from {setup.start:%Y-%m-%d}, at most "
         f"{setup.max_days} days. Nothing was sent anywhere."
@@ -251,6 +255,15 @@ def _facts(setup: Setup, fitted: Fitted, runs: int) -> Iterator[str]:
     yield (
         f"Answers: {answers_words(setup.plan, setup.traffic)}; approvals after {format_duration(setup.reaction)}."
     )
+    if setup.traffic.requests_per_unit > 1:
+        yield (
+            "The requests of a unit fare alike: a conversation escalates, fails, and is right or wrong as a whole."
+        )
+    if any(one.scenario.lateness is not None for one in setups):
+        yield (
+            "Late labels change what was judged. Rollouts that have them are looked at every hour, so a decision may "
+            "come that much later than it would, and one that is gone again within the hour is missed."
+        )
     if is_sparse(setup):
         yield (
             "Few units: a rule's window may have none. The rollout is looked at every hour, so a decision may come "
@@ -330,6 +343,7 @@ def _document(setup: Setup, fitted: Fitted, found: Sequence[Summary], runs: int)
         "start": f"{setup.start:%Y-%m-%d}",
         "max_days": setup.max_days,
         "units_per_minute": traffic.units_per_minute,
+        "requests_per_unit": traffic.requests_per_unit,
         "intents": dict(traffic.mix),
         "accuracy": traffic.accuracy,
         "escalation": traffic.escalation,
@@ -344,11 +358,12 @@ def _document(setup: Setup, fitted: Fitted, found: Sequence[Summary], runs: int)
 
 
 def _scenario(plan: Plan, one: Summary) -> Document:
-    from controller.simulate.scenarios import about
+    from controller.simulate.scenario_words import about
 
     return {
         "scenario": one.scenario.text,
         "about": about(plan, one.scenario),
+        "late_labels": _late_labels(plan, one),
         "endings": endings_document(one.endings),
         "stopped_before_it_went_wrong": one.early,
         "stopped_by": dict(one.stopped_by),
@@ -357,6 +372,21 @@ def _scenario(plan: Plan, one: Summary) -> Document:
         "until_completion_s": _seconds(one.completion),
         "candidate_requests": _quantiles(one.requests),
         "wrong_answers_served": _quantiles(one.wrong_served),
+    }
+
+
+def _late_labels(plan: Plan, one: Summary) -> Document | None:
+    from controller.simulate.scenario_words import late_and_never
+
+    lateness = one.scenario.lateness
+    if lateness is None:
+        return None
+    after, never = late_and_never(plan, lateness)
+    return {
+        "median_s": lateness.median.total_seconds(),
+        "p90_s": lateness.most.total_seconds(),
+        "after_delay": after,
+        "never": never,
     }
 
 

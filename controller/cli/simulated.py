@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from controller.simulate.scenarios import Scenario, Traffic
 
 DAY_MIN = 1_440
+REQUESTS_PER_UNIT = 4.0
+"""Of a conversation, where it is not said."""
 
 UnitsPerDay = Annotated[
     float | None,
@@ -63,6 +65,20 @@ LabelRate = Annotated[
         show_default=False,
     ),
 ]
+RequestsPerUnit = Annotated[
+    float | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        max=1_000,
+        help="Mean number of requests of a conversation (or user), geometric; they fare alike. Default: 4; 1 where the "
+        "plan's unit is a request.",
+        show_default=False,
+    ),
+]
+ApproveAfter = Annotated[
+    str, typer.Option(metavar="SPAN", help="How long the simulated approver takes.")
+]
 Processes = Annotated[
     int | None,
     typer.Option(
@@ -97,6 +113,7 @@ def traffic_of(
     accuracy: str | None,
     escalation: str,
     label_rate: str | None,
+    requests_per_unit: float = 1.0,
 ) -> Traffic:
     """DataError says which option is wrong. Without `accuracy` it is what the plan's priors say; without
     `label_rate` the part of answers that the plan says is sampled.
@@ -117,18 +134,33 @@ def traffic_of(
         accuracy=rate_of("--accuracy", accuracy) if accuracy else plan.priors.accuracy,
         escalation=rate_of("--escalation", escalation),
         label_rate=rate_of("--label-rate", label_rate) if label_rate else plan.labels.sampled,
+        requests_per_unit=requests_per_unit,
     )
+
+
+def requests_per_unit_of(plan: Plan, given: float | None) -> float:
+    """DataError where the plan's unit is a request and several are asked for."""
+    from controller.rollout.plan import Unit
+
+    if plan.unit is not Unit.REQUEST:
+        return REQUESTS_PER_UNIT if given is None else given
+    if given is not None and given > 1:
+        raise DataError(
+            f"--requests-per-unit {given:g}: the plan's unit is a request, which is one. Leave it out, or simulate a "
+            "plan with assignment.unit: conversation."
+        )
+    return 1.0
 
 
 def regressions_of(texts: Sequence[str], plan: Plan) -> list[Scenario]:
     """Regressions to be caught, there from the beginning."""
-    from controller.simulate.scenarios import REGRESSIONS, parse_scenario
+    from controller.simulate.scenario_words import JOINED, REGRESSIONS, parse_scenario
 
     for text in texts:
-        if text.partition("=")[0] not in REGRESSIONS or "@" in text:
+        if text.partition("=")[0] not in REGRESSIONS or "@" in text or JOINED in text:
             known = ", ".join(REGRESSIONS.values())
             raise DataError(
-                f"--catch {text}: wanted {known}, without a beginning: it is there throughout."
+                f"--catch {text}: wanted one of {known}, without a beginning: it is there throughout."
             )
     return [parse_scenario(text, plan, option="--catch") for text in texts]
 
@@ -152,14 +184,16 @@ def span_of(option: str, text: str) -> timedelta:
 
 
 def traffic_words(traffic: Traffic) -> str:
-    """`50 units a minute, one request each: refund 20%, order-status 80%.`"""
+    """`50 units a minute, one request each, Poisson; refund 20%, order-status 80%`"""
     from controller.rollout.units import format_number, format_percent
 
     mix = ", ".join(
         f"{name} {format_percent(round(part, 4))}" for name, part in traffic.mix.items()
     )
     units = format_number(round(traffic.units_per_minute, 3))
-    return f"{units} units a minute, one request each, Poisson; {mix}"
+    mean = format_number(round(traffic.requests_per_unit, 3))
+    each = "one request each" if mean == "1" else f"{mean} requests each on average (geometric)"
+    return f"{units} units a minute, {each}, Poisson; {mix}"
 
 
 def answers_words(plan: Plan, traffic: Traffic) -> str:
@@ -185,8 +219,15 @@ def endings_document(endings: Mapping[Ending, Part]) -> Document:
     return {ending.value.replace(" ", "_"): part_document(part) for ending, part in endings.items()}
 
 
+def cores() -> int:
+    """How many processes run beside each other where it is not said."""
+    import os
+
+    return os.cpu_count() or 1
+
+
 @contextmanager
-def progress(context: Context, total: int) -> Iterator[Told]:
+def progress(context: Context, total: int, what: str = "runs") -> Iterator[Told]:
     """A bar on stderr for a person at a terminal; nothing for anybody else."""
     if not context.stderr.isatty():
         yield lambda _: None
@@ -195,5 +236,5 @@ def progress(context: Context, total: int) -> Iterator[Told]:
 
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console(context, stderr=True), transient=True) as bar:
-        task = bar.add_task("runs", total=total)
+        task = bar.add_task(what, total=total)
         yield lambda ended: bar.advance(task, ended)

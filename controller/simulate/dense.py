@@ -15,23 +15,58 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from controller.rollout.metrics import MICRO
 from controller.rollout.observation import BOTH_ARMS
 from controller.rollout.plan import Arm
 from controller.rollout.sums import Minutes, Table
 from controller.rollout.tallies import StratumSums
 
-REQUESTS, ESCALATED, FAILED, GRADED, RIGHT_U = range(1, 6)
-WIDTH: Final = 6
-COLUMNS: Final[Mapping[str, int]] = {
-    **dict.fromkeys(
-        ("n", "e", "units", "d.escalated", "ed.escalated", "d.error", "ed.error"), REQUESTS
-    ),
-    **dict.fromkeys(("f.escalated", "ef.escalated"), ESCALATED),
-    **dict.fromkeys(("f.error", "ef.error"), FAILED),
-    **dict.fromkeys(("graded", "e.graded"), GRADED),
-    **dict.fromkeys(("correct_u", "e.correct_u"), RIGHT_U),
+UNITS, ESCALATED, FAILED, GRADED, RIGHT_U = range(1, 6)
+REQUESTS, REQUESTS_ESCALATED, REQUESTS_FAILED, REQUESTS_GRADED = range(6, 10)
+_OF_UNITS: Final[Mapping[str, int]] = {
+    **dict.fromkeys(("e", "units", "ed.escalated", "ed.error"), UNITS),
+    "ef.escalated": ESCALATED,
+    "ef.error": FAILED,
+    "e.graded": GRADED,
+    "e.correct_u": RIGHT_U,
 }
-"""Where a statistic is: a unit has one request, and of each it is known whether it failed. The others are always 0."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Columns:
+    """Where a statistic is. Of each answer it is known whether it failed; what is nowhere is always 0."""
+
+    width: int
+    places: Mapping[str, int]
+
+    @property
+    def requests(self) -> int:
+        return self.places["n"]
+
+
+ONE_REQUEST: Final = Columns(
+    width=6,
+    places={
+        **_OF_UNITS,
+        **dict.fromkeys(("n", "d.escalated", "d.error"), UNITS),
+        "f.escalated": ESCALATED,
+        "f.error": FAILED,
+        "graded": GRADED,
+        "correct_u": RIGHT_U,
+    },
+)
+"""A unit has one request."""
+REQUESTS_APART: Final = Columns(
+    width=10,
+    places={
+        **_OF_UNITS,
+        **dict.fromkeys(("n", "d.escalated", "d.error"), REQUESTS),
+        "f.escalated": REQUESTS_ESCALATED,
+        "f.error": REQUESTS_FAILED,
+        "graded": REQUESTS_GRADED,
+    },
+)
+"""A unit has several, which are counted beside it. Their grades are summed by unit alone: no rule reads `correct_u`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,14 +92,23 @@ class Counted:
     blocks: Sequence[Blocks]
 
 
+@dataclass(frozen=True, slots=True)
+class LateLabels:
+    """Labels of one arm's units of one intent, of these minutes; `requests` is how many requests each grades."""
+
+    minutes: Minutes
+    right: NDArray[np.bool_]
+    requests: NDArray[np.int64]
+
+
 class _Prefix:
     """Sums before each minute: of every intent, then of all of them; (intents + 1, columns, minutes + 1)."""
 
     __slots__ = ("sums",)
 
-    def __init__(self, intents: int, room: int) -> None:
+    def __init__(self, intents: int, width: int, room: int) -> None:
         # Room for the longest run: memory that is never written takes none.
-        self.sums: Table = np.zeros((intents + 1, WIDTH, room + 1), dtype=np.int64)
+        self.sums: Table = np.zeros((intents + 1, width, room + 1), dtype=np.int64)
 
     def set(self, start: int, counts: Table) -> None:
         span = slice(start + 1, start + 1 + counts.shape[2])
@@ -73,19 +117,26 @@ class _Prefix:
         part += self.sums[:-1, :, start : start + 1]
         np.sum(part, axis=0, out=self.sums[-1, :, span])
 
+    def amend(self, place: int, column: int, grown: Minutes, start: int) -> None:
+        """Add to an intent's sums before each minute after `start`, and to those of all."""
+        span = slice(start + 1, start + 1 + len(grown))
+        self.sums[place, column, span] += grown
+        self.sums[-1, column, span] += grown
+
 
 @dataclass(frozen=True, slots=True)
 class Stratum:
     """One arm's sums of one intent under one split version: those of minutes [first, end)."""
 
     sums: Table  # (columns, minutes), before each minute from `origin` on
+    columns: Columns
     origin: int
     first: int
     end: int
 
     def until(self, minutes: Minutes, keys: Sequence[str]) -> Table:
         """As `Sums.until`."""
-        places = list(_places(tuple(keys)))
+        places = list(_places(tuple(keys), self.columns))
         before = self.sums[places, self.first - self.origin]
         if len(minutes) and minutes.min() >= self.end:
             total = self.sums[places, self.end - self.origin] - before
@@ -99,12 +150,12 @@ class Stratum:
         """As `Sums.until_one`."""
         at = min(max(minute, self.first), self.end) - self.origin
         grown = (self.sums[:, at] - self.sums[:, self.first - self.origin]).tolist()
-        return [grown[place] for place in _places(keys)]
+        return [grown[place] for place in _places(keys, self.columns)]
 
 
 @lru_cache(maxsize=1024)  # the same few at every look
-def _places(keys: tuple[str, ...]) -> tuple[int, ...]:
-    return tuple(COLUMNS.get(key, 0) for key in keys)
+def _places(keys: tuple[str, ...], columns: Columns) -> tuple[int, ...]:
+    return tuple(columns.places.get(key, 0) for key in keys)
 
 
 def _columns(sums: Table, places: Sequence[int], at: Minutes) -> Table:
@@ -171,6 +222,16 @@ class _BlockSums:
         part += self._sums[:, known : known + 1]
         self.end += length
 
+    def amend(self, minutes: Minutes, places: NDArray[np.int64], sign: int) -> None:
+        """Put in (+1) or take out (−1) blocks of minutes that are there."""
+        self._make_room(places, self.end - self.first)
+        start = int(minutes.min()) - self.first
+        length = self.end - self.first - start
+        cells = self._rows[places] * length + (minutes - self.first - start)
+        counts = np.bincount(cells, minlength=len(self.places) * length).reshape(-1, length)
+        np.cumsum(counts, axis=1, out=counts)
+        self._sums[:, start + 1 : start + 1 + length] += sign * counts
+
     def _make_room(self, seen: NDArray[np.int64], minutes: int) -> None:
         there = np.bincount(seen, minlength=len(self._rows)) > 0
         new = (there & (self._rows < 0)).nonzero()[0].tolist()
@@ -196,11 +257,19 @@ class _Version:
 class DenseTallies:
     """The statistics of one simulated rollout, of minutes [first, end); `room` is how many there may be."""
 
-    def __init__(self, intents: Sequence[str], *, first: int, room: int) -> None:
+    def __init__(
+        self,
+        intents: Sequence[str],
+        *,
+        first: int,
+        room: int,
+        columns: Columns = ONE_REQUEST,
+    ) -> None:
         self.first = self.end = first
+        self.columns = columns
         self._place = {name: place for place, name in enumerate(intents)}
         self._room = room
-        self._compared = {arm.value: _Prefix(len(intents), room) for arm in Arm}
+        self._compared = {arm.value: _Prefix(len(intents), columns.width, room) for arm in Arm}
         self._outside: _Prefix | None = None
         self._versions: list[_Version] = []
         self._blocks: dict[str, list[_BlockSums]] = {}
@@ -218,14 +287,36 @@ class DenseTallies:
         for arm, table in counted.compared.items():
             self._compared[arm].set(start, table)
         if counted.outside is not None and self._outside is None:
-            self._outside = _Prefix(len(self._place), self._room)
+            self._outside = _Prefix(len(self._place), self.columns.width, self._room)
         if self._outside is not None:
-            nothing = np.zeros((len(self._place), WIDTH, counted.length), dtype=np.int64)
+            nothing = np.zeros(
+                (len(self._place), self.columns.width, counted.length), dtype=np.int64
+            )
             self._outside.set(start, nothing if counted.outside is None else counted.outside)
         for found in counted.blocks:
             self._block_sums(found).extend(counted.length, found)
         self.end += counted.length
         self._versions[-1].end = self.end
+
+    def grade(self, arm: str, intent: str, labels: LateLabels, sign: int) -> None:
+        """Put in (+1) or take out (−1) labels of minutes that are there."""
+        start = int(labels.minutes.min()) - self.first
+        at, length = labels.minutes - self.first - start, self.end - self.first - start
+        added = {GRADED: np.bincount(at, minlength=length)}
+        added[RIGHT_U] = MICRO * np.bincount(at[labels.right], minlength=length)
+        if self.columns is REQUESTS_APART:
+            requests = np.bincount(at, weights=labels.requests, minlength=length)
+            added[REQUESTS_GRADED] = requests.astype(np.int64)
+        prefix, place = self._compared[arm], self._place[intent]
+        for column, counts in added.items():
+            prefix.amend(place, column, sign * np.cumsum(counts), start)
+
+    def amend_blocks(
+        self, version: int, intent: str, minutes: Minutes, places: Minutes, sign: int
+    ) -> None:
+        """Put in (+1) or take out (−1) blocks of a split version's minutes that are there."""
+        kept = next(one for one in self._blocks[intent] if one.version == version)
+        kept.amend(minutes, places, sign)
 
     def cut(self, end: int) -> None:
         """Forget the minutes from `end` on: they will be under another split."""
@@ -284,7 +375,7 @@ class DenseTallies:
 
     def places(self, keys: tuple[str, ...], arm: str) -> Sequence[int]:
         if arm != BOTH_ARMS:
-            return _places(keys)
+            return _places(keys, self.columns)
         return [self._block_places.get(key, 0) for key in keys]
 
     def at_marks(
@@ -306,7 +397,7 @@ class DenseTallies:
                     yield (
                         version.number,
                         name,
-                        Stratum(sums, self.first, version.first, version.end),
+                        Stratum(sums, self.columns, self.first, version.first, version.end),
                     )
 
     def histogram(
@@ -356,7 +447,7 @@ class DenseTallies:
 
     def _column(self, key: str, arm: str, intent: str | None) -> NDArray[np.int64]:
         place = self._place[intent] if intent is not None else -1
-        column: NDArray[np.int64] = self._compared[arm].sums[place, COLUMNS.get(key, 0)]
+        column: NDArray[np.int64] = self._compared[arm].sums[place, self.columns.places.get(key, 0)]
         return column
 
     def _kept_blocks(self, intent: str | None) -> Iterator[_BlockSums]:

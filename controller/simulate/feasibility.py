@@ -246,17 +246,18 @@ class Outlook:
 
     def _size(self, rule: Rule, scenario: Scenario) -> float | None:
         match rule.metric.name:
-            case "accuracy_delta" if scenario.loss:
-                return scenario.loss
+            case "accuracy_delta" if scenario.loss is not None:
+                return scenario.loss.size
             # Scenarios lose on critical intents alone.
             case "accuracy" if rule.scope is Scope.CRITICAL and rule.arm is not Arm.BASELINE:
-                return max(self.traffic.accuracy - scenario.loss, 0.0) if scenario.loss else None
+                lost = scenario.loss
+                return None if lost is None else max(self.traffic.accuracy - lost.size, 0.0)
             case "escalation_rate" if scenario.escalation is not None:
-                return scenario.escalation
-            case "escalation_rate" if scenario.error:
-                return min(scenario.error + self.traffic.escalation, 1.0)
-            case "error_rate" if scenario.error:
-                return scenario.error
+                return scenario.escalation.size
+            case "escalation_rate" if scenario.error is not None:
+                return min(scenario.error.size + self.traffic.escalation, 1.0)
+            case "error_rate" if scenario.error is not None:
+                return scenario.error.size
             case _:
                 return None
 

@@ -14,7 +14,7 @@ from controller.rollout.plan import Evidence, Plan
 from controller.rollout.units import format_duration, format_percent
 from controller.simulate.feasibility import worth_catching
 from controller.simulate.montecarlo import METRICS, STOPS, Fitted, Part, Summary, fit, summary
-from controller.simulate.scenarios import HEALTHY, Scenario, Traffic
+from controller.simulate.scenarios import HEALTHY, Fault, Scenario, Traffic
 from controller.simulate.trials import Setup, Trial
 from controller.stats.proportions import wilson
 
@@ -145,11 +145,11 @@ def _scenarios(metric: str, size: float) -> tuple[Scenario, ...]:
     percent = f"{round(100 * size, 6):g}"
     match _NAMED.get(metric):
         case "loss":
-            return (Scenario(text=f"loss={percent}pp", loss=size, since=timedelta(0)),)
+            return (Scenario(text=f"loss={percent}pp", loss=Fault(size=size)),)
         case "escalation":
-            return (Scenario(text=f"escalation={percent}%", escalation=size, since=timedelta(0)),)
+            return (Scenario(text=f"escalation={percent}%", escalation=Fault(size=size)),)
         case "error":
-            return (Scenario(text=f"error={percent}%", error=size, since=timedelta(0)),)
+            return (Scenario(text=f"error={percent}%", error=Fault(size=size)),)
         case _:
             return ()
 

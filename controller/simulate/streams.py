@@ -1,33 +1,43 @@
 """Simulated traffic of one run: units that arrive, which arm answers them, and how, minute by minute.
 
-Arrivals are Poisson; each unit is one request, and each answer fails, escalates, is wrong or right, independently of
-all others, with the scenario's rates. Every split version draws from generators of its own, one for each day, so what
-arrives does not depend on when the rollout is looked at.
+Arrivals are Poisson; each unit fails, escalates, is wrong or right, independently of all others, with the scenario's
+rates. It is one request, or a geometric number of them, which then all fare alike and are counted in the minute of the
+first: a conversation escalates as a whole. Every split version draws from generators of its own, one for each day, so
+what arrives does not depend on when the rollout is looked at.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from controller.rollout.accounting_blocks import Sizes, block_sizes
-from controller.rollout.accounting_state import rounded
 from controller.rollout.metrics import MICRO, Kind
 from controller.rollout.plan import FULL_BP, Arm, Plan
+from controller.rollout.timeline import MINUTE
 from controller.simulate.dense import (
     ESCALATED,
     FAILED,
     GRADED,
+    ONE_REQUEST,
     REQUESTS,
+    REQUESTS_APART,
+    REQUESTS_ESCALATED,
+    REQUESTS_FAILED,
+    REQUESTS_GRADED,
     RIGHT_U,
-    WIDTH,
+    UNITS,
     Blocks,
+    Columns,
     Counted,
 )
+from controller.simulate.knowledge import Coming
+from controller.simulate.lateness import Lateness
+from controller.simulate.lines import NOTHING, Labels, Line, Values, values_of
 from controller.simulate.scenarios import (
     DAY_MIN,
     Rate,
@@ -39,7 +49,9 @@ from controller.simulate.scenarios import (
     rates,
 )
 
-Grades = NDArray[np.bool_]
+Number: TypeAlias = NDArray[np.int64] | int
+"""How many, in each minute; 0 for none in any."""
+
 STRETCH_MIN: Final = DAY_MIN
 """Minutes that are drawn together."""
 
@@ -56,10 +68,14 @@ class InForce:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawn:
-    """What came in over some minutes, and how many wrong answers of the candidate's a client got, as expected."""
+    """What came in over some minutes, and how many wrong answers of the candidate's a client got, as expected.
+
+    `coming` are all labels of its units, where some come late: `counted` then holds those that come in time.
+    """
 
     counted: Counted
     wrong_served: NDArray[np.float64]
+    coming: Sequence[Coming] = ()
 
 
 def groups(plan: Plan) -> Mapping[str, Sequence[str]]:
@@ -75,25 +91,6 @@ def groups(plan: Plan) -> Mapping[str, Sequence[str]]:
     return {names[0]: names for names in found.values()}
 
 
-@dataclass(frozen=True, slots=True)
-class Labels:
-    """Graded answers of one arm in order of their minutes."""
-
-    minutes: NDArray[np.int64]
-    right: Grades
-
-    def and_then(self, later: Labels) -> Labels:
-        return Labels(
-            np.concatenate([self.minutes, later.minutes]), np.concatenate([self.right, later.right])
-        )
-
-    def after(self, used: int) -> Labels:
-        return Labels(self.minutes[used:], self.right[used:])
-
-
-NO_LABELS: Final = Labels(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.bool_))
-
-
 @dataclass(slots=True)
 class Streams:
     """The traffic of one run. `first` is the minute it starts in; `entropy` and `run` seed it."""
@@ -105,11 +102,13 @@ class Streams:
     run: int
     first: int
     groups: Mapping[str, Sequence[str]] = field(init=False)
+    columns: Columns = field(init=False)
     _with_blocks: frozenset[str] = field(init=False)
     _lines: dict[tuple[int, str], Line] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.groups = groups(self.plan)
+        self.columns = REQUESTS_APART if self.traffic.requests_per_unit > 1 else ONE_REQUEST
         self._with_blocks = frozenset(
             intent.name for intent in self.plan.intents if self._blocks_wanted(intent.name)
         )
@@ -121,14 +120,19 @@ class Streams:
         minutes = np.arange(start, start + length, dtype=np.int64)
         parts = mix(self.plan, self.traffic, self.scenario, split.step)
         groups = len(self.groups)
-        compared = {arm.value: np.zeros((groups, WIDTH, length), dtype=np.int64) for arm in Arm}
-        outside = np.zeros((groups, WIDTH, length), dtype=np.int64) if split.pinned else None
+        compared = {
+            arm.value: np.zeros((groups, self.columns.width, length), dtype=np.int64) for arm in Arm
+        }
+        outside = (
+            np.zeros((groups, self.columns.width, length), dtype=np.int64) if split.pinned else None
+        )
         wrong_served = np.zeros(length)
-        blocks = []
+        blocks, coming = [], []
         for place, (intent, names) in enumerate(self.groups.items()):
             arriving = self.traffic.units_per_minute * sum(parts[name] for name in names)
             share_bp = 0 if intent in split.pinned else split.shares[intent]
             sizes = block_sizes(share_bp) if intent in self._with_blocks else None
+            values = values_of(sizes) if sizes is not None else None
             labels: dict[Arm, Labels] = {}
             for arm in Arm:
                 share = (share_bp if arm is Arm.CANDIDATE else FULL_BP - share_bp) / FULL_BP
@@ -142,14 +146,24 @@ class Streams:
                 compared[arm.value][place] = answered.counts
                 if answered.labels is not None:
                     labels[arm] = answered.labels
+                if answered.come is not None:
+                    coming.append(answered.come.coming(arm, intent, values))
                 if arm is Arm.CANDIDATE:
-                    wrong_served += answered.counts[REQUESTS] * (of.wrong - of.escalated)
-            if sizes is not None:
+                    requests = answered.counts[self.columns.requests]
+                    wrong_served += requests * (of.wrong - of.escalated)
+            if values is not None and self.scenario.lateness is not None:
+                blocks.append(
+                    Blocks(
+                        intent=intent, values_u=values.millionths, minutes=NOTHING, places=NOTHING
+                    )
+                )
+            elif sizes is not None:
                 line = self._lines.setdefault((split.version, intent), Line(sizes))
                 blocks.append(line.close(intent, labels))
         return Drawn(
             counted=Counted(length=length, compared=compared, outside=outside, blocks=blocks),
             wrong_served=wrong_served,
+            coming=coming,
         )
 
     def _rates(self, arm: Arm, intent: str, minutes: NDArray[np.int64]) -> Rates:
@@ -166,10 +180,19 @@ class Streams:
         minutes: NDArray[np.int64],
         sizes: Sizes | None,
     ) -> _Answered:
-        graded = _Graded(self.traffic.label_rate, self.plan.labels.sampled)
-        if sizes is None:
-            return _Answered.counted(random, of, per_minute, graded, len(minutes))
-        return _Answered.one_by_one(random, of, per_minute, graded, minutes)
+        graded, mean = (
+            _Graded(self.traffic.label_rate, self.plan.labels.sampled),
+            self.traffic.requests_per_unit,
+        )
+        if sizes is None and self.scenario.lateness is None:
+            return _Answered.counted(random, of, per_minute, graded, len(minutes), mean)
+        late = None
+        if self.scenario.lateness is not None:
+            delay, horizon = (
+                span // MINUTE for span in (self.plan.labels.delay, self.plan.labels.horizon)
+            )
+            late = _Late(self.scenario.lateness, delay, horizon)
+        return _Answered.one_by_one(random, of, per_minute, graded, minutes, mean, late)
 
     def _blocks_wanted(self, intent: str) -> bool:
         """Whether a rule bets on them."""
@@ -182,15 +205,51 @@ class _Graded:
     """Which part of ordinary answers is graded; and of escalated and failed ones counts as wrong, by the plan."""
 
     ordinary: float
-    escalated: float
+    wrong_unless_graded: float
+
+    def known(self, random: np.random.Generator, units: Number) -> Number:
+        """How many of so many escalated or failed ones count, in each minute."""
+        part = self.wrong_unless_graded
+        return random.binomial(units, part) if part < 1 else units
+
+
+@dataclass(frozen=True, slots=True)
+class _Late:
+    """When labels come, and by when they are in time or refused, in minutes after their answers."""
+
+    lateness: Lateness
+    delay_min: int
+    horizon_min: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Come:
+    """The labels of an arm's answers to one intent, where some come late."""
+
+    minutes: NDArray[np.int64]
+    right: NDArray[np.bool_]
+    requests: NDArray[np.int64]
+    known: NDArray[np.int64]
+
+    def coming(self, arm: Arm, intent: str, values: Values | None) -> Coming:
+        return Coming(
+            arm=arm,
+            intent=intent,
+            minutes=self.minutes,
+            right=self.right,
+            requests=self.requests,
+            known=self.known,
+            values=values,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class _Answered:
-    """The answers of one arm to one intent; `labels` None where their order is of no use."""
+    """The answers of one arm to one intent; `labels` None where their order is of no use, `come` where none is late."""
 
     counts: NDArray[np.int64]
     labels: Labels | None
+    come: _Come | None = None
 
     @classmethod
     def counted(
@@ -200,10 +259,11 @@ class _Answered:
         per_minute: float,
         graded: _Graded,
         length: int,
+        mean: float,
     ) -> _Answered:
         """By kind of answer: each kind of a Poisson stream is a Poisson stream of its own."""
 
-        def kind(part: Rate) -> NDArray[np.int64] | int:
+        def kind(part: Rate) -> Number:
             there = part.any() if isinstance(part, np.ndarray) else part > 0
             return random.poisson(per_minute * part, length) if there else 0
 
@@ -211,13 +271,25 @@ class _Answered:
         wrong = kind(graded.ordinary * (of.graded_wrong - of.escalated))
         ungraded = kind((1 - graded.ordinary) * (1 - of.escalated))
         failed = kind(of.failed)
-        escalated = kind(of.escalated - of.failed) + failed
-        known = random.binomial(escalated, graded.escalated) if graded.escalated < 1 else escalated
-        counts = np.zeros((WIDTH, length), dtype=np.int64)
-        counts[GRADED] = right + wrong + known
-        counts[REQUESTS] = right + wrong + ungraded + escalated
-        counts[ESCALATED], counts[FAILED] = escalated, failed
+        escalated = kind(of.escalated - of.failed)
+        known, known_failed = graded.known(random, escalated), graded.known(random, failed)
+        counts = np.zeros(
+            ((REQUESTS_APART if mean > 1 else ONE_REQUEST).width, length), dtype=np.int64
+        )
+        counts[GRADED] = right + wrong + known + known_failed
+        counts[UNITS] = right + wrong + ungraded + escalated + failed
+        counts[ESCALATED], counts[FAILED] = escalated + failed, failed
         counts[RIGHT_U] = right * MICRO
+        if mean > 1:
+            of_known_failed = _requests_of(random, known_failed, mean)
+            of_failed = of_known_failed + _requests_of(random, failed - known_failed, mean)
+            of_known = of_known_failed + _requests_of(random, known, mean)
+            of_wrong = of_failed + of_known - of_known_failed
+            of_wrong += _requests_of(random, escalated - known, mean)
+            of_ordinary = _requests_of(random, right + wrong, mean)
+            counts[REQUESTS_FAILED], counts[REQUESTS_ESCALATED] = of_failed, of_wrong
+            counts[REQUESTS_GRADED] = of_known + of_ordinary
+            counts[REQUESTS] = of_wrong + of_ordinary + _requests_of(random, ungraded, mean)
         return cls(counts, None)
 
     @classmethod
@@ -228,6 +300,8 @@ class _Answered:
         per_minute: float,
         graded: _Graded,
         minutes: NDArray[np.int64],
+        mean: float,
+        late: _Late | None,
     ) -> _Answered:
         """The same with each label, for blocks are made of single ones."""
         length = len(minutes)
@@ -237,6 +311,7 @@ class _Answered:
         # One number tells an answer's fate: what fails is escalated, and what is escalated is graded wrong.
         wrong = (drawn < np.max(of.graded_wrong)).nonzero()[0]
         of_wrong = drawn[wrong]
+        requests = random.geometric(1 / mean, len(when)) if mean > 1 else np.ones_like(when)
 
         def hit(rate: Rate) -> NDArray[np.intp]:
             return wrong[of_wrong < _each(rate, when[wrong])]
@@ -244,75 +319,68 @@ class _Answered:
         def by_minute(hits: NDArray[np.intp]) -> NDArray[np.int64]:
             return np.bincount(when[hits], minlength=length)
 
+        def requests_by_minute(hits: NDArray[np.intp] | slice) -> NDArray[np.int64]:
+            return np.bincount(when[hits], weights=requests[hits], minlength=length).astype(
+                np.int64
+            )
+
         right = np.ones(len(when), dtype=np.bool_)
         right[hit(of.graded_wrong)] = False
-        labels = Labels(when + minutes[0], right)
-        counts = np.zeros((WIDTH, length), dtype=np.int64)
-        counts[REQUESTS] = counts[GRADED] = n
-        if min(graded.ordinary, graded.escalated) < 1:
+        labels, come = Labels(when + minutes[0], right), None
+        counts = np.zeros(
+            ((REQUESTS_APART if mean > 1 else ONE_REQUEST).width, length), dtype=np.int64
+        )
+        counts[UNITS] = counts[GRADED] = n
+        if mean > 1:
+            counts[REQUESTS] = counts[REQUESTS_GRADED] = requests_by_minute(slice(None))
+        if min(graded.ordinary, graded.wrong_unless_graded) < 1 or late is not None:
             known = random.random(len(when)) < graded.ordinary
             # What failed or escalated is known to be wrong without a label.
             without = hit(of.escalated)
-            everywhere = graded.escalated >= 1
-            known[without] = everywhere or random.random(len(without)) < graded.escalated
+            everywhere = graded.wrong_unless_graded >= 1
+            known[without] = everywhere or (
+                random.random(len(without)) < graded.wrong_unless_graded
+            )
+            if late is not None:
+                delays = late.lateness.delays_min(random, len(when))
+                delays[without] = 0
+                comes = known & (delays <= late.horizon_min)
+                come = _Come(
+                    labels.minutes[comes],
+                    right[comes],
+                    requests[comes],
+                    (labels.minutes + delays)[comes],
+                )
+                known = comes & (delays <= late.delay_min)
             labels = Labels(labels.minutes[known], right[known])
             counts[GRADED] = by_minute(known.nonzero()[0])
             right &= known
             counts[RIGHT_U] = by_minute(right.nonzero()[0]) * MICRO
+            if mean > 1:
+                counts[REQUESTS_GRADED] = requests_by_minute(known.nonzero()[0])
         else:
             counts[RIGHT_U] = (n - by_minute((~right).nonzero()[0])) * MICRO
-        for column, rate in ((ESCALATED, of.escalated), (FAILED, of.failed)):
+        for column, of_requests, rate in (
+            (ESCALATED, REQUESTS_ESCALATED, of.escalated),
+            (FAILED, REQUESTS_FAILED, of.failed),
+        ):
             if np.any(rate):
                 counts[column] = by_minute(hit(rate))
-        return cls(counts, labels)
+                if mean > 1:
+                    counts[of_requests] = requests_by_minute(hit(rate))
+        return cls(counts, labels, come)
+
+
+def _requests_of(random: np.random.Generator, units: Number, mean: float) -> Number:
+    """How many requests so many units have, in each minute: each one and a geometric number more, `mean` in all.
+
+    A sum of geometric numbers is negative binomial, a Poisson number with a gamma mean.
+    """
+    if not np.any(units):
+        return 0
+    return units + random.poisson((mean - 1) * random.standard_gamma(units))
 
 
 def _each(rate: Rate, when: NDArray[np.int64]) -> Rate:
     """The rate of each answer, by its minute."""
     return rate[when] if isinstance(rate, np.ndarray) and rate.ndim else rate
-
-
-class Line:
-    """Labels of one intent and split version in line, and the blocks they make, as `accounting_blocks` forms them.
-
-    All are mature when they are looked at and none comes late, so blocks take the arms' labels in order of their
-    minutes; those of one minute stand as they were drawn, which is as good an order as any.
-    """
-
-    def __init__(self, sizes: Sizes) -> None:
-        self._sizes = sizes
-        self._waiting = dict.fromkeys(Arm, NO_LABELS)
-        k = {arm: sizes.of(arm.value) for arm in Arm}
-        pairs = k[Arm.BASELINE] * k[Arm.CANDIDATE]
-        by_grades = np.array(
-            [
-                [
-                    rounded(MICRO * (k[Arm.CANDIDATE] * b - k[Arm.BASELINE] * c), pairs)
-                    for c in range(k[Arm.CANDIDATE] + 1)
-                ]
-                for b in range(k[Arm.BASELINE] + 1)
-            ]
-        )
-        values, places = np.unique(by_grades, return_inverse=True)
-        self._values_u: tuple[int, ...] = tuple(values.tolist())
-        self._places = places.reshape(by_grades.shape)
-
-    def close(self, intent: str, labels: Mapping[Arm, Labels]) -> Blocks:
-        """The blocks that there are enough labels for, with those that have waited."""
-        for arm, later in labels.items():
-            self._waiting[arm] = self._waiting[arm].and_then(later)
-        sizes = {arm: self._sizes.of(arm.value) for arm in Arm}
-        count = min(len(self._waiting[arm].minutes) // sizes[arm] for arm in Arm)
-        right, last = {}, {}
-        for arm, size in sizes.items():
-            used = count * size
-            right[arm] = self._waiting[arm].right[:used].reshape(count, size).sum(axis=1)
-            last[arm] = self._waiting[arm].minutes[size - 1 : used : size]
-            self._waiting[arm] = self._waiting[arm].after(used)
-        minutes = np.maximum(*last.values())
-        return Blocks(
-            intent=intent,
-            values_u=self._values_u,
-            minutes=minutes,
-            places=self._places[right[Arm.BASELINE], right[Arm.CANDIDATE]],
-        )

@@ -36,7 +36,8 @@ from controller.rollout.state import Cause, Phase, State, shares
 from controller.rollout.timeline import minute_of, minutes, start_of
 from controller.rollout.verdict import Outcome
 from controller.simulate.backtest import Ending
-from controller.simulate.dense import REQUESTS, DenseTallies
+from controller.simulate.dense import DenseTallies
+from controller.simulate.knowledge import Knowledge
 from controller.simulate.scenarios import DAY_MIN, Scenario, Traffic
 from controller.simulate.streams import STRETCH_MIN, InForce, Streams
 
@@ -91,7 +92,9 @@ class Trial:
 
 def trial(setup: Setup, number: int, *, look_min: int | None = None) -> Trial:
     """One run to its end. The same for the same setup and number, wherever and beside whatever it is run."""
-    usual = NEAR_LOOK_MIN if is_sparse(setup) else LOOK_MIN
+    # A label that comes late changes what was judged, so what a look would see may be gone by the next one.
+    near = is_sparse(setup) or setup.scenario.lateness is not None
+    usual = NEAR_LOOK_MIN if near else LOOK_MIN
     return _Run(setup, number, look_min or usual).to_its_end()
 
 
@@ -133,7 +136,11 @@ class _Run:
             setup.plan, setup.traffic, setup.scenario, setup.seed, number, self._first
         )
         room = setup.max_days * DAY_MIN + 2 * STRETCH_MIN
-        self._tallies = DenseTallies(tuple(self._streams.groups), first=self._first, room=room)
+        columns = self._streams.columns
+        self._tallies = DenseTallies(
+            tuple(self._streams.groups), first=self._first, room=room, columns=columns
+        )
+        self._late = self._knowledge() if setup.scenario.lateness is not None else None
         self._wrong_served: list[tuple[int, NDArray[np.float64]]] = []
         self._shifting: list[Stretch] = []  # in which the candidate had a share
         self._shifting_since: datetime | None = None
@@ -143,6 +150,9 @@ class _Run:
         self._decided: Decision | None = None
         self._waits: tuple[Wait, ...] = ()
         self._begin_version()
+
+    def _knowledge(self) -> Knowledge:
+        return Knowledge(self._tallies, delay_min=minutes(self._plan.labels.delay))
 
     def to_its_end(self) -> Trial:
         while (ending := _ending(self._state)) is None:
@@ -228,13 +238,23 @@ class _Run:
         first = max(self._judged + 1, self._held_min(plan.steps[state.step].hold))
         if first >= until or requirement(plan, state.step) is not Advance.PROVEN:
             return []
-        view, moments = self._view(until), np.arange(first, until)
-        there = np.ones(len(moments), dtype=np.bool_)
-        for rule, intent in self._losses():
-            there &= proven(view, rule, intent, moments - until + view.watermark(rule))
+        moments = np.arange(first, until)
+        if self._late is None:
+            there = self._are_proven(self._view(until), moments)
+        else:  # by what was known in each of them
+            each = [self._are_proven(self._view(one), np.array([one])) for one in moments.tolist()]
+            there = np.concatenate(each)
         there[1:] &= ~there[:-1]
         comes: list[int] = moments[there].tolist()
         return comes
+
+    def _are_proven(self, view: View, moments: NDArray[np.int64]) -> NDArray[np.bool_]:
+        there = np.ones(len(moments), dtype=np.bool_)
+        for rule, intent in self._losses():
+            there &= proven(
+                view, rule, intent, moments - minute_of(view.now) + view.watermark(rule)
+            )
+        return there
 
     def _overlooked(self, decision: Decision, until: int) -> list[int]:
         """The minutes before `until` of the worst windows of rules that have nothing to judge at `until` itself.
@@ -302,7 +322,10 @@ class _Run:
         return decide(self._plan, self._state, seen, command, start_of(minute))
 
     def _view(self, minute: int) -> View:
-        now = start_of(minute)
+        now, touched = start_of(minute), []
+        if self._late is not None:
+            self._late.know(minute)
+            touched = self._late.changed(self._judged, minute)
         stretches = list(self._shifting)
         if self._shifting_since is not None:
             stretches.append((self._shifting_since, now))
@@ -313,7 +336,7 @@ class _Run:
             in_force=InForceTime(stretches),
             now=now,
             judged=self._judged,
-            touched=(),
+            touched=touched,
             moved=(),
         )
 
@@ -359,11 +382,16 @@ class _Run:
             start = self._tallies.end
             drawn = self._streams.draw(self._split, self._stretch, start, length)
             self._tallies.add(drawn.counted)
+            if self._late is not None:
+                for coming in drawn.coming:
+                    self._late.take(self._split.version, coming)
             self._stretch += 1
             self._wrong_served.append((start, drawn.wrong_served))
 
     def _cut(self, end: int) -> None:
         """Forget what comes in from a minute on: it will come in under another split."""
+        if self._late is not None:
+            self._late.cut(end)
         self._tallies.cut(end)
         kept = [(start, expected[: end - start]) for start, expected in self._wrong_served]
         self._wrong_served = [one for one in kept if one[0] < end]
@@ -380,7 +408,7 @@ class _Run:
             path=tuple(self._path),
             cause=stop.cause if stop is not None else None,
             rules=tuple(sorted({one.rule for one in stop.failures})) if stop is not None else (),
-            candidate_requests=served[REQUESTS],
+            candidate_requests=served[self._tallies.columns.requests],
             wrong_served=sum(float(expected.sum()) for _, expected in self._wrong_served),
         )
 

@@ -7,26 +7,13 @@ from xml.etree import ElementTree
 
 import pytest
 
+from tests.cli.plan_text import plan_text
 from tests.cli.world import World
 
-PLAN = """\
-apiVersion: canaryctl.dev/v1alpha1
-kind: RolloutPlan
-metadata: {name: small}
-spec:
-  baseline: {model: gpt-4.1}
-  candidate: {model: gpt-4.1-mini}
-  assignment: {unit: conversation}
-  intents: [{name: refund, critical: true}, {name: other}, {name: legal, pin: baseline}]
-  labels: {delay: 1h, horizon: 7d}
-  traffic: {gateway: {}}
-  steps:
-    - {share: 10%, hold: 3h}
-    - {share: 50%, hold: 1h, approval: required}
-  rules:
-    - {name: escalation, metric: escalation_rate, above: 2%, window: 24h, evidence: confident, then: rollback}
-    - {name: slow, metric: latency_p95, above: 3s, window: 1h, then: pause}
-"""
+ESCALATION = "name: escalation, metric: escalation_rate, above: 2%, window: 24h, evidence: confident, then: rollback"
+SLOW = "name: slow, metric: latency_p95, above: 3s, window: 1h, then: pause"
+STEPS = ("share: 10%, hold: 3h", "share: 50%, hold: 1h, approval: required")
+PLAN = plan_text(steps=STEPS, rules=(ESCALATION, SLOW))
 FEW = ("--units-per-minute", "50", "--runs", "4")
 TWO = ("--scenario", "healthy", "--scenario", "escalation=20%@1h")
 
@@ -39,7 +26,7 @@ def test_every_scenario_has_a_line_and_nothing_pretends_to_be_real(world: World)
         "small, simulated",
         "4 simulated rollouts a scenario, seed 7, from 2026-09-01",
         "Nothing was sent anywhere.",
-        "50 units a minute, one request each",
+        "50 units a minute, 4 requests each on average (geometric), Poisson",
         "Not simulated: rule slow (latency_p95). It is left out of the runs, so it stops none.",
         "escalation=20%@1h: 20% of the candidate's answers escalate from 1h on. Stopped by escalation: 4.",
     ):
@@ -89,6 +76,54 @@ def test_units_a_day_are_units_a_minute(world: World):
     }
 
 
+def test_conversations_have_as_many_requests_as_was_said(world: World):
+    def candidate_requests(*more: str) -> tuple[float, float]:
+        options = (*FEW, "--scenario", "escalation=20%", *more, "-o", "json")
+        document = world.cli("simulate", world.plan(PLAN), *options).json
+        (scenario,) = document["scenarios"]
+        assert scenario["endings"]["rolled_back"]["runs"] == 4
+        return document["requests_per_unit"], scenario["candidate_requests"]["median"]
+
+    usual, one = candidate_requests(), candidate_requests("--requests-per-unit", "1")
+
+    assert (usual[0], one[0]) == (4.0, 1.0)
+    # Proofs count conversations: as many of them are needed, so four times as many requests.
+    assert 2 < usual[1] / one[1] < 8
+
+
+def test_a_plan_that_assigns_requests_has_one_for_each_unit(world: World):
+    of_requests = plan_text(steps=STEPS, rules=(ESCALATION,), unit="request")
+
+    answer = world.cli("simulate", world.plan(of_requests), *FEW)
+    refused = world.cli("simulate", world.plan(of_requests), *FEW, "--requests-per-unit", "4")
+
+    assert "50 units a minute, one request each, Poisson" in answer.out
+    assert refused.code == 2
+    assert "--requests-per-unit 4: the plan's unit is a request, which is one." in refused.err
+
+
+def test_late_labels_say_how_many_are_too_late_and_that_looks_are_hourly(world: World):
+    late = (*FEW, "--scenario", "escalation=20%@1h+late-labels=30m,2h")
+
+    answer = world.cli("simulate", world.plan(PLAN), *late)
+    (scenario,) = world.cli("simulate", world.plan(PLAN), *late, "-o", "json").json["scenarios"]
+
+    assert "are looked at every hour" in answer.out
+    assert "half of the labels come within 30m and 90% within 2h (log-normal)" in answer.out
+    # ln(1h / 30m) / ln(2h / 30m) × 1.2816 = 0.6408 standard deviations, beyond which lie 26.1%
+    assert scenario["late_labels"]["after_delay"] == pytest.approx(0.2608, abs=5e-4)
+    assert "26.1% after labels.delay (1h)" in " ".join(answer.out.split())
+    assert scenario["endings"]["rolled_back"]["runs"] == 4
+
+
+def test_the_order_of_the_parts_of_a_scenario_does_not_matter(world: World):
+    def document(scenario: str):
+        options = (*FEW, "--scenario", scenario, "-o", "json")
+        return world.cli("simulate", world.plan(PLAN), *options).json
+
+    assert document("escalation=4%@1h+judge-noise") == document("judge-noise+escalation=4%@1h")
+
+
 def test_a_picture_is_drawn_where_it_was_asked_for(world: World):
     file = world.folder / "fan.svg"
 
@@ -117,6 +152,7 @@ def test_at_a_terminal_progress_is_shown_beside_the_answer(world: World):
             "no such scenario (did you mean `loss`?). Known: healthy",
         ),
         ((*FEW, "--scenario", "loss=3"), "wanted loss=3pp[@24h]."),
+        ((*FEW, "--scenario", "loss=3pp+drift"), "both say how much less often"),
         ((*FEW, "--intent-share", "refund"), "wanted NAME=PERCENT, such as refund=20%."),
         ((*FEW, "--intent-share", "refund=1"), "--intent-share refund=1: "),
         (
@@ -138,9 +174,9 @@ def test_input_that_cannot_be_used_exits_with_2_and_says_why(world: World, optio
 
 
 def test_a_plan_without_a_rule_that_can_be_simulated_is_refused(world: World):
-    slow = "\n".join(line for line in PLAN.splitlines() if "escalation" not in line)
+    slow = plan_text(steps=STEPS, rules=(SLOW,))
 
-    answer = world.cli("simulate", world.plan(f"{slow}\n"), *FEW)
+    answer = world.cli("simulate", world.plan(slow), *FEW)
 
     assert answer.code == 2
     assert "small: nothing to simulate. Rules found: slow (latency_p95)" in answer.err

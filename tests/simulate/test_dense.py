@@ -16,8 +16,8 @@ from controller.rollout.readings import View
 from controller.rollout.state import Phase, State
 from controller.rollout.tallies import MinuteSums, Tallies
 from controller.rollout.timeline import minute_of, start_of
-from controller.simulate.dense import COLUMNS, Counted, DenseTallies
-from controller.simulate.scenarios import Scenario, Traffic
+from controller.simulate.dense import REQUESTS_APART, Columns, Counted, DenseTallies
+from controller.simulate.scenarios import Fault, Scenario, Traffic
 from controller.simulate.streams import InForce, Streams
 from tests.simulate.factories import plan, rule
 
@@ -36,13 +36,18 @@ PLAN = plan(
     ),
     steps=(Step(share_bp=2_000, hold=timedelta(hours=1)), Step(share_bp=9_000)),
 )
+LATER = timedelta(minutes=30)
 FAULTY = Scenario(
-    text="", loss=0.2, escalation=0.1, error=0.05, since=timedelta(minutes=30), swing=0.5
+    text="",
+    loss=Fault(size=0.2, since=LATER),
+    escalation=Fault(size=0.1, since=LATER),
+    error=Fault(size=0.05, since=LATER),
+    swing=0.5,
 )
 SHARES = (0, 2_000, 5_000, 9_000)
 
 
-def rows_of(counted: Counted, version: int, first: int) -> list[RollupRow]:
+def rows_of(counted: Counted, columns: Columns, version: int, first: int) -> list[RollupRow]:
     """The same as what an ingest would have written."""
 
     def row(minute: int, arm: str, intent: str, stats, cohort=Cohort.COMPARED) -> RollupRow:
@@ -66,7 +71,7 @@ def rows_of(counted: Counted, version: int, first: int) -> list[RollupRow]:
         for place, intent in enumerate(NAMES):
             for minute in range(counted.length):
                 column = table[place, :, minute]
-                stats = {key: int(column[at]) for key, at in COLUMNS.items() if column[at]}
+                stats = {key: int(column[at]) for key, at in columns.places.items() if column[at]}
                 if stats:
                     rows.append(row(first + minute, arm, intent, stats, cohort))
     for found in counted.blocks:
@@ -79,15 +84,18 @@ def rows_of(counted: Counted, version: int, first: int) -> list[RollupRow]:
     return rows
 
 
-def both(seed: int, lengths: list[int], per_minute: float, label_rate: float):
+def both(
+    seed: int, lengths: list[int], per_minute: float, label_rate: float, requests: float = 1.0
+):
     """The same traffic under some split versions, as the simulation keeps it and as the product does."""
     traffic = Traffic(
         units_per_minute=per_minute,
         mix={"refund": 0.5, "other": 0.3, "legal": 0.2},
         label_rate=label_rate,
+        requests_per_unit=requests,
     )
     streams = Streams(PLAN, traffic, FAULTY, seed, 0, FIRST)
-    dense = DenseTallies(NAMES, first=FIRST, room=2_000)
+    dense = DenseTallies(NAMES, first=FIRST, room=2_000, columns=streams.columns)
     tallies = Tallies()
     for version, length in enumerate(lengths):
         share = SHARES[version % len(SHARES)]
@@ -99,7 +107,7 @@ def both(seed: int, lengths: list[int], per_minute: float, label_rate: float):
             first = dense.end
             drawn = streams.draw(split, number, first, length)
             dense.add(drawn.counted)
-            tallies.feed(rows_of(drawn.counted, version, first), 1)
+            tallies.feed(rows_of(drawn.counted, streams.columns, version, first), 1)
     return dense, tallies
 
 
@@ -109,9 +117,10 @@ worlds = st.builds(
     st.lists(st.integers(1, 60), min_size=1, max_size=5),
     st.sampled_from([0.3, 4.0]),
     st.sampled_from([1.0, 0.6]),
+    st.sampled_from([1.0, 2.5]),
 )
 brief = settings(max_examples=40, deadline=None)
-ARM_KEYS = (*COLUMNS, "never.seen")
+ARM_KEYS = (*REQUESTS_APART.places, "never.seen")
 
 
 def windows(tallies: MinuteSums, minutes, keys, **about):

@@ -16,7 +16,7 @@ from controller.simulate.advice import advice
 from controller.simulate.backtest import Ending
 from controller.simulate.feasibility import Outlook, feasibility, worth_catching
 from controller.simulate.montecarlo import simulate
-from controller.simulate.scenarios import HEALTHY, Scenario, Traffic
+from controller.simulate.scenarios import HEALTHY, Fault, Scenario, Traffic
 from controller.simulate.trials import Trial
 from tests.simulate.factories import plan, rule
 from tests.simulate.test_trials import setup
@@ -67,7 +67,7 @@ def test_how_soon_an_accuracy_below_its_limit_is_caught_is_as_simulated():
     critical = replace(RIGHT, scope=Scope.CRITICAL)
     of = planned(critical)
     # 10 points less than the baseline's 95%
-    worse = Scenario(text="loss=10pp", loss=0.10, since=timedelta(0))
+    worse = Scenario(text="loss=10pp", loss=Fault(size=0.10))
     (caught,) = outlook(of).row(critical, "refund", 0, [worse]).catches
 
     simulated = replace(setup(of, worse), traffic=TRAFFIC)
@@ -132,7 +132,7 @@ def test_a_rule_is_asked_for_what_it_bets_on_where_nothing_is_stated():
 
 
 def test_a_loss_within_the_limit_is_never_caught():
-    row = outlook().row(ACCURACY, "refund", 0, [Scenario(text="loss=1pp", loss=0.01)])
+    row = outlook().row(ACCURACY, "refund", 0, [Scenario(text="loss=1pp", loss=Fault(size=0.01))])
 
     (catch,) = row.catches
     assert (catch.after, catch.probability, catch.wrong_served) == ((None, None), 0.0, None)
@@ -169,7 +169,7 @@ def quantile(minutes: list[float], part: float) -> float:
 @pytest.mark.slow
 def test_an_escalating_candidate_is_caught_when_the_closed_form_says():
     held = planned(ESCALATION, steps=(Step(share_bp=1_000, hold=5 * DAY), Step(share_bp=2_000)))
-    worse = Scenario(text="escalation=4%", escalation=0.04, since=timedelta(0))
+    worse = Scenario(text="escalation=4%", escalation=Fault(size=0.04))
 
     ended = [float(one.end_min) for one in stops(held, worse, 200)]
     (catch,) = outlook(held).row(ESCALATION, None, 0, [worse]).catches
@@ -183,7 +183,7 @@ def test_an_escalating_candidate_is_caught_when_the_closed_form_says():
 @pytest.mark.slow
 def test_a_losing_candidate_is_caught_when_the_closed_form_says():
     held = planned(ACCURACY, steps=(Step(share_bp=1_000, hold=9 * DAY), Step(share_bp=2_000)))
-    worse = Scenario(text="loss=3pp", loss=0.03, since=timedelta(0))
+    worse = Scenario(text="loss=3pp", loss=Fault(size=0.03))
 
     trials = stops(held, worse, 200)
     ended = [float(one.end_min) for one in trials]
@@ -309,7 +309,7 @@ def test_any_traffic_has_an_answer_in_numbers(
     )
     written = replace(ESCALATION, evidence=Evidence.OBSERVED)
     of = outlook(planned(ACCURACY, written, steps=steps), traffic, pairs=pairs)
-    stated = [Scenario(text="loss", loss=loss)]
+    stated = [Scenario(text="loss", loss=Fault(size=loss))]
 
     found = feasibility(of.plan, traffic, catches=stated, pairs=pairs)
     told = advice(of, stated)

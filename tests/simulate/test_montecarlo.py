@@ -16,13 +16,13 @@ from controller.rollout.timeline import EPOCH
 from controller.simulate.backtest import Ending
 from controller.simulate.montecarlo import fit, shares_over_time, simulate, summary
 from controller.simulate.picture import svg
-from controller.simulate.scenarios import HEALTHY, Scenario
+from controller.simulate.scenarios import HEALTHY, Fault, Scenario
 from controller.simulate.trials import Trial
 from tests.simulate.factories import plan, rule
 from tests.simulate.test_trials import setup, small
 
 FIRST = Epoch(number=0, start=EPOCH)
-LATE = Scenario(text="escalation=5%@2h", escalation=0.05, since=timedelta(hours=2))
+LATE = Scenario(text="escalation=5%@2h", escalation=Fault(size=0.05, since=timedelta(hours=2)))
 
 
 def made(ending: Ending, end_min: int, *, requests: int = 100, number: int = 0) -> Trial:

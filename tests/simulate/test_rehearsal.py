@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 
@@ -12,7 +12,7 @@ from controller.rollout.state import Cause
 from controller.simulate.backtest import Ending
 from controller.simulate.bill import bill
 from controller.simulate.rehearsal import can_rehearse, healthy_stopped, rehearsal, rehearsed
-from controller.simulate.scenarios import Scenario
+from controller.simulate.scenarios import Fault, Scenario
 from controller.simulate.trials import Trial
 from tests.simulate.factories import plan, rule
 from tests.simulate.test_feasibility import ESCALATION, TRAFFIC, planned
@@ -54,13 +54,15 @@ def test_a_healthy_candidate_and_what_the_rules_bet_on_are_rehearsed():
     found = rehearsed(planned(*rules), TRAFFIC, [], start=START, seed=7)
 
     assert [one.scenario.text for one in found] == ["healthy", "loss=3pp", "escalation=3%"]
-    assert found[1].scenario.loss == pytest.approx(0.03)
+    loss = found[1].scenario.loss
+    assert loss is not None
+    assert loss.size == pytest.approx(0.03)
     # Holds of 4 days and no bake: given up after twice that
     assert {one.max_days for one in found} == {8}
 
 
 def test_stated_regressions_are_rehearsed_instead():
-    stated = [Scenario(text="error=2%", error=0.02, since=timedelta(0))]
+    stated = [Scenario(text="error=2%", error=Fault(size=0.02))]
 
     found = rehearsed(planned(), TRAFFIC, stated, start=START, seed=7)
 

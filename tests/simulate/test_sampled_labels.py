@@ -11,8 +11,8 @@ import pytest
 from controller.rollout.plan import Arm, Labels, Plan, Step
 from controller.simulate.advice import advice
 from controller.simulate.backtest import Ending
-from controller.simulate.dense import ESCALATED, GRADED, REQUESTS, RIGHT_U
-from controller.simulate.scenarios import HEALTHY, Scenario
+from controller.simulate.dense import ESCALATED, GRADED, RIGHT_U, UNITS
+from controller.simulate.scenarios import HEALTHY, Fault, Scenario
 from controller.simulate.streams import InForce
 from tests.simulate.factories import plan, rule
 from tests.simulate.test_advice import about
@@ -22,7 +22,7 @@ from tests.simulate.test_streams import FAULTY, LOSS, off, streams
 PART, PART_U = 0.3, 300_000
 BUSY = replace(TRAFFIC, units_per_minute=200.0, label_rate=PART)
 STEPS = (Step(share_bp=1_000, hold=4 * DAY), Step(share_bp=2_000))
-LOSING = Scenario(text="loss=3pp", loss=0.03, since=timedelta(0))
+LOSING = Scenario(text="loss=3pp", loss=Fault(size=0.03))
 HEALTHY_RUNS, RUNS = 150, 40
 
 
@@ -69,7 +69,7 @@ def test_of_escalated_and_failed_answers_the_sampled_part_counts(rules, label_ra
 
     requests = 40 * 0.25 * 10 * 1_440
     # 3.5% escalated or failed, 10% wrong in all (`FAULTY`)
-    assert off(table[REQUESTS], requests) < 5
+    assert off(table[UNITS], requests) < 5
     assert off(table[ESCALATED], 0.035 * requests) < 5
     assert off(table[GRADED], (0.3 * 0.035 + label_rate * 0.965) * requests) < 5
     assert off(table[RIGHT_U] / 1e6, label_rate * 0.90 * requests) < 5

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from controller.errors import DataError
-from controller.rollout.plan import Arm, Intent
-from controller.simulate.scenarios import (
-    FORMS,
-    HEALTHY,
-    Traffic,
-    about,
-    intent_mix,
-    parse_scenario,
-    rates,
-)
+from controller.rollout.plan import Arm, Intent, Labels
+from controller.simulate.lateness import Lateness
+from controller.simulate.scenario_words import FORMS, about, parse_scenario
+from controller.simulate.scenarios import HEALTHY, Fault, Traffic, intent_mix, rates
 from tests.simulate.factories import plan
 
 PLAN = plan(
@@ -27,6 +25,7 @@ PLAN = plan(
         Intent(name="legal", pinned=True),
     )
 )
+HOUR = timedelta(hours=1)
 TRAFFIC = Traffic(units_per_minute=50.0, mix={"refund": 0.2, "other": 0.5, "legal": 0.3})
 
 
@@ -121,6 +120,88 @@ def test_without_a_judge_grades_are_as_the_answers_are():
     assert of("escalation=8%").graded_wrong == of("escalation=8%").wrong
 
 
+# Several at once
+
+
+def test_parts_are_all_true_of_one_candidate():
+    found = parse_scenario("loss=3pp@12h+escalation=4%@24h+judge-noise+late-labels=6h", PLAN)
+
+    assert found.loss == Fault(size=0.03, since=12 * HOUR)
+    assert found.escalation == Fault(size=0.04, since=24 * HOUR)
+    assert found.judge is not None
+    assert found.lateness == Lateness(median=6 * HOUR, most=24 * HOUR)
+    assert found.since == 12 * HOUR  # the first thing goes wrong
+
+
+@given(st.permutations(["loss=3pp", "escalation=4%@24h", "daily-swing", "judge-noise"]))
+def test_their_order_does_not_matter(parts):
+    assert parse_scenario("+".join(parts), PLAN) == parse_scenario(
+        "loss=3pp+escalation=4%@24h+daily-swing+judge-noise", PLAN
+    )
+
+
+def test_a_swing_goes_on_about_the_rate_that_escalations_jump_to():
+    escalated = of("escalation=4%@24h+daily-swing=50%").escalated
+
+    assert isinstance(escalated, np.ndarray)
+    assert escalated[:1_440].mean() == pytest.approx(0.015)
+    assert escalated[1_440:].mean() == pytest.approx(0.04)
+    assert escalated[1_440:].max() == pytest.approx(0.06)
+
+
+def test_a_loss_and_a_shifting_mix_add_up():
+    of_both = of("loss=3pp+ramp-mix=10pp", intent="other")
+
+    assert of_both.wrong == pytest.approx(0.15)  # the loss is on the critical intent alone
+    uncritical = replace(PLAN, intents=(Intent(name="refund"), Intent(name="other")))
+    every = rates(
+        uncritical,
+        TRAFFIC,
+        parse_scenario("loss=3pp+ramp-mix=10pp", uncritical),
+        arm=Arm.CANDIDATE,
+        intent="other",
+        minutes=np.arange(9),
+    )
+    assert every.wrong == pytest.approx(0.18)
+
+
+def test_what_is_said_of_several_is_said_of_each():
+    said = about(PLAN, parse_scenario("judge-noise+loss=3pp@24h", PLAN))
+
+    assert said.startswith("the candidate is right 3 pp less often on refund from 24h on; grades")
+    assert "loses nothing" not in said
+    assert "loses nothing" in about(PLAN, parse_scenario("judge-noise+escalation=4%", PLAN))
+
+
+# Late labels
+
+
+def test_labels_are_late_by_a_median_and_a_ninth_decile():
+    lateness = Lateness(median=6 * HOUR, most=24 * HOUR)
+
+    delays = lateness.delays_min(np.random.default_rng(1), 100_000)
+
+    for span, part in ((6 * HOUR, 0.5), (24 * HOUR, 0.9)):
+        assert lateness.within(span) == pytest.approx(part)
+        share = (delays <= span.total_seconds() / 60).mean()
+        assert share == pytest.approx(part, abs=5 * 0.5 / math.sqrt(100_000))
+    # ln(24 / 6) / 1.2816 = 1.0817; seven days are ln(28) / 1.0817 = 3.0805 deviations away, beyond which lie 0.103%
+    assert 1 - lateness.within(timedelta(days=7)) == pytest.approx(0.00103, abs=1e-5)
+    assert lateness.within(timedelta(0)) == 0
+
+
+def test_labels_are_as_late_as_the_plan_waits_for_them_where_nothing_else_is_said():
+    assert parse_scenario("late-labels", PLAN).lateness == Lateness(median=HOUR, most=4 * HOUR)
+    assert "50.0% after labels.delay (1h)" in about(PLAN, parse_scenario("late-labels", PLAN))
+
+
+def test_a_plan_that_waits_for_no_label_does_not_say_how_late_they_are():
+    at_once = replace(PLAN, labels=Labels())
+
+    with pytest.raises(DataError, match=r"labels.delay is 0.*wanted late-labels\[=6h,24h\]"):
+        parse_scenario("late-labels", at_once)
+
+
 @pytest.mark.parametrize("form", FORMS.values())
 def test_every_form_that_is_listed_is_read_with_and_without_what_is_in_brackets(form: str):
     for text in (form.replace("[", "").replace("]", ""), form.partition("[")[0]):
@@ -150,6 +231,21 @@ def test_every_form_that_is_listed_is_read_with_and_without_what_is_in_brackets(
         ("drift=3pp@", "wanted drift[=3pp@7d]."),
         ("judge-noise=90%", "found 1 of two rates; wanted judge-noise[=90%,90%]."),
         ("judge-noise=90%,1.1", "wanted judge-noise[=90%,90%]."),
+        ("late-labels=0h", "labels that take no time are not late; wanted late-labels[=6h,24h]."),
+        ("late-labels=6h,6h", "nine in ten labels take longer than half of them"),
+        ("late-labels=", "wanted late-labels[=6h,24h]."),
+        ("loss=3pp+los=3pp", "'los=3pp': no such scenario (did you mean `loss`?)"),
+        ("loss=3pp+", "'': no such scenario"),
+        (
+            "loss=3pp+drift",
+            "loss=3pp and drift both say how much less often the candidate is right.",
+        ),
+        (
+            "error=1%+error=2%",
+            "error=1% and error=2% both say how often its calls fail. Give one of",
+        ),
+        ("healthy+loss=3pp", "healthy says that nothing else is so. Leave it out"),
+        ("loss=3pp+escalation=4", "wanted escalation=5%[@24h]."),
         ("judge-noise=40%,60%", "a judge whose rates add up to no more than 100% tells nothing"),
     ],
 )
@@ -175,7 +271,7 @@ def test_intents_without_a_part_share_what_is_left():
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("parts", "message"),
     [
         (
             {"refnd": 0.2},
@@ -185,8 +281,8 @@ def test_intents_without_a_part_share_what_is_left():
         ({"refund": 0.2, "other": 0.2, "legal": 0.2}, "the parts add up to 60%; wanted 100%."),
     ],
 )
-def test_parts_that_cannot_be_say_why(given, message):
+def test_parts_that_cannot_be_say_why(parts, message):
     with pytest.raises(DataError) as refused:
-        intent_mix(PLAN, given)
+        intent_mix(PLAN, parts)
 
     assert message in str(refused.value)

@@ -15,13 +15,14 @@ from controller.rollout.accounting_blocks import block_sizes, close_blocks
 from controller.rollout.accounting_state import MINUTE_US, Label
 from controller.rollout.metrics import MICRO
 from controller.rollout.plan import Arm, Intent, Plan, Scope
-from controller.simulate.dense import ESCALATED, FAILED, GRADED, REQUESTS, RIGHT_U
-from controller.simulate.scenarios import HEALTHY, Judge, Scenario, Traffic
-from controller.simulate.streams import InForce, Labels, Line, Streams
+from controller.simulate.dense import ESCALATED, FAILED, GRADED, RIGHT_U, UNITS
+from controller.simulate.lines import Labels, Line
+from controller.simulate.scenarios import HEALTHY, Fault, Judge, Scenario, Traffic
+from controller.simulate.streams import InForce, Streams
 from tests.simulate.factories import plan, rule
 
 LOSS = rule("accuracy_delta", limit=0.015, scope=Scope.CRITICAL)
-FAULTY = Scenario(text="", loss=0.05, error=0.02, since=timedelta(0))
+FAULTY = Scenario(text="", loss=Fault(size=0.05), error=Fault(size=0.02))
 DAY = 1_440
 
 
@@ -52,7 +53,7 @@ def test_each_kind_of_answer_comes_as_often_as_the_scenario_says(of: Plan):
     requests = 40 * 0.25 * 10 * DAY  # 144,000
     # 2% fail and are escalated; beside them 1.5% escalate; 5% + 5 pp are wrong in all. Half of the rest are graded.
     wanted = {
-        REQUESTS: requests,
+        UNITS: requests,
         FAILED: 0.02 * requests,
         ESCALATED: 0.035 * requests,
         GRADED: (0.035 + 0.5 * 0.965) * requests,
@@ -65,19 +66,19 @@ def test_each_kind_of_answer_comes_as_often_as_the_scenario_says(of: Plan):
 
 
 def test_a_fault_begins_at_its_moment():
-    late = Scenario(text="", escalation=0.5, since=timedelta(hours=12))
+    late = Scenario(text="", escalation=Fault(size=0.5, since=timedelta(hours=12)))
 
     table = streams(scenario=late).draw(at_share(5_000), 0, 0, DAY).counted.compared["candidate"][0]
 
     before, after = table[ESCALATED, :720].sum(), table[ESCALATED, 720:].sum()
-    assert before < 0.03 * table[REQUESTS, :720].sum()
-    assert after > 0.45 * table[REQUESTS, 720:].sum()
+    assert before < 0.03 * table[UNITS, :720].sum()
+    assert after > 0.45 * table[UNITS, 720:].sum()
 
 
 def test_what_the_clients_of_the_candidate_got_wrong_leaves_out_what_escalated():
     made = streams(scenario=FAULTY).draw(at_share(2_500), 0, 0, DAY)
 
-    requests = made.counted.compared["candidate"][0, REQUESTS].sum()
+    requests = made.counted.compared["candidate"][0, UNITS].sum()
     # 10% wrong in all, 3.5% of them escalated
     assert made.wrong_served.sum() == pytest.approx(0.065 * requests)
 
@@ -102,19 +103,19 @@ def test_what_a_judge_says_changes_nothing_for_the_clients():
 
     made = streams(scenario=judged).draw(at_share(2_500), 0, 0, DAY)
 
-    requests = made.counted.compared["candidate"][0, REQUESTS].sum()
+    requests = made.counted.compared["candidate"][0, UNITS].sum()
     assert made.wrong_served.sum() == pytest.approx((0.05 - 0.015) * requests)
 
 
 def test_a_drift_is_half_grown_after_half_of_its_time():
-    grows = Scenario(text="", loss=0.4, over=timedelta(days=2), since=timedelta(0))
+    grows = Scenario(text="", loss=Fault(size=0.4, over=timedelta(days=2)))
 
     made = streams(scenario=grows)
     drawn = [made.draw(at_share(5_000), day, day * DAY, DAY).counted for day in range(3)]
 
     for counted, loss in zip(drawn, (0.1, 0.3, 0.4), strict=True):  # the mean of each day
         table = counted.compared["candidate"][0].sum(axis=1)
-        expected = (0.95 - loss) * table[REQUESTS]
+        expected = (0.95 - loss) * table[UNITS]
         assert abs(table[RIGHT_U] / MICRO - expected) < 5 * math.sqrt(expected)
 
 
@@ -134,7 +135,7 @@ def test_the_mix_of_a_ramp_shifts_with_the_steps_for_both_arms():
         )
         counted = made.draw(split, 0, 0, DAY).counted.compared
         return [
-            float(counted[arm.value][1, REQUESTS].sum() / counted[arm.value][:, REQUESTS].sum())
+            float(counted[arm.value][1, UNITS].sum() / counted[arm.value][:, UNITS].sum())
             for arm in Arm
         ]
 

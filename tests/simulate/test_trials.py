@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from controller.rollout.plan import Advance, Evidence, Freeze, Intent, Plan, Scope, Step, Then
+from controller.rollout.plan import (
+    Advance,
+    Evidence,
+    Freeze,
+    Intent,
+    Labels,
+    Plan,
+    Scope,
+    Step,
+    Then,
+)
 from controller.rollout.state import Cause
 from controller.rollout.timeline import minute_of
 from controller.simulate.backtest import Ending
-from controller.simulate.scenarios import HEALTHY, Scenario, Traffic
+from controller.simulate.lateness import Lateness
+from controller.simulate.scenarios import HEALTHY, Fault, Scenario, Traffic
 from controller.simulate.trials import Setup, Trial, is_sparse, thaw, trial
 from tests.simulate.factories import plan, rule
 
@@ -52,12 +64,15 @@ def setup(
     scenario: Scenario = HEALTHY,
     *,
     units_per_minute: float = 50.0,
+    requests_per_unit: float = 1.0,
     max_days: int = 3,
 ) -> Setup:
     mix = {"refund": 0.5, "other": 0.3, "legal": 0.2}
     return Setup(
         plan=of or small(),
-        traffic=Traffic(units_per_minute=units_per_minute, mix=mix),
+        traffic=Traffic(
+            units_per_minute=units_per_minute, mix=mix, requests_per_unit=requests_per_unit
+        ),
         scenario=scenario,
         start=START,
         seed=7,
@@ -66,8 +81,15 @@ def setup(
     )
 
 
-def faulty(**changes) -> Scenario:
-    return replace(Scenario(text="faulty", since=3 * HOUR), **changes)
+def faulty(
+    *, since: timedelta = 3 * HOUR, loss: float = 0.0, escalation: float = 0.0, error: float = 0.0
+) -> Scenario:
+    def fault(size: float) -> Fault | None:
+        return Fault(size=size, since=since) if size else None
+
+    return Scenario(
+        text="faulty", loss=fault(loss), escalation=fault(escalation), error=fault(error)
+    )
 
 
 NIGHTLY = Freeze(cron="30 2,18 * * *", duration=10 * HOUR, reason="night")
@@ -88,12 +110,13 @@ SPARSE = replace(
         setup(scenario=faulty(escalation=0.05)),
         setup(scenario=faulty(error=0.02), units_per_minute=3.0, max_days=1),
         setup(small(SPARSE), faulty(escalation=0.05), units_per_minute=1.0, max_days=1),
+        setup(small(ACCURACY, ESCALATION), units_per_minute=10.0, requests_per_unit=4.0),
         setup(small(freezes=(NIGHTLY,))),
         setup(small(freezes=(NIGHTLY,)), faulty(loss=0.06, since=20 * HOUR), max_days=2),
     ],
     ids=[
         *("healthy", "as written", "loss", "slight loss", "escalation", "few", "sparse"),
-        *("frozen", "a loss in a freeze"),
+        *("conversations", "frozen", "a loss in a freeze"),
     ],
 )
 def test_rare_looks_decide_what_a_look_in_every_minute_decides(given: Setup):
@@ -199,3 +222,63 @@ def test_the_same_number_is_the_same_run_and_another_is_not():
 
     assert found[0] == found[1]
     assert found[0] != found[2]
+
+
+# Labels that come late
+
+IN_TIME = Lateness(median=timedelta(minutes=10), most=timedelta(minutes=16))  # 99.9% within 31 min
+TOO_LATE = Lateness(median=HOUR, most=4 * HOUR)  # half of them after the plan's delay
+
+
+def late(lateness: Lateness, *, loss: float = 0.0, escalation: float = 0.0) -> Scenario:
+    return replace(faulty(loss=loss, escalation=escalation), lateness=lateness)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        setup(scenario=late(IN_TIME), max_days=2),
+        setup(scenario=late(IN_TIME, loss=0.06), max_days=2),
+        setup(scenario=late(TOO_LATE, escalation=0.04), max_days=2),
+    ],
+    ids=["in time", "in time, a loss", "too late, escalations"],
+)
+def test_hourly_looks_decide_the_same_where_late_labels_change_no_decision(given: Setup):
+    for number in (1, 2):
+        assert trial(given, number) == trial(given, number, look_min=1)
+
+
+def test_with_labels_that_are_too_late_a_stop_is_found_within_an_hour():
+    given = setup(scenario=late(TOO_LATE, loss=0.06), max_days=2)
+
+    for number in (2, 3, 4):
+        rare, every = trial(given, number), trial(given, number, look_min=1)
+        assert (rare.ending, rare.rules) == (every.ending, every.rules)
+        assert 0 <= rare.end_min - every.end_min <= 60
+
+
+def stops(given: Setup, runs: int) -> int:
+    endings = [trial(given, number).ending for number in range(runs)]
+    return sum(ending is not Ending.COMPLETED for ending in endings)
+
+
+def test_a_plan_that_waits_long_enough_for_its_labels_stops_no_more_healthy_rollouts_than_alpha():
+    given = setup(small(ACCURACY), late(IN_TIME))
+
+    # Alpha is 5%, and two standard errors of 60 runs are 5.6 points.
+    assert stops(given, 60) / 60 <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / 60)
+
+
+def test_labels_that_are_too_late_stop_a_healthy_candidate_and_a_longer_delay_does_not():
+    """Escalated answers are known to be wrong at once; of the others, 15.5% are graded when they are judged first. So
+    where 4% escalate the candidate seems right in 78% then, (0.155 × 0.95) / (0.04 + 0.155 × 0.96), and the baseline
+    in 95%, until the labels of the first hours have come.
+    """
+    hasty = small(ACCURACY, labels=Labels(delay=HOUR))
+    patient = replace(hasty, labels=Labels(delay=24 * HOUR))
+    given = setup(hasty, late(Lateness(median=3 * HOUR, most=12 * HOUR)), max_days=4)
+    given = replace(given, traffic=replace(given.traffic, escalation=0.04, units_per_minute=80.0))
+
+    assert stops(given, 12) >= 9
+    # Alpha is 5%, and two standard errors of 12 runs are 12.6 points.
+    assert stops(replace(given, plan=patient), 12) / 12 <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / 12)

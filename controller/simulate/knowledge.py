@@ -1,0 +1,142 @@
+"""What is known at a moment of labels that come late: the sums of a simulated rollout as they were then.
+
+A label that comes after its minute was judged changes that minute, and so does a block that it makes possible. Each
+such change is put into the sums when the moment passes it, and taken out again on the way back: the first minute with
+a decision is found by halving.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from controller.rollout.plan import Arm
+from controller.rollout.sums import Minutes
+from controller.simulate.dense import DenseTallies, LateLabels
+from controller.simulate.lines import NOTHING, LateLine, Values
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coming:
+    """All labels of one arm's units of one intent that arrived together, in order of their minutes.
+
+    `known` is when each comes, never before its minute; `requests` is how many requests each grades. `values` are those
+    of the blocks they make; None: no rule bets on any.
+    """
+
+    arm: Arm
+    intent: str
+    minutes: Minutes
+    right: NDArray[np.bool_]
+    requests: NDArray[np.int64]
+    known: Minutes
+    values: Values | None
+
+
+class _Changes:
+    """Changes of old minutes, in order of when they come to be known; the first `told` of them are in the sums."""
+
+    def __init__(self, width: int) -> None:
+        self.known = NOTHING
+        self.rows = np.empty(
+            (width, 0), dtype=np.int64
+        )  # the first row: the minutes that are changed
+        self.told = 0
+
+    def add(self, known: Minutes, rows: NDArray[np.int64]) -> None:
+        """None of them known before those that are told."""
+        known = np.concatenate([self.known[self.told :], known])
+        rows = np.concatenate([self.rows[:, self.told :], rows], axis=1)
+        order = known.argsort(kind="stable")
+        self.known = np.concatenate([self.known[: self.told], known[order]])
+        self.rows = np.concatenate([self.rows[:, : self.told], rows[:, order]], axis=1)
+
+    def move(self, minute: int) -> tuple[NDArray[np.int64], int]:
+        """What is to be put in (+1) or taken out (−1) for the sums to be those of a minute."""
+        before, self.told = self.told, int(self.known.searchsorted(minute, side="right"))
+        if self.told >= before:
+            return self.rows[:, before : self.told], +1
+        return self.rows[:, self.told : before], -1
+
+    def changed(self, since: int, until: int) -> Minutes:
+        """The minutes that changed after one minute and up to another."""
+        first, last = self.known.searchsorted([since, until], side="right")
+        minutes: Minutes = self.rows[0, first:last]
+        return minutes
+
+    def forget(self, kept: NDArray[np.bool_]) -> None:
+        """Keep some of those that are not told yet, and all that are."""
+        kept = kept | (np.arange(len(kept)) < self.told)
+        self.known, self.rows = self.known[kept], self.rows[:, kept]
+
+
+class Knowledge:
+    """Keeps the sums of a rollout as they were known at the end of a minute.
+
+    Invariant: the sums hold every label and block that came up to that minute, and none that came later, of all the
+    minutes whose windows can be judged by then.
+    """
+
+    def __init__(self, tallies: DenseTallies, *, delay_min: int) -> None:
+        self._tallies = tallies
+        self._delay_min = delay_min
+        self._grades: dict[tuple[str, str], _Changes] = {}  # by arm and intent
+        self._lines: dict[tuple[int, str], LateLine] = {}  # by split version and intent
+        self._blocks: dict[tuple[int, str], _Changes] = {}
+
+    def take(self, version: int, coming: Coming) -> None:
+        """Labels of units that arrived after the minute that the sums are of."""
+        late = coming.known > coming.minutes + self._delay_min
+        rows = np.stack([coming.minutes, coming.right, coming.requests])
+        changes = self._grades.setdefault((coming.arm.value, coming.intent), _Changes(3))
+        changes.add(coming.known[late], rows[:, late])
+        if coming.values is not None:
+            line = self._line(version, coming.intent, coming.values)
+            line.add(coming.arm, coming.minutes, coming.right, coming.known)
+
+    def _line(self, version: int, intent: str, values: Values) -> LateLine:
+        key = (version, intent)
+        if key not in self._lines:
+            self._lines[key] = LateLine(
+                values, delay_min=self._delay_min, first=self._tallies.first
+            )
+            self._blocks[key] = _Changes(2)
+        return self._lines[key]
+
+    def know(self, minute: int) -> None:
+        """Make the sums those of a minute: a later or an earlier one."""
+        for (arm, intent), changes in self._grades.items():
+            (minutes, right, requests), sign = changes.move(minute)
+            if len(minutes):
+                labels = LateLabels(minutes, right.astype(np.bool_), requests)
+                self._tallies.grade(arm, intent, labels, sign)
+        for key, line in self._lines.items():
+            blocks = self._blocks[key]
+            if line.through < minute:
+                known, minutes, places = line.advance(minute)
+                blocks.add(known, np.stack([minutes, places]))
+            (minutes, places), sign = blocks.move(minute)
+            if len(minutes):
+                self._tallies.amend_blocks(*key, minutes, places, sign)
+
+    def changed(self, since: int, until: int) -> list[int]:
+        """The minutes of which something came to be known after one minute and up to another, ascending."""
+        found = [
+            one.changed(since, until) for one in (*self._grades.values(), *self._blocks.values())
+        ]
+        if not found:
+            return []
+        minutes: list[int] = np.unique(np.concatenate(found)).tolist()
+        return minutes
+
+    def cut(self, end: int) -> None:
+        """Forget what arrives from a minute on, as of the minute before it."""
+        self.know(end - 1)
+        for changes in self._grades.values():
+            changes.forget(changes.rows[0] < end)
+        for key, line in self._lines.items():
+            if line.cut(end):
+                # What comes to be known from there on is closed anew.
+                self._blocks[key].forget(self._blocks[key].known < end)
