@@ -279,7 +279,8 @@ def test_where_the_recording_is_a_sample_itself_no_more_of_it_is_left_out():
 
 
 def test_plans_that_sample_more_or_less_pick_the_same_answers_first():
-    few, many = [], []
+    few: list[Served] = []
+    many: list[Served] = []
     run(plan(labels=SAMPLED), served=few)
     run(plan(labels=replace(SAMPLED, sampled_u=600_000)), served=many)
 
