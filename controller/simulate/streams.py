@@ -210,13 +210,14 @@ class _Answered:
         right = kind(graded.ordinary * (1 - of.graded_wrong))
         wrong = kind(graded.ordinary * (of.graded_wrong - of.escalated))
         ungraded = kind((1 - graded.ordinary) * (1 - of.escalated))
+        escalated = kind(of.escalated - of.failed)
         failed = kind(of.failed)
-        escalated = kind(of.escalated - of.failed) + failed
-        known = random.binomial(escalated, graded.escalated) if graded.escalated < 1 else escalated
+        without = escalated + failed
+        known = random.binomial(without, graded.escalated) if graded.escalated < 1 else without
         counts = np.zeros((WIDTH, length), dtype=np.int64)
         counts[GRADED] = right + wrong + known
-        counts[REQUESTS] = right + wrong + ungraded + escalated
-        counts[ESCALATED], counts[FAILED] = escalated, failed
+        counts[REQUESTS] = right + wrong + ungraded + without
+        counts[ESCALATED], counts[FAILED] = without, failed
         counts[RIGHT_U] = right * MICRO
         return cls(counts, None)
 
