@@ -7,7 +7,17 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from controller.rollout.plan import Advance, Evidence, Freeze, Intent, Plan, Scope, Step, Then
+from controller.rollout.plan import (
+    Advance,
+    Evidence,
+    Freeze,
+    Intent,
+    Labels,
+    Plan,
+    Scope,
+    Step,
+    Then,
+)
 from controller.rollout.state import Cause
 from controller.rollout.timeline import minute_of
 from controller.simulate.backtest import Ending
@@ -78,10 +88,18 @@ SPARSE = replace(
 )
 
 
+def sampled(scenario: Scenario = HEALTHY) -> Setup:
+    """Three in ten answers are graded, as the plan says."""
+    given = setup(small(labels=Labels(delay=HOUR, sampled_u=300_000)), scenario)
+    return replace(given, traffic=replace(given.traffic, label_rate=0.3))
+
+
 @pytest.mark.parametrize(
     "given",
     [
         setup(),
+        sampled(),
+        sampled(faulty(loss=0.10)),
         setup(small(ACCURACY, ESCALATION)),
         setup(scenario=faulty(loss=0.10)),
         setup(scenario=faulty(loss=0.015)),
@@ -92,7 +110,17 @@ SPARSE = replace(
         setup(small(freezes=(NIGHTLY,)), faulty(loss=0.06, since=20 * HOUR), max_days=2),
     ],
     ids=[
-        *("healthy", "as written", "loss", "slight loss", "escalation", "few", "sparse"),
+        *(
+            "healthy",
+            "of a sample",
+            "loss in a sample",
+            "as written",
+            "loss",
+            "slight loss",
+            "escalation",
+            "few",
+            "sparse",
+        ),
         *("frozen", "a loss in a freeze"),
     ],
 )
