@@ -71,8 +71,9 @@ class MetricsStore(Protocol):
         An outcome before its observation waits for it. An outcome counts in its episode's (its request's) minute; if
         that is more than the plan's labels.horizon before `now`, it is refused and counted. Closes blocks of every
         stratum of a rollout that the batch names, from labels whose episodes started `labels.delay` ago or earlier, in
-        order of start. DataError, and nothing counted, for a batch with a value that cannot be. What is earlier than
-        what is kept (`prune`) is refused and counted, known or not: nobody can tell any more.
+        order of start; opens one again, a label of which has no grade any more. DataError, and nothing counted, for a
+        batch with a value that cannot be. What is earlier than what is kept (`prune`) is refused and counted, known or
+        not: nobody can tell any more.
         """
         ...
 

@@ -48,7 +48,7 @@ class Terms:
     unit: Unit
     horizon: timedelta
     delay: timedelta  # until a label may be used for a block
-    sampled_u: int = MICRO  # the part of answers that is graded, in millionths
+    sampled_u: int  # the part of answers that is graded, in millionths
 
 
 @dataclass(slots=True)

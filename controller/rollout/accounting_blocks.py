@@ -6,7 +6,8 @@ When a label is used must not depend on its value. An error is known at once and
 they come, an arm's failures would stand before its successes, and neither a block's members nor the blocks' order
 would be exchangeable. So a label is used only once it is mature, its episode's start minute `labels.delay` ago, when
 the good answers of that minute are known too; and labels stand in line by their episodes' start (ids break ties),
-never by when they were graded. One that is graded later than the delay joins where its start belongs.
+never by when they were graded. One that is graded later than the delay joins where its start belongs. One that has no
+grade any more, for its answer turned out escalated outside a sample, leaves its line or opens its block.
 """
 
 from __future__ import annotations

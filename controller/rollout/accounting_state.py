@@ -92,11 +92,11 @@ class Request:
 
         Where a sample of answers is graded, an escalated or failed answer counts only within `is_sampled`, graded or
         not. Let v be the grade of an ordinary answer, and of an escalated or failed one its grade or, without any, 0.
-        Then every answer counts with probability `sampled`, and the mean of those that count is an unbiased estimate
-        (a ratio of sums) of the mean of v over all answers, if graders pick ordinary answers with that probability
-        independently of v. Which escalated or failed ones they pick does not matter. Would one that they grade count
-        outside the sample too, it would count with probability 2 × sampled − sampled², the more often for being
-        escalated (docs/adr/019).
+        If graders pick ordinary answers with probability `sampled` independently of v, every answer counts with that
+        probability, and the mean of those that count estimates the mean of v over all answers: a ratio of unbiased
+        sums. Which escalated or failed ones they pick does not matter. Would one that they grade count outside the
+        sample too, it would count with probability 2 × sampled − sampled², the more often for being escalated
+        (docs/adr/019).
         """
         wrong_unless_graded = bool(self.flags.get("escalated") or self.flags.get("error"))
         if wrong_unless_graded and not self._is_sampled():

@@ -270,8 +270,8 @@ class _Answered:
         right = kind(graded.ordinary * (1 - of.graded_wrong))
         wrong = kind(graded.ordinary * (of.graded_wrong - of.escalated))
         ungraded = kind((1 - graded.ordinary) * (1 - of.escalated))
-        failed = kind(of.failed)
         escalated = kind(of.escalated - of.failed)
+        failed = kind(of.failed)
         known, known_failed = graded.known(random, escalated), graded.known(random, failed)
         counts = np.zeros(
             ((REQUESTS_APART if mean > 1 else ONE_REQUEST).width, length), dtype=np.int64

@@ -167,6 +167,12 @@ def new_rollout(
     return rollout
 
 
+def recount_of(unit: Unit, horizon: timedelta, delay: timedelta, sampled_u: int) -> Recount:
+    """Of such a rollout."""
+    part = Fraction(sampled_u, MICRO)
+    return Recount(unit=unit, horizon=horizon, delay=delay, shares=SHARES, sampled=part)
+
+
 def minute_rows(store: Store, rollout: str) -> dict[Row, dict[str, int]]:
     return {
         (row.minute, row.version, row.arm, row.intent, row.endpoint, row.cohort.value): dict(
@@ -194,13 +200,7 @@ def test_rows_equal_a_recount_of_everything_that_was_sent(
     store: Store, data: st.DataObject, unit: Unit, hours: int, delay: timedelta, sampled_u: int
 ):
     rollout = new_rollout(store, unit, hours * HOUR, delay, sampled_u)
-    recount = Recount(
-        unit=unit,
-        horizon=hours * HOUR,
-        delay=delay,
-        shares=SHARES,
-        sampled=Fraction(sampled_u, MICRO),
-    )
+    recount = recount_of(unit, hours * HOUR, delay, sampled_u)
     now, seq = NOW, 0
 
     for arrived in data.draw(arrivals(data.draw(things()))):
@@ -251,13 +251,7 @@ def test_rows_equal_a_recount_whatever_was_let_go_of_in_between(
     delay = timedelta(minutes=30)
     with STORES[kind](Path(tmp_path_factory.mktemp("store"))) as store:
         rollout = new_rollout(store, unit, hours * HOUR, delay, sampled_u)
-        recount = Recount(
-            unit=unit,
-            horizon=hours * HOUR,
-            delay=delay,
-            shares=SHARES,
-            sampled=Fraction(sampled_u, MICRO),
-        )
+        recount = recount_of(unit, hours * HOUR, delay, sampled_u)
         now = floor = NOW
         sent = spread(data.draw(things()), data.draw(st.lists(st.integers(0, 6), min_size=14)))
         received: dict[str, datetime] = {}

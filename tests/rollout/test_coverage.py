@@ -68,16 +68,25 @@ block = st.integers(1, 9).flatmap(
 )
 
 
+def as_closed(closed, above_half: bool) -> tuple[list[Fraction], list[int], list[int]]:
+    """Values of blocks of one label and k others, then how many labels are right and how many there are, by arm.
+
+    Above half of the traffic one label is the baseline's and several are the candidate's.
+    """
+    k, n = len(closed[0][1]), len(closed)
+    values = [Fraction(sum(several), k) - one for one, several in closed]
+    right = [sum(sum(several) for _, several in closed), sum(one for one, _ in closed)]
+    if above_half:
+        return [-value for value in values], right[::-1], [n, n * k]
+    return values, right, [n * k, n]
+
+
 @given(block, st.booleans(), st.integers(0, 40), st.integers(0, 40))
 def test_with_the_missing_ones_at_their_worst_the_mean_is_no_less_than_the_loss(
     closed, above_half, without_b, without_c
 ):
-    k, n = len(closed[0][1]), len(closed)
-    values = [Fraction(sum(several), k) - one for one, several in closed]
-    right = [sum(sum(several) for _, several in closed), sum(one for one, _ in closed)]
-    known = [n * k, n]
-    if above_half:  # one label of the baseline and several of the candidate
-        values, right, known = [-value for value in values], right[::-1], known[::-1]
+    n = len(closed)
+    values, right, known = as_closed(closed, above_half)
     rows = [
         graded(START, "baseline", known[0], known[0] + without_b),
         graded(START, "candidate", known[1], known[1] + without_c),

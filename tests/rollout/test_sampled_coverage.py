@@ -12,13 +12,14 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from controller.reconcile.observe import needed
+from controller.rollout.codec import decode, encode
 from controller.rollout.coverage import Straying, missing_blocks, straying
 from controller.rollout.metrics import CATALOGUE, MICRO
 from controller.rollout.plan import Arm, Plan, Rule, Then
 from controller.rollout.readings import proven, read
 from controller.rollout.rules import judge
 from controller.rollout.verdict import Coverage, Outcome
-from tests.rollout.test_coverage import LOSS, PROMPT, block, blocks
+from tests.rollout.test_coverage import LOSS, PROMPT, as_closed, block, blocks
 from tests.rollout.test_readings import START, row, view
 
 PART_U = 300_000
@@ -105,12 +106,8 @@ def test_labels_that_both_arms_lack_alike_are_not_held_against_a_pass():
 def test_with_the_missing_ones_at_their_worst_the_mean_is_no_less_than_the_loss(
     closed, above_half, without_b, without_c
 ):
-    k, n = len(closed[0][1]), len(closed)
-    values = [Fraction(sum(several), k) - one for one, several in closed]
-    right = [sum(sum(several) for _, several in closed), sum(one for one, _ in closed)]
-    known = [n * k, n]
-    if above_half:
-        values, right, known = [-value for value in values], right[::-1], known[::-1]
+    n = len(closed)
+    values, right, known = as_closed(closed, above_half)
     # Half of the answers are sampled, and of those so many have no label.
     rows = [
         answers(START, "baseline", known[0], 2 * (known[0] + without_b)),
@@ -249,6 +246,16 @@ def test_nothing_strays_where_there_is_nothing():
 
     assert straying(nothing) == {}
     assert straying(replace(nothing, sampled_u=PART_U)) == {}
+
+
+def test_a_record_keeps_the_sampled_part_and_one_from_before_had_all():
+    found = found_in(week(2_400))
+    assert found.worst_case is not None
+    coverage = found.worst_case.coverage
+
+    assert decode(Coverage, encode(coverage)) == coverage
+    before = {key: value for key, value in encode(coverage).items() if key != "sampled_u"}
+    assert decode(Coverage, before).sampled_u == MICRO
 
 
 # The metric, and what is kept for all this

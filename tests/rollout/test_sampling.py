@@ -78,24 +78,33 @@ def test_a_place_in_the_sample_is_its_hash_for_good():
 ESCALATION, ACCURACY, RATE, N = 0.05, 0.9, 0.3, 20_000
 
 
-def estimates(sampled_u: int, *, graded_too: float) -> dict[Arm, tuple[float, float]]:
-    """Each arm's accuracy as it is counted, and its standard error. Both are right in `ACCURACY` of the answers;
-    `ESCALATION` of the candidate's escalate and are wrong, and graders look at the part `graded_too` of those.
+def estimates(
+    sampled_u: int, *, graded_too: float, answers: int = 1
+) -> dict[Arm, tuple[float, float]]:
+    """Each arm's accuracy as it is counted, and its standard error at most. Both arms are right in `ACCURACY` of the
+    answers; of the candidate's conversations of so many `answers`, `ESCALATION` escalate as a whole and are wrong, and
+    graders look at the part `graded_too` of those answers.
     """
     random = np.random.default_rng(19)
     store = MemoryStore()
-    started(store, unit=Unit.REQUEST, sampled_u=sampled_u, horizon=timedelta(days=1))
+    unit = Unit.REQUEST if answers == 1 else Unit.CONVERSATION
+    started(store, unit=unit, sampled_u=sampled_u, horizon=timedelta(days=1))
     for arm in (BASELINE, CANDIDATE):
         escalation = ESCALATION if arm is CANDIDATE else 0.0
-        escalated = random.random(N) < escalation
+        escalated = np.repeat(random.random(N // answers) < escalation, answers)
         right = ~escalated & (random.random(N) < ACCURACY / (1 - escalation))
         picked = random.random(N) < np.where(escalated, graded_too, RATE)
         names = [f"{arm}-{number}" for number in range(N)]
         send(
             store,
             *(
-                observation(name, arm=arm, flags={"escalated": bool(gone)})
-                for name, gone in zip(names, escalated, strict=True)
+                observation(
+                    name,
+                    arm=arm,
+                    unit=f"{arm} {number // answers}",
+                    flags={"escalated": bool(escalated[number])},
+                )
+                for number, name in enumerate(names)
             ),
             *(
                 outcome(names[number], float(right[number]), grades=Grades.ATTEMPT)
@@ -110,10 +119,11 @@ def estimates(sampled_u: int, *, graded_too: float) -> dict[Arm, tuple[float, fl
     return found
 
 
+@pytest.mark.parametrize("answers", [1, 4], ids=["requests", "conversations"])
 @pytest.mark.parametrize("graded_too", [0.0, RATE, 1.0], ids=["never", "as all", "always"])
-def test_a_candidate_that_loses_nothing_seems_to_lose_nothing(graded_too: float):
+def test_a_candidate_that_loses_nothing_seems_to_lose_nothing(graded_too: float, answers: int):
     """Whichever of the escalated answers graders look at."""
-    for share, error in estimates(PART_U, graded_too=graded_too).values():
+    for share, error in estimates(PART_U, graded_too=graded_too, answers=answers).values():
         assert abs(share - ACCURACY) < 4.5 * error
 
 

@@ -228,7 +228,7 @@ def test_items_that_were_run_several_times_are_asked_once_and_are_one_pair_each(
     assert "6 units" in printed
     assert "NOT FINISHED at 50%" in printed
     # Six pairs of 1, bets at 0.15, 0.3 and 0.6: (1.15⁶ + 1.3⁶ + 1.6⁶) / 3 = 7.9; sixty would be 6 × 10¹¹.
-    assert 'e-value 7.9 < 53 against "no loss"' in printed
+    assert 'e-value 7.9 < 53.3 against "no loss"' in printed
 
 
 def test_they_are_drawn_again_and_again_where_that_is_asked_for_and_it_says_what_that_means(

@@ -8,22 +8,24 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from controller.rollout.plan import Arm, Labels, Plan, Step
+from controller.rollout.plan import Advance, Arm, Labels, Plan, Step
 from controller.simulate.advice import advice
 from controller.simulate.backtest import Ending
 from controller.simulate.dense import ESCALATED, GRADED, RIGHT_U, UNITS
+from controller.simulate.montecarlo import simulate
 from controller.simulate.scenarios import HEALTHY, Fault, Scenario
 from controller.simulate.streams import InForce
 from tests.simulate.factories import plan, rule
 from tests.simulate.test_advice import about
 from tests.simulate.test_feasibility import ACCURACY, DAY, HOUR, TRAFFIC, outlook, planned, stops
 from tests.simulate.test_streams import FAULTY, LOSS, off, streams
+from tests.simulate.test_trials import setup
 
 PART, PART_U = 0.3, 300_000
 BUSY = replace(TRAFFIC, units_per_minute=200.0, label_rate=PART)
 STEPS = (Step(share_bp=1_000, hold=4 * DAY), Step(share_bp=2_000))
 LOSING = Scenario(text="loss=3pp", loss=Fault(size=0.03))
-HEALTHY_RUNS, RUNS = 150, 40
+HEALTHY_RUNS, RUNS = 100, 40
 
 
 def accuracy(*, sampled_u: int) -> Plan:
@@ -37,8 +39,8 @@ def stopped(of: Plan, scenario: Scenario, runs: int = RUNS) -> int:
 
 
 def test_a_healthy_candidate_is_stopped_no_more_often_than_alpha():
-    # 5% of 150 and three standard deviations; proofs stop fewer, for they hold at every look
-    most = 7.5 + 3 * (HEALTHY_RUNS * 0.05 * 0.95) ** 0.5
+    # 5% of 100 and three standard deviations; proofs stop fewer, for they hold at every look
+    most = 5 + 3 * (HEALTHY_RUNS * 0.05 * 0.95) ** 0.5
     assert stopped(accuracy(sampled_u=PART_U), HEALTHY, HEALTHY_RUNS) <= most
 
 
@@ -53,6 +55,32 @@ def test_without_the_field_the_same_healthy_candidate_is_stopped_and_check_says_
     assert stopped(of, HEALTHY) >= 0.9 * RUNS
     (found,) = about(advice(outlook(of, BUSY)), "biased-labels")
     assert "seems to lose 3.21 pp, against a limit of 1.5 pp" in found.finding.message
+
+
+def promoted(scenario: Scenario, *, label_rate: float) -> int:
+    """Of ten rollouts that need proof to leave their first step, how many do, where three in ten answers were to be
+    graded and 4% of the candidate's escalate.
+    """
+    of = planned(
+        ACCURACY,
+        steps=(Step(share_bp=1_000, hold=3 * DAY, advance=Advance.PROVEN), Step(share_bp=2_000)),
+        bake=timedelta(minutes=1),
+        labels=Labels(delay=6 * HOUR, sampled_u=PART_U),
+    )
+    traffic = replace(TRAFFIC, units_per_minute=200.0, label_rate=label_rate, escalation=0.04)
+    given = replace(setup(of, scenario), traffic=traffic, max_days=5)
+    (trials,) = simulate([given], 10, processes=1)
+    return sum(max(share for _, share in one.path) == 2_000 for one in trials)
+
+
+def test_a_loss_that_hides_behind_more_labels_than_were_planned_is_not_proven_away():
+    """Escalated answers that weigh a third of the others: at a loss of the limit it seems to gain more than a point."""
+    at_the_limit = Scenario(text="loss=1.5pp", loss=Fault(size=0.015))
+
+    apparent = 0.95 - (0.95 - 0.015) / (0.96 + 0.3 * 0.04)
+    assert apparent < -0.01
+    assert promoted(at_the_limit, label_rate=1.0) == 0
+    assert promoted(HEALTHY, label_rate=PART) == 10
 
 
 # Streams

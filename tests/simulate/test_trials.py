@@ -100,10 +100,18 @@ SPARSE = replace(
 )
 
 
+def sampled(scenario: Scenario = HEALTHY) -> Setup:
+    """Three in ten answers are graded, as the plan says."""
+    given = setup(small(labels=Labels(delay=HOUR, sampled_u=300_000)), scenario)
+    return replace(given, traffic=replace(given.traffic, label_rate=0.3))
+
+
 @pytest.mark.parametrize(
     "given",
     [
         setup(),
+        sampled(),
+        sampled(faulty(loss=0.10)),
         setup(small(ACCURACY, ESCALATION)),
         setup(scenario=faulty(loss=0.10)),
         setup(scenario=faulty(loss=0.015)),
@@ -115,8 +123,8 @@ SPARSE = replace(
         setup(small(freezes=(NIGHTLY,)), faulty(loss=0.06, since=20 * HOUR), max_days=2),
     ],
     ids=[
-        *("healthy", "as written", "loss", "slight loss", "escalation", "few", "sparse"),
-        *("conversations", "frozen", "a loss in a freeze"),
+        *("healthy", "of a sample", "loss in a sample", "as written", "loss", "slight loss"),
+        *("escalation", "few", "sparse", "conversations", "frozen", "a loss in a freeze"),
     ],
 )
 def test_rare_looks_decide_what_a_look_in_every_minute_decides(given: Setup):
