@@ -17,11 +17,14 @@ from controller.notify.figures import (
     feared,
     interval_words,
     proof_words,
+    ratio_counts_words,
+    ratio_words,
     share_above,
     value_beside,
     window_words,
     without_errors,
 )
+from controller.rollout.comparison import LEAST
 from controller.rollout.decision import Refusal, Wait, Waiting
 from controller.rollout.metrics import Kind
 from controller.rollout.needs import Needs
@@ -71,6 +74,9 @@ def title_line(verdict: Verdict, plan: Plan) -> str:
     """The same in a few words, for a title: `escalation_rate 2.41% above 2%`."""
     rule = _rule(verdict.rule, plan)
     value = _headline_value(verdict, rule)
+    failing = verdict.reading.failing
+    if rule.metric.kind is Kind.QUANTILE_RATIO and failing and _is_by_proof(verdict, rule):
+        return f"{rule.metric.name} {ratio_words(rule, failing, verdict.intent)}"
     if value is not None and _is_headed_by_share(verdict, rule):
         over = f"{share_above(rule, value)}{_on(verdict.intent)}"
         return f"{rule.metric.name} {over} above {format_limit(rule.metric, rule.limit)}"
@@ -105,6 +111,9 @@ def _proven(rule: Rule, verdict: Verdict, proof: Proof) -> str:
     """A failure that the confident form found: the figure beside the proof, and the stretch that proves it."""
     name, look = rule.metric.name, proof.look
     against = f"{proof_words(proof)} against {disproved(rule, proof.claim)}"
+    if rule.metric.kind is Kind.QUANTILE_RATIO:
+        figure = f"{ratio_words(rule, proof, verdict.intent)} in {window_words(proof.window)}"
+        return f"{name} {figure}; {ratio_counts_words(proof)}; {against}"
     if rule.metric.kind is Kind.QUANTILE:
         counts, figure = counts_words(rule, look.counts), _share_figure(rule, look, verdict.intent)
     else:
@@ -222,8 +231,15 @@ def _unproven(reading: Reading, rule: Rule) -> str:
         )
     if reading.passing is not None:
         proofs.append(_kept(reading, rule))
+    return f"not proven either way ({'; '.join(proofs)})" if proofs else _nothing_yet(rule)
+
+
+def _nothing_yet(rule: Rule) -> str:
+    if rule.metric.kind is not Kind.QUANTILE_RATIO:
+        return "nothing to prove it with yet"
     return (
-        f"not proven either way ({'; '.join(proofs)})" if proofs else "nothing to prove it with yet"
+        f"nothing to prove it with yet: it takes {LEAST} requests of the baseline to freeze its percentile, "
+        "and requests of both arms after that"
     )
 
 
@@ -353,8 +369,11 @@ def _relation(rule: Rule, value: float) -> str:
 
 def _is_headed_by_share(verdict: Verdict, rule: Rule) -> bool:
     """Whether that figure is the share of requests above a percentile's limit, as its proof has it."""
-    by_proof = verdict.outcome is Outcome.FAIL and _deciding_look(verdict, rule) is None
-    return rule.metric.kind is Kind.QUANTILE and by_proof
+    return rule.metric.kind is Kind.QUANTILE and _is_by_proof(verdict, rule)
+
+
+def _is_by_proof(verdict: Verdict, rule: Rule) -> bool:
+    return verdict.outcome is Outcome.FAIL and _deciding_look(verdict, rule) is None
 
 
 def _headline_value(verdict: Verdict, rule: Rule) -> float | None:

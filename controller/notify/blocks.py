@@ -61,6 +61,7 @@ _DONE: Final = {
     Action.RETIRE: "retired",
     Action.EXPIRE: "lease ran out",
     Action.NOTIFY: "warned",
+    Action.MEASURE: "measured",
     Action.HOLD: "held",
     Action.REFUSE: "refused",
 }

@@ -26,7 +26,7 @@ from controller.rollout.rules import has_confident_form, is_provable
 from controller.rollout.timeline import MINUTE
 from controller.rollout.units import format_duration, format_percent
 
-_PROVABLE = "only rates, percentiles, accuracy and accuracy_delta can be proven"
+_PROVABLE = "only rates, percentiles, their ratio, accuracy and accuracy_delta can be proven"
 _LEAST_ALPHA = Fraction(1, 10**9)  # less is lost in the rounding of what is left
 _SPENT_PER_HOUR = ("per_hour", "tokens_per_hour")  # subjects of the catalogue
 _NAMED_METRIC = re.compile(r"custom\.([A-Za-z][A-Za-z0-9_]{0,62})")
@@ -169,25 +169,23 @@ def _check_evidence(shape: RuleShape, metric: Metric, reading: Reading) -> None:
         reading.refuse(
             shape, "below", f"{metric.name} is a loss, and a small one is good; write `above`"
         )
-    _check_proof(shape, metric, reading)
-    if shape.evidence is not Evidence.CONFIDENT:
+    why = _unprovable(shape, metric)
+    if why is None:
         return
-    if not has_confident_form(metric):
-        reading.refuse(
-            shape,
-            "evidence",
-            f"{metric.name} has no confident form: {_PROVABLE}; write `observed`",
-        )
-
-
-def _check_proof(shape: RuleShape, metric: Metric, reading: Reading) -> None:
-    """What only concerns a proof has no effect on a rule that can have none."""
-    if has_confident_form(metric):
-        return
-    why = f"{metric.name} has no confident form: {_PROVABLE}"
     for key, value in (("minWindow", shape.min_window), ("alpha", shape.alpha)):
         if value is not None:
             reading.refuse(shape, key, f"{why}; leave `{key}` out")
+    if shape.evidence is Evidence.CONFIDENT:
+        reading.refuse(shape, "evidence", f"{why}; write `observed`")
+
+
+def _unprovable(shape: RuleShape, metric: Metric) -> str | None:
+    """Why the rule can have no proof, so that what only concerns one has no effect on it; None if it can."""
+    if not has_confident_form(metric):
+        return f"{metric.name} has no confident form: {_PROVABLE}"
+    if metric.kind is Kind.QUANTILE_RATIO and shape.below is not None:
+        return f"{metric.name} has no confident form with `below`"
+    return None
 
 
 def check_alphas(spec: SpecShape, rules: tuple[Rule, ...], reading: Reading) -> None:

@@ -283,21 +283,22 @@ def _loss_counts(strata: Strata, i: int) -> LossCounts:
 def _quantile(
     metric: Metric, arm: str, intent: str | None, reader: Reader, windows: Windows
 ) -> Measured:
-    values, n = _quantiles(metric, arm, intent, reader, windows)
+    values, n = quantiles(metric, arm, intent, reader, windows)
     return _amounts(values, None, n, None)
 
 
 def _quantile_ratio(
     metric: Metric, intent: str | None, reader: Reader, windows: Windows
 ) -> Measured:
-    candidate, candidate_n = _quantiles(metric, Arm.CANDIDATE.value, intent, reader, windows)
-    baseline, baseline_n = _quantiles(metric, Arm.BASELINE.value, intent, reader, windows)
+    candidate, candidate_n = quantiles(metric, Arm.CANDIDATE.value, intent, reader, windows)
+    baseline, baseline_n = quantiles(metric, Arm.BASELINE.value, intent, reader, windows)
     return _amounts(candidate, baseline, candidate_n, baseline_n)
 
 
-def _quantiles(
+def quantiles(
     metric: Metric, arm: str, intent: str | None, reader: Reader, windows: Windows
 ) -> tuple[Column, Column]:
+    """One arm's quantile over each window, NaN where it has none, and of how many requests."""
     if metric.quantile is None:
         raise LookupError(f"{metric.name} has no quantile in the catalogue")
     buckets, sums = reader.tallies.histogram(

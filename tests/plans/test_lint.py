@@ -244,7 +244,8 @@ def test_a_part_of_alpha_that_leaves_the_others_next_to_nothing_is_told():
 
     assert (finding.level, finding.path) == (Level.WARNING, "spec.rules[0].alpha")
     assert finding.message.startswith(
-        "escalation: 0.1% of the plan's alpha is left, 0.1% on each intent, where an even division gives 2.5%"
+        "escalation, latency: 0.1% of the plan's alpha is left, 0.05% on each intent, "
+        "where an even division gives 1.67%"
     )
     assert not found(fair, "little-alpha-left")
 

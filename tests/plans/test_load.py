@@ -160,9 +160,10 @@ def test_the_further_fields_of_a_step_and_a_rule_are_in_the_plan():
 
 
 def test_rules_may_take_the_whole_of_alpha_where_no_other_needs_any():
-    # latency and spend have no confident form, so 3% and 2% may be all of the plan's 5%
+    # means and spend have no confident form, so 3% and 2% may be all of the plan's 5%
     plan = load(
         plan_text(
+            ("latency_p95_ratio, above: 1.25", "latency_mean, above: 2s"),
             ("window: 72h", "window: 72h\n      alpha: 3%"),
             ("window: 24h  ", "alpha: 200bp\n      window: 24h  "),
         )

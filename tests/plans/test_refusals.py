@@ -78,7 +78,7 @@ SLACK = 'slack: {channel: "#llm-oncall"}'
         (
             "window: 72h",
             "window: 72h\n      alpha: »5%",
-            "nothing is left of the plan's alpha of 5% for escalation, which could then never be proven",
+            "nothing is left of the plan's alpha of 5% for escalation, latency, which could then never be proven",
         ),
         (
             "horizon: 7d}",
@@ -101,8 +101,8 @@ SLACK = 'slack: {channel: "#llm-oncall"}'
             "horizon: 7d, judge: {model: »gpt-4.1-mini-2025-04-14, sensitivity: 95%, specificity: 90%}}",
             "is the candidate's model",
         ),
-        ("window: 1h, for: 15m", "window: 1h, alpha: »1%", "leave `alpha` out"),
-        ("window: 1h, for: 15m", "window: 1h, minWindow: »5m", "leave `minWindow` out"),
+        ("50 USD, window: 1h", "50 USD, window: 1h, alpha: »1%", "leave `alpha` out"),
+        ("50 USD, window: 1h", "50 USD, window: 1h, minWindow: »5m", "leave `minWindow` out"),
         ("then: rollback", "then: »rolback", "did you mean `rollback`?"),
         ("metric: accuracy_delta", "metric: »acuracy_delta", "did you mean `accuracy_delta`?"),
         (
@@ -193,9 +193,14 @@ def test_one_mistake_is_one_problem_at_its_own_place(old: str, new: str, message
         ("{name: x, metric: error_rate, above: 1%, window: 1h, then: pause, intents: [refund, refund]}",
          "named twice"),
         ("{name: x, metric: coverage, below: 90%, window: 1h, minWindow: 1h, then: pause}",
-         "coverage has no confident form: only rates, percentiles, accuracy and accuracy_delta can be proven"),
-        ("{name: x, metric: latency_p95_ratio, above: 2, window: 1h, then: pause, evidence: confident}",
-         "latency_p95_ratio has no confident form"),
+         "coverage has no confident form: only rates, percentiles, their ratio, accuracy and accuracy_delta can be "
+         "proven"),
+        ("{name: x, metric: latency_p95_ratio, below: 2, window: 1h, then: pause, evidence: confident}",
+         "latency_p95_ratio has no confident form with `below`; write `observed`"),
+        ("{name: x, metric: latency_p95_ratio, below: 2, window: 1h, then: pause, minWindow: 5m}",
+         "latency_p95_ratio has no confident form with `below`; leave `minWindow` out"),
+        ("{name: x, metric: cost_ratio, above: 2, window: 1h, then: pause, evidence: confident}",
+         "cost_ratio has no confident form"),
         ("{name: x, metric: error_rate, above: 1%, window: hour, minWindow: 2h, then: pause}",
          "is not a duration"),
         ("{metric: error_rate, above: 1%, window: 1h, then: pause}", "the key `name` is missing"),
