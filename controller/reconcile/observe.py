@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from controller.ports import Sight, Standing, Store, VerifiedStretch
 from controller.reconcile.freeze import active_freeze
 from controller.rollout.columns import at
-from controller.rollout.comparison import LEAST, compared, frozen_buckets, reference_key
+from controller.rollout.comparison import LEAST, Frozen, compared, frozen_buckets, reference_key
 from controller.rollout.coverage import coverage_between
 from controller.rollout.force import InForceTime, Stretch, merged
 from controller.rollout.looks import known_and_traffic, quantiles
@@ -20,7 +20,7 @@ from controller.rollout.proofs import limit_bucket
 from controller.rollout.reader import Reader, Windows
 from controller.rollout.readings import View, read_all
 from controller.rollout.rules import is_provable
-from controller.rollout.state import Phase, Reference, State, shares
+from controller.rollout.state import Phase, State, shares
 from controller.rollout.tallies import Tallies
 from controller.rollout.timeline import minute_of, minutes
 from controller.rollout.verdict import Coverage, Health, InForce, SampleRatio, Seen
@@ -300,20 +300,19 @@ def _is_held(view: View) -> bool:
     return held >= view.plan.steps[state.step].hold
 
 
-def tallies_of(*plans: Plan, references: Iterable[Mapping[str, Reference]] = ()) -> Tallies:
+def tallies_of(*plans: Plan, references: Iterable[Frozen] = ()) -> Tallies:
     """Empty ones, for all that the rules of these plans look at, with what was frozen for them."""
     asked = [needed(plan) for plan in plans]
     keep = asked[0] if len(asked) == 1 else lambda key: any(one(key) for one in asked)
     return Tallies(keep=keep, bounds=bounds(*plans, references=references))
 
 
-def bounds(*plans: Plan, references: Iterable[Mapping[str, Reference]] = ()) -> dict[str, set[int]]:
+def bounds(*plans: Plan, references: Iterable[Frozen] = ()) -> dict[str, set[int]]:
     """By histogram: the buckets of which proofs need to know how much lies above them."""
     found: dict[str, set[int]] = {}
     for frozen in references:
         for rule, intent in (one for plan in plans for one in compared(plan)):
-            reference = frozen.get(reference_key(rule, intent))
-            if reference is not None:
+            for reference in frozen.get(reference_key(rule, intent), ()):
                 bucket, limit = frozen_buckets(rule, reference)
                 found.setdefault(rule.metric.subject, set()).update((bucket, limit - 1, limit))
     for rule in (rule for plan in plans for rule in plan.rules):

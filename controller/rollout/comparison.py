@@ -1,18 +1,18 @@
 """A percentile of the candidate against the baseline's, as proofs see it: what lies beyond a frozen limit, by minute.
 
-The baseline's percentile L is frozen from its own requests before those that are judged, on a bucket's edge
-(`Reference`). A rule "p95 ratio at most r" then keeps its limit where the candidate is above r L no more often than the
-baseline is above L: at the level that L has on the baseline, that says that the candidate's quantile is at most r times
-the baseline's. Both shares are of the same minutes, intents and splits, so what slows both arms down slows both sides
-(`stats.matched`).
+With each step the baseline's percentile L is frozen, from its own requests before those that are judged by it, on a
+bucket's edge (`Reference`). A rule "p95 ratio at most r" then keeps its limit where the candidate is above r L no more
+often than the baseline is above L: at the level that L has on the baseline, that says that the candidate's quantile is
+at most r times the baseline's. Both shares are of the same minutes, intents and splits, so what slows both arms down
+slows both sides (`stats.matched`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 
@@ -57,13 +57,20 @@ def limit_of(rule: Rule, reference_s: float) -> float:
     return rule.limit * reference_s
 
 
-def frozen_seconds(reference: Reference) -> float:
-    return upper_edge(reference.bucket)
+def frozen_by(references: Sequence[Reference], end: int) -> float:
+    """The baseline's percentile in seconds that is in force in the minute before `end`; the first one before that."""
+    known = [one for one in references if in_force_from(one) < end]
+    return upper_edge((known or references[:1])[-1].bucket)
+
+
+def in_force_from(reference: Reference) -> int:
+    # The minute in which it was frozen is in it in part.
+    return minute_of(reference.since) + 1
 
 
 def frozen_buckets(rule: Rule, reference: Reference) -> tuple[int, int]:
     """The bucket above whose upper edge the baseline is slow, and the one that the candidate's limit lies in."""
-    return reference.bucket, bucket_of(limit_of(rule, frozen_seconds(reference)))
+    return reference.bucket, bucket_of(limit_of(rule, upper_edge(reference.bucket)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,23 +80,23 @@ class Comparison:
     rule: Rule
     reader: Reader
     intent: str | None
-    reference: Reference
+    references: tuple[Reference, ...]
     start: int
     # Both proofs of a tick ask for the same minutes.
     _known: dict[tuple[int, int], Table] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def of(
-        cls, rule: Rule, intent: str | None, reader: Reader, epoch: Epoch, reference: Reference
+        cls,
+        rule: Rule,
+        intent: str | None,
+        reader: Reader,
+        epoch: Epoch,
+        references: tuple[Reference, ...],
     ) -> Comparison:
-        """Of the requests since the epoch began and the percentile was frozen."""
-        # The minute in which it was frozen is in it in part.
-        start = max(minute_of(epoch.start), minute_of(reference.since) + 1)
-        return cls(rule=rule, reader=reader, intent=intent, reference=reference, start=start)
-
-    @property
-    def seconds(self) -> float:
-        return frozen_seconds(self.reference)
+        """Of the requests since the epoch began and a percentile was frozen, each by the one in force in its minute."""
+        start = max(minute_of(epoch.start), in_force_from(references[0]))
+        return cls(rule=rule, reader=reader, intent=intent, references=references, start=start)
 
     def failing(self, epoch: Epoch, ends: Minutes, *, alpha: float, horizon_min: int) -> Strongest:
         """As `proofs.failing`: the strongest window against "above its limit no more often than the baseline"."""
@@ -97,7 +104,7 @@ class Comparison:
         starts, thresholds = starts_and_thresholds(
             rule, epoch, ends, alpha=alpha, horizon_min=horizon_min
         )
-        # What was before the percentile was frozen says nothing: it is 0 there.
+        # What was before a percentile was frozen says nothing: it is 0 there.
         marks = np.concatenate([np.maximum(starts, self.start), np.maximum(ends, self.start)])
         table = self._before(marks)
         opened, closed = table[: len(starts)], table[len(starts) :]
@@ -157,13 +164,21 @@ class Comparison:
         return hours
 
     def _about(self) -> tuple[tuple[str, ...], str | None]:
-        by_arm = self._keys()
-        asked = (*by_arm[Arm.CANDIDATE], *by_arm[Arm.BASELINE], str(self.start))
-        return (*asked, str(bound_of(self.rule))), self.intent
+        rule = self.rule
+        frozen = (f"{in_force_from(one)}:{frozen_buckets(rule, one)}" for one in self.references)
+        return (rule.metric.name, str(self.start), *frozen), self.intent
 
-    def _keys(self) -> Mapping[Arm, tuple[str, ...]]:
+    def _spans(self, first: int, end: int) -> Iterator[tuple[Reference, int, int]]:
+        """The minutes of [first, end) by the percentile in force."""
+        until = [in_force_from(one) for one in self.references[1:]] + [end]
+        for reference, last in zip(self.references, until, strict=True):
+            opened, closed = max(first, in_force_from(reference)), min(end, last)
+            if opened < closed:
+                yield reference, opened, closed
+
+    def _keys(self, reference: Reference) -> Mapping[Arm, tuple[str, ...]]:
         subject = self.rule.metric.subject
-        bucket, limit = frozen_buckets(self.rule, self.reference)
+        bucket, limit = frozen_buckets(self.rule, reference)
         known = f"c.{subject}_us"
         return {
             Arm.CANDIDATE: (known, above(subject, limit), above(subject, limit - 1)),
@@ -175,22 +190,30 @@ class Comparison:
         known = self._known.get((first, end))
         if known is not None:
             return known
-        at = np.arange(first, end + 1, dtype=np.int64)
-        summed = np.zeros((len(at), WIDTH), dtype=np.int64)
-        strata = self._strata(at)
-        if strata:
-            # All strata in one row of minutes: they are many and short.
-            candidate, baseline = (np.concatenate(arm) for arm in zip(*strata, strict=True))
-            rows = _rows(candidate, baseline, level=bound_of(self.rule))
-            together = rows.reshape(len(strata), len(at) - 1, WIDTH).sum(axis=0)
-            np.cumsum(together, axis=0, out=summed[1:])
+        added = np.zeros((end - first + 1, WIDTH), dtype=np.int64)
+        for reference, opened, closed in self._spans(first, end):
+            added[opened - first + 1 : closed - first + 1] = self._minutes(
+                reference, opened, closed
+            )
+        summed: Table = added.cumsum(axis=0)
         self._known[first, end] = summed
         return summed
 
-    def _strata(self, at: Minutes) -> list[tuple[Table, Table]]:
+    def _minutes(self, reference: Reference, first: int, end: int) -> Table:
+        """What each minute of [first, end) adds; (end − first, WIDTH)."""
+        strata = self._strata(reference, np.arange(first, end + 1, dtype=np.int64))
+        if not strata:
+            return np.zeros((end - first, WIDTH), dtype=np.int64)
+        # All strata in one row of minutes: they are many and short.
+        candidate, baseline = (np.concatenate(arm) for arm in zip(*strata, strict=True))
+        rows = _rows(candidate, baseline, level=bound_of(self.rule))
+        together: Table = rows.reshape(len(strata), end - first, WIDTH).sum(axis=0)
+        return together
+
+    def _strata(self, reference: Reference, at: Minutes) -> list[tuple[Table, Table]]:
         """By minute, of each intent and split version in which both arms had requests."""
         found: dict[tuple[int, str], dict[Arm, Table]] = {}
-        for arm, keys in self._keys().items():
+        for arm, keys in self._keys(reference).items():
             for version, name, sums in self.reader.tallies.strata(
                 arm=arm.value, intent=self.intent
             ):
@@ -234,13 +257,14 @@ def shares(tally: Mapping[str, int]) -> tuple[float, float] | None:
     return tally.get("candidate.above", 0) / n, expected / n
 
 
-def renewed(
-    references: Mapping[str, Reference], seen: Mapping[str, int], now: datetime, *, all_of: bool
-) -> Mapping[str, Reference]:
-    """What is frozen after a decision: at a new step everything that was seen, else what was not frozen before."""
-    fresh = {
-        key: Reference(bucket=bucket, since=now)
-        for key, bucket in seen.items()
-        if all_of or key not in references
-    }
+Frozen: TypeAlias = Mapping[str, tuple[Reference, ...]]
+
+
+def renewed(references: Frozen, seen: Mapping[str, int], now: datetime, *, anew: bool) -> Frozen:
+    """What is frozen after a decision: what was not before, and `anew`, at a new step, what has moved since."""
+    fresh = {}
+    for key, bucket in seen.items():
+        known = references.get(key, ())
+        if not known or (anew and known[-1].bucket != bucket):
+            fresh[key] = (*known, Reference(bucket=bucket, since=now))
     return {**references, **fresh} if fresh else references

@@ -117,7 +117,7 @@ def _complete(scene: Scene, decision: Decision) -> Decision:
         state = replace(
             state,
             updated_at=scene.now,
-            references=renewed(state.references, scene.seen.references, scene.now, all_of=new_step),
+            references=renewed(state.references, scene.seen.references, scene.now, anew=new_step),
         )
     return replace(
         decision,

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from controller.rollout import proofs
 from controller.rollout.availability import availability, blind, counted
 from controller.rollout.columns import at
-from controller.rollout.comparison import Comparison, frozen_seconds, reference_key
+from controller.rollout.comparison import Comparison, frozen_by, reference_key
 from controller.rollout.comparison import shares as shares_above
 from controller.rollout.coverage import coverage_between, missing_blocks, uneven
 from controller.rollout.force import InForceTime
@@ -268,10 +268,10 @@ def _comparison(view: View, rule: Rule, intent: str | None, epoch: Epoch) -> tup
     """What a ratio of percentiles is proven on; nothing where none of the baseline's is frozen yet."""
     if rule.metric.kind is not Kind.QUANTILE_RATIO or not is_provable(rule):
         return ()
-    reference = view.state.references.get(reference_key(rule, intent))
-    if reference is None:
+    frozen = view.state.references.get(reference_key(rule, intent))
+    if not frozen:
         return ()
-    return (Comparison.of(rule, intent, view.reader, epoch, reference),)
+    return (Comparison.of(rule, intent, view.reader, epoch, frozen),)
 
 
 def _strongest(
@@ -297,7 +297,7 @@ def _strongest(
     tally = strongest.tally(i)
     return Proof(
         window=Window.of_minutes(start, end),
-        claim=_claim(view, rule, intent, proofs.claim_of(view.plan, rule)),
+        claim=_claim(view, rule, intent, end, proofs.claim_of(view.plan, rule)),
         log_e=float(strongest.log_e[i]),
         log_threshold=float(strongest.log_e[i] - strongest.margin[i]),
         tally=tally,
@@ -305,11 +305,11 @@ def _strongest(
     )
 
 
-def _claim(view: View, rule: Rule, intent: str | None, usual: float) -> float:
+def _claim(view: View, rule: Rule, intent: str | None, end: int, usual: float) -> float:
     """What a proof is against; of a ratio, the baseline's frozen percentile in seconds."""
     if rule.metric.kind is not Kind.QUANTILE_RATIO:
         return usual
-    return frozen_seconds(view.state.references[reference_key(rule, intent)])
+    return frozen_by(view.state.references[reference_key(rule, intent)], end)
 
 
 def _margin(proof: Proof) -> float:
@@ -390,7 +390,7 @@ def _passing(
     )
     return Proof(
         window=Window.of_minutes(start, end),
-        claim=_claim(view, rule, intent, kept_limit(view.plan, rule)),
+        claim=_claim(view, rule, intent, end, kept_limit(view.plan, rule)),
         log_e=reached,
         log_threshold=proofs.pass_threshold(view.plan, len(found)),
         tally=tally,

@@ -58,7 +58,10 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
-    """A percentile of the baseline, frozen before what is judged against it: the upper edge of a log bucket."""
+    """A percentile of the baseline, frozen before what is judged against it: the upper edge of a log bucket.
+
+    In force from the minute after `since`, until another one is.
+    """
 
     bucket: int
     since: datetime
@@ -112,7 +115,9 @@ class State:
     step_version: int  # the split's version when the step began
     pins: tuple[str, ...] = ()  # intents sent back to the baseline by a rule or a person
     epochs: Mapping[str, Epoch] = field(default_factory=dict)
-    references: Mapping[str, Reference] = field(default_factory=dict)  # by metric and intent
+    references: Mapping[str, tuple[Reference, ...]] = field(
+        default_factory=dict
+    )  # by metric and intent, oldest first
     failures: tuple[Failure, ...] = ()
     approved: bool = False
     started_at: datetime

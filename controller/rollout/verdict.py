@@ -126,8 +126,9 @@ class Proof:
     for a loss the rule's whole window up to the same end.
 
     A percentile ratio is judged minute by minute, so its tally is a summary (`comparison.TOLD`): the product is that of
-    the stored minutes of `window`. Its `claim` is the baseline's frozen percentile in seconds, and the figure beside it
-    by how much the share of requests above the limit is larger than it would be on the baseline.
+    the stored minutes of `window`. Its `claim` is the baseline's frozen percentile in seconds (the last in force in the
+    window), and the figure beside it by how much the share of requests above the limit is larger than it would be on
+    the baseline.
     """
 
     window: Window

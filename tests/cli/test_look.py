@@ -163,7 +163,7 @@ def test_describe_says_what_an_undecided_rule_still_needs(world: World):
     assert found["words"] in out
     assert 'to disprove "a loss of 1.5 pp or more" if it goes on as seen' in out
     assert by_rule["escalation"] is None  # goes by its window as written
-    assert by_rule["latency"] is None  # nothing is ever proven of it
+    assert by_rule["latency"] is None  # goes by its window as written
 
 
 def test_describe_says_what_the_step_waits_for(running: World):

@@ -101,7 +101,7 @@ def test_the_percentile_is_frozen_once_when_there_are_enough_requests_and_nobody
     world = World(PLAN)
     run(world, *[{"slow": False}] * 20)
 
-    frozen = world.head.state.references[KEY]
+    (frozen,) = world.head.state.references[KEY]
     known = sum(one is Action.MEASURE for one in actions(world))
     assert frozen.bucket == bucket_of(2.0)
     assert known == 1  # at 20 a minute, the first share came before there were a hundred

@@ -21,7 +21,7 @@ from controller.rollout.observation import RollupRow
 from controller.rollout.plan import Evidence, Plan, Rule, Scope, Then
 from controller.rollout.readings import View, read
 from controller.rollout.rules import alpha_of, judge
-from controller.rollout.state import Phase, Reference, State
+from controller.rollout.state import Reference, State
 from controller.rollout.tallies import Tallies
 from controller.rollout.verdict import Amounts, Availability, Outcome
 from controller.stats.betting import log_threshold
@@ -45,7 +45,7 @@ brief = settings(max_examples=40, deadline=None)
 
 
 def frozen(rule: Rule = SLOWER, intent: str | None = None, *, since=NOW - timedelta(minutes=1)):
-    return {reference_key(rule, intent): Reference(bucket=BUCKET, since=since)}
+    return {reference_key(rule, intent): (Reference(bucket=BUCKET, since=since),)}
 
 
 def answered(minute: int, *seconds: float, arm="candidate", intent="refund", version=2):
@@ -72,16 +72,16 @@ def both(minute: int, candidate, baseline, **key):
     ]
 
 
-def minute_logs(candidate, baseline, *, perhaps: bool) -> list[float]:
+def minute_logs(candidate, baseline, *, perhaps: bool, p95: float = P95) -> list[float]:
     """The three bets' logs of one minute of one stratum, request by request; against "no more often" (perhaps False),
     or against "as often, or more".
     """
     n, k = len(candidate), len(baseline)
     if not n or not k:
         return [0.0, 0.0, 0.0]
-    limit = bucket_of(1.25 * P95)
+    limit = bucket_of(1.25 * p95)
     over = [bucket_of(one) >= limit if perhaps else bucket_of(one) > limit for one in candidate]
-    beyond = [one > P95 * (1 + 1e-12) for one in baseline]
+    beyond = [one > p95 * (1 + 1e-12) for one in baseline]
     effect, sign = (0.05 / 3, -1) if perhaps else (0.025, 1)
     logs = []
     for factor in (0.5, 1, 2):
@@ -109,11 +109,19 @@ minute_rows = st.lists(st.tuples(strata, few, few), min_size=5, max_size=130)
 
 
 @brief
-@given(minute_rows, st.integers(0, 20))
-def test_both_proofs_are_those_of_the_minutes_recounted_request_by_request(by_minute, frozen_after):
+@given(minute_rows, st.integers(0, 20), st.integers(1, 100))
+def test_both_proofs_are_those_of_the_minutes_recounted_request_by_request(
+    by_minute, frozen_after, later
+):
     of = plan(rules=(SLOWER,))
-    since = NOW + timedelta(minutes=frozen_after) - timedelta(minutes=1)
-    state = at_step(0, of, started_at=NOW, references=frozen(since=since))
+    before = NOW - timedelta(minutes=1)
+    again = frozen_after + later  # at another step, when the baseline's p95 is another one
+    two = (
+        Reference(bucket=BUCKET, since=before + timedelta(minutes=frozen_after)),
+        Reference(bucket=BUCKET + 20, since=before + timedelta(minutes=again)),
+    )
+    references = {reference_key(SLOWER, None): two}
+    state = at_step(0, of, started_at=NOW, references=references)
     rows = [
         one
         for i, ((intent, version), ours, theirs) in enumerate(by_minute)
@@ -125,8 +133,14 @@ def test_both_proofs_are_those_of_the_minutes_recounted_request_by_request(by_mi
 
     def logs(start: int, *, perhaps: bool):
         parts = [
-            minute_logs(ours, theirs, perhaps=perhaps)
-            for _, ours, theirs in by_minute[max(start, frozen_after) :]
+            minute_logs(
+                ours,
+                theirs,
+                perhaps=perhaps,
+                p95=upper_edge(BUCKET + 20) if at >= again else P95,
+            )
+            for at, (_, ours, theirs) in enumerate(by_minute)
+            if at >= max(start, frozen_after)
         ]
         return [math.fsum(column) for column in zip(*parts, strict=True)] or [0.0] * 3
 
@@ -138,7 +152,7 @@ def test_both_proofs_are_those_of_the_minutes_recounted_request_by_request(by_mi
             needed = log_threshold(alpha=alpha, start_number=number, planned_starts=HORIZON_H)
             best = max(best, (evidence - needed, evidence, needed))
     assert found.failing is not None
-    assert found.failing.claim == P95
+    assert found.failing.claim == (upper_edge(BUCKET + 20) if last > again else P95)
     assert found.failing.log_e - found.failing.log_threshold == pytest.approx(best[0], abs=1e-6)
     assert (found.failing.log_e, found.failing.log_threshold) == pytest.approx(best[1:], abs=1e-6)
     if last > frozen_after:
@@ -340,27 +354,30 @@ def test_the_baselines_percentile_is_known_once_it_has_enough_requests():
 def test_a_step_freezes_the_percentile_anew_and_a_record_in_it_what_is_missing():
     of = plan(rules=(SLOWER,))
     key = reference_key(SLOWER, None)
-    at = NOW + timedelta(days=4)
+    at, later = NOW + timedelta(days=4), NOW + timedelta(days=5)
     quiet = read(compare([], minutes=59, of=of), SLOWER, None)
     measured = replace(
         seen(), readings=(replace(quiet, availability=Availability.NO_CONTROL),), held=timedelta(0)
     )
 
+    def advanced(bucket: int) -> State:
+        go = replace(measured, references={key: bucket}, held=timedelta(days=4))
+        decision = decide(of, missing.state, go, None, later)
+        assert decision.action is Action.ADVANCE
+        return decision.state
+
     step = at_step(0, of, started_at=NOW)
     missing = decide(of, step, replace(measured, references={key: 40}), None, at)
-    again = decide(of, missing.state, replace(measured, references={key: 41}), None, at)
-    go = replace(measured, references={key: 42}, held=timedelta(days=4))
-    advanced = decide(of, missing.state, go, None, at)
+    again = decide(of, missing.state, replace(measured, references={key: 41}), None, later)
 
+    first = Reference(bucket=40, since=at)
     assert (missing.action, missing.notices) == (Action.MEASURE, ())
-    assert missing.state == replace(
-        step, references={key: Reference(bucket=40, since=at)}, updated_at=at
-    )
+    assert missing.state == replace(step, references={key: (first,)}, updated_at=at)
     assert again.action is Action.HOLD
-    assert again.state.references == missing.state.references
-    assert advanced.action is Action.ADVANCE
-    assert advanced.state.references == {key: Reference(bucket=42, since=at)}
-    assert advanced.state.phase is Phase.PROGRESSING
+    assert again.state.references == {key: (first,)}
+    # What came before is judged by what was frozen then, so that no evidence is counted twice.
+    assert advanced(42).references == {key: (first, Reference(bucket=42, since=later))}
+    assert advanced(40).references == {key: (first,)}
 
 
 def test_limits_are_summed_for_what_is_frozen_and_for_nothing_else():
