@@ -30,9 +30,15 @@ from controller.rollout.metrics import Kind
 from controller.rollout.needs import Needs
 from controller.rollout.plan import Evidence, Judge, Plan, Rule
 from controller.rollout.proofs import claim_of
-from controller.rollout.rules import kept_limit, passes_limit
+from controller.rollout.rules import kept_limit
 from controller.rollout.timeline import Window
-from controller.rollout.units import format_duration, format_limit, rounded_up
+from controller.rollout.units import (
+    format_duration,
+    format_limit,
+    format_number,
+    format_value,
+    rounded_up,
+)
 from controller.rollout.verdict import (
     Availability,
     InForce,
@@ -82,8 +88,9 @@ def title_line(verdict: Verdict, plan: Plan) -> str:
         return f"{rule.metric.name} {over} above {format_limit(rule.metric, rule.limit)}"
     if value is None:
         return f"{_subject(rule, verdict.intent)} {verdict.outcome.value.replace('_', ' ')}"
-    shown = f"{value_beside(rule.metric, value, rule.limit)}{_on(verdict.intent)}"
-    return f"{rule.metric.name} {shown} {_relation(rule, value)}"
+    usual = _headline_usual(verdict, rule)
+    shown = f"{value_beside(rule.metric, value, _limit(rule, usual))}{_on(verdict.intent)}"
+    return f"{rule.metric.name} {shown} {_relation(rule, value, usual)}"
 
 
 # FAIL
@@ -118,9 +125,7 @@ def _proven(rule: Rule, verdict: Verdict, proof: Proof) -> str:
         counts, figure = counts_words(rule, look.counts), _share_figure(rule, look, verdict.intent)
     else:
         counts = counts_words(rule, look.counts, "episodes")
-        figure = _figure(
-            rule, look.value, look.window, interval_words(rule, look.counts), verdict.intent
-        )
+        figure = _figure(rule, look, verdict.intent)
     where = "" if proof.window == look.window else f" in {window_words(proof.window)}"
     return f"{name} {figure}; {counts}; {against}{where}"
 
@@ -146,7 +151,7 @@ def _observed_form(verdict: Verdict, rule: Rule) -> str:
         case Outcome.INSUFFICIENT:
             return f"observed form undecided: {_missing(look, rule)}"
         case Outcome.PASS if look is not None and look.value is not None:
-            shown = value_beside(rule.metric, look.value, rule.limit)
+            shown = value_beside(rule.metric, look.value, _limit(rule, look.usual))
             return f"observed form passes: {shown} in {window_words(look.window)}"
         case outcome:
             return f"observed form {outcome.value.replace('_', ' ')}"
@@ -213,6 +218,7 @@ def _missing(look: Look | None, rule: Rule) -> str:
         _samples(look, rule),
         "" if look.complete else f"window not complete: not all of its {window} were in force",
         "no figure in its window" if look.value is None and look.samples else "",
+        _unusual(look, rule),
     )
     return ", ".join(part for part in lacking if part)
 
@@ -335,19 +341,27 @@ def _seen(rule: Rule, verdict: Verdict, look: Look) -> str:
 
 
 def _look(rule: Rule, look: Look, intent: str | None = None) -> str:
-    figure = _figure(rule, look.value, look.window, interval_words(rule, look.counts), intent)
-    return f"{figure}; {counts_words(rule, look.counts)}"
+    return f"{_figure(rule, look, intent)}; {counts_words(rule, look.counts)}"
 
 
-def _figure(
-    rule: Rule, value: float | None, window: Window, interval: str, intent: str | None
-) -> str:
+def _figure(rule: Rule, look: Look, intent: str | None) -> str:
     """`3.1 pp on refund (95% CI …) above 1.5 pp in A..B`."""
-    if value is None:
-        return f"without a figure{_on(intent)} in {window_words(window)}"
-    shown = f"{value_beside(rule.metric, value, rule.limit)}{_on(intent)}"
+    where = window_words(look.window)
+    if look.value is None:
+        return f"without a figure{_on(intent)} in {where}"
+    shown = f"{value_beside(rule.metric, look.value, _limit(rule, look.usual))}{_on(intent)}"
+    interval = interval_words(rule, look.counts)
     bracket = f" ({interval})" if interval else ""
-    return f"{shown}{bracket} {_relation(rule, value)} in {window_words(window)}"
+    return f"{shown}{bracket} {_relation(rule, look.value, look.usual)} in {where}"
+
+
+def _unusual(look: Look, rule: Rule) -> str:
+    if rule.usual is None or look.usual is not None:
+        return ""
+    return (
+        f"what is usual is not known yet: it takes {format_duration(rule.window)} before the window, "
+        f"with {rule.min_samples:,} samples and a figure above 0"
+    )
 
 
 def _share_figure(rule: Rule, look: Look, intent: str | None) -> str:
@@ -358,13 +372,22 @@ def _share_figure(rule: Rule, look: Look, intent: str | None) -> str:
     return f"{shown} above {format_limit(rule.metric, rule.limit)} in {window_words(look.window)}"
 
 
-def _relation(rule: Rule, value: float) -> str:
-    side = "below" if rule.below else "above"
-    limit = format_limit(rule.metric, rule.limit)
-    if not passes_limit(rule, value):
-        return f"not {side} {limit}"
+def _relation(rule: Rule, value: float, usual: float | None) -> str:
+    if rule.usual is not None and usual is None:
+        return "beside nothing usual"
+    side, limit = "below" if rule.below else "above", _limit(rule, usual)
+    told = format_limit(rule.metric, limit)
+    if rule.usual is not None and usual is not None:
+        of = f"{format_number(rule.limit)} × its usual {format_value(rule.metric, usual)}"
+        told = f"{of} in the {format_duration(rule.usual)} before"
+    if not (value < limit if rule.below else value > limit):
+        return f"not {side} {told}"
     lasting = f" for {format_duration(rule.sustained)}" if rule.sustained else ""
-    return f"{side} {limit}{lasting}"
+    return f"{side} {told}{lasting}"
+
+
+def _limit(rule: Rule, usual: float | None) -> float:
+    return rule.limit if usual is None else rule.limit * usual
 
 
 def _is_headed_by_share(verdict: Verdict, rule: Rule) -> bool:
@@ -385,6 +408,13 @@ def _headline_value(verdict: Verdict, rule: Rule) -> float | None:
     if look is not None or reading.failing is None:
         return look.value if look else None
     return reading.failing.look.value
+
+
+def _headline_usual(verdict: Verdict, rule: Rule) -> float | None:
+    """What is usual beside that figure, for a spike."""
+    failed = _deciding_look(verdict, rule) if verdict.outcome is Outcome.FAIL else None
+    look = failed or verdict.reading.latest
+    return look.usual if look else None
 
 
 def _subject(rule: Rule, intent: str | None) -> str:

@@ -303,10 +303,14 @@ class StepShape(Shape):
 
 
 class SpikeShape(Shape):
-    """A metric against its own trailing week."""
+    """A metric against what it was before the window: so many times its usual figure is too much."""
 
-    factor: Ratio = Field(description="How many times the usual value.")
-    over: Duration | None = Field(None, description="What is usual: the trailing stretch.")
+    factor: Ratio = Field(description="How many times the usual figure; above 1.")
+    over: Duration = Field(
+        timedelta(days=7),
+        description="What is usual: the stretch before each window, as far back as the rollout goes. Not shorter than "
+        "the window.",
+    )
 
 
 class RuleShape(Shape):
@@ -356,8 +360,10 @@ class RuleShape(Shape):
         "`for`.",
         json_schema_extra={"default": "1m"},
     )
-    spike: Annotated[SpikeShape | None, NOT_YET] = Field(
-        None, description="Judge the metric against its own trailing week."
+    spike: SpikeShape | None = Field(
+        None,
+        description="In place of `above` or `below`: the rule fails where the metric over its window is above so many "
+        "times what it was before, by default over the trailing week. Judged as written; there is no proof of it.",
     )
     resume: Annotated[Resume, leaves.choice(Resume)] = Field(
         Resume.MANUAL,

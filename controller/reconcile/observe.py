@@ -358,7 +358,7 @@ def needed(plan: Plan) -> Callable[[str], bool]:
 def _histogram_reach(plan: Plan) -> int:
     """Minutes back that windows on histograms reach, and a day more for late arrivals."""
     spans = [
-        minutes(rule.window) + minutes(rule.sustained)
+        minutes(rule.window) + minutes(rule.sustained) + minutes(rule.usual or timedelta(0))
         for rule in plan.rules
         if rule.metric.kind in (Kind.QUANTILE, Kind.QUANTILE_RATIO)
     ]

@@ -21,7 +21,7 @@ from controller.rollout.observation import MATCHED
 from controller.rollout.plan import Arm, Plan, Rule
 from controller.rollout.proofs import RATE_ALTERNATIVE, Strongest, starts_and_thresholds
 from controller.rollout.reader import Reader
-from controller.rollout.rules import bound_of
+from controller.rollout.rules import bound_of, is_provable
 from controller.rollout.state import Epoch, Reference
 from controller.rollout.sums import Minutes, Table
 from controller.rollout.timeline import minute_of, minutes
@@ -48,7 +48,9 @@ def reference_key(rule: Rule, intent: str | None) -> str:
 
 def compared(plan: Plan) -> list[tuple[Rule, str | None]]:
     """The rules that go by a frozen percentile, with the intents that each is judged on."""
-    ratios = [rule for rule in plan.rules if rule.metric.kind is Kind.QUANTILE_RATIO]
+    ratios = [
+        rule for rule in plan.rules if rule.metric.kind is Kind.QUANTILE_RATIO and is_provable(rule)
+    ]
     return [(rule, intent) for rule in ratios for intent in plan.judged_intents(rule)]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import assert_never
 
@@ -19,6 +19,7 @@ from controller.rollout.metrics import MICRO, SERVED, Kind, Metric
 from controller.rollout.observation import BOTH_ARMS
 from controller.rollout.plan import Arm, Rule
 from controller.rollout.reader import Reader, Windows
+from controller.rollout.timeline import minutes
 from controller.rollout.verdict import (
     Amounts,
     Counts,
@@ -41,6 +42,7 @@ class Measured:
     values: Column
     samples: Column
     counts: Callable[[int], Counts]
+    usual: Column | None = None  # of a spike
 
 
 def measure(rule: Rule, intent: str | None, reader: Reader, windows: Windows) -> Measured:
@@ -68,6 +70,35 @@ def measure(rule: Rule, intent: str | None, reader: Reader, windows: Windows) ->
             return _cost(rule, intent, reader, windows)
         case unreachable:
             assert_never(unreachable)
+
+
+def with_usual(
+    measured: Measured,
+    rule: Rule,
+    intent: str | None,
+    reader: Reader,
+    windows: Windows,
+    earliest: int,
+) -> Measured:
+    """What was measured, with what is usual: the metric over `rule.usual` before each window, no further back than the
+    minute `earliest`, the rollout's first.
+
+    It is known once that stretch is as long as the window and has as many samples as the rule asks of one. A rate that
+    was 0 is taken for one request in as many: nothing is so many times nothing. What comes late to it alone has no
+    window judged again.
+    """
+    if rule.usual is None:
+        raise LookupError(f"rule {rule.name} has no usual figure")
+    reached = np.maximum(windows.starts - minutes(rule.usual), earliest)
+    before = Windows.of(np.minimum(reached, windows.starts), windows.starts)
+    found = measure(rule, intent, reader, before)
+    long_enough = before.length_min >= windows.length_min
+    known = long_enough & (found.samples >= rule.min_samples) & (before.length_min > 0)
+    usual = found.values
+    if rule.metric.kind is Kind.RATE:
+        usual = where(usual == 0, divided(1, found.samples), usual)
+    usual = where(known & (usual != 0), usual, math.nan)
+    return replace(measured, usual=usual)
 
 
 def known_and_traffic(metric: Metric) -> tuple[str, str]:

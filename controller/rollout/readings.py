@@ -22,11 +22,11 @@ from controller.rollout.comparison import Comparison, frozen_by, reference_key
 from controller.rollout.comparison import shares as shares_above
 from controller.rollout.coverage import coverage_between, missing_blocks, uneven
 from controller.rollout.force import InForceTime
-from controller.rollout.looks import Measured, measure
+from controller.rollout.looks import Measured, measure, with_usual
 from controller.rollout.metrics import MICRO, Kind
 from controller.rollout.plan import Arm, Plan, Rule
 from controller.rollout.reader import Reader, Windows
-from controller.rollout.rules import alpha_of, is_provable, kept_limit
+from controller.rollout.rules import alpha_of, is_provable, kept_limit, limit_in
 from controller.rollout.state import Epoch, State
 from controller.rollout.sums import Minutes
 from controller.rollout.tallies import MinuteSums
@@ -155,6 +155,9 @@ def read(view: View, rule: Rule, intent: str | None) -> Reading:
     epoch = view.state.epoch(rule.name)
     span = view.span(rule, epoch)
     measured = measure(rule, intent, view.reader, span.windows)
+    if rule.usual is not None:
+        earliest = minute_of(view.state.started_at)
+        measured = with_usual(measured, rule, intent, view.reader, span.windows, earliest)
     latest = _look(measured, span.windows, len(span.windows.ends) - 1, span.complete[-1])
     there = counted(view, rule, intent, minute_of(epoch.start))
     found, for_passing = _evidence(view, rule, intent), _passing_evidence(view, rule, intent)
@@ -181,6 +184,7 @@ def read(view: View, rule: Rule, intent: str | None) -> Reading:
 
 def _look(measured: Measured, windows: Windows, i: int, complete: bool | np.bool_) -> Look:
     value = float(at(measured.values, i))
+    usual = math.nan if measured.usual is None else float(at(measured.usual, i))
     start, end = windows.one or (int(windows.starts[i]), int(windows.ends[i]))
     return Look(
         window=Window.of_minutes(start, end),
@@ -188,6 +192,7 @@ def _look(measured: Measured, windows: Windows, i: int, complete: bool | np.bool
         counts=measured.counts(i),
         samples=int(at(measured.samples, i)),
         complete=bool(complete),
+        usual=None if math.isnan(usual) else usual,
     )
 
 
@@ -198,8 +203,11 @@ def _worst(rule: Rule, measured: Measured, span: Span, latest: Look) -> Look | N
     """
     if span.windows.one is not None:
         counts_alone = latest.complete and latest.samples >= rule.min_samples
-        return latest if counts_alone and latest.value is not None else None
+        known = latest.value is not None and limit_in(rule, latest) is not None
+        return latest if counts_alone and known else None
     values = np.asarray(measured.values, dtype=np.float64)
+    if measured.usual is not None:  # by how much each is above its own limit
+        values = values - rule.limit * np.asarray(measured.usual, dtype=np.float64)
     counts = span.complete & (measured.samples >= rule.min_samples) & ~np.isnan(values)
     severity = np.where(counts, -values if rule.below else values, -np.inf)
     if sustained := minutes(rule.sustained):

@@ -77,7 +77,8 @@ def is_provable(rule: Rule) -> bool:
     """
     # That the candidate is not better by enough: nobody asks for it.
     turned = rule.below and rule.metric.kind in _COMPARED
-    return has_confident_form(rule.metric) and not turned and 0 < bound_of(rule) < 1
+    has_form = has_confident_form(rule.metric) and rule.usual is None
+    return has_form and not turned and 0 < bound_of(rule) < 1
 
 
 def bound_of(rule: Rule) -> float:
@@ -142,9 +143,19 @@ def alpha_left(plan: Plan) -> float:
     return plan.alpha - fsum(one.alpha for one in plan.rules if one.alpha is not None)
 
 
-def passes_limit(rule: Rule, value: float) -> bool:
-    """Whether a value lies on the wrong side of the rule's limit; exactly on it is still right."""
-    return value < rule.limit if rule.below else value > rule.limit
+def limit_in(rule: Rule, look: Look) -> float | None:
+    """What a look's value is held against: the limit, or for a spike so many times the usual; None: not known."""
+    if rule.usual is None:
+        return rule.limit
+    return None if look.usual is None else rule.limit * look.usual
+
+
+def passes_limit(rule: Rule, look: Look) -> bool:
+    """Whether a look lies on the wrong side of the rule's limit; exactly on it is still right."""
+    limit = limit_in(rule, look)
+    if look.value is None or limit is None:
+        return False
+    return look.value < limit if rule.below else look.value > limit
 
 
 def _missing(availability: Availability) -> Outcome | None:
@@ -166,7 +177,7 @@ def _missing(availability: Availability) -> Outcome | None:
 
 def _observed(rule: Rule, reading: Reading) -> Outcome:
     worst = reading.worst
-    if worst is not None and worst.value is not None and passes_limit(rule, worst.value):
+    if worst is not None and passes_limit(rule, worst):
         return Outcome.FAIL
     return Outcome.PASS if _is_full(rule, reading.latest) else Outcome.INSUFFICIENT
 
@@ -175,6 +186,7 @@ def _is_full(rule: Rule, look: Look | None) -> bool:
     return (
         look is not None
         and look.value is not None
+        and limit_in(rule, look) is not None
         and look.complete
         and look.samples >= rule.min_samples
     )
@@ -184,7 +196,9 @@ def _confident(rule: Rule, reading: Reading) -> Outcome:
     failing, passing = reading.failing, reading.passing
     # Before these had proofs they were recorded without any; such a record still says what it said.
     unproven = failing is None and passing is None and rule.evidence is Evidence.OBSERVED
-    if (unproven and rule.metric.kind in _LATER_PROVEN) or not has_confident_form(rule.metric):
+    if rule.usual is not None or not has_confident_form(rule.metric):
+        return Outcome.NOT_APPLICABLE
+    if unproven and rule.metric.kind in _LATER_PROVEN:
         return Outcome.NOT_APPLICABLE
     if failing is not None and failing.reached and _is_past(rule, failing):
         return Outcome.FAIL

@@ -112,6 +112,9 @@ class Look:
     counts: Counts
     samples: int  # of the arm that has fewer
     complete: bool  # every minute of the window was verified in force, within the epoch
+    usual: float | None = (
+        None  # of a spike: the metric before the window; None where it is not known
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

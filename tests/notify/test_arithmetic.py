@@ -330,6 +330,36 @@ def test_an_undecided_ratio_says_what_it_waits_for():
     ) in line(undecided, of=plan(slower))
 
 
+JUMP = replace(rule("jump", "error_rate", 3.0), usual=timedelta(days=7))
+
+
+def test_a_spike_names_what_is_usual():
+    # Wilson 1927 for 187 of 7,762; three times 0.5%.
+    jumped = verdict(JUMP, worst=replace(rate_look(187, 7_762), usual=0.005))
+    steady = replace(rate_look(187, 7_762), usual=0.02)
+
+    assert line(jumped, of=plan(JUMP)) == (
+        "error_rate 2.41% (95% CI 2.09..2.77, Wilson) above 3 × its usual 0.5% in the 7d before in "
+        "2026-11-20 03:14..2026-11-21 03:14Z; 187 of 7,762 candidate requests"
+    )
+    assert (
+        title_line(jumped, plan(JUMP))
+        == "error_rate 2.41% above 3 × its usual 0.5% in the 7d before"
+    )
+    assert "2.41% (95% CI 2.09..2.77, Wilson) not above 3 × its usual 2% in the 7d before" in line(
+        verdict(JUMP, latest=steady, worst=steady), of=plan(JUMP)
+    )
+
+
+def test_a_spike_without_anything_usual_says_what_it_waits_for():
+    unknown = verdict(JUMP, latest=rate_look(187, 7_762))
+
+    assert (
+        "what is usual is not known yet: it takes 24h before the window, with 500 samples"
+        in line(unknown, of=plan(JUMP))
+    )
+
+
 def test_a_percentile_with_a_lower_limit_names_the_share_that_it_asks_for():
     quick = rule("quick", "latency_p50", 0.5, evidence=Evidence.CONFIDENT, below=True)
     undecided = verdict(

@@ -303,6 +303,15 @@ def test_what_a_judge_makes_of_a_limit_of_accuracy_is_told():
     )
 
 
+def test_a_spike_of_what_one_arm_spends_is_warned_about():
+    rule = "{name: dear, metric: cost_per_hour, spike: {factor: 2}, window: 1h, then: pause"
+
+    assert one(load(with_rule(f"{rule}, arm: candidate}}")), "spike-at-each-step").path == (
+        "spec.rules[0].spike"
+    )
+    assert not found(load(with_rule(f"{rule}}}")), "spike-at-each-step")
+
+
 def test_a_judge_without_a_name_is_told():
     unnamed = load(plan_text(("{delay: 6h, horizon: 7d}", JUDGE.replace("model: gpt-5, ", ""))))
 

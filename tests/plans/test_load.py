@@ -198,6 +198,23 @@ def test_what_must_not_fall_below_a_limit_may_ask_for_proof_and_for_a_part_of_al
     assert is_provable(low)
 
 
+def test_a_spike_is_held_against_the_trailing_week_where_nothing_else_is_said():
+    week = "{name: jump, metric: error_rate, spike: {factor: 3}, window: 1h, then: pause}"
+    day = "{name: jump, metric: latency_p95, spike: {factor: 1.5, over: 24h}, window: 1h, then: pause}"
+
+    by_week, by_day = (load(with_rule(one)).rules[0] for one in (week, day))
+
+    assert (by_week.limit, by_week.usual, by_week.below) == (3.0, timedelta(days=7), False)
+    assert (by_day.limit, by_day.usual) == (1.5, timedelta(hours=24))
+    assert not is_provable(by_week)
+    assert (
+        load(with_rule("{name: still, metric: error_rate, above: 1%, window: 1h, then: pause}"))
+        .rules[0]
+        .usual
+        is None
+    )
+
+
 def test_an_arm_may_bring_its_own_price_limits_and_shutdown():
     own = (
         "{model: our-llama, price: {input: 0.20 USD, cachedInput: 0.02 USD, output: 0.60 USD}, "
