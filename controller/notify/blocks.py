@@ -232,7 +232,7 @@ def _weight(verdict: Verdict, plan: Plan) -> tuple[int, float]:
         Outcome.FAIL,
     )
     rule, look = plan.rule(verdict.rule), verdict.reading.latest
-    limit = limit_in(rule, look) if rule and look else None
+    limit = limit_in(rule, look) if rule else None
     if rule is None or look is None or look.value is None or not limit:
         return order.index(verdict.outcome), 0.0
     used = limit / look.value if rule.below and look.value else look.value / limit

@@ -153,7 +153,7 @@ def _failure(verdict: Verdict, plan: Plan) -> Mapping[str, Any]:
         "rule": verdict.rule,
         "intent": verdict.intent,
         "metric": None if rule is None else rule.metric.name,
-        "limit": None if rule is None else (limit_in(rule, look) if look else rule.limit),
+        "limit": None if rule is None else limit_in(rule, look),
         "fails": None if rule is None else ("below" if rule.below else "above"),
         "value": None if look is None else look.value,
         "samples": None if look is None else look.samples,

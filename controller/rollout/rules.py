@@ -143,11 +143,11 @@ def alpha_left(plan: Plan) -> float:
     return plan.alpha - fsum(one.alpha for one in plan.rules if one.alpha is not None)
 
 
-def limit_in(rule: Rule, look: Look) -> float | None:
+def limit_in(rule: Rule, look: Look | None) -> float | None:
     """What a look's value is held against: the limit, or for a spike so many times the usual; None: not known."""
     if rule.usual is None:
         return rule.limit
-    return None if look.usual is None else rule.limit * look.usual
+    return None if look is None or look.usual is None else rule.limit * look.usual
 
 
 def passes_limit(rule: Rule, look: Look) -> bool:
