@@ -130,7 +130,7 @@ class Observer:
             # Another revision, or another limit, may ask for statistics that were not kept.
             sight = self._store.sight(rollout)
             tallies = tallies_of(sight.head.plan, references=[sight.head.state.references])
-            known = replace(known, sight=replace(sight, seq=0), tallies=tallies)
+            known = replace(known, tallies=tallies)
         self._memories[rollout] = known
         known.take(sight)
         return known

@@ -132,3 +132,31 @@ def test_a_new_controller_reads_the_same_from_the_store():
     assert found == readings(fresh)
     assert found[0].passing is not None
     assert found[0].passing.tally["candidate"] > 1_000
+
+
+def test_a_step_freezes_another_percentile_and_each_minute_keeps_its_own():
+    first, second, last = QUICK.steps
+    steps = (
+        replace(first, hold=30 * MINUTE),
+        replace(second, hold=timedelta(days=3), approval=False),
+        last,
+    )
+    world = World(replace(PLAN, steps=steps))
+    quiet, busy = {"slow": False}, {"slow": False, "busy": True}
+    run(world, *[quiet] * 12, *[busy] * 50)
+    rollout, now = world.head.state.rollout, world.clock.now()
+
+    def reading(observer: Observer):
+        (found,) = observer.seen(observer.look(rollout), None, now).readings
+        return found
+
+    buckets = [one.bucket for one in world.head.state.references[KEY]]
+    kept, fresh = world.reconciler._observer, Observer(world.store)  # what it remembers is the point
+    found = reading(kept)
+    assert world.head.state.step == 1
+    assert buckets == [bucket_of(2.0), bucket_of(6.0)]
+    assert found == reading(fresh)
+    assert found.passing is not None
+    assert found.passing.claim == upper_edge(bucket_of(6.0))
+    # One in ten is above the p95 of its time on either arm, but for the busy minutes before the step: all of them.
+    assert found.passing.tally["baseline.above"] > 0.1 * found.passing.tally["baseline"]
