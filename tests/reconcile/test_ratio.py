@@ -151,7 +151,10 @@ def test_a_step_freezes_another_percentile_and_each_minute_keeps_its_own():
         return found
 
     buckets = [one.bucket for one in world.head.state.references[KEY]]
-    kept, fresh = world.reconciler._observer, Observer(world.store)  # what it remembers is the point
+    kept, fresh = (
+        world.reconciler._observer,
+        Observer(world.store),
+    )  # what it remembers is the point
     found = reading(kept)
     assert world.head.state.step == 1
     assert buckets == [bucket_of(2.0), bucket_of(6.0)]
