@@ -181,7 +181,7 @@ def _applied(store: Store, context: Context, command: Apply) -> tuple[str, str, 
 def _rehearsed(store: Store, context: Context, command: Apply) -> tuple[str, str, str]:
     """The same, decided on what the last tick saw, and not written."""
     from controller.cli.view import view_of
-    from controller.notify.arithmetic import refusal_line
+    from controller.notify.refusals import refusal_line
     from controller.rollout.decide import decide, start
     from controller.rollout.verdict import Seen
 

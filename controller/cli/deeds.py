@@ -34,6 +34,8 @@ def deed(one: Record | Decision) -> str:
             return "completes"
         case Action.NOTIFY:
             return f"notifies{why or f' ({_cause(one)})'}"
+        case Action.MEASURE:
+            return "freezes a percentile of the baseline"
         case action:
             return f"records {action.value}{why}"
 

@@ -84,6 +84,7 @@ def _rules(view: View) -> Iterator[Document]:
     from controller.cli.view import needs_of, rule_of
     from controller.notify.arithmetic import verdict_line
     from controller.rollout.codec import encode
+    from controller.rollout.rules import limit_in
 
     for verdict in view.verdicts:
         rule = rule_of(view.plan, verdict)
@@ -94,7 +95,8 @@ def _rules(view: View) -> Iterator[Document]:
             "metric": rule.metric.name,
             "unit": rule.metric.unit.value,
             "value": latest.value if latest is not None else None,
-            "limit": rule.limit,
+            "limit": limit_in(rule, latest),
+            "usual": latest.usual if latest is not None else None,
             "fails": "below" if rule.below else "above",
             "samples": latest.samples if latest is not None else 0,
             "window_s": rule.window.total_seconds(),

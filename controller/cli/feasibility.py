@@ -28,7 +28,8 @@ NOTES = (
     "CANDIDATE and BASELINE are the samples of one window, as expected. A candidate that is so bad (IF AT) from a "
     "step's beginning on is caught by proof after so long, in the median and in 90%; WRONG are the wrong answers that "
     "clients get from it until then, in the mean, on what is judged. A rule as written (`evidence: observed`) fails by "
-    "that proof, or by a complete window over its limit.",
+    "that proof, or by a complete window over its limit. A dash: not computed, for nothing is assumed beforehand of "
+    "latencies, means and costs.",
     "PROVEN: that a candidate as good as the baseline keeps the limit, with the labels of all steps so far, each held "
     "for its `hold`; IN TIME: by the end of the step's hold or deadline; PAIRS: how many shadow pairs would prove it "
     "on their own in 90%. Leaving a step with * asks for it. All but what is simulated is computed from the bets and "

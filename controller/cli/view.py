@@ -219,8 +219,10 @@ def value_text(plan: Plan, verdict: Verdict) -> str:
 
 
 def limit_text(rule: Rule) -> str:
-    from controller.rollout.units import format_limit
+    from controller.rollout.units import format_duration, format_limit, format_number
 
+    if rule.usual is not None:
+        return f"max {format_number(rule.limit)} × {format_duration(rule.usual)}"
     return f"{'min' if rule.below else 'max'} {format_limit(rule.metric, rule.limit)}"
 
 

@@ -17,19 +17,28 @@ from controller.notify.figures import (
     feared,
     interval_words,
     proof_words,
+    ratio_counts_words,
+    ratio_words,
     share_above,
     value_beside,
     window_words,
     without_errors,
 )
-from controller.rollout.decision import Refusal, Wait, Waiting
+from controller.rollout.comparison import LEAST
+from controller.rollout.decision import Wait, Waiting
 from controller.rollout.metrics import Kind
 from controller.rollout.needs import Needs
 from controller.rollout.plan import Evidence, Judge, Plan, Rule
 from controller.rollout.proofs import claim_of
-from controller.rollout.rules import kept_limit, passes_limit
+from controller.rollout.rules import kept_limit
 from controller.rollout.timeline import Window
-from controller.rollout.units import format_duration, format_limit, rounded_up
+from controller.rollout.units import (
+    format_duration,
+    format_limit,
+    format_number,
+    format_value,
+    rounded_up,
+)
 from controller.rollout.verdict import (
     Availability,
     InForce,
@@ -71,13 +80,17 @@ def title_line(verdict: Verdict, plan: Plan) -> str:
     """The same in a few words, for a title: `escalation_rate 2.41% above 2%`."""
     rule = _rule(verdict.rule, plan)
     value = _headline_value(verdict, rule)
+    failing = verdict.reading.failing
+    if rule.metric.kind is Kind.QUANTILE_RATIO and failing and _is_by_proof(verdict, rule):
+        return f"{rule.metric.name} {ratio_words(rule, failing, verdict.intent)}"
     if value is not None and _is_headed_by_share(verdict, rule):
         over = f"{share_above(rule, value)}{_on(verdict.intent)}"
         return f"{rule.metric.name} {over} above {format_limit(rule.metric, rule.limit)}"
     if value is None:
         return f"{_subject(rule, verdict.intent)} {verdict.outcome.value.replace('_', ' ')}"
-    shown = f"{value_beside(rule.metric, value, rule.limit)}{_on(verdict.intent)}"
-    return f"{rule.metric.name} {shown} {_relation(rule, value)}"
+    usual = _headline_usual(verdict, rule)
+    shown = f"{value_beside(rule.metric, value, _limit(rule, usual))}{_on(verdict.intent)}"
+    return f"{rule.metric.name} {shown} {_relation(rule, value, usual)}"
 
 
 # FAIL
@@ -105,13 +118,14 @@ def _proven(rule: Rule, verdict: Verdict, proof: Proof) -> str:
     """A failure that the confident form found: the figure beside the proof, and the stretch that proves it."""
     name, look = rule.metric.name, proof.look
     against = f"{proof_words(proof)} against {disproved(rule, proof.claim)}"
+    if rule.metric.kind is Kind.QUANTILE_RATIO:
+        figure = f"{ratio_words(rule, proof, verdict.intent)} in {window_words(proof.window)}"
+        return f"{name} {figure}; {ratio_counts_words(proof)}; {against}"
     if rule.metric.kind is Kind.QUANTILE:
         counts, figure = counts_words(rule, look.counts), _share_figure(rule, look, verdict.intent)
     else:
         counts = counts_words(rule, look.counts, "episodes")
-        figure = _figure(
-            rule, look.value, look.window, interval_words(rule, look.counts), verdict.intent
-        )
+        figure = _figure(rule, look, verdict.intent)
     where = "" if proof.window == look.window else f" in {window_words(proof.window)}"
     return f"{name} {figure}; {counts}; {against}{where}"
 
@@ -137,7 +151,7 @@ def _observed_form(verdict: Verdict, rule: Rule) -> str:
         case Outcome.INSUFFICIENT:
             return f"observed form undecided: {_missing(look, rule)}"
         case Outcome.PASS if look is not None and look.value is not None:
-            shown = value_beside(rule.metric, look.value, rule.limit)
+            shown = value_beside(rule.metric, look.value, _limit(rule, look.usual))
             return f"observed form passes: {shown} in {window_words(look.window)}"
         case outcome:
             return f"observed form {outcome.value.replace('_', ' ')}"
@@ -204,6 +218,7 @@ def _missing(look: Look | None, rule: Rule) -> str:
         _samples(look, rule),
         "" if look.complete else f"window not complete: not all of its {window} were in force",
         "no figure in its window" if look.value is None and look.samples else "",
+        _unusual(look, rule),
     )
     return ", ".join(part for part in lacking if part)
 
@@ -222,8 +237,15 @@ def _unproven(reading: Reading, rule: Rule) -> str:
         )
     if reading.passing is not None:
         proofs.append(_kept(reading, rule))
+    return f"not proven either way ({'; '.join(proofs)})" if proofs else _nothing_yet(rule)
+
+
+def _nothing_yet(rule: Rule) -> str:
+    if rule.metric.kind is not Kind.QUANTILE_RATIO:
+        return "nothing to prove it with yet"
     return (
-        f"not proven either way ({'; '.join(proofs)})" if proofs else "nothing to prove it with yet"
+        f"nothing to prove it with yet: it takes {LEAST} requests of the baseline to freeze its percentile, "
+        "and requests of both arms after that"
     )
 
 
@@ -319,19 +341,27 @@ def _seen(rule: Rule, verdict: Verdict, look: Look) -> str:
 
 
 def _look(rule: Rule, look: Look, intent: str | None = None) -> str:
-    figure = _figure(rule, look.value, look.window, interval_words(rule, look.counts), intent)
-    return f"{figure}; {counts_words(rule, look.counts)}"
+    return f"{_figure(rule, look, intent)}; {counts_words(rule, look.counts)}"
 
 
-def _figure(
-    rule: Rule, value: float | None, window: Window, interval: str, intent: str | None
-) -> str:
+def _figure(rule: Rule, look: Look, intent: str | None) -> str:
     """`3.1 pp on refund (95% CI …) above 1.5 pp in A..B`."""
-    if value is None:
-        return f"without a figure{_on(intent)} in {window_words(window)}"
-    shown = f"{value_beside(rule.metric, value, rule.limit)}{_on(intent)}"
+    where = window_words(look.window)
+    if look.value is None:
+        return f"without a figure{_on(intent)} in {where}"
+    shown = f"{value_beside(rule.metric, look.value, _limit(rule, look.usual))}{_on(intent)}"
+    interval = interval_words(rule, look.counts)
     bracket = f" ({interval})" if interval else ""
-    return f"{shown}{bracket} {_relation(rule, value)} in {window_words(window)}"
+    return f"{shown}{bracket} {_relation(rule, look.value, look.usual)} in {where}"
+
+
+def _unusual(look: Look, rule: Rule) -> str:
+    if rule.usual is None or look.usual is not None:
+        return ""
+    return (
+        f"what is usual is not known yet: it takes {format_duration(rule.window)} before the window, "
+        f"with {rule.min_samples:,} samples and a figure above 0"
+    )
 
 
 def _share_figure(rule: Rule, look: Look, intent: str | None) -> str:
@@ -342,19 +372,31 @@ def _share_figure(rule: Rule, look: Look, intent: str | None) -> str:
     return f"{shown} above {format_limit(rule.metric, rule.limit)} in {window_words(look.window)}"
 
 
-def _relation(rule: Rule, value: float) -> str:
-    side = "below" if rule.below else "above"
-    limit = format_limit(rule.metric, rule.limit)
-    if not passes_limit(rule, value):
-        return f"not {side} {limit}"
+def _relation(rule: Rule, value: float, usual: float | None) -> str:
+    if rule.usual is not None and usual is None:
+        return "beside nothing usual"
+    side, limit = "below" if rule.below else "above", _limit(rule, usual)
+    told = format_limit(rule.metric, limit)
+    if rule.usual is not None and usual is not None:
+        of = f"{format_number(rule.limit)} × its usual {format_value(rule.metric, usual)}"
+        told = f"{of} in the {format_duration(rule.usual)} before"
+    if not (value < limit if rule.below else value > limit):
+        return f"not {side} {told}"
     lasting = f" for {format_duration(rule.sustained)}" if rule.sustained else ""
-    return f"{side} {limit}{lasting}"
+    return f"{side} {told}{lasting}"
+
+
+def _limit(rule: Rule, usual: float | None) -> float:
+    return rule.limit if usual is None else rule.limit * usual
 
 
 def _is_headed_by_share(verdict: Verdict, rule: Rule) -> bool:
     """Whether that figure is the share of requests above a percentile's limit, as its proof has it."""
-    by_proof = verdict.outcome is Outcome.FAIL and _deciding_look(verdict, rule) is None
-    return rule.metric.kind is Kind.QUANTILE and by_proof
+    return rule.metric.kind is Kind.QUANTILE and _is_by_proof(verdict, rule)
+
+
+def _is_by_proof(verdict: Verdict, rule: Rule) -> bool:
+    return verdict.outcome is Outcome.FAIL and _deciding_look(verdict, rule) is None
 
 
 def _headline_value(verdict: Verdict, rule: Rule) -> float | None:
@@ -366,6 +408,13 @@ def _headline_value(verdict: Verdict, rule: Rule) -> float | None:
     if look is not None or reading.failing is None:
         return look.value if look else None
     return reading.failing.look.value
+
+
+def _headline_usual(verdict: Verdict, rule: Rule) -> float | None:
+    """What is usual beside that figure, for a spike."""
+    failed = _deciding_look(verdict, rule) if verdict.outcome is Outcome.FAIL else None
+    look = failed or verdict.reading.latest
+    return look.usual if look else None
 
 
 def _subject(rule: Rule, intent: str | None) -> str:
@@ -469,90 +518,3 @@ def _baseline(detail: str, plan: Plan) -> str:
 
 def _bracketed(detail: str) -> str:
     return f" ({detail})" if detail else ""
-
-
-# Refusals
-
-
-def refusal_line(refusal: Refusal, detail: str) -> str:
-    """Why a command was refused, and what would be permitted."""
-    why, instead = _REFUSED[refusal]
-    return f"Refused: {why}{_bracketed(detail.replace('_', ' '))}. {instead}"
-
-
-_REFUSED = {
-    Refusal.MOVED_ON: (
-        "the rollout has moved on since you looked",
-        "Look again with `canaryctl describe`, and repeat it if it still makes sense.",
-    ),
-    Refusal.SUPERSEDED: (
-        "the rollout was stopped in the same moment, and a stop comes first",
-        "`canaryctl describe` says why it stopped.",
-    ),
-    Refusal.EXISTS: ("this very revision is in force", "There is nothing to change."),
-    Refusal.NOT_PAUSED: ("the rollout is not paused", "Only a paused rollout can be resumed."),
-    Refusal.ALREADY_PAUSED: (
-        "the rollout is paused already",
-        "`canaryctl resume` goes on, `canaryctl rollback` ends it.",
-    ),
-    Refusal.NOT_RUNNING: (
-        "the rollout is not running",
-        "`canaryctl get` shows its phase; a rolled-back one starts again with `canaryctl retry`.",
-    ),
-    Refusal.NOT_ROLLED_BACK: (
-        "the rollout was not rolled back",
-        "Only a rolled-back rollout can be retried; a paused one goes on with `canaryctl resume`.",
-    ),
-    Refusal.NOT_COMPLETE: (
-        "the rollout is not complete",
-        "It can be retired once every step and the bake are done; to end it now, `canaryctl rollback`.",
-    ),
-    Refusal.NO_APPROVAL_ASKED: (
-        "the present step asks for no approval, or has it",
-        "Approve while a step with `approval: required` is in force.",
-    ),
-    Refusal.LAST_STEP: (
-        "the rollout stands at its last step",
-        "It completes by itself once the bake is over.",
-    ),
-    Refusal.RULE_FAILED: (
-        "a rule has failed",
-        'Wait until it passes, or take responsibility: `canaryctl promote --override RULE --reason "…"`.',
-    ),
-    Refusal.NEEDS_REASON: (
-        "it needs a reason, for those who read the record later",
-        'Repeat it with `--reason "…"`.',
-    ),
-    Refusal.UNKNOWN_RULE: (
-        "the plan has no such rule",
-        "`canaryctl describe` lists its rules.",
-    ),
-    Refusal.UNKNOWN_INTENT: (
-        "the plan has no such intent",
-        "`canaryctl describe` lists its intents.",
-    ),
-    Refusal.ALREADY_PINNED: (
-        "the intent is on the baseline already",
-        "There is nothing to pin.",
-    ),
-    Refusal.IMMUTABLE: (
-        "a running rollout cannot be changed in this",
-        "Roll it back and apply the plan as a new one, under a new name.",
-    ),
-    Refusal.STOPPED: (
-        "a new revision cannot clear a pause or a rollback",
-        "A person does: `canaryctl resume` after a pause, `canaryctl retry` after a rollback.",
-    ),
-    Refusal.FROZEN: (
-        "a freeze is in force, in which nothing advances",
-        "Repeat it when the freeze is over; a pause and a rollback are permitted at any time.",
-    ),
-    Refusal.BASELINE: (
-        "the baseline does not answer, so a rollback would have nowhere to go",
-        "Repeat it when the baseline answers.",
-    ),
-    Refusal.NOT_STARTED: (
-        "the rollout has not started",
-        "`canaryctl apply` starts it.",
-    ),
-}

@@ -18,6 +18,7 @@ from controller.ports import Head, Owed
 from controller.rollout.decision import Action
 from controller.rollout.plan import Plan, Severity
 from controller.rollout.record import Record
+from controller.rollout.rules import limit_in
 from controller.rollout.state import Phase, State
 from controller.rollout.status import Status
 from controller.rollout.units import format_duration, format_share
@@ -61,6 +62,7 @@ _DONE: Final = {
     Action.RETIRE: "retired",
     Action.EXPIRE: "lease ran out",
     Action.NOTIFY: "warned",
+    Action.MEASURE: "measured",
     Action.HOLD: "held",
     Action.REFUSE: "refused",
 }
@@ -230,9 +232,10 @@ def _weight(verdict: Verdict, plan: Plan) -> tuple[int, float]:
         Outcome.FAIL,
     )
     rule, look = plan.rule(verdict.rule), verdict.reading.latest
-    if rule is None or look is None or look.value is None or not rule.limit:
+    limit = limit_in(rule, look) if rule else None
+    if rule is None or look is None or look.value is None or not limit:
         return order.index(verdict.outcome), 0.0
-    used = rule.limit / look.value if rule.below and look.value else look.value / rule.limit
+    used = limit / look.value if rule.below and look.value else look.value / limit
     return order.index(verdict.outcome), used
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import assert_never
 
+from controller.rollout.comparison import limit_of
 from controller.rollout.coverage import Straying, straying
 from controller.rollout.metrics import MICRO, SERVED, Kind, MeasureUnit, Metric
 from controller.rollout.plan import Arm, Judge, Rule
@@ -107,6 +108,8 @@ _SHARE = Metric(name="share", kind=Kind.RATE, unit=MeasureUnit.FRACTION)
 def disproved(rule: Rule, claim: float) -> str:
     """What a failing proof speaks against, in quotes: `"no loss"`, `"at most 2%"`, `"at most 5% above 4s"`."""
     most = "least" if rule.below else "most"
+    if rule.metric.kind is Kind.QUANTILE_RATIO:
+        return f'"above {_ratio_limit(rule, claim)} no more often than the baseline above {_seconds(claim)}"'
     if rule.metric.kind is Kind.QUANTILE:
         return f'"at {most} {format_percent(claim)} above {format_limit(rule.metric, rule.limit)}"'
     if rule.metric.kind is not Kind.LOSS:
@@ -122,12 +125,47 @@ def feared(rule: Rule, claim: float) -> str:
     above 4s"`; of a rule with `below`, `"90% or less"`.
     """
     more = "less" if rule.below else "more"
+    if rule.metric.kind is Kind.QUANTILE_RATIO:
+        return f'"above {_ratio_limit(rule, claim)} as often as the baseline above {_seconds(claim)}, or more"'
     if rule.metric.kind is Kind.QUANTILE:
         share = format_percent(bound_of(rule))
         return f'"{share} or {more} above {format_limit(rule.metric, rule.limit)}"'
     size = f"{format_limit(rule.metric, rule.limit)} or {more}"
     loss = "a loss of " if rule.metric.kind is Kind.LOSS else ""
     return f'"{loss}{size}"{_as_shown(rule, claim)}'
+
+
+def ratio_words(rule: Rule, proof: Proof, intent: str | None) -> str:
+    """What the proof of a percentile ratio counts: `9.2% of requests on refund above 2.523s (1.25 × the baseline's p95
+    of 2.019s when it was frozen), where 4.9% of the baseline's are above that`.
+    """
+    counts, on = proof.look.counts, f" on {intent}" if intent else ""
+    if not isinstance(counts, Amounts) or counts.candidate is None or counts.baseline is None:
+        return f"without a figure{on}"
+    percentile = f"p{100 * (rule.metric.quantile or 0):g}"
+    frozen = f"the baseline's {percentile} of {_seconds(proof.claim)} when it was frozen"
+    return (
+        f"{_percent(counts.candidate)} of requests{on} above {_ratio_limit(rule, proof.claim)} "
+        f"({format_limit(rule.metric, rule.limit)} × {frozen}), where {_percent(counts.baseline)} of the baseline's "
+        f"are above that {percentile}"
+    )
+
+
+def ratio_counts_words(proof: Proof) -> str:
+    """`380 of 4,120 candidate and 1,817 of 37,080 baseline requests, by minute`."""
+    tally = proof.tally
+    return (
+        f"{tally.get('candidate.above', 0):,} of {tally.get('candidate', 0):,} candidate and "
+        f"{tally.get('baseline.above', 0):,} of {tally.get('baseline', 0):,} baseline requests, by minute"
+    )
+
+
+def _ratio_limit(rule: Rule, claim: float) -> str:
+    return _seconds(limit_of(rule, claim))
+
+
+def _seconds(seconds: float) -> str:
+    return format_seconds(round(seconds, 3))
 
 
 def _as_shown(rule: Rule, claim: float) -> str:

@@ -25,6 +25,7 @@ from controller.ports import Owed, Store
 from controller.rollout.codec import dumps, encode
 from controller.rollout.destinations import place_of
 from controller.rollout.plan import Plan, Webhook
+from controller.rollout.rules import limit_in
 from controller.rollout.verdict import Verdict
 
 FORMAT: Final = "canaryctl.dev/notice/v1"
@@ -152,7 +153,7 @@ def _failure(verdict: Verdict, plan: Plan) -> Mapping[str, Any]:
         "rule": verdict.rule,
         "intent": verdict.intent,
         "metric": None if rule is None else rule.metric.name,
-        "limit": None if rule is None else rule.limit,
+        "limit": None if rule is None else limit_in(rule, look),
         "fails": None if rule is None else ("below" if rule.below else "above"),
         "value": None if look is None else look.value,
         "samples": None if look is None else look.samples,

@@ -87,7 +87,7 @@ def _draft(notice: Notice, plan: Plan, name: str) -> _Draft:
             draft = _going_on(notice, plan, name)
         case Action.BAKE | Action.COMPLETE | Action.RETIRE:
             draft = _ending(notice, plan, name)
-        case Action.HOLD | Action.REFUSE:
+        case Action.HOLD | Action.REFUSE | Action.MEASURE:
             draft = _standing_still(notice, plan)
         case unknown:
             assert_never(unknown)

@@ -26,7 +26,13 @@ from controller.rollout.plan import (
 from controller.rollout.rules import alpha_of, is_provable
 from controller.rollout.state import Epoch
 from controller.rollout.timeline import EPOCH
-from controller.rollout.units import format_duration, format_limit, format_percent, format_share
+from controller.rollout.units import (
+    format_duration,
+    format_limit,
+    format_number,
+    format_percent,
+    format_share,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -278,6 +284,8 @@ def _rule_words(rule: Rule | None) -> str | None:
         return None
     side = "below" if rule.below else "above"
     limit = format_limit(rule.metric, rule.limit)
+    if rule.usual is not None:
+        limit = f"{format_number(rule.limit)} × its {format_duration(rule.usual)} before"
     window = format_duration(rule.window)
     return f"{rule.metric.name} {side} {limit} over {window}, then {rule.then.value}"
 

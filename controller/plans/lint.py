@@ -9,7 +9,7 @@ from enum import StrEnum
 from itertools import accumulate
 
 from controller.plans import cost
-from controller.rollout.metrics import MICRO, Kind
+from controller.rollout.metrics import MICRO, PER_HOUR, Kind
 from controller.rollout.plan import (
     FULL_BP,
     Advance,
@@ -414,6 +414,18 @@ def _control(plan: Plan) -> Iterator[Finding]:
             )
 
 
+def _spikes(plan: Plan) -> Iterator[Finding]:
+    """Spikes of what is spent by one arm: its share rises by steps."""
+    for index, rule in enumerate(plan.rules):
+        if rule.usual is not None and rule.arm is not None and rule.metric.subject in PER_HOUR:
+            yield _warning(
+                "spike-at-each-step",
+                f"spec.rules[{index}].spike",
+                f"{rule.name}: what the {rule.arm.value} spends an hour changes with its share, so a step alone may "
+                "be a spike; leave `arm` out, or take `cost_per_1k`",
+            )
+
+
 def _intents(plan: Plan) -> Iterator[Finding]:
     names = {intent.name: intent for intent in plan.intents}
     for index, rule in enumerate(plan.rules):
@@ -474,6 +486,7 @@ _LINTS: tuple[Callable[[Plan], Iterator[Finding]], ...] = (
     _judged,
     _sampled,
     _control,
+    _spikes,
     _intents,
     _recoveries,
     _notices,

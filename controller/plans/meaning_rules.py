@@ -15,7 +15,14 @@ from controller.plans.schema import (
     SpecShape,
 )
 from controller.plans.units import UnitError, parse_limit, shown
-from controller.rollout.metrics import CATALOGUE, Kind, MeasureUnit, Metric, custom_rate
+from controller.rollout.metrics import (
+    CATALOGUE,
+    PER_HOUR,
+    Kind,
+    MeasureUnit,
+    Metric,
+    custom_rate,
+)
 from controller.rollout.plan import (
     Evidence,
     Rule,
@@ -26,9 +33,8 @@ from controller.rollout.rules import has_confident_form, is_provable
 from controller.rollout.timeline import MINUTE
 from controller.rollout.units import format_duration, format_percent
 
-_PROVABLE = "only rates, percentiles, accuracy and accuracy_delta can be proven"
+_PROVABLE = "only rates, percentiles, their ratio, accuracy and accuracy_delta can be proven"
 _LEAST_ALPHA = Fraction(1, 10**9)  # less is lost in the rounding of what is left
-_SPENT_PER_HOUR = ("per_hour", "tokens_per_hour")  # subjects of the catalogue
 _NAMED_METRIC = re.compile(r"custom\.([A-Za-z][A-Za-z0-9_]{0,62})")
 
 
@@ -59,13 +65,14 @@ def read_rule(shape: RuleShape, spec: SpecShape, reading: Reading) -> Rule | Non
         alpha=None if shape.alpha is None else float(shape.alpha),
         severity=shape.severity,
         auto_resume=shape.resume is Resume.AUTO,
+        usual=None if shape.spike is None else shape.spike.over,
     )
 
 
 def _min_samples(shape: RuleShape, metric: Metric) -> int:
     if shape.min_samples is not None:
         return shape.min_samples
-    return 1 if metric.subject in _SPENT_PER_HOUR else 500
+    return 1 if metric.subject in PER_HOUR else 500
 
 
 def _metric(shape: RuleShape, reading: Reading) -> Metric | None:
@@ -169,25 +176,25 @@ def _check_evidence(shape: RuleShape, metric: Metric, reading: Reading) -> None:
         reading.refuse(
             shape, "below", f"{metric.name} is a loss, and a small one is good; write `above`"
         )
-    _check_proof(shape, metric, reading)
-    if shape.evidence is not Evidence.CONFIDENT:
+    why = _unprovable(shape, metric)
+    if why is None:
         return
-    if not has_confident_form(metric):
-        reading.refuse(
-            shape,
-            "evidence",
-            f"{metric.name} has no confident form: {_PROVABLE}; write `observed`",
-        )
-
-
-def _check_proof(shape: RuleShape, metric: Metric, reading: Reading) -> None:
-    """What only concerns a proof has no effect on a rule that can have none."""
-    if has_confident_form(metric):
-        return
-    why = f"{metric.name} has no confident form: {_PROVABLE}"
     for key, value in (("minWindow", shape.min_window), ("alpha", shape.alpha)):
         if value is not None:
             reading.refuse(shape, key, f"{why}; leave `{key}` out")
+    if shape.evidence is Evidence.CONFIDENT:
+        reading.refuse(shape, "evidence", f"{why}; write `observed`")
+
+
+def _unprovable(shape: RuleShape, metric: Metric) -> str | None:
+    """Why the rule can have no proof, so that what only concerns one has no effect on it; None if it can."""
+    if not has_confident_form(metric):
+        return f"{metric.name} has no confident form: {_PROVABLE}"
+    if had(shape, "spike"):
+        return "a spike has no confident form: what is usual is only estimated"
+    if metric.kind is Kind.QUANTILE_RATIO and shape.below is not None:
+        return f"{metric.name} has no confident form with `below`"
+    return None
 
 
 def check_alphas(spec: SpecShape, rules: tuple[Rule, ...], reading: Reading) -> None:
@@ -223,15 +230,18 @@ def check_alphas(spec: SpecShape, rules: tuple[Rule, ...], reading: Reading) -> 
 
 
 def _limit(shape: RuleShape, metric: Metric, reading: Reading) -> float | None:
-    given = [key for key in ("above", "below") if had(shape, key)]
+    given = [key for key in ("above", "below", "spike") if had(shape, key)]
     if len(given) != 1:
+        told = " and ".join(f"`{key}`" for key in given)
         both = (
-            "gives both `above` and `below`; keep one"
+            f"gives {'both ' if len(given) == 2 else ''}{told}; keep one"
             if given
             else "has no limit; write `above:` or `below:`"
         )
-        reading.refuse(shape, "below" if given else "", f"the rule {both}")
+        reading.refuse(shape, given[-1] if given else "", f"the rule {both}")
         return None
+    if given == ["spike"]:
+        return _spike(shape, metric, reading)
     text = shape.above if given[0] == "above" else shape.below
     if text is None:  # its shape was wrong, and that was said
         return None
@@ -243,6 +253,29 @@ def _limit(shape: RuleShape, metric: Metric, reading: Reading) -> float | None:
     if wrong := _wrong_limit(shape, metric, limit):
         reading.refuse(shape, given[0], wrong)
     return limit
+
+
+_NO_SPIKE = (Kind.LOSS, Kind.SAMPLE_RATIO)
+
+
+def _spike(shape: RuleShape, metric: Metric, reading: Reading) -> float | None:
+    """How many times its usual figure the metric may be."""
+    spike = shape.spike
+    if spike is None:  # its shape was wrong, and that was said
+        return None
+    if metric.kind in _NO_SPIKE:
+        why = "is held against the other arm already, and near 0 nothing is so many times its usual"
+        reading.refuse(shape, "spike", f"{metric.name} {why}; write `above`")
+    if spike.factor <= 1:
+        reading.refuse(spike, "factor", "its usual figure is no spike; write more than `1`")
+    if spike.over < shape.window:
+        reading.refuse(
+            spike,
+            "over",
+            f"{format_duration(spike.over)} is shorter than the window, {format_duration(shape.window)}, and says "
+            "less of what is usual than the window itself; write at least that",
+        )
+    return float(spike.factor)
 
 
 def _wrong_limit(shape: RuleShape, metric: Metric, limit: float) -> str | None:

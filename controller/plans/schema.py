@@ -309,10 +309,14 @@ class StepShape(Shape):
 
 
 class SpikeShape(Shape):
-    """A metric against its own trailing week."""
+    """A metric against what it was before the window: so many times its usual figure is too much."""
 
-    factor: Ratio = Field(description="How many times the usual value.")
-    over: Duration | None = Field(None, description="What is usual: the trailing stretch.")
+    factor: Ratio = Field(description="How many times the usual figure; above 1.")
+    over: Duration = Field(
+        timedelta(days=7),
+        description="What is usual: the stretch before each window, as far back as the rollout goes. Not shorter than "
+        "the window.",
+    )
 
 
 class RuleShape(Shape):
@@ -350,19 +354,22 @@ class RuleShape(Shape):
     )
     alpha: Rate | None = Field(
         None,
-        description="This rule's part of the plan's alpha, over all its intents, for rates, percentiles, accuracy and "
-        "accuracy_delta: the chance that a proof stops a rollout which keeps the limit. A larger part proves sooner; "
-        "the rules without one share what is left equally.",
+        description="This rule's part of the plan's alpha, over all its intents, for rates, percentiles, their ratio, "
+        "accuracy and accuracy_delta: the chance that a proof stops a rollout which keeps the limit. A larger part "
+        "proves sooner; the rules without one share what is left equally.",
     )
     min_window: Duration | None = Field(
         None,
         alias="minWindow",
-        description="The shortest stretch that a proof may blame, for rates, percentiles, accuracy and accuracy_delta: "
-        "with `1h` short ones too, with the window's own length whole windows only. Never shorter than `for`.",
+        description="The shortest stretch that a proof may blame, for rates, percentiles, their ratio, accuracy and "
+        "accuracy_delta: with `1h` short ones too, with the window's own length whole windows only. Never shorter than "
+        "`for`.",
         json_schema_extra={"default": "1m"},
     )
-    spike: Annotated[SpikeShape | None, NOT_YET] = Field(
-        None, description="Judge the metric against its own trailing week."
+    spike: SpikeShape | None = Field(
+        None,
+        description="In place of `above` or `below`: the rule fails where the metric over its window is above so many "
+        "times what it was before, by default over the trailing week. Judged as written; there is no proof of it.",
     )
     resume: Annotated[Resume, leaves.choice(Resume)] = Field(
         Resume.MANUAL,

@@ -9,19 +9,22 @@ from datetime import datetime, timedelta
 
 from controller.ports import Sight, Standing, Store, VerifiedStretch
 from controller.reconcile.freeze import active_freeze
+from controller.rollout.columns import at
+from controller.rollout.comparison import LEAST, Frozen, compared, frozen_buckets, reference_key
 from controller.rollout.coverage import coverage_between
 from controller.rollout.force import InForceTime, Stretch, merged
-from controller.rollout.looks import known_and_traffic
+from controller.rollout.looks import known_and_traffic, quantiles
 from controller.rollout.metrics import MICRO, Kind
 from controller.rollout.plan import FULL_BP, Arm, Plan
 from controller.rollout.proofs import limit_bucket
-from controller.rollout.reader import Reader
+from controller.rollout.reader import Reader, Windows
 from controller.rollout.readings import View, read_all
 from controller.rollout.rules import is_provable
-from controller.rollout.state import State, shares
+from controller.rollout.state import Phase, State, shares
 from controller.rollout.tallies import Tallies
 from controller.rollout.timeline import minute_of, minutes
 from controller.rollout.verdict import Coverage, Health, InForce, SampleRatio, Seen
+from controller.stats.histogram import bucket_of
 from controller.stats.sequential import sample_ratio_log_e
 
 BASELINE_RECENT = timedelta(minutes=60)
@@ -119,16 +122,15 @@ class Observer:
         sight = self._ahead.pop(rollout, None)
         if sight is None:
             sight = self._store.sight(rollout, known=self._known(rollout))
-        plan = sight.head.plan
         if known is None:
             known = self._first(sight)
         elif known.sight.head.hash != sight.head.hash:
             self._read_verified(known)
-        if known.sight.head.state.plan_digest != sight.head.state.plan_digest:
-            # Another revision may ask for statistics that were not kept.
-            whole = self._store.sight(rollout)
-            known = replace(known, sight=replace(whole, seq=0), tallies=tallies_of(plan))
-            sight = whole
+        if _asked_by(known.sight.head.state) != _asked_by(sight.head.state):
+            # Another revision, or another limit, may ask for statistics that were not kept.
+            sight = self._store.sight(rollout)
+            tallies = tallies_of(sight.head.plan, references=[sight.head.state.references])
+            known = replace(known, tallies=tallies)
         self._memories[rollout] = known
         known.take(sight)
         return known
@@ -147,7 +149,7 @@ class Observer:
             moved=sorted(memory.moved),
         )
         memory.tallies.forget_histograms(minute_of(now) - _histogram_reach(head.plan))
-        return see(view, standing)
+        return replace(see(view, standing), references=references(view))
 
     def tip(self, rollout: str) -> tuple[int, int] | None:
         """Number of the last record and ingest sequence of the last look."""
@@ -164,7 +166,7 @@ class Observer:
         judged = self._store.judged(state.rollout)
         memory = Memory(
             sight=sight,
-            tallies=tallies_of(sight.head.plan),
+            tallies=tallies_of(sight.head.plan, references=[state.references]),
             through=judged.through if judged is not None else None,
             since=judged.seq if judged is not None else 0,
         )
@@ -176,6 +178,11 @@ class Observer:
     def _read_verified(self, memory: Memory) -> None:
         for one in self._store.verified(memory.sight.head.state.rollout):
             memory.verify(one)
+
+
+def _asked_by(state: State) -> tuple[object, ...]:
+    """What of a state decides which statistics its tallies keep."""
+    return state.plan_digest, state.references
 
 
 def see(view: View, standing: Standing | None) -> Seen:
@@ -267,16 +274,49 @@ def coverage(view: View) -> Coverage | None:
     return coverage_between(view.reader, None, start, end, sampled_u=view.plan.labels.sampled_u)
 
 
-def tallies_of(*plans: Plan) -> Tallies:
-    """Empty ones, for all that the rules of these plans look at."""
+def references(view: View) -> dict[str, int]:
+    """The baseline's percentiles over the last window of each rule that compares with one, where enough requests tell:
+    those that are not frozen yet, and all of them when a step may begin.
+    """
+    found: dict[str, int] = {}
+    state = view.state
+    if state.phase not in (Phase.PENDING, Phase.PROGRESSING):
+        return found
+    may_begin = state.phase is Phase.PENDING or _is_held(view)
+    for rule, intent in compared(view.plan):
+        key = reference_key(rule, intent)
+        if intent in state.pins or not (may_begin or key not in state.references):
+            continue
+        end = view.watermark(rule)
+        window = Windows.single(end - minutes(rule.window), end)
+        value, n = quantiles(rule.metric, Arm.BASELINE.value, intent, view.reader, window)
+        if n >= LEAST:
+            found[key] = bucket_of(float(at(value, 0)))
+    return found
+
+
+def _is_held(view: View) -> bool:
+    """Whether the step's hold is over."""
+    state = view.state
+    held = state.held + view.in_force.within(state.hold_from, view.now)
+    return held >= view.plan.steps[state.step].hold
+
+
+def tallies_of(*plans: Plan, references: Iterable[Frozen] = ()) -> Tallies:
+    """Empty ones, for all that the rules of these plans look at, with what was frozen for them."""
     asked = [needed(plan) for plan in plans]
     keep = asked[0] if len(asked) == 1 else lambda key: any(one(key) for one in asked)
-    return Tallies(keep=keep, bounds=bounds(*plans))
+    return Tallies(keep=keep, bounds=bounds(*plans, references=references))
 
 
-def bounds(*plans: Plan) -> dict[str, set[int]]:
+def bounds(*plans: Plan, references: Iterable[Frozen] = ()) -> dict[str, set[int]]:
     """By histogram: the buckets of which proofs need to know how much lies above them."""
     found: dict[str, set[int]] = {}
+    for frozen in references:
+        for rule, intent in (one for plan in plans for one in compared(plan)):
+            for reference in frozen.get(reference_key(rule, intent), ()):
+                bucket, limit = frozen_buckets(rule, reference)
+                found.setdefault(rule.metric.subject, set()).update((bucket, limit - 1, limit))
     for rule in (rule for plan in plans for rule in plan.rules):
         if rule.metric.kind is Kind.QUANTILE and is_provable(rule):
             bucket = limit_bucket(rule)
@@ -322,7 +362,7 @@ def needed(plan: Plan) -> Callable[[str], bool]:
 def _histogram_reach(plan: Plan) -> int:
     """Minutes back that windows on histograms reach, and a day more for late arrivals."""
     spans = [
-        minutes(rule.window) + minutes(rule.sustained)
+        minutes(rule.window) + minutes(rule.sustained) + minutes(rule.usual or timedelta(0))
         for rule in plan.rules
         if rule.metric.kind in (Kind.QUANTILE, Kind.QUANTILE_RATIO)
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from controller.clock import Clock
 from controller.errors import Conflict, NotFound, Refused
-from controller.notify.arithmetic import refusal_line
+from controller.notify.refusals import refusal_line
 from controller.ports import Store
 from controller.reconcile.commit import commit
 from controller.reconcile.observe import Memory, Observer

@@ -13,6 +13,7 @@ from datetime import datetime
 
 from controller.rollout.advance import waits
 from controller.rollout.commands import AnyCommand, Apply, PauseNow, Rollback
+from controller.rollout.comparison import renewed
 from controller.rollout.decision import Action, Decision, Notice, Refusal, Waiting
 from controller.rollout.obey import obey
 from controller.rollout.plan import Plan, Severity, Then
@@ -55,7 +56,7 @@ def decide(
     if command is not None:
         return _complete(scene, obey(scene, command))
     proceeding = _expiry(scene) or recover(scene) or _proceed(scene) or _tell(scene)
-    return _complete(scene, proceeding or _hold(scene))
+    return _complete(scene, proceeding or _measure(scene) or _hold(scene))
 
 
 def _at_rest(scene: Scene) -> Decision:
@@ -112,7 +113,12 @@ def _complete(scene: Scene, decision: Decision) -> Decision:
     """Add what every decision carries: verdicts, waits, and the moment of the state."""
     state = decision.state
     if decision.recorded:
-        state = replace(state, updated_at=scene.now)
+        new_step = decision.action is Action.ADVANCE
+        state = replace(
+            state,
+            updated_at=scene.now,
+            references=renewed(state.references, scene.seen.references, scene.now, anew=new_step),
+        )
     return replace(
         decision,
         state=state,
@@ -172,6 +178,13 @@ def _tell(scene: Scene) -> Decision | None:
                 scene, Action.NOTIFY, cause, state, severity, detail=topic, missing=missing
             )
     return None
+
+
+def _measure(scene: Scene) -> Decision | None:
+    """A percentile of the baseline is known that was not when the step began: it is frozen from now on."""
+    if scene.state.step < 0 or scene.seen.references.keys() <= scene.state.references.keys():
+        return None
+    return Decision(action=Action.MEASURE, cause=Cause.WAITING, state=scene.state)
 
 
 def _topics(scene: Scene) -> list[tuple[str, Cause, Severity]]:

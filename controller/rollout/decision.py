@@ -29,6 +29,7 @@ class Action(StrEnum):
     RETIRE = "retire"
     EXPIRE = "expire"  # a split's lease ran out; the committed share goes back in force
     NOTIFY = "notify"  # nothing moves; something is told once
+    MEASURE = "measure"  # nothing moves, nothing is told; a percentile of the baseline is frozen to compare with
     REFUSE = "refuse"  # a command that the state does not permit
 
 

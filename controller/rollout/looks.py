@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import assert_never
 
@@ -19,6 +19,7 @@ from controller.rollout.metrics import MICRO, SERVED, Kind, Metric
 from controller.rollout.observation import BOTH_ARMS
 from controller.rollout.plan import Arm, Rule
 from controller.rollout.reader import Reader, Windows
+from controller.rollout.timeline import minutes
 from controller.rollout.verdict import (
     Amounts,
     Counts,
@@ -41,6 +42,7 @@ class Measured:
     values: Column
     samples: Column
     counts: Callable[[int], Counts]
+    usual: Column | None = None  # of a spike
 
 
 def measure(
@@ -75,6 +77,35 @@ def measure(
             return _cost(rule, intent, reader, windows)
         case unreachable:
             assert_never(unreachable)
+
+
+def with_usual(
+    measured: Measured,
+    rule: Rule,
+    intent: str | None,
+    reader: Reader,
+    windows: Windows,
+    earliest: int,
+) -> Measured:
+    """What was measured, with what is usual: the metric over `rule.usual` before each window, no further back than the
+    minute `earliest`, the rollout's first.
+
+    It is known once that stretch is as long as the window and has as many samples as the rule asks of one. A rate that
+    was 0 is taken for one request in as many: nothing is so many times nothing. What comes late to it alone has no
+    window judged again.
+    """
+    if rule.usual is None:
+        raise LookupError(f"rule {rule.name} has no usual figure")
+    reached = np.maximum(windows.starts - minutes(rule.usual), earliest)
+    before = Windows.of(np.minimum(reached, windows.starts), windows.starts)
+    found = measure(rule, intent, reader, before)
+    long_enough = before.length_min >= windows.length_min
+    known = long_enough & (found.samples >= rule.min_samples) & (before.length_min > 0)
+    usual = found.values
+    if rule.metric.kind is Kind.RATE:
+        usual = where(usual == 0, divided(1, found.samples), usual)
+    usual = where(known & (usual != 0), usual, math.nan)
+    return replace(measured, usual=usual)
 
 
 def known_and_traffic(metric: Metric) -> tuple[str, str]:
@@ -290,21 +321,22 @@ def _loss_counts(strata: Strata, i: int) -> LossCounts:
 def _quantile(
     metric: Metric, arm: str, intent: str | None, reader: Reader, windows: Windows
 ) -> Measured:
-    values, n = _quantiles(metric, arm, intent, reader, windows)
+    values, n = quantiles(metric, arm, intent, reader, windows)
     return _amounts(values, None, n, None)
 
 
 def _quantile_ratio(
     metric: Metric, intent: str | None, reader: Reader, windows: Windows
 ) -> Measured:
-    candidate, candidate_n = _quantiles(metric, Arm.CANDIDATE.value, intent, reader, windows)
-    baseline, baseline_n = _quantiles(metric, Arm.BASELINE.value, intent, reader, windows)
+    candidate, candidate_n = quantiles(metric, Arm.CANDIDATE.value, intent, reader, windows)
+    baseline, baseline_n = quantiles(metric, Arm.BASELINE.value, intent, reader, windows)
     return _amounts(candidate, baseline, candidate_n, baseline_n)
 
 
-def _quantiles(
+def quantiles(
     metric: Metric, arm: str, intent: str | None, reader: Reader, windows: Windows
 ) -> tuple[Column, Column]:
+    """One arm's quantile over each window, NaN where it has none, and of how many requests."""
     if metric.quantile is None:
         raise LookupError(f"{metric.name} has no quantile in the catalogue")
     buckets, sums = reader.tallies.histogram(

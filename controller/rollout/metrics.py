@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 MICRO = 1_000_000
+PER_HOUR = ("per_hour", "tokens_per_hour")  # subjects of what is spent in a time
 SERVED = "served"  # subject of the accuracy that grades what the client got
 DERIVED = "x."  # statistics that are made of stored ones
 FLAGS = (

@@ -124,3 +124,4 @@ class RollupRow:
 
 
 BOTH_ARMS = "both"
+MATCHED = "matched"  # what is remembered of the two arms side by side, in an arm's place

@@ -182,6 +182,8 @@ class Rule:
     )
     severity: Severity | None = None  # of the notices that it causes; None: by what it does
     auto_resume: bool = False  # a pause that it causes ends by itself once it passes again
+    # `spike:` the limit is how many times the metric may be what it was over so long before the window; None: a figure.
+    usual: timedelta | None = None
 
     @property
     def least_window(self) -> timedelta:

@@ -387,6 +387,16 @@ def starts_of(rule: Rule, epoch: Epoch, last_end: int, *, reached_from: int) -> 
     return min(passed, count), _starts(first, every, min(passed, count), count)
 
 
+def starts_and_thresholds(
+    rule: Rule, epoch: Epoch, ends: Minutes, *, alpha: float, horizon_min: int
+) -> tuple[Minutes, NDArray[np.float64]]:
+    """The starts of e-processes that windows up to these ends may have, and what each must reach."""
+    reached_from = int(ends[0]) - minutes(rule.window)
+    passed, starts = starts_of(rule, epoch, int(ends[-1]), reached_from=reached_from)
+    planned = planned_starts(rule, horizon_min)
+    return starts, _thresholds(alpha, passed + 1, len(starts), planned, _first_part(rule))
+
+
 def ends_served(rule: Rule, epoch: Epoch, ends: Minutes) -> Minutes:
     """The ends at which a rule with a least window is judged: each, or the last before it that a start serves.
 
@@ -416,10 +426,10 @@ def failing(
     """The strongest window against the claim, at this kind of evidence's part of alpha: at each end that fires or is
     the strongest of all; other ends may be told as having none.
     """
-    window_min = minutes(rule.window)
-    passed, starts = starts_of(rule, epoch, int(ends[-1]), reached_from=int(ends[0]) - window_min)
+    starts, thresholds = starts_and_thresholds(
+        rule, epoch, ends, alpha=alpha, horizon_min=horizon_min
+    )
     opened, closed = found.at_marks(starts), found.until(ends)
-    planned = planned_starts(rule, horizon_min)
     strongest = windowed_log_e(
         found.whole(opened),
         found.whole(closed),
@@ -427,9 +437,9 @@ def failing(
         failing_bets(plan, rule, found.kind),
         starts=starts,
         ends=ends,
-        window_min=window_min,
+        window_min=minutes(rule.window),
         min_window_min=minutes(rule.least_window),
-        thresholds=_thresholds(alpha, passed + 1, len(starts), planned, _first_part(rule)),
+        thresholds=thresholds,
         strongest_only=True,
     )
 

@@ -10,12 +10,16 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from controller.rollout import proofs
+from controller.rollout.availability import availability, blind, counted
 from controller.rollout.columns import at
+from controller.rollout.comparison import Comparison, frozen_by, reference_key
+from controller.rollout.comparison import shares as shares_above
 from controller.rollout.coverage import (
     coverage_between,
     is_doubtful,
@@ -23,28 +27,23 @@ from controller.rollout.coverage import (
     uneven,
 )
 from controller.rollout.force import InForceTime
-from controller.rollout.looks import Measured, known_and_traffic, measure
+from controller.rollout.looks import Measured, measure, with_usual
 from controller.rollout.metrics import MICRO, Kind
-from controller.rollout.plan import FULL_BP, Arm, Plan, Rule
+from controller.rollout.plan import Arm, Plan, Rule
 from controller.rollout.reader import Reader, Windows
-from controller.rollout.rules import alpha_of, is_provable, kept_limit
-from controller.rollout.state import Epoch, Phase, State
+from controller.rollout.rules import alpha_of, is_provable, kept_limit, limit_in
+from controller.rollout.state import Epoch, State
 from controller.rollout.sums import Minutes
 from controller.rollout.tallies import MinuteSums
 from controller.rollout.timeline import Window, minute_of, minutes
 from controller.rollout.verdict import (
     Amounts,
-    Availability,
     Counts,
     Look,
     Proof,
     RateCounts,
     Reading,
     WorstCase,
-)
-
-UNLIKELY = (
-    1e-3  # a stretch without labels is blind when chance would leave it so less often than this
 )
 
 
@@ -163,22 +162,27 @@ def read(view: View, rule: Rule, intent: str | None) -> Reading:
     measured = measure(
         rule, intent, view.reader, span.windows, sampled_u=view.plan.labels.sampled_u
     )
+    if rule.usual is not None:
+        earliest = minute_of(view.state.started_at)
+        measured = with_usual(measured, rule, intent, view.reader, span.windows, earliest)
     latest = _look(measured, span.windows, len(span.windows.ends) - 1, span.complete[-1])
-    counted = _counted(view, rule, intent, minute_of(epoch.start))
+    there = counted(view, rule, intent, minute_of(epoch.start))
     found, for_passing = _evidence(view, rule, intent), _passing_evidence(view, rule, intent)
-    passing = _passing(view, rule, intent, epoch, int(span.ends[-1]), for_passing, latest)
+    compared = _comparison(view, rule, intent, epoch)
+    end = int(span.ends[-1])
+    passing = _passing(view, rule, intent, epoch, end, for_passing or compared, latest)
     return Reading(
         rule=rule.name,
         intent=intent,
         epoch=epoch.number,
-        availability=_availability(view, rule, counted),
+        availability=availability(view, rule, there),
         latest=latest,
         worst=_worst(rule, measured, span, latest),
-        failing=_failing(view, rule, intent, epoch, span.ends, found, latest),
+        failing=_failing(view, rule, intent, epoch, span.ends, found or compared, latest),
         passing=passing,
         worst_case=_worst_case(view, rule, epoch, for_passing, passing, intent),
-        step_samples=min(one.in_step for one in counted),
-        blind=_blind(view, rule, intent),
+        step_samples=min(one.in_step for one in there),
+        blind=blind(view, rule, intent),
     )
 
 
@@ -187,6 +191,7 @@ def read(view: View, rule: Rule, intent: str | None) -> Reading:
 
 def _look(measured: Measured, windows: Windows, i: int, complete: bool | np.bool_) -> Look:
     value = float(at(measured.values, i))
+    usual = math.nan if measured.usual is None else float(at(measured.usual, i))
     start, end = windows.one or (int(windows.starts[i]), int(windows.ends[i]))
     return Look(
         window=Window.of_minutes(start, end),
@@ -194,6 +199,7 @@ def _look(measured: Measured, windows: Windows, i: int, complete: bool | np.bool
         counts=measured.counts(i),
         samples=int(at(measured.samples, i)),
         complete=bool(complete),
+        usual=None if math.isnan(usual) else usual,
     )
 
 
@@ -204,8 +210,11 @@ def _worst(rule: Rule, measured: Measured, span: Span, latest: Look) -> Look | N
     """
     if span.windows.one is not None:
         counts_alone = latest.complete and latest.samples >= rule.min_samples
-        return latest if counts_alone and latest.value is not None else None
+        known = latest.value is not None and limit_in(rule, latest) is not None
+        return latest if counts_alone and known else None
     values = np.asarray(measured.values, dtype=np.float64)
+    if measured.usual is not None:  # by how much each is above its own limit
+        values = values - rule.limit * np.asarray(measured.usual, dtype=np.float64)
     counts = span.complete & (measured.samples >= rule.min_samples) & ~np.isnan(values)
     severity = np.where(counts, -values if rule.below else values, -np.inf)
     if sustained := minutes(rule.sustained):
@@ -229,7 +238,7 @@ def _failing(
     intent: str | None,
     epoch: Epoch,
     ends: Minutes,
-    found: Sequence[proofs.Evidence],
+    found: Sequence[Found],
     latest: Look,
 ) -> Proof | None:
     """The strongest proof against the rule's claim; None where there is nothing to bet on."""
@@ -238,9 +247,7 @@ def _failing(
     for one in found:
         # Kinds of evidence share the alpha.
         alpha = view.alpha(rule, epoch) / len(found)
-        strongest = proofs.failing(
-            view.plan, rule, epoch, one, ends, alpha=alpha, horizon_min=view.horizon_min
-        )
+        strongest = _strongest_of(view, rule, epoch, one, ends, alpha)
         if np.isfinite(strongest.margin).any():
             proof = _strongest(view, rule, intent, epoch, ends, strongest, latest)
             if best is None or _margin(proof) > _margin(best):
@@ -248,16 +255,38 @@ def _failing(
     return best
 
 
+Found: TypeAlias = proofs.Evidence | Comparison
+
+
+def _strongest_of(
+    view: View, rule: Rule, epoch: Epoch, one: Found, ends: Minutes, alpha: float
+) -> proofs.Strongest:
+    horizon_min = view.horizon_min
+    if isinstance(one, Comparison):
+        return one.failing(epoch, ends, alpha=alpha, horizon_min=horizon_min)
+    return proofs.failing(view.plan, rule, epoch, one, ends, alpha=alpha, horizon_min=horizon_min)
+
+
 def _evidence(view: View, rule: Rule, intent: str | None) -> tuple[proofs.Evidence, ...]:
-    if not is_provable(rule):
+    if not is_provable(rule) or rule.metric.kind is Kind.QUANTILE_RATIO:
         return ()
     return proofs.evidence(rule, intent, view.reader, (rule.arm or Arm.CANDIDATE).value)
 
 
 def _passing_evidence(view: View, rule: Rule, intent: str | None) -> tuple[proofs.Evidence, ...]:
-    if not is_provable(rule):
+    if not is_provable(rule) or rule.metric.kind is Kind.QUANTILE_RATIO:
         return ()
     return proofs.passing_evidence(rule, intent, view.reader, (rule.arm or Arm.CANDIDATE).value)
+
+
+def _comparison(view: View, rule: Rule, intent: str | None, epoch: Epoch) -> tuple[Comparison, ...]:
+    """What a ratio of percentiles is proven on; nothing where none of the baseline's is frozen yet."""
+    if rule.metric.kind is not Kind.QUANTILE_RATIO or not is_provable(rule):
+        return ()
+    frozen = view.state.references.get(reference_key(rule, intent))
+    if not frozen:
+        return ()
+    return (Comparison.of(rule, intent, view.reader, epoch, frozen),)
 
 
 def _strongest(
@@ -283,12 +312,19 @@ def _strongest(
     tally = strongest.tally(i)
     return Proof(
         window=Window.of_minutes(start, end),
-        claim=proofs.claim_of(view.plan, rule),
+        claim=_claim(view, rule, intent, end, proofs.claim_of(view.plan, rule)),
         log_e=float(strongest.log_e[i]),
         log_threshold=float(strongest.log_e[i] - strongest.margin[i]),
         tally=tally,
         look=_look_beside(view, rule, intent, epoch, start, end, tally, latest),
     )
+
+
+def _claim(view: View, rule: Rule, intent: str | None, end: int, usual: float) -> float:
+    """What a proof is against; of a ratio, the baseline's frozen percentile in seconds."""
+    if rule.metric.kind is not Kind.QUANTILE_RATIO:
+        return usual
+    return frozen_by(view.state.references[reference_key(rule, intent)], end)
 
 
 def _margin(proof: Proof) -> float:
@@ -322,6 +358,8 @@ def _look_beside(
             return replace(latest, complete=False)
         windows = _whole_windows(rule, minute_of(epoch.start), np.array([end]))
         return _look(measure(rule, intent, view.reader, windows), windows, 0, complete=False)
+    if rule.metric.kind is Kind.QUANTILE_RATIO:
+        return _share_beside(start, end, tally)
     of, count = sum(tally.values()), tally.get(str(MICRO), 0)
     counts: Counts = RateCounts(count=count, of=of)
     value = count / of if of else None
@@ -332,31 +370,55 @@ def _look_beside(
     return Look(window=window, value=value, counts=counts, samples=of, complete=False)
 
 
+def _share_beside(start: int, end: int, tally: Mapping[str, int]) -> Look:
+    """The share of the candidate's requests above its limit, and what it would be if they were as the baseline's."""
+    shares = shares_above(tally)
+    candidate, baseline = shares or (None, None)
+    n, of_baseline = tally.get("candidate", 0), tally.get("baseline", 0)
+    return Look(
+        window=Window.of_minutes(start, end),
+        value=shares[0] - shares[1] if shares else None,
+        counts=Amounts(
+            candidate=candidate, baseline=baseline, candidate_n=n, baseline_n=of_baseline
+        ),
+        samples=min(n, of_baseline),
+        complete=False,
+    )
+
+
 def _passing(
     view: View,
     rule: Rule,
     intent: str | None,
     epoch: Epoch,
     end: int,
-    found: Sequence[proofs.Evidence],
+    found: Sequence[Found],
     latest: Look,
 ) -> Proof | None:
     """The proof that the limit is kept, over the whole epoch; None where there is nothing to bet on."""
-    start = minute_of(epoch.start)
-    if not found or end <= start:
+    starts = [one.start if isinstance(one, Comparison) else minute_of(epoch.start) for one in found]
+    start = max(starts, default=end)
+    if end <= start:
         return None
     reached, tally = max(
-        (proofs.passing(view.plan, rule, epoch, one, end) for one in found),
-        key=lambda pair: pair[0],
+        (_passed(view, rule, epoch, one, end) for one in found), key=lambda pair: pair[0]
     )
     return Proof(
         window=Window.of_minutes(start, end),
-        claim=kept_limit(view.plan, rule),
+        claim=_claim(view, rule, intent, end, kept_limit(view.plan, rule)),
         log_e=reached,
         log_threshold=proofs.pass_threshold(view.plan, len(found)),
         tally=tally,
         look=_look_beside(view, rule, intent, epoch, start, end, tally, latest),
     )
+
+
+def _passed(
+    view: View, rule: Rule, epoch: Epoch, one: Found, end: int
+) -> tuple[float, dict[str, int]]:
+    if isinstance(one, Comparison):
+        return one.passing(end)
+    return proofs.passing(view.plan, rule, epoch, one, end)
 
 
 def _worst_case(
@@ -425,117 +487,3 @@ def _proven_at_worst(
         view.plan, len(found)
     )
     return holds | ~differs
-
-
-# What there is
-
-
-@dataclass(frozen=True, slots=True)
-class _Counted:
-    """What one arm had: traffic and measured requests in the last window, younger traffic, samples in the step."""
-
-    traffic: int
-    known: int
-    younger: int
-    in_step: int
-
-
-def _counted(view: View, rule: Rule, intent: str | None, epoch_min: int) -> list[_Counted]:
-    """By arm that the rule needs. Samples are episodes with a grade for a loss, measured requests otherwise."""
-    known, traffic = known_and_traffic(rule.metric)
-    counted = "e.graded" if rule.metric.kind is Kind.LOSS else known
-    end, now = view.watermark(rule), minute_of(view.now) + 1
-    step = minute_of(view.state.step_started_at)
-    start = min(max(end - minutes(rule.window), epoch_min), end)
-
-    keys = (traffic, known, counted)
-    return [
-        _counted_of(view.reader, arm.value, intent, keys, (start, end, now, step))
-        for arm in _arms(rule)
-    ]
-
-
-def _counted_of(
-    reader: Reader,
-    arm: str,
-    intent: str | None,
-    keys: tuple[str, str, str],
-    at: tuple[int, int, int, int],
-) -> _Counted:
-    start, end, now, step = at
-    opened, closed = (reader.before(one, keys, arm=arm, intent=intent) for one in (start, end))
-    here = closed if now == end else reader.before(now, keys, arm=arm, intent=intent)
-    entered = reader.before(step, keys, arm=arm, intent=intent) if step < end else closed
-    return _Counted(
-        traffic=closed[0] - opened[0],
-        known=closed[1] - opened[1],
-        younger=here[0] - closed[0],
-        in_step=closed[2] - entered[2],
-    )
-
-
-def _availability(view: View, rule: Rule, counted: Sequence[_Counted]) -> Availability:
-    if rule.metric.comparing and not _has_control(view):
-        return Availability.NO_CONTROL
-    if any(one.traffic <= 0 for one in counted):
-        due = min(one.younger for one in counted)
-        return Availability.NOT_DUE if due > 0 else Availability.NO_TRAFFIC
-    if any(one.known <= 0 for one in counted):
-        return Availability.NO_DATA
-    return Availability.MEASURED
-
-
-def _arms(rule: Rule) -> tuple[Arm, ...]:
-    if rule.metric.comparing:
-        return (Arm.BASELINE, Arm.CANDIDATE)
-    return (rule.arm or Arm.CANDIDATE,)
-
-
-def _has_control(view: View) -> bool:
-    """Whether the baseline still gets comparable traffic at the committed share."""
-    return view.state.share_bp < FULL_BP
-
-
-def _blind(view: View, rule: Rule, intent: str | None) -> timedelta:
-    """Minutes with candidate traffic, old enough to be measured, since the last one that was.
-
-    Counted from where the hold's clock last started, and only while the candidate had a share. Where only some
-    requests are ever measured, a gap that chance explains is not blindness.
-    """
-    if view.state.share_bp == 0 or view.state.phase is Phase.PENDING:
-        return timedelta(0)
-    known, traffic = known_and_traffic(rule.metric)
-    if known == traffic or rule.metric.kind is Kind.SAMPLE_RATIO:
-        return timedelta(0)
-    arm, end = Arm.CANDIDATE.value, view.watermark(rule)
-    since = minute_of(view.state.hold_from)
-    if since >= end or _all_known(view, (known, traffic), intent, since, end):
-        return timedelta(0)
-    measured = view.tallies.last_minute_with(known, end, arm=arm, intent=intent)
-    start = max(since, measured + 1 if measured is not None else 0)
-    if start >= end:
-        return timedelta(0)
-    unmeasured = view.tallies.minutes_with(traffic, start, end, arm=arm, intent=intent)
-    if not len(unmeasured) or _by_chance(view, (known, traffic), intent, start, end):
-        return timedelta(0)
-    return timedelta(minutes=len(unmeasured))
-
-
-def _all_known(view: View, keys: tuple[str, str], intent: str | None, since: int, end: int) -> bool:
-    """Whether there is nothing to look for: the last minute was measured, or every request was."""
-    arm = Arm.CANDIDATE.value
-    (in_last,) = view.reader.between(end - 1, end, keys[:1], arm=arm, intent=intent)
-    if in_last:
-        return True
-    known, traffic = view.reader.between(since, end, keys, arm=arm, intent=intent)
-    return known == traffic
-
-
-def _by_chance(view: View, keys: tuple[str, str], intent: str | None, start: int, end: int) -> bool:
-    arm = Arm.CANDIDATE.value
-    known, traffic = view.reader.before(start, keys, arm=arm, intent=intent)
-    if known == 0:
-        return False
-    (missed,) = view.reader.between(start, end, keys[1:], arm=arm, intent=intent)
-    rate = min(known / max(traffic, 1), 1.0)
-    return bool((1 - rate) ** missed > UNLIKELY)

@@ -4,7 +4,8 @@ observed   FAIL when the value over a complete window with enough samples passes
            complete window with enough samples keeps it; INSUFFICIENT otherwise.
 confident  FAIL when the e-process disproves that all is well and, for a loss, the observed size passes the limit
            (the guarded form with `then: pause`); PASS when the opposite e-process proves that the limit is kept.
-           A percentile keeps its limit if no more than its share of requests lies above it: p95, 5%. A rule with
+           A percentile keeps its limit if no more than its share of requests lies above it: p95, 5%; a ratio of
+           two, if no more of the candidate's than of the baseline's do (`controller.rollout.comparison`). A rule with
            `below` has the same two proofs with their sides changed. Where the arms' label coverage differs, a loss
            PASSES only if it also does with every missing label against it.
 
@@ -22,7 +23,8 @@ from controller.rollout.plan import Evidence, Plan, Rule
 from controller.rollout.state import Epoch, State
 from controller.rollout.verdict import Availability, Look, Outcome, Proof, Reading, Seen, Verdict
 
-CONFIDENT_KINDS = (Kind.RATE, Kind.ACCURACY, Kind.QUANTILE, Kind.LOSS)
+CONFIDENT_KINDS = (Kind.RATE, Kind.ACCURACY, Kind.QUANTILE, Kind.QUANTILE_RATIO, Kind.LOSS)
+_COMPARED = (Kind.QUANTILE_RATIO, Kind.LOSS)
 
 
 def judge_all(plan: Plan, state: State, seen: Seen) -> tuple[Verdict, ...]:
@@ -73,15 +75,17 @@ def is_provable(rule: Rule) -> bool:
 
     A share at most 0 or at least 1 is disproved by a single observation or by none: there is nothing to bet on.
     """
-    turned = (
-        rule.below and rule.metric.kind is Kind.LOSS
-    )  # a small loss is good: there is no such rule
-    return has_confident_form(rule.metric) and not turned and 0 < bound_of(rule) < 1
+    # That the candidate is not better by enough: nobody asks for it.
+    turned = rule.below and rule.metric.kind in _COMPARED
+    has_form = has_confident_form(rule.metric) and rule.usual is None
+    return has_form and not turned and 0 < bound_of(rule) < 1
 
 
 def bound_of(rule: Rule) -> float:
-    """What the mean of a proof's values is held against: the limit; for a percentile the share that may exceed it."""
-    if rule.metric.kind is Kind.QUANTILE and rule.metric.quantile is not None:
+    """What the mean of a proof's values is held against: the limit; for a percentile, or a ratio of two, the share that
+    lies above it.
+    """
+    if rule.metric.quantile is not None:
         return round(1 - rule.metric.quantile, 9)
     return rule.limit
 
@@ -139,9 +143,19 @@ def alpha_left(plan: Plan) -> float:
     return plan.alpha - fsum(one.alpha for one in plan.rules if one.alpha is not None)
 
 
-def passes_limit(rule: Rule, value: float) -> bool:
-    """Whether a value lies on the wrong side of the rule's limit; exactly on it is still right."""
-    return value < rule.limit if rule.below else value > rule.limit
+def limit_in(rule: Rule, look: Look | None) -> float | None:
+    """What a look's value is held against: the limit, or for a spike so many times the usual; None: not known."""
+    if rule.usual is None:
+        return rule.limit
+    return None if look is None or look.usual is None else rule.limit * look.usual
+
+
+def passes_limit(rule: Rule, look: Look) -> bool:
+    """Whether a look lies on the wrong side of the rule's limit; exactly on it is still right."""
+    limit = limit_in(rule, look)
+    if look.value is None or limit is None:
+        return False
+    return look.value < limit if rule.below else look.value > limit
 
 
 def _missing(availability: Availability) -> Outcome | None:
@@ -163,7 +177,7 @@ def _missing(availability: Availability) -> Outcome | None:
 
 def _observed(rule: Rule, reading: Reading) -> Outcome:
     worst = reading.worst
-    if worst is not None and worst.value is not None and passes_limit(rule, worst.value):
+    if worst is not None and passes_limit(rule, worst):
         return Outcome.FAIL
     return Outcome.PASS if _is_full(rule, reading.latest) else Outcome.INSUFFICIENT
 
@@ -172,6 +186,7 @@ def _is_full(rule: Rule, look: Look | None) -> bool:
     return (
         look is not None
         and look.value is not None
+        and limit_in(rule, look) is not None
         and look.complete
         and look.samples >= rule.min_samples
     )
@@ -180,8 +195,10 @@ def _is_full(rule: Rule, look: Look | None) -> bool:
 def _confident(rule: Rule, reading: Reading) -> Outcome:
     failing, passing = reading.failing, reading.passing
     # Before these had proofs they were recorded without any; such a record still says what it said.
-    unproven = rule.metric.kind in _LATER_PROVEN and failing is None and passing is None
-    if unproven or not has_confident_form(rule.metric):
+    unproven = failing is None and passing is None and rule.evidence is Evidence.OBSERVED
+    if rule.usual is not None or not has_confident_form(rule.metric):
+        return Outcome.NOT_APPLICABLE
+    if unproven and rule.metric.kind in _LATER_PROVEN:
         return Outcome.NOT_APPLICABLE
     if failing is not None and failing.reached and _is_past(rule, failing):
         return Outcome.FAIL
@@ -190,14 +207,20 @@ def _confident(rule: Rule, reading: Reading) -> Outcome:
     return Outcome.PASS if holds else Outcome.INSUFFICIENT
 
 
-_LATER_PROVEN = (Kind.QUANTILE, Kind.ACCURACY)
+_LATER_PROVEN = (Kind.QUANTILE, Kind.ACCURACY, Kind.QUANTILE_RATIO)
 
 
 def _is_past(rule: Rule, failing: Proof) -> bool:
     # A proof against "no loss" alone says nothing of the size (the guarded form). One against the limit itself needs no
     # second look, and a figure on its right side would be a contradiction worth no stop.
     observed = failing.look.value
-    bound = failing.claim if rule.metric.kind is Kind.ACCURACY else bound_of(rule)
+    match rule.metric.kind:
+        case Kind.ACCURACY:
+            bound = failing.claim
+        case Kind.QUANTILE_RATIO:
+            bound = 0.0  # the figure is a difference of shares
+        case _:
+            bound = bound_of(rule)
     return observed is not None and (observed < bound if rule.below else observed > bound)
 
 

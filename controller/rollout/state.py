@@ -57,6 +57,17 @@ class Epoch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """A percentile of the baseline, frozen before what is judged against it: the upper edge of a log bucket.
+
+    In force from the minute after `since`, until another one is.
+    """
+
+    bucket: int
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """A FAIL, latched for its epoch. Acknowledged by a resume (a person's, or by itself) or an override, it stays on
     record.
@@ -104,6 +115,9 @@ class State:
     step_version: int  # the split's version when the step began
     pins: tuple[str, ...] = ()  # intents sent back to the baseline by a rule or a person
     epochs: Mapping[str, Epoch] = field(default_factory=dict)
+    references: Mapping[str, tuple[Reference, ...]] = field(
+        default_factory=dict
+    )  # by metric and intent, oldest first
     failures: tuple[Failure, ...] = ()
     approved: bool = False
     started_at: datetime

@@ -16,7 +16,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 
 from controller.rollout.metrics import above
-from controller.rollout.observation import BOTH_ARMS, Cohort, RollupRow
+from controller.rollout.observation import BOTH_ARMS, MATCHED, Cohort, RollupRow
 from controller.rollout.sums import (
     Histogram,
     Layout,
@@ -163,6 +163,8 @@ class Tallies:
         for group, minutes in sums.items():
             more_than_labels = self._sums(group).replace(minutes)
             self._forget_marks(group.arm, minutes, more_than_labels)
+            if group.arm != BOTH_ARMS:
+                self._forget_marks(MATCHED, minutes, more_than_labels)
             moved |= more_than_labels
         for key, changed in buckets.items():
             moved |= self._histograms.setdefault(key, Histogram()).replace(changed)

@@ -112,6 +112,9 @@ class Look:
     counts: Counts
     samples: int  # of the arm that has fewer
     complete: bool  # every minute of the window was verified in force, within the epoch
+    usual: float | None = (
+        None  # of a spike: the metric before the window; None where it is not known
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +127,11 @@ class Proof:
     the grades: it is bet on as that part of a right one and the rest of a wrong one). `look` is the figure beside it:
     for a rate or an accuracy the same window in episodes, for a percentile the share of its requests above the limit,
     for a loss the rule's whole window up to the same end.
+
+    A percentile ratio is judged minute by minute, so its tally is a summary (`comparison.TOLD`): the product is that of
+    the stored minutes of `window`. Its `claim` is the baseline's frozen percentile in seconds (the last in force in the
+    window), and the figure beside it by how much the share of requests above the limit is larger than it would be on
+    the baseline.
     """
 
     window: Window
@@ -242,3 +250,5 @@ class Seen:
     freeze: str | None = None  # the reason of the freeze in force
     samples: int = 0  # candidate requests since the step began
     coverage: Coverage | None = None  # of the current step
+    # Buckets of the baseline's percentiles over the last window, by metric and intent, where one may be frozen.
+    references: Mapping[str, int] = field(default_factory=dict)

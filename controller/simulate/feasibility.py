@@ -118,7 +118,7 @@ def worth_catching(rule: Rule) -> float:
 
 def is_reckoned(rule: Rule) -> bool:
     """Whether it can be said how soon the rule is proven to fail: of latencies nothing is assumed beforehand."""
-    return is_provable(rule) and rule.metric.kind is not Kind.QUANTILE
+    return is_provable(rule) and rule.metric.kind not in (Kind.QUANTILE, Kind.QUANTILE_RATIO)
 
 
 @dataclass(frozen=True, kw_only=True)

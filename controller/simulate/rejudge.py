@@ -156,7 +156,8 @@ class _History:
             digest: store.plan(digest).value
             for digest in {one.state.plan_digest for one in records}
         }
-        tallies = tallies_of(*plans.values(), other)
+        frozen = [record.state.references for record in records]
+        tallies = tallies_of(*plans.values(), other, references=frozen)
         tallies.feed(sight.rows, sight.seq)
         shifting = {one.version for one in sight.splits if any(one.shares.values())}
         judged = store.judged(name)

@@ -111,7 +111,8 @@ def samples_of(head: Head, status: Status, standing: Standing | None) -> Samples
     for verdict in status.verdicts:
         _verdict(out, verdict)
     for rule in head.plan.rules:
-        out.add(catalogue.RULE_LIMIT, rule.limit, rule.name)
+        if rule.usual is None:  # a spike's is another one for each intent and minute
+            out.add(catalogue.RULE_LIMIT, rule.limit, rule.name)
     return out.samples
 
 

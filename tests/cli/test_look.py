@@ -46,6 +46,7 @@ RULE = {
     "unit",
     "value",
     "limit",
+    "usual",
     "fails",
     "samples",
     "window_s",
@@ -163,7 +164,7 @@ def test_describe_says_what_an_undecided_rule_still_needs(world: World):
     assert found["words"] in out
     assert 'to disprove "a loss of 1.5 pp or more" if it goes on as seen' in out
     assert by_rule["escalation"] is None  # goes by its window as written
-    assert by_rule["latency"] is None  # nothing is ever proven of it
+    assert by_rule["latency"] is None  # goes by its window as written
 
 
 def test_describe_says_what_the_step_waits_for(running: World):
@@ -257,6 +258,40 @@ def test_describe_says_where_another_part_is_graded_than_the_plan_says(
 
 def test_describe_says_nothing_of_coverage_where_every_answer_is_graded(running: World):
     assert "Graded:" not in running.cli("describe", "support-bot").out
+
+
+def test_a_percentile_that_is_frozen_is_a_record_that_history_shows_and_replays(world: World):
+    world.started(PLAN)
+    world.feed(requests(world, per_arm=100, minutes=1))
+    world.ticks(2)
+
+    history = world.cli("history", "support-bot", COLUMNS="160").out
+
+    assert "measure" in history
+    assert world.cli("replay", "support-bot").code == 0
+    assert world.cli("audit", "verify").code == 0
+
+
+def test_describe_shows_what_is_usual_and_an_accuracy_by_proof(world: World):
+    rules = (
+        "    - {name: jump, metric: error_rate, spike: {factor: 3}, window: 30m, minSamples: 50, then: pause}\n"
+        "    - {name: right, metric: accuracy, below: 90%, window: 24h, evidence: confident, then: pause}\n"
+    )
+    world.started(PLAN.replace("  rules:\n", f"  rules:\n{rules}"))
+    world.feed(requests(world, per_arm=100, minutes=1))
+    world.ticks(1)
+
+    out = " ".join(world.cli("describe", "support-bot", COLUMNS="160").out.split())
+    document = world.cli("describe", "support-bot", "-o", "json").json
+
+    jump, right = (
+        next(one for one in document["rules"] if one["rule"] == name) for name in ("jump", "right")
+    )
+    assert "max 3 × 7d" in out
+    assert "what is usual is not known yet" in out
+    assert (jump["limit"], jump["usual"], jump["verdict"]) == (None, None, "insufficient")
+    assert (right["limit"], right["usual"]) == (0.9, None)
+    assert 'against "90% or less"' in out
 
 
 EACH = PLAN.replace(

@@ -6,8 +6,9 @@ from datetime import timedelta
 import pytest
 
 from controller.errors import NotFound
-from controller.notify.arithmetic import refusal_line, title_line, verdict_line, wait_line
+from controller.notify.arithmetic import title_line, verdict_line, wait_line
 from controller.notify.figures import e_value, proof_words
+from controller.notify.refusals import refusal_line
 from controller.rollout.decision import Refusal, Wait, Waiting
 from controller.rollout.metrics import CATALOGUE
 from controller.rollout.plan import Evidence, Intent, Judge, Labels
@@ -284,6 +285,80 @@ def test_an_undecided_accuracy_names_both_proofs_and_what_its_judge_makes_of_the
 
     assert 'against "at least 90%" (87.5% as its judge sees it)' in text
     assert 'against "90% or less" (87.5% as its judge sees it)' in text
+
+
+def test_a_ratio_that_fails_by_proof_names_both_arms_shares_and_the_frozen_percentile():
+    slower = rule("slower", "latency_p95_ratio", 1.25, evidence=Evidence.CONFIDENT, window=HOUR)
+    counts = amounts(0.092, 0.049, candidate_n=4_120, baseline_n=37_080)
+    tally = {
+        "candidate": 4_120,
+        "candidate.above": 379,
+        "baseline": 37_080,
+        "baseline.above": 1_817,
+        "candidate.expected_u": 201_880_000,
+    }
+    found = replace(proof(1_240, 403, counts, claim=2.0, observed=0.043), tally=tally)
+    failed = verdict(slower, failing=found)
+
+    said = (
+        "latency_p95_ratio 9.2% of requests above 2.5s (1.25 × the baseline's p95 of 2s when it was frozen), "
+        "where 4.9% of the baseline's are above that p95"
+    )
+    assert title_line(failed, plan(slower)) == said
+    assert line(failed, of=plan(slower)) == (
+        f"{said} in 2026-11-20 03:14..2026-11-21 03:14Z; 379 of 4,120 candidate and 1,817 of 37,080 baseline "
+        'requests, by minute; e-value 1,240 ≥ 403 against "above 2.5s no more often than the baseline above 2s"'
+    )
+
+
+def test_an_undecided_ratio_says_what_it_waits_for():
+    slower = rule("slower", "latency_p95_ratio", 1.25, evidence=Evidence.CONFIDENT, window=HOUR)
+    counts = amounts(1.3, 1.1, candidate_n=400, baseline_n=900)
+    unfrozen = verdict(slower, latest=look(1.18, counts, samples=400, span=HOUR))
+    undecided = verdict(
+        slower,
+        latest=look(1.18, counts, samples=400, span=HOUR),
+        failing=proof(3, 403, amounts(0.06, 0.05), claim=2.0, observed=0.01),
+        passing=proof(2, 20, amounts(0.06, 0.05), claim=2.0, observed=0.01),
+    )
+
+    assert "it takes 100 requests of the baseline to freeze its percentile" in line(
+        unfrozen, of=plan(slower)
+    )
+    assert (
+        'not proven either way (e-value 3 < 403 against "above 2.5s no more often than the baseline above 2s"; '
+        'e-value 2 < 20 against "above 2.5s as often as the baseline above 2s, or more")'
+    ) in line(undecided, of=plan(slower))
+
+
+JUMP = replace(rule("jump", "error_rate", 3.0), usual=timedelta(days=7))
+
+
+def test_a_spike_names_what_is_usual():
+    # Wilson 1927 for 187 of 7,762; three times 0.5%.
+    jumped = verdict(JUMP, worst=replace(rate_look(187, 7_762), usual=0.005))
+    steady = replace(rate_look(187, 7_762), usual=0.02)
+
+    assert line(jumped, of=plan(JUMP)) == (
+        "error_rate 2.41% (95% CI 2.09..2.77, Wilson) above 3 × its usual 0.5% in the 7d before in "
+        "2026-11-20 03:14..2026-11-21 03:14Z; 187 of 7,762 candidate requests"
+    )
+    assert (
+        title_line(jumped, plan(JUMP))
+        == "error_rate 2.41% above 3 × its usual 0.5% in the 7d before"
+    )
+    assert "2.41% (95% CI 2.09..2.77, Wilson) not above 3 × its usual 2% in the 7d before" in line(
+        verdict(JUMP, latest=steady, worst=steady), of=plan(JUMP)
+    )
+
+
+def test_a_spike_without_anything_usual_says_what_it_waits_for():
+    unknown = verdict(JUMP, latest=rate_look(187, 7_762))
+
+    assert (
+        "what is usual is not known yet: it takes 24h before the window, with 500 samples"
+        in line(unknown, of=plan(JUMP))
+    )
 
 
 def test_a_percentile_with_a_lower_limit_names_the_share_that_it_asks_for():

@@ -121,6 +121,7 @@ def test_no_field_of_a_plan_changes_unseen(field: str):
 
 RULE_CHANGES: dict[str, Any] = {
     "below": True, "limit": 0.5, "window": timedelta(days=2), "evidence": PLAN.rules[0].evidence,
+    "usual": timedelta(days=3),
     "sustained": timedelta(minutes=1), "min_samples": 9, "arm": Arm.BASELINE, "alternative": 0.1,
     "min_window": timedelta(hours=1), "alpha": 0.01, "auto_resume": True,
     "scope": PLAN.rules[0].scope, "then": PLAN.rules[0].then, "metric": PLAN.rules[0].metric, "name": "other",

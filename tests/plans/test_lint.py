@@ -245,7 +245,8 @@ def test_a_part_of_alpha_that_leaves_the_others_next_to_nothing_is_told():
 
     assert (finding.level, finding.path) == (Level.WARNING, "spec.rules[0].alpha")
     assert finding.message.startswith(
-        "escalation: 0.1% of the plan's alpha is left, 0.1% on each intent, where an even division gives 2.5%"
+        "escalation, latency: 0.1% of the plan's alpha is left, 0.05% on each intent, "
+        "where an even division gives 1.67%"
     )
     assert not found(fair, "little-alpha-left")
 
@@ -301,6 +302,15 @@ def test_what_a_judge_makes_of_a_limit_of_accuracy_is_told():
         "low: the judge shows a true accuracy of 90% as 86.5%, so that is what proofs are against; "
         "as written, the rule goes by its labels as they are"
     )
+
+
+def test_a_spike_of_what_one_arm_spends_is_warned_about():
+    rule = "{name: dear, metric: cost_per_hour, spike: {factor: 2}, window: 1h, then: pause"
+
+    assert one(load(with_rule(f"{rule}, arm: candidate}}")), "spike-at-each-step").path == (
+        "spec.rules[0].spike"
+    )
+    assert not found(load(with_rule(f"{rule}}}")), "spike-at-each-step")
 
 
 def test_a_judge_without_a_name_is_told():

@@ -160,9 +160,10 @@ def test_the_further_fields_of_a_step_and_a_rule_are_in_the_plan():
 
 
 def test_rules_may_take_the_whole_of_alpha_where_no_other_needs_any():
-    # latency and spend have no confident form, so 3% and 2% may be all of the plan's 5%
+    # means and spend have no confident form, so 3% and 2% may be all of the plan's 5%
     plan = load(
         plan_text(
+            ("latency_p95_ratio, above: 1.25", "latency_mean, above: 2s"),
             ("window: 72h", "window: 72h\n      alpha: 3%"),
             ("window: 24h  ", "alpha: 200bp\n      window: 24h  "),
         )
@@ -195,6 +196,23 @@ def test_what_must_not_fall_below_a_limit_may_ask_for_proof_and_for_a_part_of_al
 
     assert (low.below, low.evidence, low.alpha) == (True, Evidence.CONFIDENT, 0.01)
     assert is_provable(low)
+
+
+def test_a_spike_is_held_against_the_trailing_week_where_nothing_else_is_said():
+    week = "{name: jump, metric: error_rate, spike: {factor: 3}, window: 1h, then: pause}"
+    day = "{name: jump, metric: latency_p95, spike: {factor: 1.5, over: 24h}, window: 1h, then: pause}"
+
+    by_week, by_day = (load(with_rule(one)).rules[0] for one in (week, day))
+
+    assert (by_week.limit, by_week.usual, by_week.below) == (3.0, timedelta(days=7), False)
+    assert (by_day.limit, by_day.usual) == (1.5, timedelta(hours=24))
+    assert not is_provable(by_week)
+    assert (
+        load(with_rule("{name: still, metric: error_rate, above: 1%, window: 1h, then: pause}"))
+        .rules[0]
+        .usual
+        is None
+    )
 
 
 def test_an_arm_may_bring_its_own_price_limits_and_shutdown():

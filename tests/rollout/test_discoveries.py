@@ -83,7 +83,7 @@ def test_what_could_not_be_judged_counts_as_a_test_that_found_nothing():
 
 
 def test_critical_intents_all_traffic_and_what_has_no_proof_are_left_out():
-    ratio = replace(EACH, name="ratio", metric=CATALOGUE["latency_p95_ratio"])
+    ratio = replace(EACH, name="ratio", metric=CATALOGUE["cost_ratio"])
     of = replace(MANY, rules=(ACCURACY, ESCALATION, ratio))
 
     assert discoveries(of, ()) == ()
