@@ -182,7 +182,12 @@ RULE_VALUE = _gauge(
     "rule",
     "intent",
 )
-RULE_LIMIT = _gauge("canary_rule_limit", "A rule's limit, in the metric's unit.", "plan", "rule")
+RULE_LIMIT = _gauge(
+    "canary_rule_limit",
+    "A rule's limit, in the metric's unit; a `spike` has none.",
+    "plan",
+    "rule",
+)
 RULE_VERDICT = _gauge(
     "canary_rule_verdict", "1 for a rule's verdict.", "plan", "rule", "intent", "verdict"
 )
