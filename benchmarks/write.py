@@ -252,6 +252,29 @@ def rollback(told: Told) -> list[str]:
     return [*lines, f"\nBudget: a p99 of {told['budget_s']:.0f} s."]
 
 
+def simulate(told: Told) -> list[str]:
+    rows = told["measured"]
+    lines = table(
+        ("", "plan", "runs", "completed", "wall", "CPU a run", "CPU of 1,000 runs, by processes"),
+        [
+            (
+                row["name"],
+                f"`{row['plan']}`",
+                f"{row['runs']:,}",
+                f"{row['completed']:,}",
+                f"{row['wall_s']:.0f} s",
+                f"{row['cpu_ms_a_run']:.0f} ms",
+                f"{row['cpu_ms_a_run'] / row['processes']:.0f} s on each of {row['processes']}",
+            )
+            for row in rows
+        ],
+    )
+    return [
+        *lines,
+        f"\nBudget: {told['budget_s']} s for 1,000 runs on two cores, of labels in time.",
+    ]
+
+
 SECTIONS: Final[Mapping[str, Section]] = {
     "tick": Section(
         "A tick",
@@ -295,6 +318,14 @@ SECTIONS: Final[Mapping[str, Section]] = {
         "controller on SQLite with the default interval; 61 rollouts at their limit, one rule each, and ten others. Up "
         "to 0.1 s of each is the time for which a gateway lets lines gather.",
         rollback,
+    ),
+    "simulate": Section(
+        "A simulation",
+        "`canaryctl simulate` of healthy rollouts over two weeks: 50 units a minute, five intents of which one is "
+        "critical and has a fifth of them. The whole command with all its processes. What bounds it are some ten looks "
+        "a run that each read four days of windows for every rule and intent, and the drawing of each day; with late "
+        "labels the looks, one an hour.",
+        simulate,
     ),
 }
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from controller.clock import Clock
-from controller.simulate.slack import Posted, Room, SimulatedSlack
+from controller.simulate.slack import SimulatedSlack
+from controller.simulate.slack_rooms import Posted, Room
 
 CHANNEL: Final = "llm-oncall"
 

@@ -349,10 +349,10 @@ class DenseTallies:
         if arm == BOTH_ARMS:
             return self._blocks_until(minutes, keys, intent)
         places = self.places(tuple(keys), arm)
-        table = np.zeros((len(minutes), len(keys)), dtype=np.int64)
         at = np.minimum(np.maximum(minutes, self.first), self.end) - self.first
         place = self._place[intent] if intent is not None else -1
-        for prefix in self._prefixes(arm, compared):
+        table = _columns(self._compared[arm].sums[place], places, at)
+        for prefix in self._outside_of(arm, compared):
             table += _columns(prefix.sums[place], places, at)
         return table
 
@@ -436,10 +436,6 @@ class DenseTallies:
             return None
         # The first minute after which all of it is there: sums only rise, so the search is by halving.
         return int(reached.searchsorted(reached[-1])) - 1 + self.first
-
-    def _prefixes(self, arm: str, compared: bool) -> Iterator[_Prefix]:
-        yield self._compared[arm]
-        yield from self._outside_of(arm, compared)
 
     def _outside_of(self, arm: str, compared: bool) -> Iterator[_Prefix]:
         if not compared and arm == Arm.BASELINE.value and self._outside is not None:

@@ -11,67 +11,38 @@ Channels, threads and what was edited are kept, to be read back.
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
 from aiohttp import web
 
 from controller.clock import Clock
-from controller.simulate.slack_blocks import Unfit, check_blocks, check_metadata, check_text
+from controller.simulate.slack_blocks import Unfit
+from controller.simulate.slack_rooms import BOT, Posted, Room
+from controller.simulate.slack_wire import (
+    SIMULATED,
+    Refused,
+    arguments_of,
+    between,
+    channel_shown,
+    cut,
+    message_of,
+    message_shown,
+    needed,
+    page,
+    response,
+    truth,
+)
 
-SIMULATED: Final = "x-simulated"
 TOKEN: Final = "xoxb-simulated"  # noqa: S105 - it opens nothing
 SCOPES: Final = frozenset(
     ("chat:write", "channels:history", "groups:history", "channels:read", "groups:read")
 )
-BOT: Final = "U0CANARY"
 BURST: Final = 5  # messages to one channel before one a second holds
 _MINUTE_S: Final = 60.0
-_MOST_HISTORY: Final = 999
-_USUAL_PAGE: Final = 100
-_REMARK: Final = "[WARN] this Slack is simulated"
-
-
-@dataclass(slots=True, kw_only=True)
-class Posted:
-    """A message. `versions` are its texts, the present one last."""
-
-    ts: str
-    text: str
-    blocks: list[dict[str, Any]]
-    user: str = BOT
-    thread_ts: str | None = None
-    broadcast: bool = False
-    metadata: dict[str, Any] | None = None
-    versions: list[str] = field(default_factory=list)
-    tombstone: bool = False
-
-
-@dataclass(slots=True, kw_only=True)
-class Room:
-    """A channel, with its messages in their order."""
-
-    name: str
-    id: str = ""
-    member: bool = True
-    private: bool = False
-    archived: bool = False
-    messages: list[Posted] = field(default_factory=list)
-
-    def find(self, ts: str) -> Posted | None:
-        return next((one for one in self.messages if one.ts == ts), None)
-
-    def replies(self, ts: str) -> list[Posted]:
-        return [one for one in self.messages if one.thread_ts == ts]
-
-    @property
-    def parents(self) -> list[Posted]:
-        return [one for one in self.messages if one.thread_ts is None and not one.tombstone]
 
 
 class Trouble(StrEnum):
@@ -98,12 +69,6 @@ class Fault:
 
     def meets(self, method: str) -> bool:
         return self.times != 0 and (not self.methods or method in self.methods)
-
-
-class _Refused(Exception):
-    def __init__(self, error: str, **more: Any) -> None:
-        super().__init__(error)
-        self.body: dict[str, Any] = {"ok": False, "error": error, **more}
 
 
 class _Limited(Exception):
@@ -216,10 +181,10 @@ class SimulatedSlack:
                 return self._hang_up(request, method)
             case Trouble.ERROR if fault is not None:
                 self.calls.append(Call(method, {}, f"http {fault.status}"))
-                page = f"<html><body>{fault.status} (simulated)</body></html>"
+                html = f"<html><body>{fault.status} (simulated)</body></html>"
                 return web.Response(
                     status=fault.status,
-                    text=page,
+                    text=html,
                     content_type="text/html",
                     headers={SIMULATED: "true"},
                 )
@@ -227,7 +192,7 @@ class SimulatedSlack:
                 return self._too_many(method, fault.retry_after_s)
             case Trouble.REFUSED if fault is not None:
                 self.calls.append(Call(method, {}, fault.error))
-                return _json({"ok": False, "error": fault.error})
+                return response({"ok": False, "error": fault.error})
         answer = await self._answer(request, method)
         if fault is not None and fault.trouble is Trouble.LOST:
             return self._hang_up(request, method)
@@ -245,7 +210,7 @@ class SimulatedSlack:
 
     def _too_many(self, method: str, wait_s: int) -> web.StreamResponse:
         self.calls.append(Call(method, {}, "ratelimited"))
-        return _json(
+        return response(
             {"ok": False, "error": "ratelimited"}, status=429, headers={"Retry-After": str(wait_s)}
         )
 
@@ -254,14 +219,14 @@ class SimulatedSlack:
         try:
             known = self._methods().get(method)
             if known is None:
-                raise _Refused("unknown_method", req_method=method)
-            arguments = await _arguments(request)
+                raise Refused("unknown_method", req_method=method)
+            arguments = await arguments_of(request)
             self._authorise(request, arguments, known.scopes)
             self._limit(method, "", known.a_minute)
             body = {"ok": True, **known.act(arguments)}
         except _Limited as error:
             return self._too_many(method, error.wait_s)
-        except _Refused as error:
+        except Refused as error:
             body = error.body
         except Unfit as error:
             body = {"ok": False, "error": error.error}
@@ -269,8 +234,8 @@ class SimulatedSlack:
                 body["response_metadata"] = {"messages": list(error.remarks)}
         self.calls.append(Call(method, arguments, str(body.get("error", "ok"))))
         if not body["ok"]:
-            return _json(body)
-        return _json(body, headers={"x-oauth-scopes": ",".join(sorted(self.scopes))})
+            return response(body)
+        return response(body, headers={"x-oauth-scopes": ",".join(sorted(self.scopes))})
 
     def _methods(self) -> dict[str, _Method]:
         # The numbers are of Slack's tiers: https://docs.slack.dev/apis/web-api/rate-limits
@@ -293,12 +258,12 @@ class SimulatedSlack:
         in_form = arguments.pop("token", "") if request.content_type != "application/json" else ""
         token = (bearer if scheme.lower() == "bearer" else "") or in_form
         if not token:
-            raise _Refused("not_authed")
+            raise Refused("not_authed")
         if token != self.token:
-            raise _Refused("invalid_auth")
+            raise Refused("invalid_auth")
         if scopes and not self.scopes.intersection(scopes):
-            needed, provided = ",".join(scopes), ",".join(sorted(self.scopes))
-            raise _Refused("missing_scope", needed=needed, provided=provided)
+            wanted, provided = ",".join(scopes), ",".join(sorted(self.scopes))
+            raise Refused("missing_scope", needed=wanted, provided=provided)
 
     def _limit(
         self, method: str, channel: str, most: int | None, *, span_s: float = _MINUTE_S
@@ -329,48 +294,52 @@ class SimulatedSlack:
     def _post(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         room = self._writable(arguments, by_name=True)
         self._limit("chat.postMessage", room.id, BURST, span_s=float(BURST))
-        message = _message(arguments)
+        message = message_of(arguments)
         thread_ts = arguments.get("thread_ts")
         if thread_ts is not None:
             parent = room.find(str(thread_ts))
             if parent is None:
-                raise _Refused("thread_not_found")
+                raise Refused("thread_not_found")
             message.thread_ts = parent.thread_ts or parent.ts
-            message.broadcast = _truth(arguments.get("reply_broadcast"))
+            message.broadcast = truth(arguments.get("reply_broadcast"))
         self._add(room, message)
-        return {"channel": room.id, "ts": message.ts, "message": _shown(message, metadata=True)}
+        return {
+            "channel": room.id,
+            "ts": message.ts,
+            "message": message_shown(message, metadata=True),
+        }
 
     def _update(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         room = self._writable(arguments, by_name=False)
-        message = room.find(str(_needed(arguments, "ts")))
+        message = room.find(str(needed(arguments, "ts")))
         if message is None or message.tombstone:
-            raise _Refused("message_not_found")
+            raise Refused("message_not_found")
         if message.user != BOT:
-            raise _Refused("cant_update_message")
-        new = _message(arguments)
+            raise Refused("cant_update_message")
+        new = message_of(arguments)
         message.text, message.blocks = new.text, new.blocks
         message.metadata = new.metadata if "metadata" in arguments else message.metadata
         message.versions.append(new.text)
-        shown = _shown(message, metadata=True)
+        shown = message_shown(message, metadata=True)
         return {"channel": room.id, "ts": message.ts, "text": new.text, "message": shown}
 
     def _history(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         room = self._readable(arguments)
         found = [one for one in reversed(room.messages) if one.thread_ts is None or one.broadcast]
-        return _page(_between(found, arguments), arguments)
+        return page(between(found, arguments), arguments)
 
     def _replies(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         room = self._readable(arguments)
-        ts = str(_needed(arguments, "ts"))
+        ts = str(needed(arguments, "ts"))
         parent = room.find(ts)
         if parent is None:
-            raise _Refused("thread_not_found")
-        replies = _between(room.replies(ts), arguments)
+            raise Refused("thread_not_found")
+        replies = between(room.replies(ts), arguments)
         # The message that began a thread comes with it whatever stretch is asked for.
-        return _page([parent, *replies], arguments)
+        return page([parent, *replies], arguments)
 
     def _info(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        return {"channel": _channel(self._readable(arguments, member=False))}
+        return {"channel": channel_shown(self._readable(arguments, member=False))}
 
     def _list(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         kinds = str(arguments.get("types", "public_channel")).split(",")
@@ -379,10 +348,10 @@ class SimulatedSlack:
             for one in self.rooms.values()
             if ("private_channel" if one.private else "public_channel") in kinds
             and (one.member or not one.private)
-            and not (one.archived and _truth(arguments.get("exclude_archived")))
+            and not (one.archived and truth(arguments.get("exclude_archived")))
         ]
-        part, more = _cut(visible, arguments)
-        return {"channels": [_channel(one) for one in part], **more}
+        part, more = cut(visible, arguments)
+        return {"channels": [channel_shown(one) for one in part], **more}
 
     # Channels
 
@@ -394,23 +363,23 @@ class SimulatedSlack:
         )
 
     def _writable(self, arguments: Mapping[str, Any], *, by_name: bool) -> Room:
-        name = str(_needed(arguments, "channel"))
+        name = str(needed(arguments, "channel"))
         room = self._room(name) if by_name else self.rooms.get(name)
         if room is None or (room.private and not room.member):
-            raise _Refused("channel_not_found")
+            raise Refused("channel_not_found")
         if room.archived:
-            raise _Refused("is_archived")
+            raise Refused("is_archived")
         if not room.member:
-            raise _Refused("not_in_channel")
+            raise Refused("not_in_channel")
         return room
 
     def _readable(self, arguments: Mapping[str, Any], *, member: bool = True) -> Room:
         """By id alone: reading takes no name."""
-        room = self.rooms.get(str(_needed(arguments, "channel")))
+        room = self.rooms.get(str(needed(arguments, "channel")))
         if room is None or (room.private and not room.member):
-            raise _Refused("channel_not_found")
+            raise Refused("channel_not_found")
         if member and not room.member:
-            raise _Refused("not_in_channel")
+            raise Refused("not_in_channel")
         return room
 
     def _add(self, room: Room, message: Posted) -> Posted:
@@ -426,132 +395,3 @@ class _Method:
     act: Callable[[Mapping[str, Any]], dict[str, Any]]
     scopes: tuple[str, ...]  # one of them is needed
     a_minute: int | None  # None: limited by channel
-
-
-async def _arguments(request: web.Request) -> dict[str, Any]:
-    """From the query, a form or JSON, as the method of HTTP and the content type say."""
-    found: dict[str, Any] = dict(request.query)
-    if request.method == "GET" or not request.can_read_body:
-        return found
-    match request.content_type:
-        case "application/json":
-            try:
-                body = json.loads(await request.text() or "{}")
-            except ValueError as error:
-                raise _Refused("invalid_json") from error
-            if not isinstance(body, dict):
-                raise _Refused("json_not_object")
-            return found | body
-        case "application/x-www-form-urlencoded" | "multipart/form-data":
-            return found | {key: str(value) for key, value in (await request.post()).items()}
-        case _:
-            raise _Refused("invalid_post_type")
-
-
-def _needed(arguments: Mapping[str, Any], name: str) -> Any:
-    value = arguments.get(name)
-    if value in (None, ""):
-        remark = f"[ERROR] missing required field: {name}"
-        raise _Refused("invalid_arguments", response_metadata={"messages": [remark]})
-    return value
-
-
-def _truth(value: Any) -> bool:
-    return value in (True, "1", "true", "True", 1)
-
-
-def _message(arguments: Mapping[str, Any]) -> Posted:
-    text, blocks = str(arguments.get("text") or ""), arguments.get("blocks")
-    given = check_blocks(blocks) if blocks is not None else []
-    check_text(text, has_blocks=bool(given))
-    metadata = arguments.get("metadata")
-    return Posted(
-        ts="",
-        text=text,
-        blocks=given,
-        metadata=check_metadata(metadata) if metadata is not None else None,
-    )
-
-
-def _between(messages: list[Posted], arguments: Mapping[str, Any]) -> list[Posted]:
-    oldest = float(arguments.get("oldest") or 0)
-    latest = float(arguments.get("latest") or "inf")
-    edges = _truth(arguments.get("inclusive"))
-    return [
-        one
-        for one in messages
-        if oldest < float(one.ts) < latest or (edges and float(one.ts) in (oldest, latest))
-    ]
-
-
-def _page(messages: list[Posted], arguments: Mapping[str, Any]) -> dict[str, Any]:
-    part, more = _cut(messages, arguments)
-    metadata = _truth(arguments.get("include_all_metadata"))
-    shown = [_shown(one, metadata=metadata) for one in part]
-    return {"messages": shown, "has_more": "response_metadata" in more, **more}
-
-
-def _cut(items: list[Any], arguments: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
-    limit = min(int(arguments.get("limit") or _USUAL_PAGE), _MOST_HISTORY)
-    start = _place(arguments.get("cursor"))
-    part, left = items[start : start + limit], items[start + limit :]
-    if not left:
-        return part, {}
-    cursor = base64.b64encode(f"next:{start + limit}".encode()).decode()
-    return part, {"response_metadata": {"next_cursor": cursor}}
-
-
-def _place(cursor: Any) -> int:
-    if not cursor:
-        return 0
-    try:
-        word, _, place = base64.b64decode(str(cursor), validate=True).decode().partition(":")
-        if word == "next":
-            return int(place)
-    except ValueError:
-        pass  # said below, as for a word that is not ours
-    raise _Refused("invalid_cursor")
-
-
-def _shown(message: Posted, *, metadata: bool) -> dict[str, Any]:
-    shown: dict[str, Any] = {
-        "type": "message",
-        "ts": message.ts,
-        "text": message.text,
-        "user": message.user,
-        "blocks": message.blocks,
-    }
-    if message.user == BOT:
-        shown |= {"bot_id": "B0CANARY", "bot_profile": {"name": "canaryctl (simulated)"}}
-    if message.thread_ts is not None:
-        shown["thread_ts"] = message.thread_ts
-    if message.broadcast:
-        shown["subtype"] = "thread_broadcast"
-    if message.tombstone:
-        shown["subtype"] = "tombstone"
-    if metadata and message.metadata is not None:
-        shown["metadata"] = message.metadata
-    return shown
-
-
-def _channel(room: Room) -> dict[str, Any]:
-    return {
-        "id": room.id,
-        "name": room.name,
-        "is_channel": not room.private,
-        "is_private": room.private,
-        "is_member": room.member,
-        "is_archived": room.archived,
-    }
-
-
-def _json(
-    body: dict[str, Any], *, status: int = 200, headers: Mapping[str, str] | None = None
-) -> web.StreamResponse:
-    remarks = body.get("response_metadata", {})
-    said = {**remarks, "messages": [*remarks.get("messages", ()), _REMARK]}
-    return web.json_response(
-        {**body, "response_metadata": said},
-        status=status,
-        headers={SIMULATED: "true", **(headers or {})},
-    )

@@ -311,7 +311,7 @@ class _Answered:
         # One number tells an answer's fate: what fails is escalated, and what is escalated is graded wrong.
         wrong = (drawn < np.max(of.graded_wrong)).nonzero()[0]
         of_wrong = drawn[wrong]
-        requests = random.geometric(1 / mean, len(when)) if mean > 1 else np.ones_like(when)
+        requests = random.geometric(1 / mean, len(when)) if mean > 1 else when[:0]
 
         def hit(rate: Rate) -> NDArray[np.intp]:
             return wrong[of_wrong < _each(rate, when[wrong])]
@@ -344,6 +344,8 @@ class _Answered:
             if late is not None:
                 delays = late.lateness.delays_min(random, len(when))
                 delays[without] = 0
+                if mean == 1:
+                    requests = np.ones_like(when)
                 comes = known & (delays <= late.horizon_min)
                 come = _Come(
                     labels.minutes[comes],

@@ -11,7 +11,7 @@ A look at a minute sees all of it, as the last one within it would. The split is
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Final
@@ -43,6 +43,8 @@ from controller.simulate.streams import STRETCH_MIN, InForce, Streams
 
 ACTOR: Final = "simulation"
 LOOK_MIN: Final = 96 * 60
+FIRST_LOOK_MIN: Final = 24 * 60
+"""After a failure, and from there on twice as far each time: what was drawn and read beyond a decision is lost."""
 HOUR_MIN: Final = 60
 NEAR_LOOK_MIN: Final = HOUR_MIN  # where what is asked for comes and goes
 FEW_UNITS: Final = 15  # e⁻¹⁵: how often as many as are expected do not come at all
@@ -128,6 +130,7 @@ class _Run:
         self._plan = setup.plan
         self._number = number
         self._look_min = look_min
+        self._apart_min = look_min
         applied = Apply(actor=ACTOR, reason=setup.scenario.text, plan=setup.plan)
         self._state = start(applied, setup.start).state
         self._first = self._judged = minute_of(setup.start)
@@ -171,6 +174,9 @@ class _Run:
             self._approve_min = None
             decision = self._decision(until, Approve(actor=ACTOR, reason="asked for"))
         self._judged, self._fresh, self._waits = until, decision.recorded, decision.waits
+        self._apart_min = min(2 * self._apart_min, self._look_min)
+        if decision.failures and decision.recorded:  # mostly another rule or intent fails soon
+            self._apart_min = min(FIRST_LOOK_MIN, self._look_min)
         if decision.recorded:
             self._follow(decision, until)
 
@@ -199,14 +205,14 @@ class _Run:
         # A minute before as well: what is decided at a known moment is then not looked for in all that went before.
         moments = [one for moment in known for one in (moment - 1, moment)]
         moments += self._hold_ends()
-        return min(one for one in (*moments, now + self._apart_min(), self._last) if one > now)
+        return min(one for one in (*moments, now + self._next_apart_min(), self._last) if one > now)
 
-    def _apart_min(self) -> int:
+    def _next_apart_min(self) -> int:
         """How far looks are apart: less where an advance waits for nothing but what may be there in between."""
         waiting = {wait.waiting for wait in self._waits}
         near = waiting & COMES_AND_GOES and Waiting.HOLD_TIME not in waiting
         near = near and not self._is_frozen()
-        return min(self._look_min, NEAR_LOOK_MIN) if near else self._look_min
+        return min(self._apart_min, NEAR_LOOK_MIN) if near else self._apart_min
 
     def _is_frozen(self) -> bool:
         """Whether there is a freeze: until it is over nothing advances, whatever else may come and go."""
@@ -286,6 +292,10 @@ class _Run:
             return until, decision  # not before the hold is over, and nothing failed meanwhile
         if decision.failures:
             until = self._first_failing(until, decision)
+            # Up to the minute before no window fails, so the newest ones tell all that a look there would see.
+            before = until - 1
+            if before > self._judged and not self._decision(before, judged=before - 1).recorded:
+                self._judged = before
             decision = self._decision(until)
         # Mostly it is the moment that was chosen for the look, or that of the failure.
         probe = until - 1
@@ -303,29 +313,51 @@ class _Run:
         before. Reading these alone is several times quicker than all that a decision is made of.
         """
         failed = {(one.rule, one.intent) for one in decision.failures}
-        before = self._judged
+        before, until = self._judged, min([until, *self._failing_by(until, decision)])
         while until - before > 1:
             middle = (before + until) // 2
-            view = replace(self._view(middle), judged=before)
+            view = self._view(middle, before)
             if any(self._is_failing(view, *one) for one in failed):
                 until = middle
             else:
                 before = middle
         return until
 
+    def _failing_by(self, until: int, decision: Decision) -> Iterator[int]:
+        """Minutes by which rules that fail at `until` failed: those in which a window closed that tells so."""
+        failed = {(one.rule, one.intent) for one in decision.failures}
+        for verdict in decision.verdicts:
+            rule = self._plan.rule(verdict.rule)
+            if rule is None or (verdict.rule, verdict.intent) not in failed:
+                continue
+            if minutes(rule.least_window) > 1 or self._late is not None:
+                continue  # not by one window, or not as it is seen at `until`
+            behind = until - self._view(until).watermark(rule)
+            for form, seen in (
+                (verdict.observed, verdict.reading.worst),
+                (verdict.confident, verdict.reading.failing),
+            ):
+                if form is Outcome.FAIL and seen is not None:
+                    minute = minute_of(seen.window.end) + behind
+                    if self._judged < minute:
+                        yield minute
+
     def _is_failing(self, view: View, name: str, intent: str | None) -> bool:
         rule = self._plan.rule(name)
         return rule is not None and judge(rule, read(view, rule, intent)).outcome is Outcome.FAIL
 
-    def _decision(self, minute: int, command: AnyCommand | None = None) -> Decision:
-        seen = see(self._view(minute), self._standing)
+    def _decision(
+        self, minute: int, command: AnyCommand | None = None, *, judged: int | None = None
+    ) -> Decision:
+        seen = see(self._view(minute, judged), self._standing)
         return decide(self._plan, self._state, seen, command, start_of(minute))
 
-    def _view(self, minute: int) -> View:
+    def _view(self, minute: int, judged: int | None = None) -> View:
         now, touched = start_of(minute), []
+        judged = self._judged if judged is None else judged
         if self._late is not None:
             self._late.know(minute)
-            touched = self._late.changed(self._judged, minute)
+            touched = self._late.changed(judged, minute)
         stretches = list(self._shifting)
         if self._shifting_since is not None:
             stretches.append((self._shifting_since, now))
@@ -335,7 +367,7 @@ class _Run:
             tallies=self._tallies,
             in_force=InForceTime(stretches),
             now=now,
-            judged=self._judged,
+            judged=judged,
             touched=touched,
             moved=(),
         )

@@ -306,23 +306,35 @@ def _close_to_strongest(
     first: NDArray[np.intp],
     stop: NDArray[np.intp],
 ) -> NDArray[np.intp]:
-    """The ends that may fire, or may have the largest margin of all, as `_contenders` has bounds for it.
+    """The ends that may fire, or may have the largest margin of all.
 
-    The largest upper bound of an end is that of the start with the least wealth, for each bet: neighbouring ends have
-    the same starts, so there are few leasts to look for.
+    No margin of an end is larger than if each bet had the start with the least wealth to itself: neighbouring ends have
+    the same starts, so there are few leasts to look for. Of the end for which that is the largest the margin itself is
+    a lower bound for the largest of all. Exponentials are left to those whose largest logarithm could do.
     """
     opened, closed, room = _wealth(before, after, values, bets, needed)
     moved = (np.diff(first) != 0) | (np.diff(stop) != 0)
     heads = np.concatenate([[0], moved.nonzero()[0] + 1])
-    least = np.full((len(opened), len(heads)), np.inf)
-    for place, head in enumerate(heads.tolist()):
-        if first[head] < stop[head]:
-            least[:, place] = opened[:, first[head] : stop[head]].min(axis=1)
     of = np.concatenate([[0], np.cumsum(moved)])
-    top = (closed - least[:, of]).max(axis=0)
-    floor = min(0.0, float(top.max()) - math.log(len(opened))) - room
-    close: NDArray[np.intp] = (top >= floor).nonzero()[0]
-    return close
+    gained = closed - _least(opened, first[heads], stop[heads])[:, of]
+    top = gained.max(axis=0)
+    close = (top >= min(0.0, float(top.max()) - math.log(len(opened))) - room).nonzero()[0]
+    bound = top[close] + np.log(np.exp(gained[:, close] - top[close]).mean(axis=0))
+    likely = close[bound.argmax()]
+    served = slice(first[likely], stop[likely])
+    margins = log_e(after[likely] - before[served], values, bets) - needed[served]
+    found: NDArray[np.intp] = close[bound >= min(0.0, float(margins.max())) - room]
+    return found
+
+
+def _least(opened: Floats, first: NDArray[np.intp], stop: NDArray[np.intp]) -> Floats:
+    """The least wealth of each bet among starts first .. stop - 1; infinite where there are none."""
+    bounded = np.column_stack([opened, np.full(len(opened), np.inf)])
+    # Reduced from each index to the next where that is larger; between a stop and the next first lies nothing asked.
+    ranges = np.column_stack([first, stop]).ravel()
+    least: Floats = np.minimum.reduceat(bounded, ranges, axis=1)[:, ::2]
+    least[:, first >= stop] = np.inf
+    return least
 
 
 def _wealth(
@@ -421,7 +433,10 @@ def _check_rising(
     """No window has a negative count: starts rise, and no end lies below the last start that serves it."""
     _checked(np.diff(before, axis=0), before.shape[1])
     served = stop > first
-    _checked(after[served] - before[stop[served] - 1], before.shape[1])
+    last = stop - 1
+    if not served.all():
+        after, last = after[served], last[served]
+    _checked(after - before[last], before.shape[1])
 
 
 def _per_start(thresholds: float | Floats, starts: int) -> Floats:

@@ -14,7 +14,8 @@ from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError
 
 from controller.clock import ManualClock
-from controller.simulate.slack import BURST, TOKEN, Fault, Room, SimulatedSlack, Trouble
+from controller.simulate.slack import BURST, TOKEN, Fault, SimulatedSlack, Trouble
+from controller.simulate.slack_rooms import Room
 from tests.notify.factories import NOW
 from tests.notify.slack_world import served
 

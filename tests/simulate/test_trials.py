@@ -38,6 +38,7 @@ ACCURACY = rule(
 )
 ESCALATION = rule("escalation_rate", limit=0.02, window=4 * HOUR, then=Then.ROLLBACK)
 QUIET = replace(ESCALATION, evidence=Evidence.CONFIDENT)
+PINNING = replace(ESCALATION, scope=Scope.EACH, then=Then.PIN, window=HOUR, min_samples=50)
 STEPS = (
     Step(share_bp=1_000, hold=4 * HOUR),
     Step(share_bp=2_500, hold=2 * HOUR, advance=Advance.PROVEN),
@@ -119,12 +120,13 @@ def sampled(scenario: Scenario = HEALTHY) -> Setup:
         setup(scenario=faulty(error=0.02), units_per_minute=3.0, max_days=1),
         setup(small(SPARSE), faulty(escalation=0.05), units_per_minute=1.0, max_days=1),
         setup(small(ACCURACY, ESCALATION), units_per_minute=10.0, requests_per_unit=4.0),
+        setup(small(ACCURACY, PINNING), faulty(escalation=0.03), max_days=1),
         setup(small(freezes=(NIGHTLY,))),
         setup(small(freezes=(NIGHTLY,)), faulty(loss=0.06, since=20 * HOUR), max_days=2),
     ],
     ids=[
         *("healthy", "of a sample", "loss in a sample", "as written", "loss", "slight loss"),
-        *("escalation", "few", "sparse", "conversations", "frozen", "a loss in a freeze"),
+        *("escalation", "few", "sparse", "conversations", "pins", "frozen", "a loss in a freeze"),
     ],
 )
 def test_rare_looks_decide_what_a_look_in_every_minute_decides(given: Setup):
@@ -216,9 +218,7 @@ def test_a_freeze_is_over_in_the_first_minute_that_nothing_freezes():
 
 
 def test_what_a_rule_pins_gets_no_candidate_any_more_and_the_rollout_goes_on():
-    pinning = replace(ESCALATION, scope=Scope.EACH, then=Then.PIN, window=HOUR, min_samples=50)
-
-    found = trial(setup(small(ACCURACY, pinning), faulty(escalation=0.30, since=HOUR)), 0)
+    found = trial(setup(small(ACCURACY, PINNING), faulty(escalation=0.30, since=HOUR)), 0)
 
     # Both intents are pinned within half an hour of the fault; nothing is left to compare, so nothing goes further.
     assert found.ending is Ending.UNFINISHED
