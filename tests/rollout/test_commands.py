@@ -23,7 +23,7 @@ from controller.rollout.commands import (
 from controller.rollout.decide import decide, start
 from controller.rollout.decision import Action, Decision, Refusal
 from controller.rollout.plan import Intent, PauseShare, Severity, Then
-from controller.rollout.state import Cause, Failure, Phase, State
+from controller.rollout.state import Cause, Epoch, Failure, Phase, State
 from controller.rollout.verdict import Health, InForce
 from tests.rollout.factories import (
     ACCURACY,
@@ -486,3 +486,45 @@ def test_the_lease_of_a_complete_split_is_told_at_warning():
     assert (decision.state.expired_at, decision.state.expired_fence) == (NOW, 3)
     assert decision.notices[0].severity is Severity.WARNING
     assert on(STOPPED, None, expired).action is Action.HOLD  # nothing of it is in force any more
+
+
+def test_the_first_step_may_ask_for_approval_too():
+    of = plan(steps=(replace(STEPS[0], approval=True), *STEPS[1:]))
+
+    approved = on(at_step(0, of), Approve(**ANN), of=of)
+    paused = on(at_step(0, of), PauseNow(**ANN), of=of).state
+
+    assert (approved.action, approved.state.approved) == (Action.APPROVE, True)
+    assert on(paused, Approve(**ANN), of=of).action is Action.APPROVE
+
+
+def test_the_first_advance_is_into_progress():
+    state = on(started(), None).state
+
+    assert (state.phase, state.step) == (Phase.PROGRESSING, 0)
+
+
+def test_an_override_latches_what_fails_in_the_same_tick_and_leaves_other_failures_open():
+    pinned = Failure(rule="accuracy", intent="refund", epoch=0, at=NOW, then=Then.PIN)
+    of = plan(rules=(ACCURACY, replace(ESCALATION, then=Then.NOTIFY)))
+    state = at_step(0, of, pins=("refund",), failures=(pinned,))
+
+    bold = on(state, Promote(override=("escalation",), **ANN), seen(bad(ESCALATION)), of=of)
+
+    assert bold.action is Action.ADVANCE
+    assert [(one.rule, one.acknowledged) for one in bold.state.failures] == [
+        ("accuracy", False),
+        ("escalation", True),
+    ]
+    assert bold.state.epochs == {"escalation": Epoch(number=1, start=LATER)}
+
+
+def test_another_first_share_is_another_size_of_blocks_and_so_other_bets():
+    def renewed(*shares):
+        steps = tuple(
+            replace(one, share_bp=share) for one, share in zip(STEPS, shares, strict=True)
+        )
+        return set(on(at_step(1), Apply(plan=plan(steps=steps), **ANN)).state.epochs)
+
+    assert renewed(500, 2500, 5000, 10_000) == {"accuracy"}
+    assert renewed(1000, 2000, 5000, 10_000) == set()

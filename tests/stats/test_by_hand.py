@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 from controller.errors import StatisticsError
 from controller.stats import (
     _special,
+    betting,
     classical,
     multiple,
     noise,
     paired,
+    passage,
     power,
     proportions,
     quantiles,
@@ -382,3 +384,99 @@ def test_an_odds_ratio_takes_two_strata_with_both_arms():
     for strata in ([STRATA[0]], [*STRATA, empty]):
         with pytest.raises(StatisticsError, match="two or more"):
             classical.mantel_haenszel_odds_ratio(strata)
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        (1, 0, 0, 1),  # ad - bc = 1: less than half a pair, so no correlation
+        (10, 2, 0, 0),  # an empty margin: no correlation either
+        (5, 9, 8, 2),  # bc > ad: a negative one, which is not shrunk
+        (70, 12, 5, 13),
+        (3, 1, 1, 4),
+    ],
+)
+@pytest.mark.parametrize("level", [0.9, 0.999])
+def test_a_paired_interval_is_made_of_its_margins_and_their_correlation(cells, level):
+    """Newcombe 1998, Stat. Med. 17:2635, method 10, from statsmodels' Wilson intervals of the margins."""
+    both, b, c, neither = cells
+    n, loss = sum(cells), (b - c) / sum(cells)
+    product, margins = (
+        both * neither - b * c,
+        (both + b) * (c + neither) * (both + c) * (b + neither),
+    )
+    shrunk = max(product - n / 2, 0) if product > 0 else product
+    phi = shrunk / math.sqrt(margins) if margins else 0.0
+    one, two = (
+        classical.proportion_interval(both + only, n, method="wilson", level=level)
+        for only in (b, c)
+    )
+    p1, p2 = (both + b) / n, (both + c) / n
+
+    def span(x: float, y: float) -> float:
+        return math.sqrt(x * x - 2 * phi * x * y + y * y)
+
+    found = paired.newcombe_paired(
+        paired.PairedTable(both=both, only_baseline=b, only_candidate=c, neither=neither),
+        level=level,
+    )
+
+    assert found.lower == pytest.approx(loss - span(p1 - one.lower, two.upper - p2), abs=1e-9)
+    assert found.upper == pytest.approx(loss + span(one.upper - p1, p2 - two.lower), abs=1e-9)
+
+
+@pytest.mark.parametrize("level", [0.8, 0.999])
+def test_differences_agree_with_statsmodels_at_any_level(level):
+    for ours, theirs in (
+        (
+            proportions.newcombe_difference(*FOUR, level=level),
+            classical.difference_interval(*FOUR, method="newcomb", level=level),
+        ),
+        (
+            proportions.agresti_caffo(*FOUR, level=level),
+            classical.difference_interval(*FOUR, method="agresti-caffo", level=level),
+        ),
+    ):
+        assert (ours.lower, ours.upper) == pytest.approx((theirs.lower, theirs.upper), abs=1e-9)
+
+
+def test_a_difference_of_rates_is_never_more_than_all():
+    only = paired.PairedTable(both=0, only_baseline=1, only_candidate=0, neither=0)
+    other = paired.PairedTable(both=0, only_baseline=0, only_candidate=1, neither=0)
+
+    # (b - c) +- z sqrt((b + c - (b - c)^2) / (n + 2)) with b = 2/3, c = 1/3 would reach 1.4
+    assert paired.bonett_price(only).upper == 1
+    assert paired.bonett_price(other).lower == -1
+    assert proportions.agresti_caffo(1, 1, 0, 1, level=0.99).upper == 1
+    assert proportions.agresti_caffo(0, 1, 1, 1, level=0.99).lower == -1
+
+
+def test_a_certain_gain_goes_on_from_what_was_seen_before():
+    bets = betting.rate_bets(limit=0.02, alternative=0.03)
+    hits = passage.Values(np.array([0.0, 1.0]), np.array([0.0, 1.0]))
+    each = passage.growth(hits, bets)
+    alone = passage.Passage(growth=each, log_threshold=9.0)
+    needed = alone.quantile(0.5)
+
+    after = passage.Passage(growth=each, log_threshold=9.0, before=((4, each), (2, each)))
+
+    assert needed > 6
+    assert (alone.probability(needed - 1), alone.probability(needed)) == (0, 1)
+    assert after.quantile(0.5) == needed - 6
+
+
+def test_a_certain_gain_of_hardly_anything_takes_very_many():
+    bets = betting.rate_bets(limit=0.02, alternative=0.03)
+    # All bets gain about lambda x 0.0001 each time; the largest is twice the middle one.
+    slow = passage.Values(np.array([0.0201]), np.array([1.0]))
+    wealth = [math.log1p(bet * 0.0001) for bet in bets.lambdas]
+    low, high = 0.0, 1e9
+    for _ in range(100):
+        n = (low + high) / 2
+        enough = math.log(sum(math.exp(min(n * one, 700)) for one in wealth) / 3) >= 9.0
+        low, high = (low, n) if enough else (n, high)
+
+    found = passage.Passage(growth=passage.growth(slow, bets), log_threshold=9.0).quantile(0.5)
+
+    assert high > 50_000
+    assert high <= found <= 1.06 * high
