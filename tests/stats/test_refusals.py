@@ -11,7 +11,6 @@ import pytest
 
 from controller.errors import StatisticsError
 from controller.stats import (
-    _require,
     betting,
     classical,
     histogram,
@@ -404,34 +403,6 @@ REFUSED: dict[str, list[Callable[[], object]]] = {
         lambda: classical.adjusted_p_values([-0.1], method="holm"),
         lambda: classical.adjusted_p_values([1.1], method="holm"),
     ],
-    # what they all rest on
-    "any is": [
-        lambda: _require.finite("any", math.inf),
-        lambda: _require.finite("any", NAN),
-        lambda: _require.positive("any", 0),
-        lambda: _require.positive("any", NAN),
-        lambda: _require.inside("any", 1, 1, 2),
-        lambda: _require.inside("any", 2, 1, 2),
-        lambda: _require.inside("any", NAN, 1, 2),
-        lambda: _require.within("any", 0.99, 1, 2),
-        lambda: _require.within("any", 2.01, 1, 2),
-        lambda: _require.within("any", NAN, 1, 2),
-        lambda: _require.within("any", math.inf, 1, math.inf),
-        lambda: _require.whole("any", 1.5, at_least=1),
-        lambda: _require.whole("any", 0, at_least=1),
-        lambda: _require.whole("any", math.inf, at_least=1),
-        lambda: _require.share_of("any", 3, 2),
-        lambda: _require.share_of("any", -0.5, 2),
-    ],
-    "n of any is": [lambda: _require.share_of("any", 0, 0)],
-    "any has": [
-        lambda: _require.numbers("any", [1.0], at_least=2),
-        lambda: _require.numbers("any", np.array([[1.0, 2.0]]), at_least=1),
-    ],
-    "any contains": [
-        lambda: _require.numbers("any", [NAN], at_least=1),
-        lambda: _require.numbers("any", [1.0, math.inf], at_least=1),
-    ],
 }
 
 
@@ -490,12 +461,6 @@ def test_a_refusal_begins_with_the_name_of_what_was_refused(begins, attempt):
         lambda: histogram.quantile({1: 0, 2: 1}, 1),
         lambda: classical.adjusted_p_values([0.0, 1.0], method="holm"),
         lambda: classical.mantel_haenszel_odds_ratio(BOTH),
-        lambda: _require.within("any", 1, 1, 2),
-        lambda: _require.within("any", 2, 1, 2),
-        lambda: _require.whole("any", 1, at_least=1),
-        lambda: _require.share_of("any", 0, 1),
-        lambda: _require.share_of("any", 1, 1),
-        lambda: _require.numbers("any", [1.0], at_least=1),
     ],
 )
 def test_a_bound_that_belongs_to_the_range_is_taken(attempt):
