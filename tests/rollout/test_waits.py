@@ -294,6 +294,18 @@ def test_a_baseline_must_outlive_the_next_step(step, day, retires):
     assert retires_during_next_step(of, at_step(step, of), LATER) is retires
 
 
+@pytest.mark.parametrize(("bake", "day", "retires"), [(0, 27, True), (0, 28, False), (7, 34, True)])
+def test_the_last_step_is_held_before_it_bakes(bake, day, retires):
+    """48 hours at the last share, from 25 November, 03:00, and then the bake: on 27 November, or on 4 December."""
+    of = plan(
+        steps=(*STEPS[:3], replace(STEPS[3], hold=48 * HOUR)),
+        bake=timedelta(days=bake),
+        baseline=replace(PLAN.baseline, shutdown=date(2026, 11, 1) + timedelta(days=day - 1)),
+    )
+
+    assert retires_during_next_step(of, at_step(2, of), LATER) is retires
+
+
 def test_a_baseline_without_an_end_is_no_hindrance():
     assert not retires_during_next_step(PLAN, at_step(0), LATER)
 
@@ -473,6 +485,32 @@ def test_only_a_full_look_passes(latest, outcome):
 
     assert found.observed is outcome
     assert found.outcome is outcome
+
+
+def test_a_loss_that_is_seen_exactly_at_its_limit_does_not_fail_by_a_proof():
+    def confident(observed):
+        return judge(
+            ACCURACY,
+            reading(ACCURACY, "refund", failing=proof(9.0, observed=observed), passing=None),
+        ).confident
+
+    assert confident(0.015) is Outcome.INSUFFICIENT
+    assert confident(0.0151) is Outcome.FAIL
+    assert confident(None) is Outcome.INSUFFICIENT
+
+
+def test_a_pin_latches_its_failure_and_is_told_as_critical():
+    of = plan(rules=(replace(ACCURACY, then=Then.PIN, scope=Scope.EACH), ESCALATION))
+    sight = seen(bad(of.rules[0], "refund"), reading(of.rules[0], "order-status"))
+
+    pinned = decide(of, at_step(0, of), sight, None, LATER)
+
+    assert (pinned.action, pinned.cause) == (Action.PIN, Cause.RULE)
+    assert [(one.rule, one.intent, one.then) for one in pinned.state.failures] == [
+        ("accuracy", "refund", Then.PIN)
+    ]
+    assert pinned.state.pins == ("refund",)
+    assert pinned.notices[0].severity is Severity.CRITICAL
 
 
 def test_a_proof_reaches_its_threshold_at_it():
