@@ -387,3 +387,22 @@ def test_an_override_latches_what_fails_in_the_same_tick_and_leaves_other_failur
         ("escalation", True),
     ]
     assert bold.state.epochs == {"escalation": Epoch(number=1, start=LATER)}
+
+
+def test_a_rule_that_fails_in_the_same_tick_forbids_a_promotion_though_nothing_was_latched():
+    of = plan(rules=(ACCURACY, replace(ESCALATION, then=Then.NOTIFY)))
+
+    decision = on(at_step(0, of), Promote(**ANN), seen(bad(ESCALATION)), of=of)
+
+    assert (decision.refusal, decision.refusal_detail) == (Refusal.RULE_FAILED, "escalation")
+
+
+def test_an_advance_by_itself_is_told_at_info():
+    decision = on(at_step(0), None)
+
+    assert (decision.action, decision.notices[0].severity) == (Action.ADVANCE, Severity.INFO)
+
+
+def test_what_is_complete_is_judged_no_more():
+    for state in (COMPLETE, STOPPED, RETIRED):
+        assert on(state, None, seen(bad(ESCALATION))).verdicts == ()

@@ -120,6 +120,7 @@ def test_a_rollout_that_starts_says_so_at_info():
     assert (notice.share_before_bp, notice.share_after_bp) == (0, 0)
     assert (notice.actor, notice.reason) == ("ann", "looked at it")
     assert (decision.state.attempt, decision.state.revision) == (1, 1)
+    assert (decision.state.name, decision.state.rollout) == ("support-bot", "support-bot/1")
     assert decision.state.plan_digest == PLAN.digest
     moments = (
         decision.state.started_at,

@@ -155,6 +155,12 @@ def test_a_failed_rule_is_named():
     found = waits(at_step(0, of), seen(bad(ESCALATION)), of=of)
 
     assert found == (wait(Waiting.RULE_FAILED, rule="escalation"),)
+    each = replace(ESCALATION, then=Then.NOTIFY, scope=Scope.EACH)
+    of = plan(rules=(each,))
+    sight = seen(bad(each, "refund"), reading(each, "order-status"))
+    assert waits(at_step(0, of), sight, of=of) == (
+        wait(Waiting.RULE_FAILED, rule="escalation", intent="refund"),
+    )
 
 
 @pytest.mark.parametrize(
@@ -176,12 +182,21 @@ def test_before_the_first_step_nothing_of_the_candidate_is_waited_for():
     assert found == (wait(Waiting.FREEZE, detail="xmas"),)
     unseen = waits(started(), seen(in_force=InForce.UNVERIFIED))
     assert unseen == (wait(Waiting.IN_FORCE, detail="unverified"),)
+    ending = plan(baseline=replace(PLAN.baseline, shutdown=date(2026, 11, 27)))
+    assert waits(started(ending), of=ending) == (
+        wait(Waiting.BASELINE, detail="shuts down on 2026-11-27"),
+    )
 
 
 def test_the_last_step_and_the_bake_raise_nothing_so_a_freeze_does_not_keep_them():
     frozen = seen(freeze="xmas", baseline=Health.UNKNOWN)
 
     assert waits(at_step(3), frozen) == ()
+    unverified = waits(at_step(3), seen(in_force=InForce.UNVERIFIED))
+    assert unverified == (wait(Waiting.IN_FORCE, detail="unverified"),)
+    # The step before it does raise the share.
+    before = waits(at_step(2, approved=True), seen(freeze="xmas"))
+    assert before == (wait(Waiting.FREEZE, detail="xmas"),)
     assert waits(at_step(3, phase=Phase.BAKING), frozen) == ()
     baking = waits(at_step(3, phase=Phase.BAKING), seen(held=DAY, in_force=InForce.UNVERIFIED))
     assert baking == (
@@ -279,6 +294,8 @@ def test_proof_is_asked_for_where_the_next_share_is_above_half(shares, step, ask
         (0, 27, True),
         (0, 28, False),
         # The last step is followed by the bake of seven days, which ends on 2 December.
+        (1, 26, True),  # 24 hours, and no bake yet
+        (1, 27, False),
         (2, 32, True),
         (2, 33, False),
         # So is the bake itself.
