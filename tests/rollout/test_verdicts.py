@@ -90,6 +90,8 @@ def test_a_percentile_of_a_record_without_proofs_has_no_confident_form_and_one_w
     assert judge(LATENCY, reading(LATENCY, **NO_PROOF)).confident is Outcome.NOT_APPLICABLE
     # Of a p95, 5% may lie above the limit.
     assert bound_of(LATENCY) == 0.05
+    ratio = replace(LATENCY, metric=CATALOGUE["latency_p95_ratio"], limit=1.2)
+    assert bound_of(ratio) == 1.2  # of a ratio of percentiles it is the limit itself
     slow = proof(9.0, observed=0.051)
     assert judge(LATENCY, reading(LATENCY, failing=slow, passing=None)).confident is FAIL
     edge = proof(9.0, observed=0.05)
