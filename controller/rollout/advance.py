@@ -150,6 +150,7 @@ def retires_during_next_step(plan: Plan, state: State, now: datetime) -> bool:
     if plan.baseline.shutdown is None:
         return False
     step = state.step + 1
-    last = step >= len(plan.steps) - 1
-    stay = plan.bake if last else plan.steps[step].hold
+    stay = plan.steps[step].hold if step < len(plan.steps) else timedelta(0)
+    if step >= len(plan.steps) - 1:  # the bake follows the last step's hold
+        stay += plan.bake
     return (now + stay).date() >= plan.baseline.shutdown

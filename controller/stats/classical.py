@@ -1,7 +1,8 @@
 """Typed wrappers over statsmodels, for reports. Importing this module costs about a second.
 
 Nothing else of this package imports it, and the gateway never does. Only what statsmodels 0.15 gets
-right is wrapped: not its score interval for a difference (upstream issue #10269).
+right is wrapped: not its score interval for a difference (upstream issue #10269), nor its test of
+equal odds, which divides 0 by 0 where the pooled ratio is 1.
 """
 
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from scipy.special import chdtrc
 from statsmodels.stats.contingency_tables import StratifiedTable
 from statsmodels.stats.gof import chisquare
 from statsmodels.stats.multitest import multipletests
@@ -66,7 +68,7 @@ class OddsRatio:
     interval: Interval
     no_association: ChiSquared  # Cochran-Mantel-Haenszel
     no_association_corrected: ChiSquared
-    equal_odds_chi2: float  # Breslow-Day, strata - 1 degrees of freedom
+    equal_odds_chi2: float  # Breslow-Day; degrees of freedom: strata with right and wrong - 1
     equal_odds_p: float
     equal_odds_tarone_chi2: float  # with Tarone's adjustment
 
@@ -74,12 +76,14 @@ class OddsRatio:
 def mantel_haenszel_odds_ratio(strata: Sequence[Stratum], *, level: float = 0.95) -> OddsRatio:
     """StratifiedTable over two or more strata with labels in both arms, Robins-Breslow-Greenland interval.
 
-    Raises when a stratum is empty in an arm, and when the pooled ratio is 0 or infinite.
+    A stratum in which everything is right, or wrong, has odds of no kind: it counts for nothing. Raises when fewer
+    than two are left, when a stratum is empty in an arm, and when the pooled ratio is 0 or infinite.
     """
     tables = StratifiedTable([_two_by_two(s) for s in _at_least_two(strata)])
     ratio = require.positive("the pooled odds ratio", float(tables.oddsratio_pooled))
     lower, upper = tables.oddsratio_pooled_confint(alpha=1 - require.inside("level", level, 0, 1))
-    equal, tarone = tables.test_equal_odds(adjust=False), tables.test_equal_odds(adjust=True)
+    telling = [s for s in strata if 0 < s.baseline_correct + s.candidate_correct < s.n]
+    equal, tarone = _equal_odds(_at_least_two(telling), ratio)
     return OddsRatio(
         odds_ratio=ratio,
         interval=Interval(
@@ -87,9 +91,9 @@ def mantel_haenszel_odds_ratio(strata: Sequence[Stratum], *, level: float = 0.95
         ),
         no_association=_no_association(tables, corrected=False),
         no_association_corrected=_no_association(tables, corrected=True),
-        equal_odds_chi2=float(equal.statistic),
-        equal_odds_p=float(equal.pvalue),
-        equal_odds_tarone_chi2=float(tarone.statistic),
+        equal_odds_chi2=equal,
+        equal_odds_p=float(chdtrc(len(telling) - 1, equal)),
+        equal_odds_tarone_chi2=tarone,
     )
 
 
@@ -130,7 +134,7 @@ def adjusted_p_values(
 def _at_least_two(strata: Sequence[Stratum]) -> Sequence[Stratum]:
     if len(strata) < 2 or not all(s.comparable for s in strata):
         raise StatisticsError(
-            f"{len(strata)} strata; two or more, with labels in both arms, are needed."
+            f"{len(strata)} strata; two or more, with labels in both arms, right and wrong, are needed."
         )
     return strata
 
@@ -140,6 +144,26 @@ def _two_by_two(s: Stratum) -> list[list[float]]:
         [s.baseline_correct, s.baseline_n - s.baseline_correct],
         [s.candidate_correct, s.candidate_n - s.candidate_correct],
     ]
+
+
+def _equal_odds(strata: Sequence[Stratum], ratio: float) -> tuple[float, float]:
+    """Breslow-Day statistic, and with Tarone's adjustment: how far the strata's tables lie from one odds ratio.
+
+    Source: Breslow & Day 1980, IARC 32, ch. 4; Tarone 1985, Biometrika 72:91.
+    """
+    seen = np.array([s.baseline_correct for s in strata], dtype=np.float64)
+    row = np.array([s.baseline_n for s in strata], dtype=np.float64)
+    column = np.array([s.baseline_correct + s.candidate_correct for s in strata])
+    rest = np.array([s.n for s in strata]) - row - column
+    # (1 - R) x^2 + b x - R row column = 0: the root between the margins, in the form without a difference.
+    b = rest + ratio * (row + column)
+    root = np.sqrt(b**2 + 4 * (1 - ratio) * ratio * row * column)
+    expected = 2 * ratio * row * column / (b + root)
+    variance = 1 / (
+        1 / expected + 1 / (row - expected) + 1 / (column - expected) + 1 / (rest + expected)
+    )
+    chi2 = float(((seen - expected) ** 2 / variance).sum())
+    return chi2, chi2 - float((seen - expected).sum() ** 2 / variance.sum())
 
 
 def _no_association(tables: StratifiedTable, *, corrected: bool) -> ChiSquared:

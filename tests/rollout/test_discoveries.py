@@ -49,6 +49,7 @@ def test_the_largest_number_of_intents_is_named_whose_e_values_are_large_enough_
     ranked = sorted(e_values, reverse=True)
     k = max((k for k in range(1, 7) if ranked[k - 1] >= 6 / (k * RATE)), default=0)
     assert [one.intent for one in found] == list(NAMES)
+    assert {one.rule for one in found} == {"escalation"}
     assert sum(one.named for one in found) == k
     assert {one.log_e for one in found if one.named} == set(
         sorted((one.log_e for one in found), reverse=True)[:k]

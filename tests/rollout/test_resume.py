@@ -11,8 +11,8 @@ from controller.rollout.commands import PauseNow
 from controller.rollout.decide import decide
 from controller.rollout.decision import Action
 from controller.rollout.metrics import CATALOGUE
-from controller.rollout.plan import PauseShare, Rule, Then
-from controller.rollout.state import Cause, Phase, State
+from controller.rollout.plan import PauseShare, Rule, Severity, Then
+from controller.rollout.state import Cause, Epoch, Phase, State
 from controller.rollout.verdict import Availability, Health, InForce
 from tests.rollout.factories import HOUR, NOW, at_step, bad, look, plan, reading, seen
 
@@ -161,3 +161,68 @@ def test_it_pauses_again_when_it_fails_on_its_fresh_evidence():
 
     assert (decision.action, decision.cause) == (Action.PAUSE, Cause.RULE)
     assert [one.epoch for one in decision.state.failures] == [0, 1]
+
+
+def test_it_ends_the_failures_of_the_rules_behind_it_and_starts_their_evidence_now():
+    told = replace(ERRORS, then=Then.NOTIFY, auto_resume=False)
+    of = plan(rules=(LATENCY, told))
+    state = paused(LATENCY, told, of=of)
+
+    decision = later(state, seen(quiet(LATENCY), loud(told)), of)
+
+    assert (decision.action, decision.cause) == (Action.RESUME, Cause.RECOVERED)
+    assert decision.notices[0].severity is Severity.INFO
+    assert [(one.rule, one.acknowledged) for one in decision.state.failures] == [
+        ("latency", True),
+        ("errors", False),
+    ]
+    assert decision.state.epochs == {"latency": Epoch(number=1, start=NOW + 2 * HOUR)}
+
+
+def test_each_time_it_ends_the_evidence_is_that_of_a_further_epoch():
+    sight = seen(quiet(LATENCY), quiet(ERRORS))
+    once = later(paused(LATENCY), sight).state
+    again = seen(replace(loud(LATENCY), epoch=1), quiet(ERRORS))
+    state = later(once, again, at=NOW + 3 * HOUR).state
+
+    twice = later(state, seen(quiet(LATENCY, epoch=1), quiet(ERRORS)), at=NOW + 4 * HOUR).state
+
+    assert twice.epochs["latency"] == Epoch(number=2, start=NOW + 4 * HOUR)
+
+
+def test_a_rule_that_fails_and_recovers_does_not_end_a_persons_pause():
+    asked = PauseNow(actor="ann", reason="incident")
+    calm = seen(quiet(LATENCY), quiet(ERRORS))
+    state = decide(PLAN, at_step(0, PLAN), calm, asked, NOW + HOUR).state
+    further = later(state, seen(loud(LATENCY), quiet(ERRORS)))
+
+    assert (further.action, further.cause) == (Action.PAUSE, Cause.RULE)
+    assert further.notices[0].severity is Severity.CRITICAL
+    assert further.state.paused == state.paused
+    assert later(further.state, calm, at=NOW + 3 * HOUR).action is Action.HOLD
+
+
+def test_a_pause_with_no_open_failure_behind_it_has_nothing_to_recover_from():
+    state = replace(paused(LATENCY), failures=())
+
+    assert later(state, seen(quiet(LATENCY), quiet(ERRORS))).action is Action.HOLD
+
+
+def test_the_share_comes_back_no_further_than_the_holdback_leaves():
+    state = paused(LATENCY)
+    assert state.paused is not None
+    wide = replace(state, paused=replace(state.paused, share_bp=9_950))
+
+    decision = later(wide, seen(quiet(LATENCY), quiet(ERRORS)))
+
+    assert decision.state.share_bp == 9_900  # a hundredth is held back
+
+
+def test_a_rule_that_nothing_can_prove_keeps_its_evidence_whatever_alpha_becomes():
+    cost = replace(LATENCY, name="cost", metric=CATALOGUE["cost_per_hour"])
+    of, other = (plan(rules=(cost, LATENCY), alpha=alpha) for alpha in (0.05, 0.1))
+
+    amended = amend(of, at_step(0, of), other, NOW + HOUR)
+
+    assert isinstance(amended, State)
+    assert set(amended.epochs) == {"latency"}

@@ -105,3 +105,10 @@ def test_zero_and_the_immeasurably_small_share_the_zero_bucket():
 def test_refuses_what_has_no_bucket_or_quantile(attempt):
     with pytest.raises(StatisticsError):
         attempt()
+
+
+def test_a_rank_that_is_whole_is_that_of_its_value():
+    # Ranks count from 0: of two values the first is at 0 and the second at 1.
+    two = {1: 1, 2: 1}
+
+    assert [quantile(two, q) for q in (0, 0.5, 0.99, 1)] == [*[value_of(1)] * 3, value_of(2)]

@@ -18,6 +18,7 @@ from controller.stats.proportions import (
     miettinen_nurminen,
     newcombe_difference,
     restricted_mle,
+    standardised,
     wilson,
 )
 
@@ -114,6 +115,11 @@ def test_no_neighbour_is_likelier_than_the_restricted_mle(one, two, difference):
     best = max(likelihood(low + (high - low) * i / 500) for i in range(1, 500))
     inside = min(max(p1, low + 1e-9), high - 1e-9)  # at a corner the logarithm is infinite
     assert likelihood(inside) >= best - 1e-6
+
+
+def test_an_excess_without_variance_is_infinitely_far_and_none_is_none():
+    assert [standardised(excess, 0.0) for excess in (0.1, -0.1, 0.0)] == [math.inf, -math.inf, 0.0]
+    assert standardised(3.0, 4.0) == 1.5
 
 
 def test_a_score_interval_at_both_corners_is_still_one():

@@ -1,0 +1,217 @@
+"""At what rate observations come, by which of the figures at hand, and from where a proof begins."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from controller.rollout.metrics import CATALOGUE, MICRO
+from controller.rollout.needs import needs
+from controller.rollout.plan import Evidence
+from controller.rollout.proofs import passing_bets
+from controller.rollout.rules import alpha_of, judge
+from controller.rollout.state import Epoch
+from controller.rollout.timeline import Window
+from controller.rollout.verdict import LossCounts, Outcome, PairCounts
+from controller.stats.betting import log_threshold
+from controller.stats.passage import Passage, Values, growth
+from tests.rollout.factories import (
+    ACCURACY,
+    ESCALATION,
+    HOUR,
+    NOW,
+    at_step,
+    look,
+    plan,
+    proof,
+    reading,
+)
+
+PLAN = plan()
+RATE = replace(ESCALATION, evidence=Evidence.CONFIDENT)
+RATES = plan(rules=(RATE,))
+
+
+def a_minute(found) -> float:
+    """What was reckoned with: observations over the minutes they take, to within the rounding of those."""
+    assert found is not None
+    assert found.observations is not None
+    assert found.after is not None
+    return found.observations / (found.after / timedelta(minutes=1))
+
+
+def blocks(*, window: timedelta, samples: int, counts=None, step_samples: int = 0):
+    """A loss that nothing is known of but its labels, up to NOW + 10 h."""
+    end = NOW + 10 * HOUR
+    latest = replace(
+        look(0.0, samples=samples),
+        window=Window(start=end - window, end=end),
+        counts=counts or LossCounts(strata=()),
+    )
+    tally = {"0": 40}
+    return judge(
+        ACCURACY,
+        reading(
+            ACCURACY,
+            "refund",
+            latest=latest,
+            worst=None,
+            failing=None,
+            passing=replace(proof(0.2, needs=math.log(20)), tally=tally),
+            step_samples=step_samples,
+        ),
+    )
+
+
+def test_a_window_within_the_step_says_how_many_labels_come():
+    verdict = blocks(window=2 * HOUR, samples=240, step_samples=9_999)
+
+    found = needs(PLAN, at_step(0), verdict)
+
+    assert a_minute(found) == pytest.approx(2, rel=0.01)
+
+
+def test_a_window_that_began_before_the_step_says_nothing_of_its_share_so_the_step_does():
+    verdict = blocks(window=72 * HOUR, samples=9_999, step_samples=600)
+
+    # The step began ten hours before the window's end.
+    assert a_minute(needs(PLAN, at_step(0), verdict)) == pytest.approx(1, rel=0.01)
+    on_time = at_step(0, step_started_at=NOW - 62 * HOUR)
+    assert a_minute(needs(PLAN, on_time, verdict)) == pytest.approx(9_999 / (72 * 60), rel=0.01)
+
+
+def test_without_a_look_or_before_the_step_nothing_comes():
+    verdict = blocks(window=72 * HOUR, samples=9, step_samples=600)
+    unseen = replace(verdict, reading=replace(verdict.reading, latest=None))
+    later = at_step(0, step_started_at=NOW + 10 * HOUR)
+
+    for state, one in ((at_step(0), unseen), (later, verdict)):
+        found = needs(PLAN, state, one)
+        assert found is not None
+        assert found.observations is not None
+        assert found.after is None
+
+
+def rate(*, since: timedelta, tally: dict[str, int], until: timedelta = 10 * HOUR, needs_=9.0):
+    return replace(
+        proof(0.1, needs=needs_), window=Window(start=NOW + since, end=NOW + until), tally=tally
+    )
+
+
+def test_episodes_come_as_in_the_longest_proof_of_the_step():
+    verdict = judge(
+        RATE,
+        reading(
+            RATE,
+            worst=None,
+            latest=look(0.0),
+            # ten hours of the step, at one a minute; and one hour at five
+            passing=rate(since=timedelta(0), tally={"0": 594, str(MICRO): 6}),
+            failing=rate(since=9 * HOUR, tally={"0": 297, str(MICRO): 3}),
+        ),
+    )
+
+    assert a_minute(needs(RATES, at_step(0, RATES), verdict)) == pytest.approx(1, rel=0.01)
+    # A step that began an hour ago has only the shorter one.
+    later = at_step(0, RATES, step_started_at=NOW + 9 * HOUR)
+    assert a_minute(needs(RATES, later, verdict)) == pytest.approx(5, rel=0.01)
+    # One that has just begun has none; that of the epoch is the best guess.
+    now = at_step(0, RATES, step_started_at=NOW + 10 * HOUR)
+    assert a_minute(needs(RATES, now, verdict)) == pytest.approx(1, rel=0.01)
+
+
+def test_a_rate_goes_on_as_seen_with_half_an_episode_to_each_side():
+    """To a pass: 12 in 1,200 seen, so 12.5 in 1,201 expected, from the wealth that is there."""
+    tally = {"0": 1_188, str(MICRO): 12}
+    verdict = judge(
+        RATE,
+        reading(
+            RATE,
+            worst=None,
+            latest=look(0.01),
+            passing=rate(since=timedelta(0), tally=tally, needs_=math.log(20)),
+            failing=None,
+        ),
+    )
+
+    found = needs(RATES, at_step(0, RATES), verdict)
+
+    bets = passing_bets(RATES, RATE, "episodes")
+    p = 12.5 / 1_201
+    of = Values(np.array([0.0, -1.0]), np.array([1 - p, p]))
+    one, two, three = (
+        1_188 * math.log1p(bet * 0.02) + 12 * math.log1p(bet * (0.02 - 1)) for bet in bets.lambdas
+    )
+    expected = Passage(
+        growth=growth(of, bets), log_threshold=math.log(20), held=(one, two, three)
+    ).quantile(0.5)
+    assert found is not None
+    assert found.proof is Outcome.PASS
+    assert found.observations == pytest.approx(expected, rel=1e-9)
+
+
+def test_pairs_come_as_in_the_rules_window():
+    counts = PairCounts(both=100, only_baseline=10, only_candidate=10, neither=0)
+    of = plan(priors=replace(PLAN.priors, discordance=0.2))
+    verdict = blocks(window=2 * HOUR, samples=360, counts=counts, step_samples=1)
+    bets = passing_bets(of, ACCURACY, "pairs")
+    tally = {"0": 40, str(MICRO): 2, str(-MICRO): 2}
+    logs = [
+        40 * math.log1p(-bet * bets.m)
+        + 2 * math.log1p(bet * (1 - bets.m))
+        + 2 * math.log1p(bet * (-1 - bets.m))
+        for bet in bets.lambdas
+    ]
+    log_e = math.log(sum(map(math.exp, logs)) / 3)
+    passing = replace(proof(log_e, needs=math.log(20)), tally=tally)
+    paired = replace(verdict, reading=replace(verdict.reading, passing=passing))
+
+    found = needs(of, at_step(0, of), paired)
+
+    assert found is not None
+    assert (found.kind, found.pairs) == ("pairs", None)
+    assert a_minute(found) == pytest.approx(3, rel=0.01)
+
+
+def test_a_failure_from_nothing_needs_what_a_first_start_does():
+    epoch = Epoch(number=0, start=NOW)
+    needed = log_threshold(alpha=alpha_of(RATES, RATE, epoch), start_number=1, planned_starts=312)
+    tally = {"0": 900, str(MICRO): 100}
+    without, with_ = (
+        needs(
+            RATES,
+            at_step(0, RATES),
+            judge(
+                RATE,
+                reading(
+                    RATE,
+                    worst=None,
+                    latest=look(0.1),
+                    passing=rate(since=timedelta(0), tally=tally, needs_=math.log(20)),
+                    failing=failing,
+                ),
+            ),
+        )
+        # One that has seen nothing yet, at the same threshold, is as good as none.
+        for failing in (None, rate(since=10 * HOUR - timedelta(minutes=1), tally={}, needs_=needed))
+    )
+
+    assert without is not None
+    assert with_ is not None
+    assert without.proof is with_.proof is Outcome.FAIL
+    assert without.observations == pytest.approx(with_.observations)
+
+
+def test_only_rules_that_can_be_proven_and_are_open_need_anything():
+    ratio = replace(RATE, metric=CATALOGUE["latency_p95_ratio"])
+    of = plan(rules=(ratio,))
+    open_ = judge(RATE, reading(RATE, passing=proof(0.0), failing=None, worst=None))
+
+    assert open_.confident is Outcome.INSUFFICIENT
+    assert needs(of, at_step(0, of), replace(open_, rule=ratio.name)) is None
+    assert needs(plan(rules=(ACCURACY,)), at_step(0), open_) is None  # no such rule any more
+    assert needs(RATES, at_step(0, RATES), replace(open_, confident=Outcome.PASS)) is None

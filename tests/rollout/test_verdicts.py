@@ -1,0 +1,138 @@
+"""From a reading to a verdict, case by case: what each form says, and which of them the rule goes by."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from controller.rollout.metrics import CATALOGUE
+from controller.rollout.plan import Evidence, Intent, Scope, Then
+from controller.rollout.rules import bound_of, is_provable, judge, judge_all
+from controller.rollout.verdict import Availability, Coverage, Outcome, WorstCase
+from tests.rollout.factories import (
+    ACCURACY,
+    ESCALATION,
+    at_step,
+    look,
+    plan,
+    proof,
+    reading,
+    seen,
+)
+
+LATENCY = replace(ESCALATION, name="latency", metric=CATALOGUE["latency_p95"], limit=4.0)
+COST = replace(ESCALATION, name="cost", metric=CATALOGUE["cost_per_hour"], limit=9.0)
+NO_PROOF = {"failing": None, "passing": None}
+FAIL, PASS, OPEN = Outcome.FAIL, Outcome.PASS, Outcome.INSUFFICIENT
+
+loud, quiet, young = look(0.03), look(0.01), look(0.01, samples=3)
+proven_bad = proof(9.0, observed=0.03)
+proven_good = proof(9.0, observed=0.01)
+undecided = proof(1.0, observed=0.01)
+
+
+@pytest.mark.parametrize(
+    ("worst", "latest", "failing", "passing", "observed", "confident", "by_proof_too"),
+    [
+        (loud, loud, proven_bad, undecided, FAIL, FAIL, FAIL),
+        # A proof is sooner than a full window,
+        (None, young, proven_bad, undecided, OPEN, FAIL, FAIL),
+        (quiet, quiet, proven_bad, undecided, PASS, FAIL, FAIL),
+        # and a full window needs no proof.
+        (loud, loud, undecided, undecided, FAIL, OPEN, FAIL),
+        (loud, quiet, undecided, proven_good, FAIL, PASS, FAIL),
+        (quiet, quiet, undecided, undecided, PASS, OPEN, PASS),
+        (None, young, undecided, proven_good, OPEN, PASS, OPEN),
+        (None, young, undecided, undecided, OPEN, OPEN, OPEN),
+        (None, young, None, None, OPEN, OPEN, OPEN),
+    ],
+)
+def test_a_rule_goes_by_its_evidence_and_an_observed_one_fails_by_proof_too(
+    worst, latest, failing, passing, observed, confident, by_proof_too
+):
+    sight = {"worst": worst, "latest": latest, "failing": failing, "passing": passing}
+
+    for evidence, outcome in (
+        (Evidence.OBSERVED, by_proof_too),
+        (Evidence.CONFIDENT, confident),
+    ):
+        rule = replace(ESCALATION, evidence=evidence)
+        found = judge(rule, reading(rule, **sight))
+        assert (found.observed, found.confident) == (observed, confident)
+        assert found.outcome is outcome
+        assert (found.rule, found.intent) == ("escalation", None)
+
+
+@pytest.mark.parametrize(
+    ("availability", "outcome"),
+    [
+        (Availability.NO_CONTROL, Outcome.NOT_APPLICABLE),
+        (Availability.NO_TRAFFIC, Outcome.UNMEASURED),
+        (Availability.NOT_DUE, Outcome.UNMEASURED),
+        (Availability.NO_DATA, Outcome.UNMEASURED),
+        (Availability.MISMATCHED, Outcome.UNMEASURED),
+    ],
+)
+def test_what_is_not_there_is_neither_good_nor_bad_whatever_was_proven_before(
+    availability, outcome
+):
+    found = judge(
+        ACCURACY,
+        reading(ACCURACY, "refund", availability=availability, worst=loud, failing=proven_bad),
+    )
+
+    assert (found.outcome, found.observed, found.confident) == (outcome, outcome, outcome)
+    assert found.intent == "refund"
+
+
+def test_a_percentile_of_a_record_without_proofs_has_no_confident_form_and_one_with_any_has():
+    assert judge(LATENCY, reading(LATENCY, **NO_PROOF)).confident is Outcome.NOT_APPLICABLE
+    # Of a p95, 5% may lie above the limit.
+    assert bound_of(LATENCY) == 0.05
+    ratio = replace(LATENCY, metric=CATALOGUE["latency_p95_ratio"], limit=1.2)
+    assert bound_of(ratio) == 1.2  # of a ratio of percentiles it is the limit itself
+    slow = proof(9.0, observed=0.051)
+    assert judge(LATENCY, reading(LATENCY, failing=slow, passing=None)).confident is FAIL
+    edge = proof(9.0, observed=0.05)
+    assert judge(LATENCY, reading(LATENCY, failing=edge, passing=None)).confident is OPEN
+    assert judge(LATENCY, reading(LATENCY, failing=None, passing=proof(9.0))).confident is PASS
+
+
+def test_other_kinds_without_a_proof_are_undecided_or_have_none():
+    assert judge(ESCALATION, reading(ESCALATION, **NO_PROOF)).confident is OPEN
+    # Whatever stands beside it, a sum of money is a plain threshold.
+    assert judge(COST, reading(COST)).confident is Outcome.NOT_APPLICABLE
+    assert judge(COST, reading(COST, **NO_PROOF)).confident is Outcome.NOT_APPLICABLE
+    assert not is_provable(COST)
+    assert not is_provable(replace(ESCALATION, below=True))
+    assert is_provable(ESCALATION)
+
+
+@pytest.mark.parametrize(("reached", "outcome"), [(4.9, OPEN), (5.0, PASS)])
+def test_where_coverage_differs_the_proof_must_hold_at_the_worst_too(reached, outcome):
+    uneven = Coverage(
+        baseline_graded=90, baseline_n=100, candidate_graded=50, candidate_n=100, differs=True
+    )
+    worst = WorstCase(coverage=uneven, proof=proof(reached))
+
+    found = judge(ACCURACY, reading(ACCURACY, "refund", worst_case=worst))
+
+    assert found.confident is outcome
+
+
+def test_what_is_pinned_is_not_judged_and_what_comes_after_it_is():
+    each = replace(ACCURACY, scope=Scope.EACH, then=Then.PIN)
+    of = plan(
+        rules=(each, ESCALATION),
+        intents=(Intent(name="refund"), Intent(name="order-status"), Intent(name="faq")),
+    )
+
+    found = judge_all(of, at_step(0, of, pins=("refund",)), seen())
+
+    assert [(one.rule, one.intent) for one in found] == [
+        ("accuracy", "order-status"),
+        ("accuracy", "faq"),
+        ("escalation", None),
+    ]
+    assert all(one.reading.epoch == 0 for one in found)
