@@ -179,7 +179,9 @@ def test_pairs_come_as_in_the_rules_window():
 
 def test_a_failure_from_nothing_needs_what_a_first_start_does():
     epoch = Epoch(number=0, start=NOW)
-    needed = log_threshold(alpha=alpha_of(RATES, RATE, epoch), start_number=1, planned_starts=312)
+    needed = log_threshold(
+        alpha=alpha_of(RATES, RATE, epoch), start_number=1, planned_starts=312, first=0.25
+    )
     tally = {"0": 900, str(MICRO): 100}
     without, with_ = (
         needs(

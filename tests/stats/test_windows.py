@@ -142,8 +142,8 @@ def test_a_start_that_is_refused_at_one_end_is_refused_at_many():
 
 
 def test_the_threshold_of_one_start_is_a_plain_number_and_of_many_an_array():
-    one = log_threshold(alpha=0.05, start_number=3, planned_starts=72)
-    many = log_threshold(alpha=0.05, start_number=np.array([3, 4]), planned_starts=72)
+    one = log_threshold(alpha=0.05, start_number=3, planned_starts=72, first=0.25)
+    many = log_threshold(alpha=0.05, start_number=np.array([3, 4]), planned_starts=72, first=0.25)
 
     assert type(one) is float
     assert many.shape == (2,)
@@ -163,7 +163,7 @@ def test_a_few_starts_share_alpha_evenly_and_more_leave_the_first_a_quarter(
     planned, first, others, left
 ):
     def needed(start):
-        return log_threshold(alpha=0.05, start_number=start, planned_starts=planned)
+        return log_threshold(alpha=0.05, start_number=start, planned_starts=planned, first=0.25)
 
     assert needed(1) == pytest.approx(math.log(first / 0.05))
     if planned > 1:
