@@ -85,7 +85,7 @@ def gaining(**changes) -> betting.Bets:
 
 
 def threshold(**changes) -> float:
-    usual = {"alpha": 0.05, "start_number": 1, "planned_starts": 1}
+    usual = {"alpha": 0.05, "start_number": 1, "planned_starts": 1, "first": 0.25}
     return betting.log_threshold(**(usual | changes))
 
 
