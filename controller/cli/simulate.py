@@ -244,7 +244,7 @@ def _print(
 
 def _facts(setups: Sequence[Setup], fitted: Fitted, runs: int) -> Iterator[str]:
     from controller.rollout.units import format_duration
-    from controller.simulate.trials import is_sparse
+    from controller.simulate.trials import is_judged_again, is_sparse
 
     setup = setups[0]
     yield (
@@ -259,7 +259,7 @@ def _facts(setups: Sequence[Setup], fitted: Fitted, runs: int) -> Iterator[str]:
         yield (
             "The requests of a unit fare alike: a conversation escalates, fails, and is right or wrong as a whole."
         )
-    if any(one.scenario.lateness is not None for one in setups):
+    if any(map(is_judged_again, setups)):
         yield (
             "Late labels change what was judged. Rollouts that have them are looked at every hour, so a decision may "
             "come that much later than it would, and one that is gone again within the hour is missed."

@@ -49,5 +49,5 @@ def where(holds: object, one: Column, other: Column) -> Column:
 
 def zero_if_nan(column: Column) -> Column:
     if isinstance(column, np.ndarray):
-        return np.nan_to_num(column)
+        return np.where(np.isnan(column), 0.0, column)
     return 0.0 if math.isnan(column) else column

@@ -454,6 +454,8 @@ class DenseTallies:
     def _blocks_until(self, minutes: Minutes, keys: Sequence[str], intent: str | None) -> Table:
         asked = {place: row for row, place in enumerate(self.places(tuple(keys), BOTH_ARMS))}
         table = np.zeros((len(keys), len(minutes)), dtype=np.int64)
+        if not any(asked):  # no value of a block: pairs, of which there are none
+            return table.T
         for kept in self._kept_blocks(intent):
             for place, sums in zip(kept.places, kept.at(minutes), strict=True):
                 if place in asked:

@@ -85,7 +85,9 @@ class Line:
         right, last = {}, {}
         for arm, size in sizes.items():
             used = count * size
-            right[arm] = self._waiting[arm].right[:used].reshape(count, size).sum(axis=1)
+            # By place in the block: many times quicker than a sum over so short an axis.
+            by_place = self._waiting[arm].right[:used].reshape(count, size).T
+            right[arm] = sum(by_place[1:], start=by_place[0].astype(np.int64))
             last[arm] = self._waiting[arm].minutes[size - 1 : used : size]
             self._waiting[arm] = self._waiting[arm].after(used)
         minutes = np.maximum(*last.values())

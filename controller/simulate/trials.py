@@ -10,7 +10,7 @@ A look at a minute sees all of it, as the last one within it would. The split is
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -27,8 +27,9 @@ from controller.rollout.commands import AnyCommand, Apply, Approve
 from controller.rollout.decide import decide, start
 from controller.rollout.decision import Action, Decision, Wait, Waiting
 from controller.rollout.force import InForceTime, Stretch
+from controller.rollout.looks import measure
 from controller.rollout.metrics import Kind
-from controller.rollout.plan import FULL_BP, Advance, Arm, Freeze, Plan, Rule
+from controller.rollout.plan import FULL_BP, Advance, Arm, Evidence, Freeze, Plan, Rule
 from controller.rollout.readings import View, proven, read
 from controller.rollout.route import route_of
 from controller.rollout.rules import judge
@@ -95,9 +96,15 @@ class Trial:
 def trial(setup: Setup, number: int, *, look_min: int | None = None) -> Trial:
     """One run to its end. The same for the same setup and number, wherever and beside whatever it is run."""
     # A label that comes late changes what was judged, so what a look would see may be gone by the next one.
-    near = is_sparse(setup) or setup.scenario.lateness is not None
+    near = is_sparse(setup) or is_judged_again(setup)
     usual = NEAR_LOOK_MIN if near else LOOK_MIN
     return _Run(setup, number, look_min or usual).to_its_end()
+
+
+def is_judged_again(setup: Setup) -> bool:
+    """Whether labels come late that a rule reads, so that what was judged is judged again."""
+    read = any(rule.metric.labelled for rule in setup.plan.rules)
+    return setup.scenario.lateness is not None and read
 
 
 def is_sparse(setup: Setup) -> bool:
@@ -143,7 +150,7 @@ class _Run:
         self._tallies = DenseTallies(
             tuple(self._streams.groups), first=self._first, room=room, columns=columns
         )
-        self._late = self._knowledge() if setup.scenario.lateness is not None else None
+        self._late = self._knowledge() if is_judged_again(setup) else None
         self._wrong_served: list[tuple[int, NDArray[np.float64]]] = []
         self._shifting: list[Stretch] = []  # in which the candidate had a share
         self._shifting_since: datetime | None = None
@@ -313,34 +320,32 @@ class _Run:
         before. Reading these alone is several times quicker than all that a decision is made of.
         """
         failed = {(one.rule, one.intent) for one in decision.failures}
-        before, until = self._judged, min([until, *self._failing_by(until, decision)])
+        before = self._judged
+        # Mostly it is the first whose window is over its limit, or the next minute is not far.
+        probe = min(self._over_limit(until, failed), default=until)
         while until - before > 1:
-            middle = (before + until) // 2
+            middle = probe if before < probe < until else (before + until) // 2
             view = self._view(middle, before)
             if any(self._is_failing(view, *one) for one in failed):
-                until = middle
+                until, probe = middle, middle - 1
             else:
-                before = middle
+                before, probe = middle, until
         return until
 
-    def _failing_by(self, until: int, decision: Decision) -> Iterator[int]:
-        """Minutes by which rules that fail at `until` failed: those in which a window closed that tells so."""
-        failed = {(one.rule, one.intent) for one in decision.failures}
-        for verdict in decision.verdicts:
-            rule = self._plan.rule(verdict.rule)
-            if rule is None or (verdict.rule, verdict.intent) not in failed:
+    def _over_limit(self, until: int, failed: Set[tuple[str, str | None]]) -> Iterator[int]:
+        """The first minute in which each of these rules, as written, has a window that is over its limit."""
+        view = self._view(until)
+        for name, intent in failed:
+            rule = self._plan.rule(name)
+            if rule is None or rule.evidence is not Evidence.OBSERVED:
                 continue
-            if minutes(rule.least_window) > 1 or self._late is not None:
-                continue  # not by one window, or not as it is seen at `until`
-            behind = until - self._view(until).watermark(rule)
-            for form, seen in (
-                (verdict.observed, verdict.reading.worst),
-                (verdict.confident, verdict.reading.failing),
-            ):
-                if form is Outcome.FAIL and seen is not None:
-                    minute = minute_of(seen.window.end) + behind
-                    if self._judged < minute:
-                        yield minute
+            span = view.span(rule, view.state.epoch(name))
+            found = measure(rule, intent, view.reader, span.windows)
+            values, samples = np.atleast_1d(found.values), np.atleast_1d(found.samples)
+            over = values < rule.limit if rule.below else values > rule.limit
+            over &= span.complete & (samples >= rule.min_samples)
+            if over.any():
+                yield int(span.windows.ends[over.argmax()]) + until - view.watermark(rule)
 
     def _is_failing(self, view: View, name: str, intent: str | None) -> bool:
         rule = self._plan.rule(name)

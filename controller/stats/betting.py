@@ -316,10 +316,11 @@ def _close_to_strongest(
     moved = (np.diff(first) != 0) | (np.diff(stop) != 0)
     heads = np.concatenate([[0], moved.nonzero()[0] + 1])
     of = np.concatenate([[0], np.cumsum(moved)])
-    gained = closed - _least(opened, first[heads], stop[heads])[:, of]
+    gained = closed - _least(opened, first[heads], stop[heads]).take(of, axis=1)
     top = gained.max(axis=0)
     close = (top >= min(0.0, float(top.max()) - math.log(len(opened))) - room).nonzero()[0]
-    bound = top[close] + np.log(np.exp(gained[:, close] - top[close]).mean(axis=0))
+    largest = top.take(close)
+    bound = largest + np.log(np.exp(gained.take(close, axis=1) - largest).mean(axis=0))
     likely = close[bound.argmax()]
     served = slice(first[likely], stop[likely])
     margins = log_e(after[likely] - before[served], values, bets) - needed[served]
@@ -373,9 +374,9 @@ def _contenders(
     beyond = slot >= stop if (stop - first < width).any() else None
     if beyond is not None:
         slot = np.minimum(slot, len(before) - 1)
-    top = closed[0] - opened[0][slot]
+    top = closed[0] - opened[0].take(slot)
     for wealth, spent in zip(closed[1:], opened[1:], strict=True):
-        np.maximum(top, wealth - spent[slot], out=top)
+        np.maximum(top, wealth - spent.take(slot), out=top)
     if beyond is not None:
         top[beyond] = -np.inf
     near = top >= top.max(axis=0) - (math.log(len(opened)) + room)
@@ -436,7 +437,7 @@ def _check_rising(
     last = stop - 1
     if not served.all():
         after, last = after[served], last[served]
-    _checked(after - before[last], before.shape[1])
+    _checked(after - before.take(last, axis=0), before.shape[1])
 
 
 def _per_start(thresholds: float | Floats, starts: int) -> Floats:

@@ -12,6 +12,10 @@ from tests.cli.world import World
 
 ESCALATION = "name: escalation, metric: escalation_rate, above: 2%, window: 24h, evidence: confident, then: rollback"
 SLOW = "name: slow, metric: latency_p95, above: 3s, window: 1h, then: pause"
+ACCURACY = (
+    "name: accuracy, metric: accuracy_delta, intents: critical, above: 3pp, window: 24h, "
+    "evidence: confident, then: pause"
+)
 STEPS = ("share: 10%, hold: 3h", "share: 50%, hold: 1h, approval: required")
 PLAN = plan_text(steps=STEPS, rules=(ESCALATION, SLOW))
 FEW = ("--units-per-minute", "50", "--runs", "4")
@@ -105,8 +109,10 @@ def test_a_plan_that_assigns_requests_has_one_for_each_unit(world: World):
 def test_late_labels_say_how_many_are_too_late_and_that_looks_are_hourly(world: World):
     late = (*FEW, "--scenario", "escalation=20%@1h+late-labels=30m,2h")
 
-    answer = world.cli("simulate", world.plan(PLAN), *late)
-    (scenario,) = world.cli("simulate", world.plan(PLAN), *late, "-o", "json").json["scenarios"]
+    graded = world.plan(plan_text(steps=STEPS, rules=(ESCALATION, ACCURACY)))
+
+    answer = world.cli("simulate", graded, *late)
+    (scenario,) = world.cli("simulate", graded, *late, "-o", "json").json["scenarios"]
 
     assert "are looked at every hour" in answer.out
     assert "half of the labels come within 30m and 90% within 2h (log-normal)" in answer.out
@@ -114,6 +120,13 @@ def test_late_labels_say_how_many_are_too_late_and_that_looks_are_hourly(world: 
     assert scenario["late_labels"]["after_delay"] == pytest.approx(0.2608, abs=5e-4)
     assert "26.1% after labels.delay (1h)" in " ".join(answer.out.split())
     assert scenario["endings"]["rolled_back"]["runs"] == 4
+
+
+def test_labels_that_no_rule_reads_are_not_late_for_any(world: World):
+    answer = world.cli("simulate", world.plan(PLAN), *FEW, "--scenario", "late-labels")
+
+    assert answer.code == 0
+    assert "are looked at every hour" not in answer.out
 
 
 def test_the_order_of_the_parts_of_a_scenario_does_not_matter(world: World):
