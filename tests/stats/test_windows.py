@@ -108,6 +108,7 @@ def test_an_end_alone_is_told_as_among_others():
     for place, end in enumerate(ends.tolist()):
         alone = at(np.array([end]))
         assert alone.start[0] == together.start[place]
+        assert alone.start.dtype == together.start.dtype == np.int64
         assert alone.log_e[0] == pytest.approx(together.log_e[place], abs=1e-12)
         assert alone.margin[0] == pytest.approx(together.margin[place], abs=1e-12)
 
