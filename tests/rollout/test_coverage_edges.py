@@ -61,6 +61,8 @@ def test_both_answers_occur_on_either_side():
     assert differs(95_000, 100_000, 92_000, 100_000)
     assert differs(92_000, 100_000, 95_000, 100_000)
     assert not differs(92_700, 100_000, 95_000, 100_000)
+    # Just over two points, where there are enough to be sure
+    assert differs(95_000_000, 100_000_000, 92_950_000, 100_000_000)
     # Two points exactly, however sure
     assert not differs(950_000, 1_000_000, 930_000, 1_000_000)
 

@@ -57,14 +57,14 @@ def test_minutes_before_are_counted_to_the_fraction():
     ("span", "window", "complete"),
     [
         ((0, 58), 60, True),  # two minutes are the least that may lack
-        ((0, 57.9), 60, False),
+        ((0, 57.95), 60, False),
         ((0, 198), 200, True),
         ((0, 297), 300, True),  # a hundredth of a long window
         ((0, 296.9), 300, False),
         ((0, 1_425.6), 1_440, True),
         ((0, 1_425.5), 1_440, False),
         ((0, 1), 3, True),
-        ((0, 0.9), 3, False),
+        ((0, 0.95), 3, False),
     ],
 )
 def test_a_window_may_lack_two_minutes_or_a_hundredth(span, window, complete):

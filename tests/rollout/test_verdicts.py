@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from controller.rollout.metrics import CATALOGUE
+from controller.rollout.metrics import CATALOGUE, Kind
 from controller.rollout.plan import Evidence, Intent, Scope, Then
 from controller.rollout.rules import bound_of, is_provable, judge, judge_all
 from controller.rollout.verdict import Availability, Coverage, Outcome, WorstCase
@@ -107,6 +107,14 @@ def test_other_kinds_without_a_proof_are_undecided_or_have_none():
     assert not is_provable(COST)
     assert not is_provable(replace(ESCALATION, below=True))
     assert is_provable(ESCALATION)
+
+
+def test_rates_percentiles_and_losses_can_be_proven_and_no_other_metric():
+    provable = {
+        metric.kind for metric in CATALOGUE.values() if is_provable(replace(COST, metric=metric))
+    }
+
+    assert provable == {Kind.RATE, Kind.QUANTILE, Kind.LOSS}
 
 
 @pytest.mark.parametrize(("reached", "outcome"), [(4.9, OPEN), (5.0, PASS)])

@@ -129,8 +129,9 @@ def test_they_come_in_the_order_in_which_a_person_looks():
     )
 
 
-def test_accounting_has_no_samples_to_wait_for_and_what_comes_after_it_has():
-    cost = replace(ESCALATION, name="cost", metric=CATALOGUE["cost_per_hour"], then=Then.NOTIFY)
+@pytest.mark.parametrize("metric", ["cost_per_hour", "sample_ratio", "coverage"])
+def test_accounting_has_no_samples_to_wait_for_and_what_comes_after_it_has(metric):
+    cost = replace(ESCALATION, name="cost", metric=CATALOGUE[metric], then=Then.NOTIFY)
     of = plan(rules=(cost, ESCALATION))
     sight = seen(reading(cost, step_samples=0), reading(ESCALATION, step_samples=3))
 

@@ -175,3 +175,5 @@ def test_values_that_are_no_distribution_are_refused():
         Values(PAIR, np.array([0.5, 0.5]))
     with pytest.raises(StatisticsError, match="add up to 1"):
         Values(RATE, np.array([0.5, 0.6]))
+    with pytest.raises(StatisticsError, match="none may be negative"):
+        Values(RATE, np.array([1.1, -0.1]))

@@ -91,6 +91,21 @@ def test_a_bernoulli_sequence_encloses_its_estimate_and_mirrors(n, data):
     )
 
 
+@pytest.mark.parametrize("alpha", [0.01, 0.2])
+def test_the_bounds_of_a_bernoulli_sequence_are_where_its_e_value_reaches_one_over_alpha(alpha):
+    found = bernoulli_confidence_sequence(30, 100, alpha=alpha, n_opt=200)
+
+    for bound in (found.lower, found.upper):
+        prior = mixture_prior(p0=bound, n_opt=200, alpha=alpha)
+        reached = beta_binomial_log_e(30, 100, p0=bound, prior=prior)
+        assert reached == pytest.approx(-math.log(alpha), abs=1e-9)
+
+
+def test_alpha_is_below_one_and_one_sided_below_a_half():
+    assert mixture_prior(p0=0.5, n_opt=90, alpha=0.9, sides=2).a > 0
+    assert mixture_prior(p0=0.5, n_opt=90, alpha=0.45, sides=1).a > 0
+
+
 @pytest.mark.parametrize("n", [1, 2, 13, 10**8])
 def test_a_single_event_refutes_no_rate_however_small(n):
     assert bernoulli_confidence_sequence(1, n, alpha=0.05, n_opt=200).lower == 0.0

@@ -108,6 +108,7 @@ def test_an_end_alone_is_told_as_among_others():
     for place, end in enumerate(ends.tolist()):
         alone = at(np.array([end]))
         assert alone.start[0] == together.start[place]
+        assert alone.start.dtype == together.start.dtype == np.int64
         assert alone.log_e[0] == pytest.approx(together.log_e[place], abs=1e-12)
         assert alone.margin[0] == pytest.approx(together.margin[place], abs=1e-12)
 
@@ -170,3 +171,23 @@ def test_a_few_starts_share_alpha_evenly_and_more_leave_the_first_a_quarter(
         assert needed(2) == needed(planned) == pytest.approx(math.log(others / 0.05))
     late = planned + 3
     assert needed(late) == pytest.approx(math.log(late * (late + 1) / (left * planned * 0.05)))
+
+
+def test_a_window_fires_at_its_threshold():
+    def at(threshold):
+        return windowed_log_e(
+            np.array([[0, 0]]),
+            np.array([[90, 10]]),
+            RATE,
+            TWO_PERCENT,
+            starts=np.array([0]),
+            ends=np.array([1]),
+            window_min=1,
+            min_window_min=1,
+            thresholds=threshold,
+        )
+
+    reached = float(at(1.0).log_e[0])
+
+    assert (at(reached).margin[0], bool(at(reached).fires[0])) == (0, True)
+    assert not at(np.nextafter(reached, math.inf)).fires[0]

@@ -1,0 +1,79 @@
+"""Where e-processes start, how many are planned, and when a stretch without measurements is blindness."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from controller.rollout.metrics import CATALOGUE
+from controller.rollout.proofs import planned_starts, starts_of
+from controller.rollout.readings import read
+from controller.rollout.state import Epoch
+from controller.rollout.timeline import minute_of
+from tests.rollout.factories import ACCURACY, ESCALATION, NOW, at_step, plan
+from tests.rollout.test_readings import START, row, view
+
+DAY_MIN = 24 * 60
+ERRORS = replace(ESCALATION, name="errors", metric=CATALOGUE["error_rate"])
+
+
+@pytest.mark.parametrize(
+    ("rule", "every", "planned"), [(ESCALATION, 60, 24), (ACCURACY, 360, 4)], ids=["rate", "loss"]
+)
+def test_starts_are_the_epochs_first_minute_and_every_full_hour_or_six(rule, every, planned):
+    begin = NOW + timedelta(minutes=17)
+    first = minute_of(begin)
+
+    passed, starts = starts_of(
+        rule, Epoch(number=0, start=begin), first + DAY_MIN, reached_from=first
+    )
+
+    assert passed == 0
+    assert starts[0] == first
+    full = [minute for minute in range(first + 1, first + DAY_MIN) if minute % every == 0]
+    assert starts[1:].tolist() == full
+    assert planned_starts(rule, DAY_MIN) == planned
+    assert planned_starts(rule, DAY_MIN + 1) == planned + 1
+
+
+def test_starts_that_no_window_reaches_are_counted_and_left_out():
+    first = minute_of(NOW)
+    epoch = Epoch(number=0, start=NOW)
+    _, every = starts_of(ESCALATION, epoch, first + DAY_MIN, reached_from=first)
+
+    passed, starts = starts_of(ESCALATION, epoch, first + DAY_MIN, reached_from=first + 601)
+
+    assert starts.tolist() == [minute for minute in every.tolist() if minute >= first + 601]
+    assert every.tolist()[passed:] == starts.tolist()
+
+
+@pytest.mark.parametrize(
+    ("missed", "blind"),
+    [
+        (9, 0),  # (1/2)^9 = 0.00195: chance
+        (10, 1),  # (1/2)^10 = 0.00098: less than one in a thousand
+    ],
+)
+def test_a_gap_is_blindness_where_chance_would_leave_it_less_than_once_in_a_thousand(missed, blind):
+    of = plan(rules=(ERRORS,))
+    half_known = {"n": 100, "e": 100, "d.error": 50, "ed.error": 50}
+    rows = [row(START, half_known), row(START + 1, {"n": missed, "e": missed})]
+
+    found = read(view(rows, minutes=1, of=of), ERRORS, None)
+
+    assert found.blind == timedelta(minutes=blind)
+
+
+def test_minutes_without_traffic_are_not_blind_and_what_was_never_measured_is():
+    of = plan(rules=(ERRORS,))
+    rows = [row(START + minute, {"n": 1, "e": 1}) for minute in (0, 1, 5)]
+
+    assert read(view(rows, minutes=9, of=of), ERRORS, None).blind == timedelta(minutes=3)
+    # The hold's clock started two minutes before the last of them.
+    late = at_step(0, of, started_at=NOW, hold_from=NOW + timedelta(minutes=3))
+    found = read(view(rows, minutes=9, of=of, state=late), ERRORS, None)
+    assert found.blind == timedelta(minutes=1)
+    none = at_step(0, of, started_at=NOW, share_bp=0)
+    assert read(view(rows, minutes=9, of=of, state=none), ERRORS, None).blind == timedelta(0)
