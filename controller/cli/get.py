@@ -119,7 +119,7 @@ def _wide(view: View) -> list[str | Text]:
 
 
 def _next_wait(view: View) -> str:
-    from controller.notify.arithmetic import wait_line
+    from controller.notify.waits import wait_line
 
     waits = view.waits
     if not waits:

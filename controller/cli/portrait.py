@@ -22,8 +22,9 @@ from controller.cli.view import (
     window_text,
 )
 from controller.cli.why import why
-from controller.notify.arithmetic import needs_line, verdict_line, wait_line
+from controller.notify.arithmetic import needs_line, verdict_line
 from controller.notify.figures import coverage_words, e_value, straying_words
+from controller.notify.waits import wait_line
 from controller.ports import Owed
 from controller.rollout.discoveries import RATE, Tested, discoveries
 from controller.rollout.metrics import MICRO

@@ -13,9 +13,11 @@ from controller.errors import NotFound
 from controller.notify.figures import (
     counts_words,
     coverage_words,
+    data_of,
     disproved,
     feared,
     interval_words,
+    on,
     proof_words,
     ratio_counts_words,
     ratio_words,
@@ -25,7 +27,6 @@ from controller.notify.figures import (
     without_errors,
 )
 from controller.rollout.comparison import LEAST
-from controller.rollout.decision import Wait, Waiting
 from controller.rollout.metrics import Kind
 from controller.rollout.needs import Needs
 from controller.rollout.plan import Evidence, Judge, Plan, Rule
@@ -41,7 +42,6 @@ from controller.rollout.units import (
 )
 from controller.rollout.verdict import (
     Availability,
-    InForce,
     Look,
     Outcome,
     Proof,
@@ -84,12 +84,12 @@ def title_line(verdict: Verdict, plan: Plan) -> str:
     if rule.metric.kind is Kind.QUANTILE_RATIO and failing and _is_by_proof(verdict, rule):
         return f"{rule.metric.name} {ratio_words(rule, failing, verdict.intent)}"
     if value is not None and _is_headed_by_share(verdict, rule):
-        over = f"{share_above(rule, value)}{_on(verdict.intent)}"
+        over = f"{share_above(rule, value)}{on(verdict.intent)}"
         return f"{rule.metric.name} {over} above {format_limit(rule.metric, rule.limit)}"
     if value is None:
         return f"{_subject(rule, verdict.intent)} {verdict.outcome.value.replace('_', ' ')}"
     usual = _headline_usual(verdict, rule)
-    shown = f"{value_beside(rule.metric, value, _limit(rule, usual))}{_on(verdict.intent)}"
+    shown = f"{value_beside(rule.metric, value, _limit(rule, usual))}{on(verdict.intent)}"
     return f"{rule.metric.name} {shown} {_relation(rule, value, usual)}"
 
 
@@ -299,7 +299,7 @@ def _why_unavailable(reading: Reading, rule: Rule, plan: Plan) -> str:
         case Availability.NOT_DUE:
             return f"its labels come after {format_duration(plan.labels.delay)}"
         case Availability.NO_DATA:
-            return f"no {_data(rule)}{_for(reading.blind)}, though the candidate has traffic{_due(rule, plan)}"
+            return f"no {data_of(rule)}{_for(reading.blind)}, though the candidate has traffic{_due(rule, plan)}"
         case Availability.NO_CONTROL:
             return (
                 "no control at this share: no concurrent baseline to compare with "
@@ -317,10 +317,6 @@ def _why_unavailable(reading: Reading, rule: Rule, plan: Plan) -> str:
 _UNTRUSTED = (
     "the arms' sizes contradict the split (sample-ratio mismatch), so comparing them means nothing"
 )
-
-
-def _data(rule: Rule) -> str:
-    return "outcomes" if rule.metric.labelled else "data"
 
 
 def _for(blind: timedelta) -> str:
@@ -348,8 +344,8 @@ def _figure(rule: Rule, look: Look, intent: str | None) -> str:
     """`3.1 pp on refund (95% CI …) above 1.5 pp in A..B`."""
     where = window_words(look.window)
     if look.value is None:
-        return f"without a figure{_on(intent)} in {where}"
-    shown = f"{value_beside(rule.metric, look.value, _limit(rule, look.usual))}{_on(intent)}"
+        return f"without a figure{on(intent)} in {where}"
+    shown = f"{value_beside(rule.metric, look.value, _limit(rule, look.usual))}{on(intent)}"
     interval = interval_words(rule, look.counts)
     bracket = f" ({interval})" if interval else ""
     return f"{shown}{bracket} {_relation(rule, look.value, look.usual)} in {where}"
@@ -367,7 +363,7 @@ def _unusual(look: Look, rule: Rule) -> str:
 def _share_figure(rule: Rule, look: Look, intent: str | None) -> str:
     """`7.31% of requests on refund (95% CI …) above 4s in A..B`: what the proof of a percentile counts."""
     shown = (
-        f"{share_above(rule, look.value or 0.0)}{_on(intent)} ({interval_words(rule, look.counts)})"
+        f"{share_above(rule, look.value or 0.0)}{on(intent)} ({interval_words(rule, look.counts)})"
     )
     return f"{shown} above {format_limit(rule.metric, rule.limit)} in {window_words(look.window)}"
 
@@ -418,11 +414,7 @@ def _headline_usual(verdict: Verdict, rule: Rule) -> float | None:
 
 
 def _subject(rule: Rule, intent: str | None) -> str:
-    return f"{rule.metric.name}{_on(intent)}"
-
-
-def _on(intent: str | None) -> str:
-    return f" on {intent}" if intent else ""
+    return f"{rule.metric.name}{on(intent)}"
 
 
 def _sentence(*parts: str) -> str:
@@ -438,83 +430,3 @@ def _rule(name: str, plan: Plan) -> Rule:
             "A verdict is read with the revision that it was given under."
         )
     return rule
-
-
-# Waits
-
-
-def wait_line(wait: Wait, plan: Plan) -> str:
-    """One thing an advance waits for, with how far it has come."""
-    rule = plan.rule(wait.rule) if wait.rule else None
-    what = f"{rule.metric.name if rule else wait.rule or 'accuracy'}{_on(wait.intent)}"
-    match wait.waiting:
-        case Waiting.IN_FORCE:
-            line = _not_in_force(wait.detail)
-        case Waiting.HOLD_TIME:
-            line = f"hold: {_elapsed(wait)}"
-        case Waiting.SAMPLES:
-            of_what = what if wait.rule else "the candidate's requests in this step"
-            line = f"samples: {_progress(wait)} for {of_what}"
-        case Waiting.APPROVAL:
-            line = f"approval: `canaryctl approve {plan.name}` permits leaving this step"
-        case Waiting.RULE_FAILED:
-            line = f"rule failed: {what}; it must pass, or a person acknowledges it"
-        case Waiting.UNMEASURED:
-            line = f"not measured: {what}{_measured_detail(wait.detail, rule)}"
-        case Waiting.PROOF:
-            line = f"proof: {what} is not proven to keep its limit{_bracketed(wait.detail)}"
-        case Waiting.SAMPLE_RATIO:
-            line = f"sample ratio: the arms' sizes contradict the split{_bracketed(wait.detail)}"
-        case Waiting.FREEZE:
-            line = f"freeze: nothing advances now{_bracketed(wait.detail)}"
-        case Waiting.BASELINE:
-            line = f"baseline: {_baseline(wait.detail, plan)}; a rollback would have nowhere to go"
-        case Waiting.COVERAGE:
-            line = (
-                f"coverage: the arms' answers are not graded equally often{_bracketed(wait.detail)}"
-            )
-        case Waiting.PAUSED:
-            line = f'paused: `canaryctl resume {plan.name} --reason "…"` goes on'
-        case unknown:
-            assert_never(unknown)
-    return line
-
-
-def _not_in_force(detail: str) -> str:
-    expired = detail == InForce.EXPIRED.value
-    why = "its lease ran out" if expired else "not every replica has acknowledged it"
-    return f"split not in force: {why}"
-
-
-def _elapsed(wait: Wait) -> str:
-    have, need = (timedelta(seconds=round(one or 0)) for one in (wait.have, wait.need))
-    left = format_duration(max(need - have, timedelta(0)))
-    return f"{format_duration(have)} of {format_duration(need)} in force, {left} to go"
-
-
-def _progress(wait: Wait) -> str:
-    return f"{wait.have or 0:,.0f} of {wait.need or 0:,.0f}"
-
-
-def _measured_detail(detail: str, rule: Rule | None) -> str:
-    data = _data(rule) if rule else "data"
-    words = {
-        Availability.NO_TRAFFIC.value: "an arm that it needs has no traffic",
-        Availability.NOT_DUE.value: "its labels are not due yet",
-        Availability.NO_DATA.value: f"no {data}, though the candidate has traffic",
-        Availability.MISMATCHED.value: "the arms' sizes contradict the split",
-        Availability.MEASURED.value: "the arms' sizes contradict the split",
-    }
-    return _bracketed(words.get(detail, detail))
-
-
-def _baseline(detail: str, plan: Plan) -> str:
-    words = {
-        "failing": "does not answer",
-        "unknown": "has not answered a request lately",
-    }
-    return f"{plan.baseline.model} {words.get(detail, detail)}"
-
-
-def _bracketed(detail: str) -> str:
-    return f" ({detail})" if detail else ""

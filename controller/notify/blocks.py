@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, assert_never
 
-from controller.notify.arithmetic import verdict_line, wait_line
+from controller.notify.arithmetic import verdict_line
 from controller.notify.figures import listed, moment
+from controller.notify.waits import wait_line
 from controller.notify.words import Message, name_of, titled
 from controller.ports import Head, Owed
 from controller.rollout.decision import Action

@@ -407,3 +407,11 @@ def _amount(metric: Metric, value: float) -> str:
 
 def _percent(fraction: float) -> str:
     return format_percent(round(fraction, 4))
+
+
+def on(intent: str | None) -> str:
+    return f" on {intent}" if intent else ""
+
+
+def data_of(rule: Rule) -> str:
+    return "outcomes" if rule.metric.labelled else "data"

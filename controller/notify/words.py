@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import assert_never
 
-from controller.notify.arithmetic import title_line, verdict_line, wait_line
+from controller.notify.arithmetic import title_line, verdict_line
 from controller.notify.figures import listed, moment
+from controller.notify.waits import wait_line
 from controller.rollout.decision import Action, Notice, Wait, Waiting
 from controller.rollout.plan import OnLoss, Plan, Severity
 from controller.rollout.state import Cause

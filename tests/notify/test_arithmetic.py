@@ -6,9 +6,10 @@ from datetime import timedelta
 import pytest
 
 from controller.errors import NotFound
-from controller.notify.arithmetic import title_line, verdict_line, wait_line
+from controller.notify.arithmetic import title_line, verdict_line
 from controller.notify.figures import e_value, proof_words
 from controller.notify.refusals import refusal_line
+from controller.notify.waits import wait_line
 from controller.rollout.decision import Refusal, Wait, Waiting
 from controller.rollout.metrics import CATALOGUE
 from controller.rollout.plan import Evidence, Intent, Judge, Labels
