@@ -195,15 +195,6 @@ class Streams:
 
 
 @dataclass(frozen=True, slots=True)
-class _Late:
-    """When labels come, and by when they are in time or refused, in minutes after their answers."""
-
-    lateness: Lateness
-    delay_min: int
-    horizon_min: int
-
-
-@dataclass(frozen=True, slots=True)
 class _Come:
     """The labels of an arm's answers to one intent, where some come late."""
 
@@ -222,6 +213,31 @@ class _Come:
             known=self.known,
             values=values,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Late:
+    """When labels come, and by when they are in time or refused, in minutes after their answers."""
+
+    lateness: Lateness
+    delay_min: int
+    horizon_min: int
+
+    def come(
+        self,
+        random: np.random.Generator,
+        labels: Labels,
+        requests: NDArray[np.int64],
+        graded: NDArray[np.bool_],
+        at_once: NDArray[np.intp],
+    ) -> tuple[_Come, NDArray[np.bool_]]:
+        """Of all answers those that are graded ever, and which are graded in time."""
+        delays = self.lateness.delays_min(random, len(graded))
+        delays[at_once] = 0
+        ever = graded & (delays <= self.horizon_min)
+        known = labels.minutes + delays
+        come = _Come(labels.minutes[ever], labels.right[ever], requests[ever], known[ever])
+        return come, ever & (delays <= self.delay_min)
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,18 +331,8 @@ class _Answered:
             # What failed or escalated is known to be wrong without a label.
             graded[hit(of.escalated)] = True
             if late is not None:
-                delays = late.lateness.delays_min(random, len(when))
-                delays[hit(of.escalated)] = 0
-                if mean == 1:
-                    requests = np.ones_like(when)
-                comes = graded & (delays <= late.horizon_min)
-                come = _Come(
-                    labels.minutes[comes],
-                    right[comes],
-                    requests[comes],
-                    (labels.minutes + delays)[comes],
-                )
-                graded = comes & (delays <= late.delay_min)
+                of_each = requests if mean > 1 else np.ones_like(when)
+                come, graded = late.come(random, labels, of_each, graded, hit(of.escalated))
             labels = Labels(labels.minutes[graded], right[graded])
             counts[GRADED] = by_minute(graded.nonzero()[0])
             right &= graded
