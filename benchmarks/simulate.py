@@ -47,7 +47,7 @@ class Case:
 CASES: Final = (
     Case(name="rules on one intent and on all", file="gpt-4.1-to-mini.yaml"),
     Case(name="the same, conversations of four requests", file="gpt-4.1-to-mini.yaml", options=()),
-    Case(name="rules on each of two intents", file="two-weeks-at-20-percent.yaml"),
+    Case(name="a rule on each intent, another on two", file="two-weeks-at-20-percent.yaml"),
     Case(name="two rules on each of five intents", file="two-weeks-at-20-percent.yaml", each=True),
     Case(
         name="the first, labels late by 2 h and 8 h",

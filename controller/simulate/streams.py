@@ -214,15 +214,6 @@ class _Graded:
 
 
 @dataclass(frozen=True, slots=True)
-class _Late:
-    """When labels come, and by when they are in time or refused, in minutes after their answers."""
-
-    lateness: Lateness
-    delay_min: int
-    horizon_min: int
-
-
-@dataclass(frozen=True, slots=True)
 class _Come:
     """The labels of an arm's answers to one intent, where some come late."""
 
@@ -241,6 +232,31 @@ class _Come:
             known=self.known,
             values=values,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Late:
+    """When labels come, and by when they are in time or refused, in minutes after their answers."""
+
+    lateness: Lateness
+    delay_min: int
+    horizon_min: int
+
+    def come(
+        self,
+        random: np.random.Generator,
+        labels: Labels,
+        requests: NDArray[np.int64],
+        graded: NDArray[np.bool_],
+        at_once: NDArray[np.intp],
+    ) -> tuple[_Come, NDArray[np.bool_]]:
+        """Of all answers those that are graded ever, and which are graded in time."""
+        delays = self.lateness.delays_min(random, len(graded))
+        delays[at_once] = 0
+        ever = graded & (delays <= self.horizon_min)
+        known = labels.minutes + delays
+        come = _Come(labels.minutes[ever], labels.right[ever], requests[ever], known[ever])
+        return come, ever & (delays <= self.delay_min)
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,18 +358,8 @@ class _Answered:
                 random.random(len(without)) < graded.wrong_unless_graded
             )
             if late is not None:
-                delays = late.lateness.delays_min(random, len(when))
-                delays[without] = 0
-                if mean == 1:
-                    requests = np.ones_like(when)
-                comes = known & (delays <= late.horizon_min)
-                come = _Come(
-                    labels.minutes[comes],
-                    right[comes],
-                    requests[comes],
-                    (labels.minutes + delays)[comes],
-                )
-                known = comes & (delays <= late.delay_min)
+                of_each = requests if mean > 1 else np.ones_like(when)
+                come, known = late.come(random, labels, of_each, known, without)
             labels = Labels(labels.minutes[known], right[known])
             counts[GRADED] = by_minute(known.nonzero()[0])
             right &= known

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from controller.rollout.accounting_blocks import block_sizes, close_blocks
 from controller.rollout.accounting_state import MINUTE_US, Label
@@ -301,3 +302,38 @@ def test_labels_beyond_the_horizon_never_come():
 
 def replace_plan(made: Streams, of) -> Streams:
     return Streams(of, made.traffic, made.scenario, made.entropy, made.run, made.first)
+
+
+def test_coverage_at_the_watermark_is_what_comes_within_the_delay_and_then_grows():
+    made = streams(11, 1.0)
+    dense = DenseTallies(NAMES, first=FIRST, room=3_000)
+    knowledge = Knowledge(dense, delay_min=DELAY_MIN)
+    dense.begin(1, NAMES)
+    drawn = made.draw(InForce(version=1, step=0, shares=HALF, pinned=frozenset()), 0, FIRST, 1_440)
+    dense.add(drawn.counted)
+    for coming in drawn.coming:
+        knowledge.take(1, coming)
+
+    def counted(arm: Arm, now: int, minutes: int) -> NDArray[np.int64]:
+        """Graded episodes and all of them, of some minutes before the watermark, as known at `now`."""
+        knowledge.know(now)
+        ends = np.array([now - DELAY_MIN - minutes, now - DELAY_MIN])
+        table = dense.until(ends, ("e.graded", "e"), arm=arm.value, intent=None)
+        grown: NDArray[np.int64] = table[1] - table[0]
+        return grown
+
+    def of_the_newest_minute(arm: Arm) -> float:
+        newest = [counted(arm, now, 1) for now in range(FIRST + 100, FIRST + 1_400)]
+        graded, episodes = np.sum(newest, axis=0)
+        return float(graded / episodes)
+
+    assert TARDY.lateness is not None
+    in_time = TARDY.lateness.within(
+        timedelta(minutes=DELAY_MIN + 1)
+    )  # its age when it is looked at
+    error = 5 * 0.5 / (1_300 * 3) ** 0.5  # three episodes a minute of each arm
+    assert of_the_newest_minute(Arm.BASELINE) == pytest.approx(in_time, abs=error)
+    # Of the candidate's answers 10% escalate, which are known to be wrong at once.
+    assert of_the_newest_minute(Arm.CANDIDATE) == pytest.approx(0.1 + 0.9 * in_time, abs=error)
+    graded, episodes = counted(Arm.BASELINE, FIRST + 1_400, 1_200)
+    assert graded / episodes > 0.95  # over a day nearly all have come

@@ -290,3 +290,17 @@ def test_labels_that_are_too_late_stop_a_healthy_candidate_and_a_longer_delay_do
     assert stops(given, 12) >= 9
     # Alpha is 5%, and two standard errors of 12 runs are 12.6 points.
     assert stops(replace(given, plan=patient), 12) / 12 <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / 12)
+
+
+def test_labels_that_are_too_late_make_a_proof_come_later():
+    """The arms' coverage differs, so the missing labels count against the candidate until enough have come."""
+
+    def proven(lateness: Lateness) -> list[int]:
+        given = setup(small(ACCURACY), late(lateness))
+        paths = [{share: at for at, share in trial(given, n).path} for n in range(2, 8)]
+        return sorted(path.get(5_000, 99_999) for path in paths)
+
+    in_time, too_late = proven(IN_TIME), proven(TOO_LATE)
+
+    assert too_late[2] > in_time[2]
+    assert too_late[-1] > in_time[-1]
