@@ -301,6 +301,7 @@ def test_proof_is_asked_for_where_the_next_share_is_above_half(shares, step, ask
         (2, 33, False),
         # So is the bake itself.
         (3, 32, True),
+        (3, 33, False),
         (-1, 28, True),  # 72 hours
         (-1, 29, False),
     ],

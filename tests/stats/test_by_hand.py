@@ -217,10 +217,15 @@ def test_strata_that_cancel_out_have_unequal_odds_all_the_same():
 def test_a_stratum_in_which_nobody_errs_says_nothing_of_odds():
     sure = stratified.Stratum(baseline_n=9, baseline_correct=9, candidate_n=4, candidate_correct=4)
 
-    found = classical.mantel_haenszel_odds_ratio([*STRATA, sure])
+    lost = stratified.Stratum(baseline_n=3, baseline_correct=0, candidate_n=3, candidate_correct=0)
+    rare = stratified.Stratum(baseline_n=3, baseline_correct=1, candidate_n=3, candidate_correct=0)
+    found = classical.mantel_haenszel_odds_ratio([*STRATA, sure, lost])
+    more = classical.mantel_haenszel_odds_ratio([*STRATA, rare])
 
     assert found.equal_odds_chi2 == classical.mantel_haenszel_odds_ratio(STRATA).equal_odds_chi2
     assert found.equal_odds_p == classical.mantel_haenszel_odds_ratio(STRATA).equal_odds_p
+    # One right answer is enough to have odds.
+    assert more.equal_odds_chi2 > found.equal_odds_chi2
     with pytest.raises(StatisticsError, match="right and wrong"):
         classical.mantel_haenszel_odds_ratio([STRATA[0], sure])
 
@@ -238,7 +243,7 @@ def test_a_table_with_one_odds_ratio_is_the_one_that_is_expected(cells):
     ratio_ = sum(a * d / (a + b + c + d) for a, b, c, d in cells) / sum(
         b * c / (a + b + c + d) for a, b, c, d in cells
     )
-    chi2 = 0.0
+    chi2, over, variances = 0.0, 0.0, 0.0
     for a, b, c, d in cells:
         low, high = max(0.0, a - d), float(min(a + b, a + c))
         x = (low + high) / 2
@@ -248,11 +253,15 @@ def test_a_table_with_one_odds_ratio_is_the_one_that_is_expected(cells):
             x = (low + high) / 2
         variance = 1 / (1 / x + 1 / (a + b - x) + 1 / (a + c - x) + 1 / (d - a + x))
         chi2 += (a - x) ** 2 / variance
+        over += a - x
+        variances += variance
 
     found = classical.mantel_haenszel_odds_ratio(strata)
 
     assert found.odds_ratio == pytest.approx(ratio_)
     assert found.equal_odds_chi2 == pytest.approx(chi2, rel=1e-6, abs=1e-9)
+    tarone = chi2 - over**2 / variances
+    assert found.equal_odds_tarone_chi2 == pytest.approx(tarone, rel=1e-6, abs=1e-8)
 
 
 def test_mcnemar_by_hand():

@@ -2,6 +2,7 @@
 
 import math
 from fractions import Fraction
+from statistics import NormalDist
 
 import pytest
 from hypothesis import given, settings
@@ -94,6 +95,14 @@ def test_no_discordant_pair_leaves_an_interval_around_zero():
 
     # Solve n D = z sqrt(n D (1 - D)): D = z^2 / (n + z^2), both ways.
     assert (found.lower, found.upper) == pytest.approx((-0.0369935, 0.0369935), abs=1e-6)
+
+
+def test_no_discordant_pair_leaves_a_narrow_interval_at_a_low_level():
+    found = tango(pairs(b=0, c=0, both=95, neither=5), level=0.1)
+
+    z = NormalDist().inv_cdf(0.55)
+    expected = z * z / (100 + z * z)
+    assert (found.lower, found.upper) == pytest.approx((-expected, expected), rel=1e-6)
 
 
 def test_sign_flips_agree_with_all_flips_of_a_small_sample():

@@ -140,6 +140,43 @@ def test_a_start_that_is_refused_at_one_end_is_refused_at_many():
         attempt([0], [1, 2], [[5, 5]], [[2, 2], [9, 9]])
     with pytest.raises(StatisticsError, match="negative"):
         attempt([0, 1], [2, 3], [[5, 5], [4, 5]], [[9, 9], [9, 9]])
+    # Also where such a window would be the weakest of its end.
+    with pytest.raises(StatisticsError, match="negative"):
+        attempt([0, 1], [2, 3], [[0, 0], [0, 9]], [[5, 5], [9, 9]])
+
+
+def test_no_number_of_sights_is_infinite():
+    with pytest.raises(StatisticsError, match="infinite"):
+        log_e(np.array([1.0, math.inf]), RATE, TWO_PERCENT)
+
+
+def test_a_first_end_that_fires_by_a_start_that_serves_no_other_is_told():
+    minutes = np.zeros((40, 2), dtype=np.int64)
+    minutes[0] = [0, 25]  # only the first start sees these,
+    minutes[1:10] = [50, 0]
+    minutes[20:25] = [0, 20]  # and much later it is far worse.
+    table = prefix_of(minutes)
+    starts, ends = np.array([0, 1, 15]), np.arange(10, 31)
+
+    told, all_ = (
+        windowed_log_e(
+            table[starts],
+            table[ends],
+            RATE,
+            TWO_PERCENT,
+            starts=starts,
+            ends=ends,
+            window_min=10,
+            min_window_min=1,
+            thresholds=3.0,
+            strongest_only=only,
+        )
+        for only in (True, False)
+    )
+
+    assert all_.fires[0]
+    assert not all_.fires[1]
+    assert (told.start[0], told.margin[0]) == (0, all_.margin[0])
 
 
 def test_the_threshold_of_one_start_is_a_plain_number_and_of_many_an_array():
