@@ -321,15 +321,17 @@ class _Run:
         """
         failed = {(one.rule, one.intent) for one in decision.failures}
         before = self._judged
-        # Mostly it is the first whose window is over its limit, or the next minute is not far.
-        probe = min(self._over_limit(until, failed), default=until)
+        # Mostly it is the first whose window is over its limit: then two looks tell it, that one and the one before.
+        over = min(self._over_limit(until, failed), default=None)
+        guesses = [] if over is None else [over - 1, over]
         while until - before > 1:
-            middle = probe if before < probe < until else (before + until) // 2
+            guess = guesses.pop() if guesses else until
+            middle = guess if before < guess < until else (before + until) // 2
             view = self._view(middle, before)
             if any(self._is_failing(view, *one) for one in failed):
-                until, probe = middle, middle - 1
+                until = middle
             else:
-                before, probe = middle, until
+                before = middle
         return until
 
     def _over_limit(self, until: int, failed: Set[tuple[str, str | None]]) -> Iterator[int]:
