@@ -149,3 +149,31 @@ def test_missing_blocks_are_those_of_each_end_since_the_start():
     # ⌈5 × 4/5⌉ at first; ⌈15 × 6/15⌉ at last; from the second on ⌈10 × 2/10⌉
     assert missing(*rows, ends=(START + 1, START + 2, START + 7)) == [0, 4, 6]
     assert missing(*rows, start=START + 4, ends=(START + 7,)) == [2]
+
+
+def test_each_end_counts_its_own_stretch_and_intent():
+    of = reader(
+        # before the stretch, and of another intent, hardly a label of the candidate came
+        graded(START + 1, "baseline", 9_000, 9_000),
+        graded(START + 1, "candidate", 0, 9_000),
+        graded(START + 4, "baseline", 9_000, 9_000, intent="order-status"),
+        graded(START + 4, "candidate", 0, 9_000, intent="order-status"),
+        graded(START + 4, "baseline", 900, 1_000),
+        graded(START + 4, "candidate", 900, 1_000),
+        graded(START + 8, "baseline", 9_000, 9_000),
+        graded(START + 8, "candidate", 0, 9_000),
+    )
+
+    ends = np.array([START + 3, START + 5, START + 9])
+    assert uneven(of, "refund", START + 2, ends).tolist() == [False, False, True]
+    # One end alone has all that came since the start.
+    assert uneven(of, "refund", START + 2, ends[2:]).tolist() == [True]
+
+
+def test_one_missing_label_and_one_closed_block_count():
+    even = graded(START + 1, "candidate", 3, 3)
+
+    assert missing(graded(START + 1, "baseline", 8, 9), even) == [3]
+    one = [graded(START + 1, "baseline", 4, 9), graded(START + 1, "candidate", 7, 7)]
+    # One block: its part of five missing beside four; without it all seven could count
+    assert missing(*one, blocks(START + 1, {"0": 1})) == [2]

@@ -474,7 +474,8 @@ def test_a_certain_gain_goes_on_from_what_was_seen_before():
     assert after.quantile(0.5) == needed - 6
 
 
-def test_a_certain_gain_of_hardly_anything_takes_very_many():
+@pytest.mark.parametrize("needed", [7.0, 8.0, 9.0, 10.0, 11.0, 12.0])
+def test_a_certain_gain_of_hardly_anything_takes_very_many(needed):
     bets = betting.rate_bets(limit=0.02, alternative=0.03)
     # All bets gain about lambda x 0.0001 each time; the largest is twice the middle one.
     slow = passage.Values(np.array([0.0201]), np.array([1.0]))
@@ -482,10 +483,10 @@ def test_a_certain_gain_of_hardly_anything_takes_very_many():
     low, high = 0.0, 1e9
     for _ in range(100):
         n = (low + high) / 2
-        enough = math.log(sum(math.exp(min(n * one, 700)) for one in wealth) / 3) >= 9.0
+        enough = math.log(sum(math.exp(min(n * one, 700)) for one in wealth) / 3) >= needed
         low, high = (low, n) if enough else (n, high)
 
-    found = passage.Passage(growth=passage.growth(slow, bets), log_threshold=9.0).quantile(0.5)
+    found = passage.Passage(growth=passage.growth(slow, bets), log_threshold=needed).quantile(0.5)
 
     assert high > 50_000
     assert high <= found <= 1.06 * high

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -168,6 +169,20 @@ def test_growth_is_mean_and_variance_of_log_wealth():
     assert found.mean[1] == pytest.approx((up + down) / 2)
     assert found.variance[1] == pytest.approx(((up - down) / 2) ** 2)
     assert found.overshoot[1] == pytest.approx(up / 3)  # only steps of one size go up
+
+
+def test_a_walk_in_steps_passes_beyond_its_threshold_and_so_later():
+    """By the threshold raised by E(X^3) / (3 E(X^2)) of its upward steps, which are of one size for each bet."""
+    each = growth(episodes(0.2), TWO_PERCENT)
+    smooth = replace(each, overshoot=(0.0, 0.0, 0.0))
+
+    def median(of: Growth, threshold: float) -> float:
+        return Passage(growth=of, log_threshold=threshold).quantile(0.5)
+
+    # Nearly all of the wealth is the largest bet's.
+    raised = RATE_NEEDS + each.overshoot[2]
+    assert median(each, RATE_NEEDS) > 1.01 * median(smooth, RATE_NEEDS)
+    assert median(each, RATE_NEEDS) == pytest.approx(median(smooth, raised), rel=0.01)
 
 
 def test_values_that_are_no_distribution_are_refused():
