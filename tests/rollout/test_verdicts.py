@@ -91,7 +91,7 @@ def test_a_percentile_of_a_record_without_proofs_has_no_confident_form_and_one_w
     # Of a p95, 5% may lie above the limit.
     assert bound_of(LATENCY) == 0.05
     ratio = replace(LATENCY, metric=CATALOGUE["latency_p95_ratio"], limit=1.2)
-    assert bound_of(ratio) == 1.2  # of a ratio of percentiles it is the limit itself
+    assert bound_of(ratio) == 0.05  # as of the percentiles that it compares
     slow = proof(9.0, observed=0.051)
     assert judge(LATENCY, reading(LATENCY, failing=slow, passing=None)).confident is FAIL
     edge = proof(9.0, observed=0.05)
@@ -105,16 +105,29 @@ def test_other_kinds_without_a_proof_are_undecided_or_have_none():
     assert judge(COST, reading(COST)).confident is Outcome.NOT_APPLICABLE
     assert judge(COST, reading(COST, **NO_PROOF)).confident is Outcome.NOT_APPLICABLE
     assert not is_provable(COST)
-    assert not is_provable(replace(ESCALATION, below=True))
     assert is_provable(ESCALATION)
+    assert is_provable(replace(ESCALATION, below=True))
+    assert not is_provable(replace(ACCURACY, below=True))  # a small loss is good
 
 
-def test_rates_percentiles_and_losses_can_be_proven_and_no_other_metric():
+def test_shares_percentiles_their_ratios_and_losses_can_be_proven_and_nothing_else():
+    half = replace(COST, limit=0.5)
     provable = {
-        metric.kind for metric in CATALOGUE.values() if is_provable(replace(COST, metric=metric))
+        metric.kind for metric in CATALOGUE.values() if is_provable(replace(half, metric=metric))
     }
 
-    assert provable == {Kind.RATE, Kind.QUANTILE, Kind.LOSS}
+    assert provable == {
+        Kind.RATE,
+        Kind.ACCURACY,
+        Kind.QUANTILE,
+        Kind.QUANTILE_RATIO,
+        Kind.LOSS,
+    }
+
+
+@pytest.mark.parametrize("limit", [0.0, 1.0])
+def test_a_share_that_nothing_or_anything_disproves_has_no_proof(limit):
+    assert not is_provable(replace(ESCALATION, limit=limit))
 
 
 @pytest.mark.parametrize(("reached", "outcome"), [(4.9, OPEN), (5.0, PASS)])
