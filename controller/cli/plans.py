@@ -289,7 +289,7 @@ def schema(ctx: typer.Context, output: OutputForm = Output.JSON) -> None:
 
     In a plan's first line: `# yaml-language-server: $schema=PATH`.
     """
-    from controller.plans.schema import json_schema
+    from controller.plans.json_schema import json_schema
 
     context = Context.of(ctx)
     if output is Output.YAML:

@@ -8,8 +8,9 @@ from functools import cache
 from typing import Any
 
 from controller.errors import NotFound
+from controller.plans.json_schema import json_schema
 from controller.plans.nearest import did_you_mean
-from controller.plans.schema import API_VERSION, KIND, json_schema
+from controller.plans.schema import API_VERSION, KIND
 
 Schema = dict[str, Any]
 _WIDTH = 96

@@ -14,18 +14,9 @@ from controller.plans.meaning_rules import check_alphas, read_rule
 from controller.plans.models import ModelTable, usd_per_million
 from controller.plans.nearest import nearest
 from controller.plans.reading import Reading, had
-from controller.plans.schema import (
-    ArmShape,
-    IntentShape,
-    JudgeShape,
-    LabelsShape,
-    PlanShape,
-    PriceShape,
-    PriorsShape,
-    RuleShape,
-    SpecShape,
-    StepShape,
-)
+from controller.plans.schema import PlanShape, SpecShape
+from controller.plans.schema_arms import ArmShape, IntentShape, JudgeShape, LabelsShape, PriceShape
+from controller.plans.schema_rules import PriorsShape, RuleShape, StepShape
 from controller.plans.units import shown
 from controller.rollout.metrics import MICRO
 from controller.rollout.plan import (

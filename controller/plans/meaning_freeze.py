@@ -8,9 +8,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from controller.plans.nearest import did_you_mean
 from controller.plans.reading import Reading, had
-from controller.plans.schema import (
-    FreezeShape,
-)
+from controller.plans.schema_rules import FreezeShape
 from controller.plans.units import shown
 from controller.rollout.plan import (
     Freeze,

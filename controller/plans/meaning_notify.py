@@ -6,11 +6,7 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from controller.plans.reading import Reading
-from controller.plans.schema import (
-    ChannelsShape,
-    SlackShape,
-    WebhookShape,
-)
+from controller.plans.schema_notify import ChannelsShape, SlackShape, WebhookShape
 from controller.rollout.plan import (
     Severity,
     Slack,

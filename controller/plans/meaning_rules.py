@@ -9,11 +9,9 @@ from fractions import Fraction
 from controller.plans.document import Mapping, Scalar, Sequence
 from controller.plans.nearest import did_you_mean
 from controller.plans.reading import Reading, had, was_read
-from controller.plans.schema import (
-    Resume,
-    RuleShape,
-    SpecShape,
-)
+from controller.plans.schema import SpecShape
+from controller.plans.schema_base import Resume
+from controller.plans.schema_rules import RuleShape
 from controller.plans.units import UnitError, parse_limit, shown
 from controller.rollout.metrics import (
     CATALOGUE,

@@ -7,9 +7,7 @@ from datetime import date, timedelta
 
 from controller.plans.document import Node, Problems, Scalar
 from controller.plans.models import ModelTable
-from controller.plans.schema import (
-    Shape,
-)
+from controller.plans.schema_base import Shape
 from controller.plans.units import UnitError, parse_duration
 
 

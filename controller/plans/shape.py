@@ -14,7 +14,8 @@ from pydantic_core import ErrorDetails
 from controller.plans import leaves
 from controller.plans.document import Mapping, Node, Place, Problems, Scalar, Sequence, parse
 from controller.plans.nearest import did_you_mean, nearest
-from controller.plans.schema import NODE_KEY, NotYet, Open, PlanShape, Shape
+from controller.plans.schema import PlanShape
+from controller.plans.schema_base import NODE_KEY, NotYet, Open, Shape
 from controller.plans.units import shown
 
 Loc = tuple[str | int, ...]

@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 
 from controller.errors import NotFound
 from controller.plans.explain import explain
-from controller.plans.schema import json_schema
+from controller.plans.json_schema import json_schema
 from tests.plans.factories import ROOT, SAMPLES, plan_text, with_spec
 
 EXPORTED = ROOT / "controller" / "plans" / "rollout-plan.schema.json"
@@ -94,7 +94,7 @@ def test_an_editor_sees_what_the_loader_would_refuse(text: str, violation: str):
 
 
 def test_the_exported_schema_is_current():
-    # To renew it: python -c "from controller.plans.schema import schema_text; print(schema_text(), end='')" > FILE
+    # To renew it: python -c "from controller.plans.json_schema import schema_text; print(schema_text(), end='')" > FILE
     assert json.loads(EXPORTED.read_text(encoding="utf-8")) == SCHEMA
 
 
