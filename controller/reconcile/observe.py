@@ -18,12 +18,13 @@ from controller.rollout.metrics import MICRO, Kind
 from controller.rollout.plan import FULL_BP, Arm, Plan
 from controller.rollout.proofs import limit_bucket
 from controller.rollout.reader import Reader, Windows
-from controller.rollout.readings import View, read_all
+from controller.rollout.readings import read_all
 from controller.rollout.rules import is_provable
 from controller.rollout.state import Phase, State, shares
 from controller.rollout.tallies import Tallies
 from controller.rollout.timeline import minute_of, minutes
 from controller.rollout.verdict import Coverage, Health, InForce, SampleRatio, Seen
+from controller.rollout.view import View
 from controller.stats.histogram import bucket_of
 from controller.stats.sequential import sample_ratio_log_e
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 from controller.rollout.looks import known_and_traffic
 from controller.rollout.metrics import Kind
@@ -14,9 +13,7 @@ from controller.rollout.reader import Reader
 from controller.rollout.state import Phase
 from controller.rollout.timeline import minute_of, minutes
 from controller.rollout.verdict import Availability
-
-if TYPE_CHECKING:
-    from controller.rollout.readings import View
+from controller.rollout.view import View
 
 UNLIKELY = (
     1e-3  # a stretch without labels is blind when chance would leave it so less often than this

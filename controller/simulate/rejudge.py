@@ -24,11 +24,11 @@ from controller.rollout.decide import decide
 from controller.rollout.decision import Action, Decision
 from controller.rollout.force import InForceTime
 from controller.rollout.plan import Intent, Plan
-from controller.rollout.readings import View
 from controller.rollout.record import Record
 from controller.rollout.state import State
 from controller.rollout.tallies import Tallies
 from controller.rollout.timeline import minute_of, start_of
+from controller.rollout.view import View
 from controller.simulate.trials import standing_of
 
 LOOK_MIN: Final = 60

@@ -30,12 +30,13 @@ from controller.rollout.force import InForceTime, Stretch
 from controller.rollout.looks import measure
 from controller.rollout.metrics import Kind
 from controller.rollout.plan import FULL_BP, Advance, Arm, Evidence, Freeze, Plan, Rule
-from controller.rollout.readings import View, proven, read
+from controller.rollout.readings import proven, read
 from controller.rollout.route import route_of
 from controller.rollout.rules import judge
 from controller.rollout.state import Cause, Phase, State, shares
 from controller.rollout.timeline import minute_of, minutes, start_of
 from controller.rollout.verdict import Outcome
+from controller.rollout.view import View
 from controller.simulate.backtest import Ending
 from controller.simulate.dense import DenseTallies
 from controller.simulate.knowledge import Knowledge

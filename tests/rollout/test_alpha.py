@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from controller.rollout.force import InForceTime
 from controller.rollout.metrics import CATALOGUE
 from controller.rollout.plan import Plan, Rule, Scope
-from controller.rollout.readings import View
 from controller.rollout.rules import alpha_of, is_provable
 from controller.rollout.state import Epoch
 from controller.rollout.tallies import Tallies
+from controller.rollout.view import View
 from tests.rollout.factories import ACCURACY, ESCALATION, NOW, at_step, plan
 
 FIRST = Epoch(number=0, start=NOW)

@@ -21,10 +21,11 @@ from controller.rollout.metrics import MICRO
 from controller.rollout.observation import BOTH_ARMS
 from controller.rollout.plan import Advance, Evidence, Plan, Step
 from controller.rollout.proofs import passing_bets
-from controller.rollout.readings import View, proven, read
+from controller.rollout.readings import proven, read
 from controller.rollout.rules import judge
 from controller.rollout.timeline import start_of
 from controller.rollout.verdict import Outcome, Reading
+from controller.rollout.view import View
 from tests.rollout.factories import ACCURACY, NOW, at_step, plan, seen
 from tests.rollout.test_readings import START, row, view
 

@@ -19,11 +19,12 @@ from controller.rollout.decision import Action
 from controller.rollout.metrics import CATALOGUE
 from controller.rollout.observation import RollupRow
 from controller.rollout.plan import Evidence, Plan, Rule, Scope, Then
-from controller.rollout.readings import View, read
+from controller.rollout.readings import read
 from controller.rollout.rules import alpha_of, judge
 from controller.rollout.state import Reference, State
 from controller.rollout.tallies import Tallies
 from controller.rollout.verdict import Amounts, Availability, Outcome
+from controller.rollout.view import View
 from controller.stats.betting import log_threshold
 from controller.stats.histogram import bucket_of, upper_edge
 from tests.rollout.factories import ESCALATION, NOW, at_step, plan, seen, started

@@ -19,12 +19,13 @@ from controller.rollout.metrics import CATALOGUE, MICRO
 from controller.rollout.observation import BOTH_ARMS, Cohort, RollupRow
 from controller.rollout.plan import Arm, Evidence, Scope, Then
 from controller.rollout.reader import Windows
-from controller.rollout.readings import View, read
+from controller.rollout.readings import read
 from controller.rollout.rules import alpha_of
 from controller.rollout.state import Epoch
 from controller.rollout.tallies import Tallies
 from controller.rollout.timeline import minute_of, start_of
 from controller.rollout.verdict import Availability, LossCounts, PairCounts, RateCounts
+from controller.rollout.view import View
 from tests.rollout.factories import ACCURACY, ESCALATION, NOW, at_step, plan
 
 START = minute_of(NOW)

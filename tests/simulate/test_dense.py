@@ -12,10 +12,10 @@ from controller.reconcile.observe import see
 from controller.rollout.force import InForceTime
 from controller.rollout.observation import BOTH_ARMS, Cohort, RollupRow
 from controller.rollout.plan import Arm, Evidence, Intent, Scope, Step
-from controller.rollout.readings import View
 from controller.rollout.state import Phase, State
 from controller.rollout.tallies import MinuteSums, Tallies
 from controller.rollout.timeline import minute_of, start_of
+from controller.rollout.view import View
 from controller.simulate.dense import REQUESTS_APART, Columns, Counted, DenseTallies
 from controller.simulate.scenarios import Fault, Scenario, Traffic
 from controller.simulate.streams import InForce, Streams
