@@ -9,12 +9,12 @@ import pytest
 
 from controller.notify.arithmetic import verdict_line
 from controller.rollout.metrics import CATALOGUE, custom_rate
-from controller.rollout.observation import Batch, Observation, Outcome
-from controller.rollout.plan import Arm, Evidence, Labels, Rule, Then
+from controller.rollout.observation import Outcome
+from controller.rollout.plan import Evidence, Labels, Rule, Then
 from controller.rollout.replay import replay
 from controller.rollout.state import Phase
 from controller.rollout.verdict import Outcome as Verdict
-from tests.reconcile.world import MINUTE, QUICK, World
+from tests.reconcile.world import MINUTE, QUICK, Answer, World
 
 RIGHT = Rule(
     name="right",
@@ -30,35 +30,19 @@ POLITE = replace(RIGHT, name="polite", metric=custom_rate("polite"))
 
 def serve(world: World, *, bad: bool) -> None:
     """A minute's requests of both arms with their outcomes; of the candidate's 30% are wrong and rude, or none."""
-    version = world.head.state.version
-    numbers = range(world.requests + 1, world.requests + 41)
-    world.requests += len(numbers)
     now = world.clock.now()
-    requests = [
-        Observation(
-            id=f"r{number}",
-            rollout=world.head.state.rollout,
+
+    def learnt(request: str, answer: Answer) -> Outcome:
+        good = not (bad and answer.number % 20 in (1, 3, 5))
+        return Outcome(
+            id=f"o/{request}",
+            observation=request,
             at=now,
-            unit=f"u{number}",
-            arm=Arm.CANDIDATE if number % 2 else Arm.BASELINE,
-            intent="chat",
-            version=version,
-            flags={"error": False},
+            correct=float(good),
+            flags={"custom.polite": good},
         )
-        for number in numbers
-    ]
-    wrong = {number for number in numbers if bad and number % 20 in (1, 3, 5)}
-    outcomes = [
-        Outcome(
-            id=f"o{number}",
-            observation=f"r{number}",
-            at=now,
-            correct=0.0 if number in wrong else 1.0,
-            flags={"custom.polite": number not in wrong},
-        )
-        for number in numbers
-    ]
-    world.store.ingest(Batch(observations=tuple(requests), outcomes=tuple(outcomes)), now)
+
+    world.serve(map(Answer, range(1, 41)), learnt=learnt)
 
 
 @pytest.mark.parametrize("rule", [RIGHT, POLITE], ids=["accuracy", "a rate"])

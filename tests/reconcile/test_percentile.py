@@ -6,12 +6,11 @@ from dataclasses import replace
 from datetime import timedelta
 
 from controller.rollout.metrics import CATALOGUE, MICRO
-from controller.rollout.observation import Batch, Observation
-from controller.rollout.plan import Arm, Evidence, Rule, Then
+from controller.rollout.plan import Evidence, Rule, Then
 from controller.rollout.replay import replay
 from controller.rollout.state import Phase
 from controller.rollout.verdict import Outcome
-from tests.reconcile.world import MINUTE, QUICK, World
+from tests.reconcile.world import MINUTE, QUICK, Answer, World
 
 SLOW = Rule(
     name="slow",
@@ -26,23 +25,11 @@ PLAN = replace(QUICK, rules=(SLOW,), steps=(replace(QUICK.steps[0], hold=timedel
 
 def serve(world: World, *, slow: bool) -> None:
     """A minute's requests of both arms; of the candidate's a fifth are slow, or none."""
-    version = world.head.state.version
-    requests = [
-        Observation(
-            id=f"r{world.requests + number}",
-            rollout=world.head.state.rollout,
-            at=world.clock.now(),
-            unit=f"u{world.requests + number}",
-            arm=Arm.CANDIDATE if number % 2 else Arm.BASELINE,
-            intent="chat",
-            version=version,
-            flags={"error": False},
-            quantities={"latency_us": 3 * MICRO if slow and number % 10 == 1 else MICRO},
-        )
-        for number in range(1, 41)
-    ]
-    world.requests += len(requests)
-    world.store.ingest(Batch(observations=tuple(requests)), world.clock.now())
+
+    def latency_us(number: int) -> int:
+        return 3 * MICRO if slow and number % 10 == 1 else MICRO
+
+    world.serve(Answer(n, quantities={"latency_us": latency_us(n)}) for n in range(1, 41))
 
 
 def test_a_slow_candidate_is_rolled_back_by_proof_and_the_record_replays():

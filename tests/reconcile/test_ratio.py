@@ -10,13 +10,12 @@ from controller.reconcile.observe import Observer
 from controller.rollout.comparison import LEAST, reference_key
 from controller.rollout.decision import Action
 from controller.rollout.metrics import CATALOGUE, MICRO
-from controller.rollout.observation import Batch, Observation
-from controller.rollout.plan import Arm, Evidence, Rule, Then
+from controller.rollout.plan import Evidence, Rule, Then
 from controller.rollout.replay import replay
 from controller.rollout.state import Phase
 from controller.rollout.verdict import Outcome
 from controller.stats.histogram import bucket_of, upper_edge
-from tests.reconcile.world import MINUTE, QUICK, World
+from tests.reconcile.world import MINUTE, QUICK, Answer, World
 
 SLOWER = Rule(
     name="slower",
@@ -35,28 +34,16 @@ def serve(world: World, *, slow: bool, busy: bool = False, each: int = 40) -> No
 
     While it is busy everything takes three times as long, on both arms.
     """
-    version = world.head.state.version
-    requests = []
-    for number in range(1, each + 1):
-        arm = Arm.CANDIDATE if number % 2 else Arm.BASELINE
-        seconds = 2 if number % 20 < 2 else 1
-        if slow and arm is Arm.CANDIDATE and number % 10 < 4:
-            seconds = 4
-        requests.append(
-            Observation(
-                id=f"r{world.requests + number}",
-                rollout=world.head.state.rollout,
-                at=world.clock.now(),
-                unit=f"u{world.requests + number}",
-                arm=arm,
-                intent="chat",
-                version=version,
-                flags={"error": False},
-                quantities={"latency_us": seconds * MICRO * (3 if busy else 1)},
-            )
-        )
-    world.requests += len(requests)
-    world.store.ingest(Batch(observations=tuple(requests)), world.clock.now())
+
+    def seconds(number: int) -> int:
+        if slow and number % 2 and number % 10 < 4:
+            return 4
+        return 2 if number % 20 < 2 else 1
+
+    times = 3 * MICRO if busy else MICRO
+    world.serve(
+        Answer(n, quantities={"latency_us": seconds(n) * times}) for n in range(1, each + 1)
+    )
 
 
 def run(world: World, *minutes: dict[str, bool]) -> None:

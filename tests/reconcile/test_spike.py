@@ -7,12 +7,11 @@ from datetime import timedelta
 
 from controller.notify.arithmetic import verdict_line
 from controller.rollout.metrics import CATALOGUE
-from controller.rollout.observation import Batch, Observation
-from controller.rollout.plan import Arm, Rule, Then
+from controller.rollout.plan import Rule, Then
 from controller.rollout.replay import replay
 from controller.rollout.state import Phase
 from controller.rollout.verdict import Outcome
-from tests.reconcile.world import MINUTE, QUICK, World
+from tests.reconcile.world import MINUTE, QUICK, Answer, World
 
 JUMP = Rule(
     name="jump",
@@ -28,22 +27,7 @@ PLAN = replace(QUICK, rules=(JUMP,), steps=(replace(QUICK.steps[0], hold=timedel
 
 def serve(world: World, *, failing: int) -> None:
     """A minute's requests, 20 of each arm; of the candidate's so many fail."""
-    version = world.head.state.version
-    requests = [
-        Observation(
-            id=f"r{world.requests + number}",
-            rollout=world.head.state.rollout,
-            at=world.clock.now(),
-            unit=f"u{world.requests + number}",
-            arm=Arm.CANDIDATE if number % 2 else Arm.BASELINE,
-            intent="chat",
-            version=version,
-            flags={"error": number % 2 == 1 and number < 2 * failing},
-        )
-        for number in range(1, 41)
-    ]
-    world.requests += len(requests)
-    world.store.ingest(Batch(observations=tuple(requests)), world.clock.now())
+    world.serve(Answer(n, {"error": n % 2 == 1 and n < 2 * failing}) for n in range(1, 41))
 
 
 def test_a_jump_pauses_and_the_record_of_it_replays():

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copyreg
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from threading import Lock, RLock
 
@@ -18,7 +18,7 @@ from controller.reconcile.tick import Reconciler
 from controller.rollout.commands import AnyCommand, Apply
 from controller.rollout.decision import Action
 from controller.rollout.metrics import CATALOGUE
-from controller.rollout.observation import Batch, Observation
+from controller.rollout.observation import Batch, Observation, Outcome
 from controller.rollout.plan import Arm, Evidence, Intent, Plan, Rule, Step, Then
 from controller.store.memory import MemoryStore
 from controller.traffic.memory import MemoryTarget
@@ -63,6 +63,22 @@ EFFECTS = {
     "target": ("set", "off"),
     "notifier": ("send",),
 }
+
+
+NOTHING: Mapping[str, int] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One of a minute's requests: the arms take turns, the candidate has those with odd numbers, from 1."""
+
+    number: int
+    flags: Mapping[str, bool] = field(default_factory=dict)
+    quantities: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def arm(self) -> Arm:
+        return Arm.CANDIDATE if self.number % 2 else Arm.BASELINE
 
 
 # A copy of an adapter needs a lock of its own; locks know no copying.
@@ -167,7 +183,36 @@ class World:
             ]
         self.store.ingest(Batch(observations=tuple(batch)), self.clock.now())
 
-    def _request(self, arm: Arm, version: int, flags: dict[str, bool]) -> Observation:
+    def serve(
+        self,
+        answers: Iterable[Answer],
+        *,
+        learnt: Callable[[str, Answer], Outcome] | None = None,
+    ) -> None:
+        """A minute's requests as they were answered, whatever is in force; with what is `learnt` of each, by its id."""
+        told = list(answers)
+        version = self.head.state.version
+        requests = [
+            self._request(one.arm, version, one.flags, one.quantities, always=("error",))
+            for one in told
+        ]
+        outcomes = (
+            []
+            if learnt is None
+            else [learnt(request.id, one) for request, one in zip(requests, told, strict=True)]
+        )
+        batch = Batch(observations=tuple(requests), outcomes=tuple(outcomes))
+        self.store.ingest(batch, self.clock.now())
+
+    def _request(
+        self,
+        arm: Arm,
+        version: int,
+        flags: Mapping[str, bool],
+        quantities: Mapping[str, int] = NOTHING,
+        *,
+        always: Iterable[str] = ("error", "escalated"),
+    ) -> Observation:
         self.requests += 1
         return Observation(
             id=f"r{self.requests}",
@@ -177,7 +222,8 @@ class World:
             arm=arm,
             intent="chat",
             version=version,
-            flags={"error": False, "escalated": False, **flags},
+            flags={**dict.fromkeys(always, False), **flags},
+            quantities=quantities,
         )
 
     def command(self, command: AnyCommand) -> bool:

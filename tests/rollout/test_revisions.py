@@ -3,38 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
-from controller.rollout.commands import AnyCommand, Apply, PauseNow, Resume, Retry, Rollback
-from controller.rollout.decide import decide, start
-from controller.rollout.decision import Action, Decision, Refusal
+from controller.rollout.commands import Apply, PauseNow, Resume, Retry
+from controller.rollout.decide import start
+from controller.rollout.decision import Action, Refusal
 from controller.rollout.plan import Intent, PauseShare, Severity
-from controller.rollout.state import Cause, Phase, State
+from controller.rollout.state import Cause, Phase
 from tests.rollout.factories import (
     ACCURACY,
-    DAY,
     ESCALATION,
     HOUR,
     NOW,
     STEPS,
     at_step,
     plan,
-    seen,
 )
-
-PLAN = plan()
-LATER = NOW + 4 * DAY
-ANN: dict[str, Any] = {"actor": "ann", "reason": "looked at it"}
-RETIRED = at_step(3, phase=Phase.RETIRED)
-
-
-def on(state: State, command: AnyCommand | None, sight=None, *, of=PLAN, now=LATER) -> Decision:
-    return decide(of, state, sight if sight is not None else seen(), command, now)
-
-
-STOPPED = on(at_step(1), Rollback(**ANN)).state
+from tests.rollout.test_commands import ANN, LATER, PLAN, RETIRED, STOPPED, on
 
 
 @pytest.mark.parametrize(
