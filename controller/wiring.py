@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, assert_never
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from controller.clock import Clock, SystemClock
 from controller.errors import NotFound, SettingsError
@@ -86,25 +86,19 @@ def memory_store() -> Store:
 
 
 def _sqlite(url: str, opening: Opening) -> Store:
+    path = Path(url.removeprefix("sqlite:///").partition("?")[0])
+    missing = not path.exists()
+    # Said before the database's libraries are loaded: `check` looks for history wherever it runs.
+    if missing and opening is Opening.PRESENT:
+        raise NotFound(
+            f"There is no database {path} yet. `canaryctl apply -f PLAN` makes it; "
+            "CANARY_DATABASE_URL names another one."
+        )
+    if missing and opening is Opening.OR_EMPTY:
+        return memory_store()
     from controller.store.open import open_store as opened
 
-    path = Path(url.removeprefix("sqlite:///").partition("?")[0])
-    if opening is Opening.UPGRADED:
-        return opened(url, migrate=True)
-    if path.exists():
-        return opened(url, migrate=False)
-    match opening:
-        case Opening.CREATED:
-            return opened(url, migrate=True)
-        case Opening.OR_EMPTY:
-            return memory_store()
-        case Opening.PRESENT:
-            raise NotFound(
-                f"There is no database {path} yet. `canaryctl apply -f PLAN` makes it; "
-                "CANARY_DATABASE_URL names another one."
-            )
-        case unreachable:
-            assert_never(unreachable)
+    return opened(url, migrate=missing or opening is Opening.UPGRADED)
 
 
 def _postgresql(url: str, opening: Opening) -> Store:

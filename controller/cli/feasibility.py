@@ -10,30 +10,37 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from controller.cli.context import Context
-from controller.cli.output import Document, console, grid, rough, wrapped
-from controller.cli.simulated import answers_words, part_document, progress, traffic_words
-from controller.rollout.units import format_duration, format_limit, format_share
+from controller.cli.learnt import history_words, latency_words
+from controller.cli.output import console, grid, rough, wrapped
+from controller.cli.simulated import answers_words, progress, traffic_words
+from controller.rollout.plan import Evidence
+from controller.rollout.units import format_duration, format_share, format_value
+from controller.simulate.figures import is_past
+from controller.simulate.written import PATIENCE
 
 if TYPE_CHECKING:
+    from controller.cli.learnt import Known
     from controller.plans.lint import Finding
-    from controller.rollout.plan import Plan, Rule
+    from controller.rollout.plan import Plan
     from controller.simulate.advice import Advice
     from controller.simulate.bill import Bill
-    from controller.simulate.feasibility import Catch, Feasibility, Proving, Row
+    from controller.simulate.found import Catch, Feasibility, Proving, Row
     from controller.simulate.montecarlo import Part, Spread, Summary
     from controller.simulate.rehearsal import Rehearsal
     from controller.simulate.scenarios import Scenario, Traffic
 
 NOTES = (
-    "CANDIDATE and BASELINE are the samples of one window, as expected. A candidate that is so bad (IF AT) from a "
-    "step's beginning on is caught by proof after so long, in the median and in 90%; WRONG are the wrong answers that "
-    "clients get from it until then, in the mean, on what is judged. A rule as written (`evidence: observed`) fails by "
-    "that proof, or by a complete window over its limit. A dash: not computed, for nothing is assumed beforehand of "
-    "latencies, means and costs.",
+    "SAMPLES of one window, as expected: the candidate's, and the baseline's where both are needed; in brackets the "
+    "units that the rule's proof counts, where a unit has several requests. HEALTHY: in how many rollouts with nothing "
+    "wrong the rule fails at this step, as written (drawn, by itself); with <=, by proof, at most and in the whole "
+    "rollout. A candidate that is so bad (IF AT) from a step's beginning on is caught after so long, in the median and "
+    "in 90%: by proof or, with `evidence: observed`, as written, whichever is sooner. BAD are the bad answers that "
+    "clients get from it until then, in the mean, on what is judged: wrong ones, or those with the rule's flag or over "
+    "its limit.",
     "PROVEN: that a candidate as good as the baseline keeps the limit, with the labels of all steps so far, each held "
     "for its `hold`; IN TIME: by the end of the step's hold or deadline; PAIRS: how many shadow pairs would prove it "
-    "on their own in 90%. Leaving a step with * asks for it. All but what is simulated is computed from the bets and "
-    "thresholds of the live rules.",
+    "on their own in 90%. Leaving a step with * asks for it. What is not drawn or simulated is computed from the bets "
+    "and thresholds of the live rules. A dash: does not apply; ?: not known.",
 )
 
 
@@ -46,14 +53,16 @@ BATCH = 5
 class Asked:
     """What a plan was checked with."""
 
-    traffic: Traffic
+    known: Known
     catches: Sequence[Scenario]
     pairs: int
-    input_tokens: int
-    output_tokens: int
     runs: int
     seed: int
     processes: int | None
+
+    @property
+    def traffic(self) -> Traffic:
+        return self.known.traffic
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,29 +78,38 @@ class Outcome:
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        return (*(one.finding for one in self.advice), *self.stopped)
+        """A field that is warned about by itself needs no second warning by the rollouts that it stops."""
+        told = [one.finding for one in self.advice]
+        paths = {one.path for one in told}
+        return (*told, *(one for one in self.stopped if one.path not in paths))
 
 
 def examine(context: Context, plan: Plan, asked: Asked) -> Outcome:
     from controller.simulate.advice import advice
+    from controller.simulate.advice_on_stops import stopping
     from controller.simulate.bill import bill
     from controller.simulate.feasibility import Outlook, feasibility
     from controller.simulate.rehearsal import can_rehearse, healthy_stopped
 
-    outlook = Outlook(plan=plan, traffic=asked.traffic, pairs=asked.pairs)
+    known = asked.known
+    outlook = Outlook(plan=plan, traffic=known.traffic, pairs=asked.pairs, usual=known.usual)
+    found = feasibility(outlook, catches=asked.catches, seed=asked.seed)
     rehearsal = _rehearse(context, plan, asked) if asked.runs and can_rehearse(plan) else None
     return Outcome(
         asked=asked,
-        found=feasibility(plan, asked.traffic, catches=asked.catches, pairs=asked.pairs),
-        advice=advice(outlook, asked.catches),
+        found=found,
+        advice=(
+            *advice(outlook, asked.catches),
+            *stopping(outlook, found, asked.catches),
+        ),
         bill=bill(
             plan,
-            asked.traffic,
-            input_tokens=asked.input_tokens,
-            output_tokens=asked.output_tokens,
+            known.traffic,
+            input_tokens=known.input_tokens,
+            output_tokens=known.output_tokens,
         ),
         rehearsal=rehearsal,
-        stopped=healthy_stopped(plan, asked.traffic, rehearsal) if rehearsal is not None else (),
+        stopped=healthy_stopped(plan, known.traffic, rehearsal) if rehearsal is not None else (),
     )
 
 
@@ -124,12 +142,14 @@ def print_outcome(context: Context, plan: Plan, outcome: Outcome) -> None:
     for line in _facts(plan, outcome.asked):
         _print_wrapped(context, line)
     out.print()
-    for text in _rules(plan, outcome.found.rows):
-        out.print(text)
+    for text in _rules(plan, outcome.found):
+        out.print(text, soft_wrap=True)
+    for line in _lacking(outcome.found.rows):
+        _print_wrapped(context, line)
     if outcome.found.provings:
         out.print()
         for text in grid(*_proofs(plan, outcome.found.provings)):
-            out.print(text)
+            out.print(text, soft_wrap=True)
     if outcome.rehearsal is not None:
         out.print()
         for text in _simulated(context, plan, outcome.rehearsal):
@@ -148,22 +168,28 @@ def _print_wrapped(context: Context, text: str, *, style: str = "") -> None:
 
 
 def _facts(plan: Plan, asked: Asked) -> Iterator[str]:
+    if asked.known.history is not None:
+        yield history_words(asked.known.history)
     yield f"Traffic: {traffic_words(asked.traffic)}."
+    if asked.traffic.requests_per_unit > 1:
+        yield "The requests of a unit fare alike; how long each takes is its own."
     yield f"Answers: {answers_words(plan, asked.traffic)}."
+    yield from latency_words(asked.known.usual)
     if asked.pairs:
         yield f"Shadow pairs: {asked.pairs:,} on each critical intent."
 
 
-RULES = ("RULE", "INTENT", "WINDOW", "CANDIDATE", "BASELINE", "IF AT", "CAUGHT AFTER", "WRONG")
+RULES = ("RULE", "WINDOW", "SAMPLES", "HEALTHY", "IF AT", "CAUGHT AFTER", "BAD")
 PROOFS = ("STEP", "INTENT", "LABELS", "NEEDED", "PROVEN AFTER", "IN TIME", "PAIRS")
 ASKED = "*"
+UNKNOWN, NOTHING = "?", "-"
 
 
-def _rules(plan: Plan, rows: Sequence[Row]) -> Iterator[Text]:
+def _rules(plan: Plan, found: Feasibility) -> Iterator[Text]:
     """By step, with its share and hold above its rules; a rule that should catch several has a line for each."""
     told: list[tuple[int, list[str]]] = []
-    for row in rows:
-        told += [(row.step, _rule_cells(row, catch)) for catch in row.catches or (None,)]
+    for row in found.rows:
+        told += [(row.step, _rule_cells(row, catch)) for catch in row.catches]
     head, *lines = grid(RULES, [cells for _, cells in told])
     yield head
     shown = -1
@@ -172,6 +198,19 @@ def _rules(plan: Plan, rows: Sequence[Row]) -> Iterator[Text]:
             yield Text(step_words(plan, step), style="bold")
             shown = step
         yield line
+    if any(row.stopped is not None for row in found.rows):
+        yield Text(
+            f"As written: {found.runs} draws of each rule and step, seed {found.seed}.", style="dim"
+        )
+
+
+def _lacking(rows: Sequence[Row]) -> Iterator[str]:
+    """What would have to be known, once for each rule, with the first step that lacks it where others do not."""
+    told: dict[str, str] = {}
+    for row in rows:
+        if row.lacking is not None:
+            told.setdefault(row.rule.name, row.lacking)
+    yield from (f"{name}: {why}." for name, why in told.items())
 
 
 def step_words(plan: Plan, step: int) -> str:
@@ -182,23 +221,45 @@ def step_words(plan: Plan, step: int) -> str:
     return f"step {step + 1}: {share} for {format_duration(plan.steps[step].hold)}"
 
 
-def _rule_cells(row: Row, catch: Catch | None) -> list[str]:
+def _rule_cells(row: Row, catch: Catch) -> list[str]:
     rule = row.rule
-    cells = [
-        rule.name,
-        row.intent or "all",
-        format_duration(rule.window),
-        _count(row.candidate),
-        _count(row.baseline),
-    ]
-    if catch is None:
-        return [*cells, "-", "-", "-"]
+    size = rule.metric.name if rule.usual is None else ""
     return [
-        *cells,
-        format_limit(rule.metric, round(catch.size, 6)),
-        _caught(catch, rule),
-        _count(catch.wrong_served),
+        f"{rule.name}/{row.intent}" if row.intent else rule.name,
+        format_duration(rule.window),
+        _samples(row),
+        _healthy(row),
+        format_value(rule.metric, catch.size) if size else f"{catch.size:.3g}x usual",
+        _caught(catch, row),
+        _count(catch.bad_served),
     ]
+
+
+def _samples(row: Row) -> str:
+    """`1,333 (333)`, `500 + 4,500`"""
+    counted = [row.candidate, row.baseline]
+    told = " + ".join(_count(one) for one in counted if one is not None)
+    several = row.episodes is not None and row.candidate is not None
+    if several and abs((row.episodes or 0.0) - (row.candidate or 0.0)) > 1e-6 * (
+        row.candidate or 0
+    ):
+        return f"{told} ({_count(row.episodes)})"
+    return told
+
+
+def _healthy(row: Row) -> str:
+    if row.rule.evidence is Evidence.OBSERVED:
+        return UNKNOWN if row.stopped is None else _percent(row.stopped.share)
+    if row.by_proof is None:
+        return UNKNOWN
+    sure = row.figure is not None and is_past(row.rule, row.figure)
+    return _percent(row.by_proof) if sure else f"<={_percent(row.by_proof)}"
+
+
+def _percent(part: float) -> str:
+    """With a decimal below ten percent: `1.7%`, `48%`."""
+    whole = part >= 0.095 or part < 0.0005
+    return f"{100 * part:.0f}%" if whole else f"{100 * part:.1f}%"
 
 
 def _proofs(plan: Plan, provings: Sequence[Proving]) -> tuple[Sequence[str], list[list[str]]]:
@@ -225,12 +286,17 @@ def _count(number: float | None) -> str:
     return "-" if number is None else f"{number:,.0f}"
 
 
-def _caught(catch: Catch, rule: Rule) -> str:
-    """How soon; or how surely, where a window is mostly too short."""
-    window = format_duration(rule.window)
-    if catch.after[0] is None:
-        return f"{100 * catch.probability:.0f}% in {window}"
-    return _spans(catch.after, beyond=f">{window}")
+def _caught(catch: Catch, row: Row) -> str:
+    """How soon; or how surely, where a window is mostly too short for a proof."""
+    window, written = row.rule.window, catch.written
+    if catch.sooner[0] is not None:
+        beyond = window if written is None or written.after[0] is None else PATIENCE * window
+        return _spans(catch.sooner, beyond=f">{format_duration(beyond)}")
+    if catch.probability is not None:
+        return f"{_percent(catch.probability)} in {format_duration(window)}"
+    if written is not None:
+        return f">{format_duration(PATIENCE * window)}"
+    return UNKNOWN if row.lacking is not None else NOTHING
 
 
 def _two(median: str, most: str) -> str:
@@ -320,133 +386,3 @@ def _shadowing(outcome: Outcome, bill: Bill) -> str:
 
 def _usd(amount: float) -> str:
     return f"{amount:,.2f} USD"
-
-
-# Document
-
-
-def document(plan: Plan, outcome: Outcome) -> Document:
-    asked = outcome.asked
-    return {
-        "units_per_minute": asked.traffic.units_per_minute,
-        "intents": dict(asked.traffic.mix),
-        "accuracy": asked.traffic.accuracy,
-        "escalation": asked.traffic.escalation,
-        "label_rate": asked.traffic.label_rate,
-        "shadow_pairs": asked.pairs,
-        "apparent_loss": outcome.found.apparent_loss,
-        "rules": [_row(plan, one) for one in outcome.found.rows],
-        "proofs": [_proving(plan, one) for one in outcome.found.provings],
-        "simulated": _rehearsal(outcome.rehearsal) if outcome.rehearsal is not None else None,
-        "cost": _bill(outcome.bill) if outcome.bill is not None else None,
-        "suggestions": [
-            {
-                "code": one.finding.code,
-                "path": one.finding.path,
-                "use": [s.text for s in one.suggestions],
-            }
-            for one in outcome.advice
-        ],
-    }
-
-
-def _row(plan: Plan, row: Row) -> Document:
-    return {
-        **_place(plan, row.step, row.rule, row.intent),
-        "window_s": row.rule.window.total_seconds(),
-        "candidate_samples": row.candidate,
-        "baseline_samples": row.baseline,
-        "catches": [
-            {
-                "size": one.size,
-                "observations": _quantiles(one.needed),
-                "after_s": _seconds(one.after),
-                "probability": one.probability,
-                "wrong_answers_served": one.wrong_served,
-            }
-            for one in row.catches
-        ],
-    }
-
-
-def _proving(plan: Plan, one: Proving) -> Document:
-    return {
-        **_place(plan, one.step, one.rule, one.intent),
-        "asked": one.asked,
-        "within_s": one.within.total_seconds(),
-        "labels": one.have,
-        "probability": one.probability,
-        "labels_needed": _quantiles(one.needed),
-        "after_s": _seconds(one.after),
-        "shadow_pairs_needed": one.pairs,
-    }
-
-
-def _rehearsal(found: Rehearsal) -> Document:
-    from controller.simulate.backtest import Ending
-    from controller.simulate.montecarlo import STOPS
-    from controller.simulate.rehearsal import part_of
-
-    return {
-        "runs": found.runs,
-        "seed": found.setups[0].seed,
-        "max_days": found.setups[0].max_days,
-        "not_simulated": [
-            {"rule": rule.name, "metric": rule.metric.name} for rule in found.fitted.left_out
-        ],
-        "scenarios": [
-            {
-                "scenario": one.scenario.text,
-                "completed": part_document(one.endings[Ending.COMPLETED]),
-                "stopped": part_document(
-                    part_of(sum(one.endings[ending].count for ending in STOPS), found.runs)
-                ),
-                "stopped_by": dict(one.stopped_by),
-                "until_stop_s": _spread_document(one.stop, times=60),
-                "wrong_answers_served": _spread_document(one.wrong_served),
-            }
-            for one in found.summaries
-        ],
-        "healthy_stops": [
-            {"step": one.step + 1, "rules": list(one.rules), **part_document(one.part)}
-            for one in found.healthy_stops
-        ],
-    }
-
-
-def _spread_document(spread: Spread | None, *, times: float = 1) -> Document | None:
-    if spread is None:
-        return None
-    return {"median": spread.median * times, "p90": spread.most * times}
-
-
-def _bill(bill: Bill) -> Document:
-    return {
-        "span_s": bill.span.total_seconds(),
-        "requests": bill.requests,
-        "input_tokens": bill.input_tokens,
-        "output_tokens": bill.output_tokens,
-        "rollout_usd": bill.rollout_usd,
-        "baseline_usd": bill.baseline_usd,
-        "steps_usd": list(bill.steps_usd),
-        "shadow_pair_usd": bill.pair_usd,
-    }
-
-
-def _place(plan: Plan, step: int, rule: Rule, intent: str | None) -> Document:
-    return {
-        "step": step + 1,
-        "share_bp": plan.share_at(step),
-        "rule": rule.name,
-        "intent": intent,
-    }
-
-
-def _quantiles(two: tuple[float | None, float | None]) -> Document:
-    median, most = two
-    return {"median": median, "p90": most}
-
-
-def _seconds(spans: tuple[timedelta | None, timedelta | None]) -> Document:
-    median, most = (None if one is None else one.total_seconds() for one in spans)
-    return {"median": median, "p90": most}

@@ -8,16 +8,25 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from controller.cli.context import Context
+from controller.cli.learnt import (
+    LatencyPair,
+    Options,
+    TtftPair,
+    WithHistory,
+    history_of,
+    known_of,
+)
 from controller.cli.options import OutputForm, PlanFiles
 from controller.cli.output import Document, Output, as_json, emit, listing, write_yaml
 from controller.cli.simulated import (
-    Escalation,
     IntentShare,
     LabelRate,
     PriorAccuracy,
     Processes,
+    RequestsPerUnit,
     UnitsPerDay,
     UnitsPerMinute,
+    UsualEscalation,
 )
 
 if TYPE_CHECKING:
@@ -44,10 +53,14 @@ def check(
     ),
     units_per_day: UnitsPerDay = None,
     units_per_minute: UnitsPerMinute = None,
+    requests_per_unit: RequestsPerUnit = None,
     intent_share: IntentShare = None,
     accuracy: PriorAccuracy = None,
-    escalation: Escalation = "1.5%",
+    escalation: UsualEscalation = None,
     label_rate: LabelRate = None,
+    latency: LatencyPair = None,
+    ttft: TtftPair = None,
+    history: WithHistory = None,
     catch: Annotated[
         list[str] | None,
         typer.Option(
@@ -64,10 +77,18 @@ def check(
         ),
     ] = 0,
     input_tokens: Annotated[
-        int,
-        typer.Option(metavar="N", min=0, help="Of a request, to reckon what the rollout costs."),
-    ] = 5_000,
-    output_tokens: Annotated[int, typer.Option(metavar="N", min=0, help="The same.")] = 1_000,
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Of a request, to reckon what the rollout costs. Default: 5000.",
+            show_default=False,
+        ),
+    ] = None,
+    output_tokens: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="The same. Default: 1000.", show_default=False),
+    ] = None,
     runs: Annotated[
         int,
         typer.Option(
@@ -83,49 +104,51 @@ def check(
 ) -> None:
     """Read plans and say what they may not have meant. Exit 2 if one cannot be accepted.
 
-    With --units-per-day or --units-per-minute also whether each can decide on that traffic: samples, how soon a
-    regression is caught, when promotion is proven. What cannot be decided is a warning with changes that help.
+    With --units-per-day or --units-per-minute, or where the store has history of a plan, also whether it can decide on
+    that traffic: samples, how often a healthy rollout is stopped, how soon a regression is caught, when promotion is
+    proven. What cannot be decided is a warning with changes that help.
     """
     from controller.cli.planfiles import read_plans
 
     context = Context.of(ctx)
     today = context.clock.now().date()
     sources = read_plans(plans, stdin=context.stdin, today=today)
-    asked = any((units_per_day, units_per_minute, intent_share, catch, pairs))
+    options = Options(
+        units_per_day=units_per_day,
+        units_per_minute=units_per_minute,
+        requests_per_unit=requests_per_unit,
+        intent_share=intent_share or [],
+        accuracy=accuracy,
+        escalation=escalation,
+        label_rate=label_rate,
+        latency=latency,
+        ttft=ttft,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+    )
 
-    def examined(plan: Plan) -> Outcome | None:
+    def examined(plan: Plan) -> tuple[Outcome | None, str]:
+        """What is found on the plan's traffic, and why its history was not read."""
         from controller.cli.feasibility import Asked, examine
-        from controller.cli.simulated import per_minute_of, regressions_of, traffic_of
+        from controller.cli.simulated import regressions_of
 
-        if not asked:
-            return None
-        traffic = traffic_of(
-            plan,
-            per_minute=per_minute_of(units_per_day, units_per_minute),
-            shares=intent_share or [],
-            accuracy=accuracy,
-            escalation=escalation,
-            label_rate=label_rate,
+        learnt, unread = history_of(context, plan, history)
+        if learnt is None and not (options.any or catch or pairs):
+            return None, unread
+        asked = Asked(
+            known=known_of(plan, options, learnt),
+            catches=regressions_of(catch or [], plan),
+            pairs=pairs,
+            runs=runs,
+            seed=seed,
+            processes=processes,
         )
-        return examine(
-            context,
-            plan,
-            Asked(
-                traffic=traffic,
-                catches=regressions_of(catch or [], plan),
-                pairs=pairs,
-                input_tokens=input_tokens,
-                output_tokens=output_tokens,
-                runs=runs,
-                seed=seed,
-                processes=processes,
-            ),
-        )
+        return examine(context, plan, asked), unread
 
     outcomes = [examined(source.plan) for source in sources]
     found = [
-        (source, _with_traffic(findings_of(source, context), outcome), outcome)
-        for source, outcome in zip(sources, outcomes, strict=True)
+        (source, _with_traffic(findings_of(source, context), outcome, unread), outcome)
+        for source, (outcome, unread) in zip(sources, outcomes, strict=True)
     ]
 
     def table() -> None:
@@ -149,13 +172,14 @@ def check(
         raise typer.Exit(BAD_INPUT)
 
 
-def _with_traffic(findings: Sequence[Finding], outcome: Outcome | None) -> tuple[Finding, ...]:
-    """What is found on the traffic as well, by level; else how to ask for it."""
-    from controller.plans.lint import by_level, traffic_not_told
+def _with_traffic(
+    findings: Sequence[Finding], outcome: Outcome | None, unread: str
+) -> tuple[Finding, ...]:
+    """What is found on the traffic as well, by level; else how to ask for it, and why no history was read."""
+    from controller.plans.lint import by_level, history_not_read, traffic_not_told
 
-    return by_level(
-        [*findings, *(outcome.findings if outcome is not None else (traffic_not_told(),))]
-    )
+    more = outcome.findings if outcome is not None else (traffic_not_told(),)
+    return by_level([*findings, *more, *([history_not_read(unread)] if unread else [])])
 
 
 def findings_of(source: Source, context: Context) -> tuple[Finding, ...]:
@@ -182,7 +206,7 @@ def _counted(findings: Sequence[Finding]) -> str:
 
 
 def _checked(source: Source, findings: Sequence[Finding], outcome: Outcome | None) -> Document:
-    from controller.cli.feasibility import document
+    from controller.cli.feasibility_document import document
 
     return {
         "name": source.plan.name,

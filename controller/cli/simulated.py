@@ -57,6 +57,14 @@ PriorAccuracy = Annotated[
 Escalation = Annotated[
     str, typer.Option(metavar="PERCENT", help="Answers of the candidate that escalate.")
 ]
+UsualEscalation = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PERCENT",
+        help="Answers of the candidate that escalate. Default: 1.5%.",
+        show_default=False,
+    ),
+]
 LabelRate = Annotated[
     str | None,
     typer.Option(
@@ -200,8 +208,9 @@ def answers_words(plan: Plan, traffic: Traffic) -> str:
     from controller.rollout.units import format_duration, format_percent
 
     return (
-        f"accuracy {format_percent(traffic.accuracy)}, escalation {format_percent(traffic.escalation)}, "
-        f"{format_percent(traffic.label_rate)} graded, labels after {format_duration(plan.labels.delay)}"
+        f"accuracy {format_percent(round(traffic.accuracy, 4))}, "
+        f"escalation {format_percent(round(traffic.escalation, 5))}, "
+        f"{format_percent(round(traffic.label_rate, 4))} graded, labels after {format_duration(plan.labels.delay)}"
     )
 
 

@@ -73,7 +73,16 @@ def traffic_not_told() -> Finding:
         "traffic-not-told",
         "spec.steps",
         "whether holds, windows and samples are enough to decide depends on the traffic; ask with "
-        "`canaryctl check PLAN --units-per-day N --intent-share NAME=PERCENT`",
+        "`canaryctl check PLAN --units-per-day N --intent-share NAME=PERCENT`, or where the store has history of it",
+    )
+
+
+def history_not_read(why: str) -> Finding:
+    """Nothing was learnt from the store, and why."""
+    return _info(
+        "history-not-read",
+        "spec.steps",
+        f"nothing was learnt from the store: {why} `--no-history` leaves it out",
     )
 
 

@@ -25,7 +25,8 @@ from controller.rollout.units import (
     format_share,
     rounded_up,
 )
-from controller.simulate.feasibility import SURE, Catch, Outlook, Proving, is_reckoned
+from controller.simulate.feasibility import SURE, Outlook
+from controller.simulate.found import Catch, Proving
 from controller.simulate.scenarios import Scenario
 from controller.stats.power import arrivals_at_least
 
@@ -35,6 +36,7 @@ SPANS: Final = (*(timedelta(hours=n) for n in HOURS), *(timedelta(days=n) for n 
 SHARES_BP: Final = (100, 200, 300, 500, 1000, 1500, 2000, 2500, 3000, 4000, 5000, 6000, 7000, 8000)
 HOLDBACKS_BP: Final = (100, 200, 500, 1000)
 """What a person would write; the search is over these."""
+TIMES: Final = (2, 3, 5, 10, 20, 50, 100, 200, 500, 1_000, 10_000, 100_000)
 FEWEST: Final = 50
 """Samples that a rule is not advised to go below."""
 APPARENT: Final = 0.1
@@ -71,7 +73,7 @@ def advice(outlook: Outlook, catches: Sequence[Scenario] = ()) -> tuple[Advice, 
     )
 
 
-def _advice(
+def advised(
     code: str, path: str, message: str, found: Sequence[Suggestion], otherwise: str
 ) -> Advice:
     use = f"use {listed([one.text for one in found])}" if found else otherwise
@@ -85,12 +87,21 @@ def listed(parts: Sequence[str]) -> str:
     return f"{', '.join(others)} or {last}" if others else last
 
 
-def _first(still: Still, tried: Iterator[Suggestion]) -> Iterator[Suggestion]:
+def first_of(still: Still, tried: Iterator[Suggestion]) -> Iterator[Suggestion]:
     """The first change after which the finding is gone, if there is one."""
     yield from islice((one for one in tried if not still(one.outlook)), 1)
 
 
 # Changes
+
+
+def _both(outlook: Outlook, index: int) -> Iterator[Suggestion]:
+    """A larger holdback together with a longer window, for a rule that compares."""
+    if outlook.plan.rules[index].metric.comparing:
+        for held in _larger_holdbacks(outlook):
+            for longer in longer_windows(held.outlook, index):
+                text = f"{held.text} together with {longer.text}"
+                yield Suggestion(text=text, outlook=longer.outlook)
 
 
 def _longer(outlook: Outlook, step: int) -> Iterator[Suggestion]:
@@ -138,7 +149,7 @@ def _larger_holdbacks(outlook: Outlook) -> Iterator[Suggestion]:
             )
 
 
-def _longer_windows(outlook: Outlook, index: int) -> Iterator[Suggestion]:
+def longer_windows(outlook: Outlook, index: int) -> Iterator[Suggestion]:
     rule, longest = outlook.plan.rules[index], outlook.plan.horizon
     if rule.metric.labelled:
         longest = min(longest, outlook.plan.labels.horizon)
@@ -146,8 +157,18 @@ def _longer_windows(outlook: Outlook, index: int) -> Iterator[Suggestion]:
         if rule.window < span <= longest:
             yield Suggestion(
                 text=f"window {_span(span)}",
-                outlook=_with_rule(outlook, index, replace(rule, window=span)),
+                outlook=with_rule(outlook, index, replace(rule, window=span)),
             )
+
+
+def more_traffic(outlook: Outlook) -> Iterator[Suggestion]:
+    """Where nothing else helps."""
+    for times in TIMES:
+        much = outlook.traffic.units_per_minute * times
+        changed = replace(outlook.traffic, units_per_minute=much)
+        yield Suggestion(
+            text=f"{times} times the traffic", outlook=replace(outlook, traffic=changed)
+        )
 
 
 def _with_pairs(outlook: Outlook, needed: float | None, where: str = "") -> Iterator[Suggestion]:
@@ -164,7 +185,7 @@ def _with_step(outlook: Outlook, step: int, changed: Step) -> Outlook:
     return replace(outlook, plan=replace(outlook.plan, steps=tuple(steps)))
 
 
-def _with_rule(outlook: Outlook, index: int, changed: Rule) -> Outlook:
+def with_rule(outlook: Outlook, index: int, changed: Rule) -> Outlook:
     rules = list(outlook.plan.rules)
     rules[index] = changed
     return replace(outlook, plan=replace(outlook.plan, rules=tuple(rules)))
@@ -188,9 +209,9 @@ def _unproven_one(outlook: Outlook, one: Proving) -> Advice:
     # Labels of the steps before count too, so their shares help as well.
     shares = chain.from_iterable(_other_shares(outlook, step) for step in range(one.step, -1, -1))
     found = [
-        *_first(still, _longer(outlook, one.step)),
-        *_first(still, shares),
-        *_first(still, _with_pairs(outlook, one.pairs)),
+        *first_of(still, _longer(outlook, one.step)),
+        *first_of(still, shares),
+        *first_of(still, _with_pairs(outlook, one.pairs)),
     ]
     limit = format_limit(one.rule.metric, one.rule.limit)
     if one.needed[1] is None:
@@ -198,10 +219,10 @@ def _unproven_one(outlook: Outlook, one: Proving) -> Advice:
     else:
         needs = (
             f"needs about {rounded_up(one.needed[1]):,} to prove a loss below {limit} in 90% of rollouts that lose "
-            f"nothing ({_percent(one.probability)} have it by then)"
+            f"nothing ({percent(one.probability)} have it by then)"
         )
     so_far = " with those of the steps before" if one.step else ""
-    return _advice(
+    return advised(
         "cannot-be-proven-in-time",
         f"spec.steps[{one.step}].{field}",
         f"{one.rule.name}: leaving {format_share(stage.share_bp)} asks for proof, and {field} "
@@ -243,17 +264,17 @@ def _too_few_in_step(outlook: Outlook, step: int) -> Advice:
             )
 
     found = [
-        *_first(still, _longer(outlook, step)),
-        *_first(still, _other_shares(outlook, step)),
-        *_first(still, fewer()),
+        *first_of(still, _longer(outlook, step)),
+        *first_of(still, _other_shares(outlook, step)),
+        *first_of(still, fewer()),
     ]
     of = f"{_amount(have, rule)} for {rule.name}" if rule is not None else f"{have:,.0f} requests"
-    return _advice(
+    return advised(
         "samples-not-in-time",
         f"spec.steps[{step}].minSamples",
         f"leaving {format_share(stage.share_bp)} asks for {stage.min_samples:,} samples, and {field} "
         f"{format_duration(stage.deadline or stage.hold)} gives about {of}{_on(intent)}",
-        found,
+        found or list(first_of(still, more_traffic(outlook))),
         "more traffic is needed",
     )
 
@@ -293,24 +314,25 @@ def _too_few_in_window(outlook: Outlook, index: int, lacking: dict[int, Least]) 
         for count in _round_below(have):
             changed = replace(rule, min_samples=count)
             yield Suggestion(
-                text=f"minSamples {count:,}", outlook=_with_rule(outlook, index, changed)
+                text=f"minSamples {count:,}", outlook=with_rule(outlook, index, changed)
             )
 
     found = [
-        *_first(still, _longer_windows(outlook, index)),
-        *_first(still, _other_shares(outlook, step)),
-        *_first(still, _larger_holdbacks(outlook) if rule.metric.comparing else iter(())),
-        *_first(still, fewer()),
+        *first_of(still, longer_windows(outlook, index)),
+        *first_of(still, _other_shares(outlook, step)),
+        *first_of(still, _larger_holdbacks(outlook) if rule.metric.comparing else iter(())),
+        *first_of(still, fewer()),
     ]
+    found = found or list(first_of(still, _both(outlook, index)))
     fewer_arm = " in the arm with fewer" if rule.metric.comparing else ""
     until = "only a proof stops it" if is_provable(rule) else "it never fails"
-    return _advice(
+    return advised(
         "too-few-samples",
         f"spec.rules[{index}].window",
         f"{rule.name}: a window of {format_duration(rule.window)} holds about {_amount(have, rule)}{_on(intent)}"
         f"{fewer_arm} at {format_share(outlook.plan.share_at(step))}, and as written the rule asks for "
         f"{rule.min_samples:,}: with fewer {until}",
-        found,
+        found or list(first_of(still, more_traffic(outlook))),
         "more traffic is needed",
     )
 
@@ -320,13 +342,13 @@ def _too_few_in_window(outlook: Outlook, index: int, lacking: dict[int, Least]) 
 
 def _uncaught(outlook: Outlook, catches: Sequence[Scenario]) -> Iterator[Advice]:
     for index, rule in enumerate(outlook.plan.rules):
-        if is_reckoned(rule) and rule.evidence is Evidence.CONFIDENT:
-            hardest = _hardest(outlook, rule, catches)
-            if hardest is not None and hardest[1].probability < SURE:
-                yield _uncaught_one(outlook, index, hardest, catches)
+        if is_provable(rule) and rule.evidence is Evidence.CONFIDENT:
+            found = hardest(outlook, rule, catches)
+            if found is not None and how_surely(found[1]) < SURE:
+                yield _uncaught_one(outlook, index, found, catches)
 
 
-def _hardest(
+def hardest(
     outlook: Outlook, rule: Rule, catches: Sequence[Scenario]
 ) -> tuple[str | None, Catch] | None:
     """The intent and regression that is hardest to catch, at the step where it is easiest."""
@@ -334,38 +356,42 @@ def _hardest(
     for step in range(len(outlook.plan.steps)):
         for intent in outlook.plan.judged_intents(rule) if outlook.has_control(rule, step) else ():
             for catch in outlook.row(rule, intent, step, catches).catches:
-                known = best.get((intent, catch.size), catch)
-                better = max(known, catch, key=lambda one: one.probability)
-                best[intent, catch.size] = better
+                if catch.probability is not None:
+                    known = best.get((intent, catch.size), catch)
+                    best[intent, catch.size] = max(known, catch, key=how_surely)
     if not best:
         return None
-    (intent, _), catch = min(best.items(), key=lambda one: one[1].probability)
+    (intent, _), catch = min(best.items(), key=lambda one: how_surely(one[1]))
     return intent, catch
 
 
+def how_surely(catch: Catch) -> float:
+    return catch.probability or 0.0
+
+
 def _uncaught_one(
-    outlook: Outlook, index: int, hardest: tuple[str | None, Catch], catches: Sequence[Scenario]
+    outlook: Outlook, index: int, found: tuple[str | None, Catch], catches: Sequence[Scenario]
 ) -> Advice:
     rule = outlook.plan.rules[index]
-    intent, catch = hardest
+    intent, catch = found
 
     def still(changed: Outlook) -> bool:
-        again = _hardest(changed, changed.plan.rules[index], catches)
-        return again is not None and again[1].probability < SURE
+        again = hardest(changed, changed.plan.rules[index], catches)
+        return again is not None and how_surely(again[1]) < SURE
 
     def paired() -> Iterator[Suggestion]:
         if rule.metric.kind is Kind.LOSS:
             needed = outlook.against_by_pairs(rule, catch.size).quantile(SURE)
             yield from _with_pairs(outlook, max(needed, rule.min_samples), " in one window")
 
-    found = [*_first(still, _longer_windows(outlook, index)), *_first(still, paired())]
-    return _advice(
+    tried = [*first_of(still, longer_windows(outlook, index)), *first_of(still, paired())]
+    return advised(
         "cannot-be-caught",
         f"spec.rules[{index}].window",
         f"{rule.name}: at no step is a window of {format_duration(rule.window)} enough to catch "
         f"{format_limit(rule.metric, round(catch.size, 6))}{_on(intent)} by proof in 90% "
-        f"(at best in {_percent(catch.probability)})",
-        found,
+        f"(at best in {percent(how_surely(catch))})",
+        tried or list(first_of(still, more_traffic(outlook))),
         "no window within the plan and the labels' horizon is enough: more traffic or labels, or longer holds",
     )
 
@@ -397,13 +423,13 @@ def _biased(outlook: Outlook) -> Iterator[Advice]:
     def still(changed: Outlook) -> bool:
         return _is_biased(changed, min(limits))
 
-    yield _advice(
+    yield advised(
         "biased-labels",
         "spec.labels.sampled",
         f"{format_percent(round(outlook.traffic.label_rate, 6))} of the answers are graded, and "
         f"{_wrong_anyway(outlook.plan)}: a candidate that loses nothing seems to {_seems(outlook.apparent_loss)}, "
         f"against a limit of {format_points(min(limits))}",
-        [*_first(still, told()), *_first(still, more())],
+        [*first_of(still, told()), *first_of(still, more())],
         "grade every answer",
     )
 
@@ -457,5 +483,5 @@ def _round_below(number: float) -> Iterator[int]:
         size //= 10
 
 
-def _percent(part: float) -> str:
+def percent(part: float) -> str:
     return f"{100 * part:.0f}%"

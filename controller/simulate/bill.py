@@ -50,7 +50,8 @@ def bill(
         one.hold + (plan.bake if step == last else timedelta(0))
         for step, one in enumerate(plan.steps)
     ]
-    requests = [traffic.units_per_minute * (span / MINUTE) for span in spans]
+    a_minute = traffic.units_per_minute * traffic.requests_per_unit
+    requests = [a_minute * (span / MINUTE) for span in spans]
     steps = tuple(
         n * float(old + Fraction(free) * Fraction(plan.share_at(step), FULL_BP) * dearer)
         for step, n in enumerate(requests)

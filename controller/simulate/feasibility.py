@@ -1,7 +1,7 @@
 """Whether a plan can decide on the traffic it will have: samples, regressions caught, promotions proven. Closed form.
 
 Each number is of the very e-process that the live rule is judged by: its bets, its part of alpha, its threshold
-(`controller.rollout.prospects`), on units that arrive evenly, have one request each and answer independently, with
+(`controller.rollout.prospects`), on units that arrive evenly and answer independently, whose requests fare alike, with
 blocks made of mature labels. Counts of observations are means; what is random is what they say. A proof that a limit
 is kept gathers over all steps, each held for its `hold`. A regression is there from the beginning of a step, with a
 window that holds nothing else, and is caught by the e-process that starts there: others may only be sooner.
@@ -11,200 +11,60 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from functools import cached_property
 from typing import Final
 
 from controller.rollout import proofs, prospects
-from controller.rollout.accounting_blocks import block_sizes
 from controller.rollout.advance import UNSAMPLED, requirement
-from controller.rollout.metrics import Kind
-from controller.rollout.plan import FULL_BP, Advance, Arm, Plan, Rule, Scope
-from controller.rollout.rules import is_provable
+from controller.rollout.comparison import LEAST
+from controller.rollout.metrics import SERVED, Kind
+from controller.rollout.plan import Advance, Arm, Evidence, Rule, Scope
+from controller.rollout.prospects import FIRST
+from controller.rollout.rules import alpha_of, is_provable
 from controller.rollout.timeline import MINUTE
+from controller.simulate.expected import Expected
+from controller.simulate.figures import figure, is_past, lacking
+from controller.simulate.found import Catch, Feasibility, Proving, Row, worth_catching
+from controller.simulate.laws import slow
 from controller.simulate.proof_against import ProofAgainst
-from controller.simulate.scenarios import Scenario, Traffic
-from controller.stats.passage import NEVER, Passage, Values
+from controller.simulate.scenarios import Scenario
+from controller.simulate.slowness import against_ratio
+from controller.simulate.written import RUNS, WrittenCatch, caught, stopped
+from controller.stats.histogram import bucket_of
+from controller.stats.passage import NEVER, Passage
 
 MEDIAN: Final = 0.5
 SURE: Final = 0.9
 LONGEST_MIN: Final = 400 * 1_440
 """What takes longer than that many minutes is told as never."""
-BLOCKS, PAIRS, EPISODES, LABELS = "blocks", "pairs", "episodes", "labels"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Catch:
-    """How long a candidate that is `size` bad (a rate, or a loss) goes on before a rule fails by proof.
-
-    `needed` are observations and `after` spans from its first answer on, in the median and in 90%; None where one
-    window is not enough for that. `probability` is that one window is enough, or the shadow pairs, if they fall in
-    one. `wrong_served` are the wrong answers it serves meanwhile on what is judged, in the mean; None with `after`.
-    """
-
-    size: float
-    needed: tuple[float | None, float | None]
-    after: tuple[timedelta | None, timedelta | None]
-    probability: float
-    wrong_served: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One rule on one intent at one step. Samples are expected in one window; None for an arm that it does not need."""
-
-    step: int
-    rule: Rule
-    intent: str | None
-    candidate: float | None
-    baseline: float | None
-    catches: tuple[Catch, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proving:
-    """The proof on one critical intent that a candidate as good as the baseline keeps the limit, by the end of a step.
-
-    `within` is how long the step may take: its deadline, or its hold; `have` are the blocks that are there by then, of
-    all steps so far. `needed` are blocks and `after` spans since the step began, in the median and in 90%, if the step
-    goes on for as long as it takes; None: never. `pairs` is how many shadow pairs would prove it on their own in 90%.
-    """
-
-    step: int
-    rule: Rule
-    intent: str
-    asked: bool  # whether leaving the step asks for it
-    within: timedelta
-    have: float
-    probability: float
-    needed: tuple[float | None, float | None]
-    after: tuple[timedelta | None, timedelta | None]
-    pairs: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Feasibility:
-    """A plan on its traffic, rules and proofs by step. `apparent_loss`: what labels make of a candidate without any."""
-
-    rows: tuple[Row, ...]
-    provings: tuple[Proving, ...]
-    apparent_loss: float
+BLOCKS, PAIRS, EPISODES, LABELS, REQUESTS = "blocks", "pairs", "episodes", "labels", "requests"
+HARMLESS: Final = ("cache_hit", "retry")
+"""Flags of answers that are not bad for it."""
 
 
 def feasibility(
-    plan: Plan, traffic: Traffic, *, catches: Sequence[Scenario] = (), pairs: int = 0
+    outlook: Outlook, *, catches: Sequence[Scenario] = (), seed: int = 7, runs: int = RUNS
 ) -> Feasibility:
     """What the plan can decide. `catches` are regressions (loss, escalation, error) to be caught; a rule that none is
-    about is asked for its own. `pairs` are shadow pairs there will be on each critical intent.
+    about is asked for its own. What rules as written do is drawn, `runs` times each.
     """
-    outlook = Outlook(plan=plan, traffic=traffic, pairs=pairs)
+    rows = [outlook.drawn(row, seed=seed, runs=runs) for row in outlook.rows(catches)]
     return Feasibility(
-        rows=tuple(outlook.rows(catches)),
+        rows=tuple(rows),
         provings=tuple(outlook.provings()),
         apparent_loss=outlook.apparent_loss,
+        runs=runs,
+        seed=seed,
     )
 
 
-def worth_catching(rule: Rule) -> float:
-    """The regression that a rule is asked for where none is stated: a rate at its `alternative`, by default 1.5 times
-    the limit, or, below one, half as far from it as what is wrong may be; a loss of the limit and the effect worth
-    catching, by default twice the limit.
-    """
-    if rule.metric.kind is Kind.LOSS:
-        return min(rule.limit + (rule.alternative or rule.limit), 1.0)
-    return proofs.worth_catching(rule)
-
-
-def is_reckoned(rule: Rule) -> bool:
-    """Whether it can be said how soon the rule is proven to fail: of latencies nothing is assumed beforehand."""
-    return is_provable(rule) and rule.metric.kind not in (Kind.QUANTILE, Kind.QUANTILE_RATIO)
-
-
 @dataclass(frozen=True, kw_only=True)
-class Outlook:
-    """A plan, its traffic, and the shadow pairs there will be on each critical intent."""
+class Outlook(Expected):
+    """When rules prove what they are asked, as expected."""
 
-    plan: Plan
-    traffic: Traffic
-    pairs: int = 0
     # One law serves every moment that is asked about.
     _passages: dict[object, Passage] = field(default_factory=dict, compare=False, repr=False)
-
-    # What arrives, a minute
-
-    @cached_property
-    def _free(self) -> tuple[str, ...]:
-        return tuple(one.name for one in self.plan.intents if not one.pinned)
-
-    def names(self, intent: str | None) -> tuple[str, ...]:
-        return self._free if intent is None else (intent,)
-
-    def units(self, arm: Arm, intent: str | None, step: int) -> float:
-        """Of traffic that is compared."""
-        share = self.plan.share_at(step) / FULL_BP
-        part = math.fsum(self.traffic.mix[name] for name in self.names(intent))
-        return self.traffic.units_per_minute * part * (share if arm is Arm.CANDIDATE else 1 - share)
-
-    def graded(self, arm: Arm) -> float:
-        """The part of an arm's answers that counts: of escalated ones, wrong without a grade, what the plan samples."""
-        escalated = self.traffic.escalation if arm is Arm.CANDIDATE else 0.0
-        return self.plan.labels.sampled * escalated + self.traffic.label_rate * (1 - escalated)
-
-    def wrong(self, loss: float = 0.0) -> float:
-        """Of the candidate's answers."""
-        return min(max(1 - self.traffic.accuracy + loss, self.traffic.escalation), 1.0)
-
-    def wrong_if_graded(self, arm: Arm, loss: float = 0.0) -> float:
-        if arm is Arm.BASELINE:
-            return 1 - self.traffic.accuracy
-        escalated = self.traffic.escalation
-        known = self.plan.labels.sampled * escalated
-        seen = known + self.traffic.label_rate * (self.wrong(loss) - escalated)
-        return seen / self.graded(arm) if seen else 0.0
-
-    @property
-    def apparent_loss(self) -> float:
-        """Of a candidate that loses nothing: its escalated answers weigh more than they should where fewer of the
-        others are graded than the plan says, and less (a loss below 0) where more are.
-        """
-        return self.wrong_if_graded(Arm.CANDIDATE) - self.wrong_if_graded(Arm.BASELINE)
-
-    def blocks(self, intent: str | None, step: int) -> float:
-        sizes = block_sizes(self.plan.share_at(step))
-        if sizes is None:
-            return 0.0
-        return min(
-            self.units(arm, intent, step) * self.graded(arm) / sizes.of(arm.value) for arm in Arm
-        )
-
-    def block(self, intent: str | None, step: int, loss: float) -> Values:
-        """One of them, where the candidate loses so much."""
-        sizes = block_sizes(self.plan.share_at(step))
-        if sizes is None:
-            raise LookupError(f"step {step + 1} has no two arms, so there are no blocks")
-        return prospects.blocks(
-            sizes,
-            baseline_wrong=self.wrong_if_graded(Arm.BASELINE),
-            candidate_wrong=self.wrong_if_graded(Arm.CANDIDATE, loss),
-        )
-
-    def samples(self, rule: Rule, intent: str | None, step: int) -> dict[Arm, float]:
-        """What the rule counts, a minute, of the arms that it needs. Bills and arm sizes count both as one."""
-        kind = rule.metric.kind
-        if kind is Kind.SAMPLE_RATIO:
-            return {Arm.CANDIDATE: sum(self.units(arm, intent, step) for arm in Arm)}
-        if rule.metric.subject in ("per_hour", "tokens_per_hour") and rule.arm is None:
-            part = 1.0 if intent is None else self.traffic.mix[intent]
-            return {Arm.CANDIDATE: self.traffic.units_per_minute * part}
-        arms = tuple(Arm) if rule.metric.comparing else (rule.arm or Arm.CANDIDATE,)
-        return {arm: self.units(arm, intent, step) * self._measured(rule, arm) for arm in arms}
-
-    def _measured(self, rule: Rule, arm: Arm) -> float:
-        if rule.metric.kind in (Kind.LOSS, Kind.ACCURACY):
-            return self.graded(arm)
-        of_labels = rule.metric.kind is Kind.RATE and rule.metric.labelled
-        return self.traffic.label_rate if of_labels and not rule.metric.of_requests else 1.0
 
     # Rules
 
@@ -219,25 +79,55 @@ class Outlook:
     def row(
         self, rule: Rule, intent: str | None, step: int, catches: Sequence[Scenario] = ()
     ) -> Row:
+        """By the closed form; what a rule as written does is `drawn`."""
         counted = self.in_window(rule, intent, step)
-        sizes = self._sizes(rule, catches) if is_reckoned(rule) else ()
+        proven = is_provable(rule)
         return Row(
             step=step,
             rule=rule,
             intent=intent,
             candidate=counted.get(Arm.CANDIDATE),
             baseline=counted.get(Arm.BASELINE),
-            catches=tuple(self.catch(rule, intent, step, size) for size in sizes),
+            episodes=self._in_proof(rule, intent, step) if proven else None,
+            figure=figure(self, rule, intent, step),
+            by_proof=self.healthy_by_proof(rule, intent, step) if proven else None,
+            stopped=None,
+            catches=tuple(
+                self.catch(rule, intent, step, size) for size in self._sizes(rule, catches)
+            ),
+            lacking=lacking(self, rule, intent, step),
         )
 
-    def in_window(self, rule: Rule, intent: str | None, step: int) -> dict[Arm, float]:
-        """Samples of one window, of the arms that the rule needs."""
-        a_minute = self.samples(rule, intent, step)
-        return {arm: n * (rule.window / MINUTE) for arm, n in a_minute.items()}
+    def drawn(self, row: Row, *, seed: int, runs: int = RUNS) -> Row:
+        """With what the rule as written does, on drawn traffic."""
+        rule, intent, step = row.rule, row.intent, row.step
+        if rule.evidence is Evidence.CONFIDENT:
+            return row
 
-    def has_control(self, rule: Rule, step: int) -> bool:
-        """Whether there is a baseline to compare with, where the rule does."""
-        return not rule.metric.comparing or self.plan.share_at(step) < FULL_BP
+        def of(catch: Catch) -> WrittenCatch | None:
+            return caught(self, rule, intent, step, catch.size, seed=seed, runs=runs)
+
+        return replace(
+            row,
+            stopped=stopped(self, rule, intent, step, seed=seed, runs=runs),
+            catches=tuple(replace(one, written=of(one)) for one in row.catches),
+        )
+
+    def _in_proof(self, rule: Rule, intent: str | None, step: int) -> float:
+        a_minute = self.proven_by(rule, intent, step)
+        return a_minute[rule.arm or Arm.CANDIDATE] * (rule.window / MINUTE)
+
+    def healthy_by_proof(self, rule: Rule, intent: str | None, step: int) -> float | None:
+        """In how many rollouts a healthy candidate is stopped by proof: at most the rule's part of alpha (Ville); where
+        what it shows is past the limit, as often as a window proves that.
+        """
+        shown = figure(self, rule, intent, step)
+        if shown is None:
+            return None
+        if not is_past(rule, shown):
+            return alpha_of(self.plan, rule, FIRST)
+        size = 0.0 if rule.metric.kind is Kind.LOSS else shown
+        return self.catch(rule, intent, step, size).probability
 
     def _sizes(self, rule: Rule, catches: Sequence[Scenario]) -> tuple[float, ...]:
         """How bad the candidates are that this rule should catch."""
@@ -263,43 +153,62 @@ class Outlook:
 
     def catch(self, rule: Rule, intent: str | None, step: int, size: float) -> Catch:
         """The proof against a candidate that is so bad, from a start in the minute of its first answer."""
-        a_minute, proof = self._proof_against(rule, intent, step, size)
+        bad = self._bad_served(rule, size)
+        a_minute_bad = None if bad is None else self.requests(Arm.CANDIDATE, intent, step) * bad
+        found = self._proof_against(rule, intent, step, size) if is_provable(rule) else None
+        if found is None:
+            return Catch(size=size, bad_a_minute=a_minute_bad)
+        a_minute, proof = found
         most = a_minute * (rule.window / MINUTE)
         median, sure = (_up_to(most, proof.quantile(p)) for p in (MEDIAN, SURE))
         mean = proof.mean(most) if median is not None else None
         delay = self.plan.labels.delay if rule.metric.labelled else timedelta(0)
+        if rule.metric.kind is Kind.QUANTILE_RATIO and not step:
+            # The baseline's percentile is frozen before what is judged against it.
+            delay += _span(LEAST, self.requests(Arm.BASELINE, intent, step))
 
         def after(n: float | None) -> timedelta | None:
-            return None if n is None else delay + max(_span(n, a_minute), rule.min_window)
+            return None if n is None else delay + max(_span(n, a_minute), rule.least_window)
 
         likely = proof.probability(most)
         if self.pairs and rule.metric.kind is Kind.LOSS:
             by_pairs = self.against_by_pairs(rule, size).probability(self.pairs)
             likely = 1 - (1 - likely) * (1 - by_pairs)
-        gone_on = after(mean)
-        served = self.units(Arm.CANDIDATE, intent, step) * self._served_wrong(rule, size)
         return Catch(
             size=size,
             needed=(median, sure),
             after=(after(median), after(sure)),
+            mean=after(mean),
             probability=likely,
-            wrong_served=None if gone_on is None else served * (gone_on / MINUTE),
+            bad_a_minute=a_minute_bad,
         )
 
     def _proof_against(
         self, rule: Rule, intent: str | None, step: int, size: float
-    ) -> tuple[float, ProofAgainst]:
-        """How many observations there are a minute, and when they prove it."""
+    ) -> tuple[float, ProofAgainst] | None:
+        """How many observations there are a minute, and when they prove it; None where too little is known."""
+        if rule.metric.kind is Kind.QUANTILE:
+            arm = rule.arm or Arm.CANDIDATE
+            known = self.usual.of(arm, rule.metric.subject)
+            if known is None:
+                return None
+            share = slow(known, rule, size).above(proofs.limit_bucket(rule) - rule.below)
+            of = prospects.episodes(share)
+            a_minute = self.proven_by(rule, intent, step)[arm]
+            return a_minute, ProofAgainst(prospects.catching(self.plan, rule, REQUESTS, of))
+        if rule.metric.kind is Kind.QUANTILE_RATIO:
+            by_minute = against_ratio(self, rule, intent, step, size)
+            return None if by_minute is None else (1.0, ProofAgainst(by_minute))
         if rule.metric.kind is Kind.RATE:
-            (a_minute,) = self.samples(rule, intent, step).values()
+            (a_minute,) = self.proven_by(rule, intent, step).values()
             of = prospects.episodes(size)
             return a_minute, ProofAgainst(prospects.catching(self.plan, rule, EPISODES, of))
         if rule.metric.kind is Kind.ACCURACY:
-            ((arm, a_minute),) = self.samples(rule, intent, step).items()
+            ((arm, a_minute),) = self.proven_by(rule, intent, step).items()
             of = prospects.episodes(1 - self._shown_wrong(arm, size))
             return a_minute, ProofAgainst(prospects.catching(self.plan, rule, LABELS, of))
         of = self.block(intent, step, size)
-        proof = prospects.catching(self.plan, rule, BLOCKS, of, kinds=self._kinds)
+        proof = prospects.catching(self.plan, rule, BLOCKS, of, kinds=self.kinds)
         return self.blocks(intent, step), ProofAgainst(proof, shown=(of, rule.limit))
 
     def _shown_wrong(self, arm: Arm, accuracy: float) -> float:
@@ -314,19 +223,38 @@ class Outlook:
         proof = prospects.catching(self.plan, rule, PAIRS, of, kinds=2)
         return ProofAgainst(proof, shown=(of, rule.limit))
 
-    def _served_wrong(self, rule: Rule, size: float) -> float:
-        """The part of such a candidate's answers that are wrong and reach a client."""
-        escalated = self.traffic.escalation
-        match rule.metric.name:
-            case "accuracy_delta":
+    def _bad_served(self, rule: Rule, size: float) -> float | None:
+        """The part of such a candidate's answers that are bad to the client who gets them: wrong ones, those with the
+        flag of a rule on another one, those that are too slow. None where a rule says nothing of answers.
+        """
+        escalated, metric = self.traffic.escalation, rule.metric
+        if rule.arm is Arm.BASELINE or rule.usual is not None:
+            return None
+        match metric.kind:
+            case Kind.LOSS:
                 return self.wrong(size) - escalated
-            case "accuracy":
-                return max(1 - size - escalated, 0.0)
-            case "escalation_rate":
-                escalated = size
-            case "error_rate":
-                escalated = min(size + escalated, 1.0)
-        return max(1 - self.traffic.accuracy - escalated, 0.0)
+            case Kind.ACCURACY:
+                return max(1 - size - escalated * (metric.subject != SERVED), 0.0)
+            case Kind.RATE if metric.subject in ("escalated", "error"):
+                escalated = size + escalated * (metric.subject == "error")
+                return max(1 - self.traffic.accuracy - escalated, 0.0)
+            case Kind.RATE if not rule.below and metric.subject not in HARMLESS:
+                return size
+            case Kind.QUANTILE | Kind.QUANTILE_RATIO if not rule.below:
+                return self._too_slow(rule, size)
+            case _:
+                return None
+
+    def _too_slow(self, rule: Rule, size: float) -> float | None:
+        """The part that takes longer than the rule allows."""
+        arms = (self.usual.of(arm, rule.metric.subject) for arm in (Arm.CANDIDATE, Arm.BASELINE))
+        ours, theirs = arms
+        if ours is None or theirs is None:
+            return None
+        if rule.metric.kind is Kind.QUANTILE:
+            return slow(ours, rule, size).above(proofs.limit_bucket(rule))
+        usual = theirs.quantile(rule.metric.quantile or 0.0)
+        return slow(ours, rule, size * usual).above(bucket_of(rule.limit * usual))
 
     # Proofs
 
@@ -373,7 +301,7 @@ class Outlook:
         return 1 - (1 - by_blocks) * (1 - self.by_pairs(rule).probability(self.pairs))
 
     @property
-    def _kinds(self) -> int:
+    def kinds(self) -> int:
         """Of evidence on a loss; they share its alpha."""
         return 2 if self.pairs else 1
 
@@ -402,7 +330,7 @@ class Outlook:
             rule,
             BLOCKS,
             self.block(intent, step, 0.0),
-            kinds=self._kinds,
+            kinds=self.kinds,
             before=[
                 (self.blocks(intent, one) * length, self.block(intent, one, 0.0))
                 for one, length in before
@@ -437,14 +365,14 @@ class Outlook:
         """
         stage = self.plan.steps[step]
         within_min = (stage.deadline or stage.hold) / MINUTE
-        yield None, None, self.units(Arm.CANDIDATE, None, step) * within_min
+        yield None, None, self.requests(Arm.CANDIDATE, None, step) * within_min
         for rule in self.plan.rules:
             if rule.metric.kind in UNSAMPLED or not self.has_control(rule, step):
                 continue
             delay = self.plan.labels.delay if rule.metric.labelled else timedelta(0)
             mature_min = max(within_min - delay / MINUTE, 0.0)
             for intent in self.plan.judged_intents(rule):
-                yield rule, intent, min(self.samples(rule, intent, step).values()) * mature_min
+                yield rule, intent, min(self.in_step(rule, intent, step).values()) * mature_min
 
 
 def _least(holds: Callable[[float], bool]) -> float | None:

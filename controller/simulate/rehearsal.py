@@ -12,7 +12,7 @@ from typing import Final
 from controller.plans.lint import Finding, Level
 from controller.rollout.plan import Evidence, Plan
 from controller.rollout.units import format_duration, format_percent
-from controller.simulate.feasibility import is_reckoned, worth_catching
+from controller.simulate.found import is_reckoned, worth_catching
 from controller.simulate.montecarlo import METRICS, STOPS, Fitted, Part, Summary, fit, summary
 from controller.simulate.scenarios import HEALTHY, Fault, Scenario, Traffic
 from controller.simulate.trials import Setup, Trial

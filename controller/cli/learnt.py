@@ -1,0 +1,277 @@
+"""What `check` reckons with: what its options say, else what the store's history tells, else what is usual."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from controller.cli.context import Context
+from controller.cli.output import moment
+from controller.cli.simulated import (
+    per_minute_of,
+    requests_per_unit_of,
+    traffic_of,
+)
+from controller.errors import CanaryError, DataError, NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from controller.ports import Store
+    from controller.rollout.plan import Arm, Plan
+    from controller.simulate.history import History
+    from controller.simulate.scenarios import Traffic
+    from controller.simulate.usual import Latencies, Usual
+
+ESCALATION = "1.5%"
+INPUT_TOKENS, OUTPUT_TOKENS = 5_000, 1_000
+
+WithHistory = Annotated[
+    bool | None,
+    typer.Option(
+        "--history/--no-history",
+        help="Learn what no option says from the plan's newest rollout in the store. Default: where there is one.",
+        show_default=False,
+    ),
+]
+LatencyPair = Annotated[
+    str | None,
+    typer.Option(
+        "--latency",
+        metavar="P50,P95",
+        help="How long requests take on both arms, median and 95% quantile, such as 1.2s,3s; log-normal.",
+        show_default=False,
+    ),
+]
+TtftPair = Annotated[
+    str | None,
+    typer.Option(
+        "--ttft", metavar="P50,P95", help="The same until the first token.", show_default=False
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What was said; None where it was not."""
+
+    units_per_day: float | None
+    units_per_minute: float | None
+    requests_per_unit: float | None
+    intent_share: Sequence[str]
+    accuracy: str | None
+    escalation: str | None
+    label_rate: str | None
+    latency: str | None
+    ttft: str | None
+    input_tokens: int | None
+    output_tokens: int | None
+
+    @property
+    def any(self) -> bool:
+        """Whether an option is there that only traffic gives a meaning to."""
+        told = (
+            self.units_per_day,
+            self.units_per_minute,
+            self.requests_per_unit,
+            self.intent_share or None,
+            self.latency,
+            self.ttft,
+        )
+        return any(one is not None for one in told)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """Traffic and answers to reckon with. `history` None: nothing was learnt."""
+
+    traffic: Traffic
+    usual: Usual
+    input_tokens: int
+    output_tokens: int
+    history: History | None
+
+
+def history_of(context: Context, plan: Plan, wanted: bool | None) -> tuple[History | None, str]:
+    """The plan's, and why there is none though it was looked for. Asked for by name (`--history`), that is an error."""
+    if wanted is False:
+        return None, ""
+    try:
+        return _read(context.store(), plan), ""
+    except NotFound as error:
+        if wanted:
+            raise DataError(f"--history: {error} Say --units-per-day instead.") from error
+        return None, ""
+    except CanaryError as error:
+        if wanted:
+            raise
+        return None, str(error)
+
+
+def _read(store: Store, plan: Plan) -> History:
+    """Of the newest attempt that has enough to learn from. NotFound."""
+    from controller.simulate.history import LEAST, LEAST_MIN, learn
+
+    newest = store.head(plan.name).state
+    for attempt in range(newest.attempt, 0, -1):
+        rollout = f"{plan.name}/{attempt}"
+        rows, _ = store.rollups(rollout)
+        found = learn(rollout, rows, plan)
+        if found is not None:
+            return found
+    raise NotFound(
+        f"No rollout of {plan.name} has an hour of traffic and {LEAST} units of the plan's intents in {LEAST_MIN} "
+        "minutes or more."
+    )
+
+
+def known_of(plan: Plan, options: Options, history: History | None) -> Known:
+    """DataError says which option is wrong, or that traffic is told by nobody."""
+    learnt = history
+    traffic = traffic_of(
+        plan,
+        per_minute=_per_minute(options, learnt),
+        shares=options.intent_share,
+        accuracy=options.accuracy,
+        escalation=options.escalation or ESCALATION,
+        label_rate=options.label_rate,
+        requests_per_unit=requests_per_unit_of(plan, options.requests_per_unit),
+    )
+    if learnt is not None:
+        traffic = _filled(traffic, options, learnt)
+    tokens = (
+        options.input_tokens or (learnt and learnt.input_tokens) or INPUT_TOKENS,
+        options.output_tokens or (learnt and learnt.output_tokens) or OUTPUT_TOKENS,
+    )
+    return Known(
+        traffic=traffic,
+        usual=_usual(plan, options, learnt, traffic, tokens),
+        input_tokens=tokens[0],
+        output_tokens=tokens[1],
+        history=learnt,
+    )
+
+
+def _per_minute(options: Options, history: History | None) -> float:
+    if options.units_per_day is None and options.units_per_minute is None and history is not None:
+        return history.units_per_minute
+    return per_minute_of(options.units_per_day, options.units_per_minute)
+
+
+def _filled(traffic: Traffic, options: Options, history: History) -> Traffic:
+    """With what history tells and no option says."""
+    return replace(
+        traffic,
+        mix=traffic.mix if options.intent_share else history.mix,
+        requests_per_unit=(
+            traffic.requests_per_unit
+            if options.requests_per_unit is not None
+            else history.requests_per_unit
+        ),
+        accuracy=_first(options.accuracy, history.accuracy, traffic.accuracy),
+        escalation=_first(options.escalation, history.escalation, traffic.escalation),
+        label_rate=_first(options.label_rate, history.label_rate, traffic.label_rate),
+    )
+
+
+def _first(told: str | None, learnt: float | None, otherwise: float) -> float:
+    return otherwise if told is not None or learnt is None else learnt
+
+
+def _usual(
+    plan: Plan,
+    options: Options,
+    history: History | None,
+    traffic: Traffic,
+    tokens: tuple[int, int],
+) -> Usual:
+    """What a person says of latencies is of both arms; prices are the plan's where history has no cost of a request."""
+    from controller.rollout.plan import Arm
+    from controller.simulate.usual import Usual
+
+    usual = history.usual if history is not None else Usual()
+    sizes = dict(usual.sizes)
+    for subject, text in (("latency", options.latency), ("ttft", options.ttft)):
+        if text is not None:
+            told = _latencies(f"--{subject}", text)
+            sizes.update({(arm, subject): told for arm in Arm})
+    usd = dict(usual.request_usd) if not (options.input_tokens or options.output_tokens) else {}
+    return replace(
+        usual,
+        sizes=sizes,
+        request_usd={**_priced(plan, traffic, tokens), **usd},
+        request_tokens={
+            **dict.fromkeys(Arm, float(sum(tokens))),
+            **(usual.request_tokens if usd else {}),
+        },
+    )
+
+
+def _priced(plan: Plan, traffic: Traffic, tokens: tuple[int, int]) -> dict[Arm, float]:
+    """Of a request by the plan's prices; an escalated one costs both calls. Empty where one is not known."""
+    from controller.plans.cost import request_usd
+    from controller.rollout.plan import Arm
+
+    if plan.baseline.price is None or plan.candidate.price is None:
+        return {}
+    old, new = (
+        request_usd(price, input_tokens=tokens[0], output_tokens=tokens[1])
+        for price in (plan.baseline.price, plan.candidate.price)
+    )
+    return {
+        Arm.BASELINE: float(old),
+        Arm.CANDIDATE: float(new + Fraction(traffic.escalation) * old),
+    }
+
+
+def _latencies(option: str, text: str) -> Latencies:
+    from controller.plans.units import UnitError, parse_duration
+    from controller.simulate.usual import Latencies
+
+    parts = text.split(",")
+    if len(parts) != 2:
+        raise DataError(f"{option} {text}: wanted P50,P95, such as {option} 1.2s,3s.")
+    try:
+        median, p95 = (parse_duration(one, sub_second=True).total_seconds() for one in parts)
+    except UnitError as error:
+        raise DataError(f"{option}: {error}.") from error
+    if not 0 < median < p95:
+        raise DataError(f"{option} {text}: the median must be above 0 and below the 95% quantile.")
+    return Latencies.log_normal(median, p95)
+
+
+def history_words(history: History) -> str:
+    """`Learnt from support-bot/1, 2026-11-01 10:00Z to 2026-11-08 09:00Z, 36,120 requests; …`"""
+    return (
+        f"Learnt from {history.rollout}, {moment(history.since)} to {moment(history.until)}, "
+        f"{history.requests:,} requests; what options say comes before it."
+    )
+
+
+def latency_words(usual: Usual) -> list[str]:
+    """`Latency: baseline p50 1.2 s, p95 3.1 s (log-normal …)`, by what is known."""
+    from controller.rollout.plan import Arm
+
+    lines = []
+    for subject, name in (("latency", "Latency"), ("ttft", "Time to the first token")):
+        known = [(arm, usual.sizes.get((arm, subject))) for arm in Arm]
+        told = [(arm, one) for arm, one in known if one is not None]
+        if not told:
+            continue
+        if len({id(one) for _, one in told}) == 1 and len(told) > 1:
+            lines.append(f"{name}: both arms {_percentiles(told[0][1])} ({told[0][1].source}).")
+        else:
+            each = "; ".join(f"{arm} {_percentiles(one)}" for arm, one in told)
+            lines.append(f"{name}: {each} ({told[0][1].source}).")
+    return lines
+
+
+def _percentiles(one: Latencies) -> str:
+    from controller.rollout.units import format_seconds
+
+    return ", ".join(
+        f"p{100 * q:g} {format_seconds(float(f'{one.quantile(q):.3g}'))}" for q in (0.5, 0.95, 0.99)
+    )

@@ -1,0 +1,177 @@
+"""What a plan's rules can be expected to see on its traffic: units and requests by arm, intent and step, and grades.
+
+Rules as written count requests, of which a unit has several; their proofs count units: episodes, grades, blocks.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from controller.rollout import prospects
+from controller.rollout.accounting_blocks import block_sizes
+from controller.rollout.metrics import MICRO, PER_HOUR, SERVED, Kind
+from controller.rollout.plan import FULL_BP, Arm, Plan, Rule
+from controller.rollout.timeline import MINUTE
+from controller.simulate.scenarios import Traffic
+from controller.simulate.usual import Usual
+from controller.stats.passage import Values
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """A plan, its traffic, what else is known of healthy answers, and the shadow pairs there will be on each critical
+    intent.
+    """
+
+    plan: Plan
+    traffic: Traffic
+    pairs: int = 0
+    usual: Usual = field(default_factory=Usual)
+
+    @cached_property
+    def _free(self) -> tuple[str, ...]:
+        return tuple(one.name for one in self.plan.intents if not one.pinned)
+
+    def names(self, intent: str | None) -> tuple[str, ...]:
+        return self._free if intent is None else (intent,)
+
+    # What arrives, a minute
+
+    def units(self, arm: Arm, intent: str | None, step: int) -> float:
+        """Of traffic that is compared."""
+        share = self.plan.share_at(step) / FULL_BP
+        part = math.fsum(self.traffic.mix[name] for name in self.names(intent))
+        return self.traffic.units_per_minute * part * (share if arm is Arm.CANDIDATE else 1 - share)
+
+    def requests(self, arm: Arm, intent: str | None, step: int) -> float:
+        return self.units(arm, intent, step) * self.traffic.requests_per_unit
+
+    def outside(self, intent: str | None) -> float:
+        """Requests of pinned intents, on the baseline and never compared."""
+        pinned = math.fsum(
+            self.traffic.mix[one.name]
+            for one in self.plan.intents
+            if one.pinned and intent in (None, one.name)
+        )
+        return self.traffic.units_per_minute * pinned * self.traffic.requests_per_unit
+
+    # How it is answered and graded
+
+    def graded(self, arm: Arm) -> float:
+        """The part of an arm's answers that counts: of escalated ones, wrong without a grade, what the plan samples."""
+        escalated = self.traffic.escalation if arm is Arm.CANDIDATE else 0.0
+        return self.plan.labels.sampled * escalated + self.traffic.label_rate * (1 - escalated)
+
+    def wrong(self, loss: float = 0.0) -> float:
+        """Of the candidate's answers."""
+        return min(max(1 - self.traffic.accuracy + loss, self.traffic.escalation), 1.0)
+
+    def wrong_if_graded(self, arm: Arm, loss: float = 0.0) -> float:
+        if arm is Arm.BASELINE:
+            return 1 - self.traffic.accuracy
+        escalated = self.traffic.escalation
+        known = self.plan.labels.sampled * escalated
+        seen = known + self.traffic.label_rate * (self.wrong(loss) - escalated)
+        return seen / self.graded(arm) if seen else 0.0
+
+    @property
+    def apparent_loss(self) -> float:
+        """Of a candidate that loses nothing: its escalated answers weigh more than they should where fewer of the
+        others are graded than the plan says, and less (a loss below 0) where more are.
+        """
+        return self.wrong_if_graded(Arm.CANDIDATE) - self.wrong_if_graded(Arm.BASELINE)
+
+    def blocks(self, intent: str | None, step: int) -> float:
+        sizes = block_sizes(self.plan.share_at(step))
+        if sizes is None:
+            return 0.0
+        return min(
+            self.units(arm, intent, step) * self.graded(arm) / sizes.of(arm.value) for arm in Arm
+        )
+
+    def block(self, intent: str | None, step: int, loss: float) -> Values:
+        """One of them, where the candidate loses so much."""
+        sizes = block_sizes(self.plan.share_at(step))
+        if sizes is None:
+            raise LookupError(f"step {step + 1} has no two arms, so there are no blocks")
+        return prospects.blocks(
+            sizes,
+            baseline_wrong=self.wrong_if_graded(Arm.BASELINE),
+            candidate_wrong=self.wrong_if_graded(Arm.CANDIDATE, loss),
+        )
+
+    # What rules count
+
+    def has_control(self, rule: Rule, step: int) -> bool:
+        """Whether there is a baseline to compare with, where the rule does."""
+        return not rule.metric.comparing or self.plan.share_at(step) < FULL_BP
+
+    def arms(self, rule: Rule) -> tuple[Arm, ...]:
+        """Those that it needs."""
+        return tuple(Arm) if rule.metric.comparing else (rule.arm or Arm.CANDIDATE,)
+
+    def samples(self, rule: Rule, intent: str | None, step: int) -> dict[Arm, float]:
+        """What the rule as written counts, a minute, of the arms it needs. Bills and arm sizes count both as one."""
+        kind = rule.metric.kind
+        if kind is Kind.SAMPLE_RATIO:
+            return {Arm.CANDIDATE: sum(self.units(arm, intent, step) for arm in Arm)}
+        if counts_both(rule):
+            part = 1.0 if intent is None else self.traffic.mix[intent]
+            each = self.traffic.units_per_minute * self.traffic.requests_per_unit
+            return {Arm.CANDIDATE: each * part}
+        per_unit = 1.0 if self._by_unit(rule) else self.traffic.requests_per_unit
+        return {
+            arm: self.units(arm, intent, step) * per_unit * self.measured(rule, arm)
+            for arm in self.arms(rule)
+        }
+
+    def proven_by(self, rule: Rule, intent: str | None, step: int) -> dict[Arm, float]:
+        """What the rule's proof counts, a minute: requests for a percentile, else units, each once."""
+        per_unit = 1.0
+        if rule.metric.kind in (Kind.QUANTILE, Kind.QUANTILE_RATIO):
+            per_unit = self.traffic.requests_per_unit
+        return {
+            arm: self.units(arm, intent, step) * per_unit * self.measured(rule, arm)
+            for arm in self.arms(rule)
+        }
+
+    def in_step(self, rule: Rule, intent: str | None, step: int) -> dict[Arm, float]:
+        """What a step's `minSamples` counts of a rule, a minute: grades of units for a loss, else measured requests."""
+        if rule.metric.kind is Kind.LOSS or counts_both(rule):
+            return self.samples(rule, intent, step)
+        of_grades = rule.metric.kind is Kind.COVERAGE
+        return {
+            arm: self.requests(arm, intent, step)
+            * (self.graded(arm) if of_grades else self.measured(rule, arm))
+            for arm in self.arms(rule)
+        }
+
+    def in_window(self, rule: Rule, intent: str | None, step: int) -> dict[Arm, float]:
+        """Samples of one window, of the arms that the rule needs."""
+        a_minute = self.samples(rule, intent, step)
+        return {arm: n * (rule.window / MINUTE) for arm, n in a_minute.items()}
+
+    def measured(self, rule: Rule, arm: Arm) -> float:
+        """The part of an arm's answers that says something to the rule."""
+        if rule.metric.kind in (Kind.LOSS, Kind.ACCURACY) or rule.metric.subject == "per_correct":
+            return self.graded(arm)
+        of_labels = rule.metric.kind is Kind.RATE and rule.metric.labelled
+        return self.traffic.label_rate if of_labels and not rule.metric.of_requests else 1.0
+
+    def _by_unit(self, rule: Rule) -> bool:
+        match rule.metric.kind:
+            case Kind.LOSS:
+                return True
+            case Kind.ACCURACY:
+                return rule.metric.subject != SERVED
+            case Kind.COVERAGE:
+                return self.plan.labels.sampled_u >= MICRO
+            case _:
+                return rule.metric.subject == "per_correct"
+
+
+def counts_both(rule: Rule) -> bool:
+    """Whether it is about both arms as one: the whole bill."""
+    return rule.metric.subject in PER_HOUR and rule.arm is None
