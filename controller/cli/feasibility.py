@@ -55,6 +55,7 @@ class Asked:
 
     known: Known
     catches: Sequence[Scenario]
+    slower: tuple[float, ...]
     pairs: int
     runs: int
     seed: int
@@ -92,7 +93,13 @@ def examine(context: Context, plan: Plan, asked: Asked) -> Outcome:
     from controller.simulate.rehearsal import can_rehearse, healthy_stopped
 
     known = asked.known
-    outlook = Outlook(plan=plan, traffic=known.traffic, pairs=asked.pairs, usual=known.usual)
+    outlook = Outlook(
+        plan=plan,
+        traffic=known.traffic,
+        pairs=asked.pairs,
+        usual=known.usual,
+        slower=asked.slower,
+    )
     found = feasibility(outlook, catches=asked.catches, seed=asked.seed)
     rehearsal = _rehearse(context, plan, asked) if asked.runs and can_rehearse(plan) else None
     return Outcome(
@@ -330,7 +337,10 @@ def _simulated(context: Context, plan: Plan, found: Rehearsal) -> Iterator[Text]
         where = step_words(plan, stop.step)
         yield Text(f"healthy, stopped at {where}: {_part(stop.part)} by {', '.join(stop.rules)}")
     for rule in found.fitted.left_out:
-        yield Text(f"not simulated: {rule.name} ({rule.metric.name})", style="dim")
+        yield Text(
+            f"not simulated: {rule.name} ({rule.metric.name}), reckoned by itself above",
+            style="dim",
+        )
 
 
 def _ended(one: Summary, runs: int) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Annotated
@@ -123,8 +124,7 @@ def _read(store: Store, plan: Plan) -> History:
         if found is not None:
             return found
     raise NotFound(
-        f"No rollout of {plan.name} has an hour of traffic and {LEAST} units of the plan's intents in {LEAST_MIN} "
-        "minutes or more."
+        f"No rollout of {plan.name} has had {LEAST} units of the plan's intents in {LEAST_MIN} minutes or more."
     )
 
 
@@ -225,6 +225,20 @@ def _priced(plan: Plan, traffic: Traffic, tokens: tuple[int, int]) -> dict[Arm, 
         Arm.BASELINE: float(old),
         Arm.CANDIDATE: float(new + Fraction(traffic.escalation) * old),
     }
+
+
+def slower_of(catches: Sequence[str]) -> tuple[list[str], list[float]]:
+    """What should be caught, without `slow=2x`; and how many times as slow as usual that is. DataError."""
+    others, slower = [], []
+    for text in catches:
+        name, _, times = text.partition("=")
+        if name != "slow":
+            others.append(text)
+        elif not re.fullmatch(r"[0-9]+(\.[0-9]+)?x", times) or float(times[:-1]) <= 1:
+            raise DataError(f"--catch {text}: wanted how many times as slow as usual: slow=2x.")
+        else:
+            slower.append(float(times[:-1]))
+    return others, slower
 
 
 def _latencies(option: str, text: str) -> Latencies:

@@ -271,7 +271,8 @@ def _facts(setups: Sequence[Setup], fitted: Fitted, runs: int) -> Iterator[str]:
         )
     for rule in fitted.left_out:
         yield (
-            f"Not simulated: rule {rule.name} ({rule.metric.name}). It is left out of the runs, so it stops none."
+            f"Not simulated: rule {rule.name} ({rule.metric.name}). It is left out of the runs, so it stops none; "
+            "`check` reckons it by itself."
         )
 
 

@@ -39,6 +39,7 @@ SURE: Final = 0.9
 LONGEST_MIN: Final = 400 * 1_440
 """What takes longer than that many minutes is told as never."""
 BLOCKS, PAIRS, EPISODES, LABELS, REQUESTS = "blocks", "pairs", "episodes", "labels", "requests"
+TIMES: Final = ("latency", "ttft")
 HARMLESS: Final = ("cache_hit", "retry")
 """Flags of answers that are not bad for it."""
 
@@ -61,8 +62,12 @@ def feasibility(
 
 @dataclass(frozen=True, kw_only=True)
 class Outlook(Expected):
-    """When rules prove what they are asked, as expected."""
+    """When rules prove what they are asked, as expected.
 
+    `slower` are candidates that take so many times as long as usual, for rules on that to catch.
+    """
+
+    slower: tuple[float, ...] = ()
     # One law serves every moment that is asked about.
     _passages: dict[object, Passage] = field(default_factory=dict, compare=False, repr=False)
 
@@ -81,7 +86,7 @@ class Outlook(Expected):
     ) -> Row:
         """By the closed form; what a rule as written does is `drawn`."""
         counted = self.in_window(rule, intent, step)
-        proven = is_provable(rule)
+        proven, shown = is_provable(rule), figure(self, rule, intent, step)
         return Row(
             step=step,
             rule=rule,
@@ -89,11 +94,11 @@ class Outlook(Expected):
             candidate=counted.get(Arm.CANDIDATE),
             baseline=counted.get(Arm.BASELINE),
             episodes=self._in_proof(rule, intent, step) if proven else None,
-            figure=figure(self, rule, intent, step),
+            figure=shown,
             by_proof=self.healthy_by_proof(rule, intent, step) if proven else None,
             stopped=None,
             catches=tuple(
-                self.catch(rule, intent, step, size) for size in self._sizes(rule, catches)
+                self.catch(rule, intent, step, size) for size in self._sizes(rule, catches, shown)
             ),
             lacking=lacking(self, rule, intent, step),
         )
@@ -129,9 +134,13 @@ class Outlook(Expected):
         size = 0.0 if rule.metric.kind is Kind.LOSS else shown
         return self.catch(rule, intent, step, size).probability
 
-    def _sizes(self, rule: Rule, catches: Sequence[Scenario]) -> tuple[float, ...]:
+    def _sizes(
+        self, rule: Rule, catches: Sequence[Scenario], shown: float | None
+    ) -> tuple[float, ...]:
         """How bad the candidates are that this rule should catch."""
-        stated = (self._size(rule, one) for one in catches)
+        stated = [self._size(rule, one) for one in catches]
+        if rule.metric.subject.removesuffix("_us") in TIMES and shown is not None:
+            stated += [shown * times for times in self.slower]
         return tuple(size for size in stated if size is not None) or (worth_catching(rule),)
 
     def _size(self, rule: Rule, scenario: Scenario) -> float | None:

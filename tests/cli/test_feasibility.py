@@ -8,7 +8,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from tests.cli.plan_text import plan_text
-from tests.cli.world import World
+from tests.cli.world import World, requests
 from tests.plans.factories import DESIGN
 
 SHIPPED = DESIGN.read_text(encoding="utf-8")
@@ -179,6 +179,8 @@ def test_the_cost_is_that_of_the_planned_time(world: World):
         ((*FEW, "--catch", "loss=3pp+judge-noise"), "wanted one of loss=3pp"),
         ((*FEW, "--catch", "loss=3"), "--catch loss=3: "),
         ((*FEW, "--intent-share", "refunds=2%"), "did you mean `refund`"),
+        ((*FEW, "--catch", "slow=half"), "--catch slow=half: wanted how many times"),
+        ((*FEW, "--catch", "slow=1x"), "--catch slow=1x: wanted how many times"),
         ((*FEW, "--latency", "3s"), "--latency 3s: wanted P50,P95"),
         ((*FEW, "--latency", "3s,1s"), "the median must be above 0 and below the 95% quantile"),
         ((*FEW, "--ttft", "300,900"), "--ttft: "),
@@ -226,3 +228,134 @@ def test_the_sampled_part_that_is_suggested_takes_the_warning_away(world: World)
     changed = SHIPPED.replace("horizon: 7d}", "horizon: 7d, sampled: 12.5%}")
     again = world.cli("check", world.plan(changed), *MANY, *few, "-o", "json")
     assert "biased-labels" not in codes(again)
+
+
+# Conversations
+
+
+def test_a_conversation_has_four_requests_where_nobody_says_otherwise(world: World):
+    options = ("--units-per-day", "5000", "--intent-share", "refund=20%", "--runs", "0")
+
+    (item,) = world.cli("check", world.plan(SHIPPED), *options, "-o", "json").json["items"]
+    found = item["feasibility"]
+
+    assert found["requests_per_unit"] == 4
+    loss, rate = found["rules"][:2]
+    # 5,000 a day, of which 20% are refund for three days, and 60% are compared for one; a tenth to the candidate
+    assert loss["candidate_samples"] == loss["candidate_in_proof"] == pytest.approx(300)
+    assert rate["candidate_samples"] == pytest.approx(4 * 300)
+    assert rate["candidate_in_proof"] == pytest.approx(300)
+    answer = world.cli("check", world.plan(SHIPPED), *options)
+    assert "4 requests each on average (geometric)" in answer.out
+    assert "1,200 (300)" in answer.out
+
+
+# Latencies
+
+
+def test_without_latencies_it_says_how_to_tell_them(world: World):
+    answer = world.cli("check", world.plan(SHIPPED), *MANY)
+
+    assert "latency: no latencies known: give --latency P50,P95" in " ".join(answer.out.split())
+    (item,) = world.cli("check", world.plan(SHIPPED), *MANY, "-o", "json").json["items"]
+    (row, *_) = [one for one in item["feasibility"]["rules"] if one["rule"] == "latency"]
+    assert row["healthy_stopped"] == {"as_written": None, "by_proof": None}
+
+
+def test_latencies_that_are_told_are_reckoned_with(world: World):
+    told = ("--latency", "1.2s,3s")
+
+    (item,) = world.cli("check", world.plan(SHIPPED), *MANY, *told, "-o", "json").json["items"]
+    (row, *_) = [one for one in item["feasibility"]["rules"] if one["rule"] == "latency"]
+
+    assert row["lacking"] is None
+    assert row["healthy_figure"] == pytest.approx(1)
+    assert row["healthy_stopped"]["as_written"]["share"] == 0
+    (catch,) = row["catches"]
+    assert catch["size"] == pytest.approx(1.875)
+    assert 0 < catch["after_s"]["median"] < 3_600
+    assert catch["bad_answers_served"] > 0
+    answer = world.cli("check", world.plan(SHIPPED), *MANY, *told)
+    assert "log-normal, median 1.2 s, p95 3 s" in " ".join(answer.out.split())
+
+
+def test_a_slower_candidate_can_be_stated(world: World):
+    told = ("--latency", "1.2s,3s", "--catch", "slow=2x", "--catch", "slow=3x")
+
+    (item,) = world.cli("check", world.plan(SHIPPED), *MANY, *told, "-o", "json").json["items"]
+
+    rows = [one for one in item["feasibility"]["rules"] if one["step"] == 1]
+    sizes = {one["rule"]: [catch["size"] for catch in one["catches"]] for one in rows}
+    # Of a ratio, which is 1 where both arms are alike; other rules are asked for their own
+    assert sizes["latency"] == pytest.approx([2, 3])
+    assert sizes["accuracy"] == pytest.approx([0.03])
+
+
+# History
+
+
+def served(world: World) -> World:
+    """A rollout with an hour and a half of traffic: four requests a minute on each arm, of 800 ms."""
+    world.started()
+    world.ticks(90)
+    world.feed(requests(world, per_arm=4, minutes=90))
+    return world
+
+
+def test_what_no_option_says_is_learnt_from_the_store(world: World):
+    plan = served(world).plan()
+
+    (item,) = world.cli("check", plan, "--runs", "0", "-o", "json").json["items"]
+    found = item["feasibility"]
+
+    assert found["learnt"]["rollout"] == "support-bot/1"
+    # 8 a minute, and 10 in the first one
+    assert found["learnt"]["requests"] == 8 * 90 + 10
+    assert found["units_per_minute"] == pytest.approx(8, rel=0.05)
+    assert found["requests_per_unit"] == 1
+    assert found["intents"] == {"refund": 1, "legal": 0}
+    assert found["escalation"] == 0
+    (latency, _) = found["latencies"]
+    assert (latency["arm"], latency["of"]) == ("baseline", "latency")
+    assert latency["p95_s"] == pytest.approx(0.8, rel=0.01)
+    assert "traffic-not-told" not in codes(world.cli("check", plan, "--runs", "0", "-o", "json"))
+    assert "Learnt from support-bot/1, " in world.cli("check", plan, "--runs", "0").out
+
+
+def test_what_an_option_says_comes_before_the_history(world: World):
+    plan = served(world).plan()
+    said = ("--units-per-minute", "50", "--escalation", "1%", "--latency", "2s,3s", "--runs", "0")
+
+    (item,) = world.cli("check", plan, *said, "-o", "json").json["items"]
+    found = item["feasibility"]
+
+    assert (found["units_per_minute"], found["escalation"]) == (50, 0.01)
+    assert {one["source"][:10] for one in found["latencies"]} == {"log-normal"}
+
+
+def test_history_can_be_left_out(world: World):
+    answer = world.cli("check", served(world).plan(), "--no-history", "-o", "json")
+
+    (item,) = answer.json["items"]
+    assert item["feasibility"] is None
+    assert "traffic-not-told" in codes(answer)
+
+
+def test_a_rollout_without_traffic_teaches_nothing(world: World):
+    plan = world.started().plan()
+
+    (item,) = world.cli("check", plan, "-o", "json").json["items"]
+    assert item["feasibility"] is None
+    answer = world.cli("check", plan, "--history")
+    assert answer.code == 2
+    assert "--history: No rollout of support-bot has" in answer.err
+
+
+def test_a_store_that_does_not_answer_is_told_and_keeps_nothing_from_being_checked(world: World):
+    broken = {"CANARY_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing"}
+
+    answer = world.cli("check", world.plan(), "-o", "json", **broken)
+
+    assert answer.code == 0
+    assert "history-not-read" in codes(answer)
+    assert world.cli("check", world.plan(), "--history", **broken).code != 0

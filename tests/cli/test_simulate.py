@@ -31,7 +31,7 @@ def test_every_scenario_has_a_line_and_nothing_pretends_to_be_real(world: World)
         "4 simulated rollouts a scenario, seed 7, from 2026-09-01",
         "Nothing was sent anywhere.",
         "50 units a minute, 4 requests each on average (geometric), Poisson",
-        "Not simulated: rule slow (latency_p95). It is left out of the runs, so it stops none.",
+        "Not simulated: rule slow (latency_p95). It is left out of the runs, so it stops none;",
         "escalation=20%@1h: 20% of the candidate's answers escalate from 1h on. Stopped by escalation: 4.",
     ):
         assert words in answer.out
