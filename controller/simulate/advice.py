@@ -268,12 +268,16 @@ def _too_few_in_step(outlook: Outlook, step: int) -> Advice:
         *first_of(still, _other_shares(outlook, step)),
         *first_of(still, fewer()),
     ]
-    of = f"{_amount(have, rule)} for {rule.name}" if rule is not None else f"{have:,.0f} requests"
+    of = (
+        f"{_amount(have, rule)} for {rule.name}"
+        if rule is not None
+        else f"about {have:,.0f} requests"
+    )
     return advised(
         "samples-not-in-time",
         f"spec.steps[{step}].minSamples",
         f"leaving {format_share(stage.share_bp)} asks for {stage.min_samples:,} samples, and {field} "
-        f"{format_duration(stage.deadline or stage.hold)} gives about {of}{_on(intent)}",
+        f"{format_duration(stage.deadline or stage.hold)} gives {of}{_on(intent)}",
         found or list(first_of(still, more_traffic(outlook))),
         "more traffic is needed",
     )
@@ -329,7 +333,7 @@ def _too_few_in_window(outlook: Outlook, index: int, lacking: dict[int, Least]) 
     return advised(
         "too-few-samples",
         f"spec.rules[{index}].window",
-        f"{rule.name}: a window of {format_duration(rule.window)} holds about {_amount(have, rule)}{_on(intent)}"
+        f"{rule.name}: a window of {format_duration(rule.window)} holds {_amount(have, rule)}{_on(intent)}"
         f"{fewer_arm} at {format_share(outlook.plan.share_at(step))}, and as written the rule asks for "
         f"{rule.min_samples:,}: with fewer {until}",
         found or list(first_of(still, more_traffic(outlook))),
@@ -455,7 +459,9 @@ def _is_biased(outlook: Outlook, limit: float) -> bool:
 
 def _amount(number: float, rule: Rule) -> str:
     noun = "label" if rule.metric.labelled else "request"
-    return f"{number:,.0f} {noun}{'s' * (round(number) != 1)}"
+    if number < 1:
+        return f"less than one {noun}"
+    return f"about {number:,.0f} {noun}{'s' * (round(number) != 1)}"
 
 
 def _on(intent: str | None) -> str:

@@ -68,8 +68,10 @@ class Outlook(Expected):
     """
 
     slower: tuple[float, ...] = ()
-    # One law serves every moment that is asked about.
-    _passages: dict[object, Passage] = field(default_factory=dict, compare=False, repr=False)
+    # One law serves every moment that is asked about, of this plan on this traffic alone.
+    _passages: dict[object, Passage] = field(
+        default_factory=dict, init=False, compare=False, repr=False
+    )
 
     # Rules
 

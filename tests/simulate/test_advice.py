@@ -152,3 +152,18 @@ def test_a_first_share_can_be_changed_too():
     (found,) = about(advice(outlook(planned(steps=steps), traffic(5_000))), "samples-not-in-time")
 
     assert any(one.text.endswith("% share in step 1") for one in found.suggestions)
+
+
+def test_what_is_known_of_one_share_says_nothing_of_another():
+    """A law that is kept for one plan was once taken for another's, and a share was told that was not enough."""
+    of = outlook(planned(), traffic(10_000))
+    rule = of.plan.rules[0]
+    list(of.provings())
+    first, second, last = of.plan.steps
+    steps = (first, replace(second, share_bp=6_000), last)
+
+    changed = replace(of, plan=replace(of.plan, steps=steps))
+
+    afresh = outlook(changed.plan, traffic(10_000))
+    assert changed.proven_in_time(rule, "refund", 1) == afresh.proven_in_time(rule, "refund", 1)
+    assert changed.proven_in_time(rule, "refund", 1) != of.proven_in_time(rule, "refund", 1)
