@@ -352,10 +352,10 @@ def test_a_rollout_without_traffic_teaches_nothing(world: World):
 
 
 def test_a_store_that_does_not_answer_is_told_and_keeps_nothing_from_being_checked(world: World):
-    broken = {"CANARY_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing"}
+    world.environ["CANARY_DATABASE_URL"] = "postgresql://nobody@127.0.0.1:1/nothing"
 
-    answer = world.cli("check", world.plan(), "-o", "json", **broken)
+    answer = world.cli("check", world.plan(), "-o", "json")
 
     assert answer.code == 0
     assert "history-not-read" in codes(answer)
-    assert world.cli("check", world.plan(), "--history", **broken).code != 0
+    assert world.cli("check", world.plan(), "--history").code != 0

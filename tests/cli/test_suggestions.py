@@ -56,6 +56,12 @@ def generated(seed: int) -> Case:
     if draw.random() < 0.3:
         steps[-1]["deadline"] = "9d"
     steps.append({"share": "100%"})
+    last: list[dict[str, Any]] = [
+        {"name": "slow", "metric": "latency_p95", "above": "3500ms"},
+        {"name": "slow", "metric": "latency_p95_ratio", "above": 1.2},
+        {"name": "spend", "metric": "cost_per_hour", "above": "5 USD"},
+        {"name": "mean", "metric": "latency_mean", "above": "1500ms"},
+    ]
     rules = [
         {
             "name": "accuracy",
@@ -74,15 +80,7 @@ def generated(seed: int) -> Case:
             "evidence": draw.choice(["confident", "observed"]),
             "then": "rollback",
         },
-        draw.choice(
-            [
-                {"name": "slow", "metric": "latency_p95", "above": "3500ms", "then": "pause"},
-                {"name": "slow", "metric": "latency_p95_ratio", "above": 1.2, "then": "pause"},
-                {"name": "spend", "metric": "cost_per_hour", "above": "5 USD", "then": "pause"},
-                {"name": "mean", "metric": "latency_mean", "above": "1500ms", "then": "pause"},
-            ]
-        )
-        | {"window": "1h"},
+        {**draw.choice(last), "window": "1h", "then": "pause"},
     ]
     return Case(
         plan={

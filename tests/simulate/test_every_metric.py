@@ -62,9 +62,9 @@ def outlook(one, usual: Usual = KNOWN, a_minute: float = 20.0, each: float = 2.0
 
 
 def is_sound(row: Row) -> None:
-    for part in (row.by_proof, row.stopped and row.stopped.share):
-        assert part is None or 0 <= part <= 1
+    assert row.by_proof is None or 0 <= row.by_proof <= 1
     if row.stopped is not None:
+        assert 0 <= row.stopped.share <= 1
         assert row.stopped.lower <= row.stopped.share + 1e-9
         assert row.stopped.share <= row.stopped.upper + 1e-9
     for catch in row.catches:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 
 import pytest
@@ -14,6 +15,26 @@ from tests.simulate.factories import plan, rule
 
 HOUR = timedelta(hours=1)
 FIRST = 30_000_000  # a minute in 2027
+
+
+OF_BASELINE = {
+    "n": 18,
+    "e": 9,
+    "e.graded": 6,
+    "e.correct_u": 5_400_000,
+    "d.retry": 18,
+    "f.retry": 3,
+    "c.latency_us": 18,
+    "h.latency.10": 12,
+    "h.latency.40": 6,
+    "s.latency_us": 9_000_000,
+    "s.input_tokens": 1_800,
+    "c.input_tokens": 18,
+    "s.output_tokens": 900,
+    "c.output_tokens": 18,
+    "c.cost_nusd": 18,
+    "s.cost_nusd": 180_000_000,
+}
 
 
 def planned(**changes) -> Plan:
@@ -30,7 +51,8 @@ def row(
     arm: str = "baseline",
     intent: str = "refund",
     cohort: Cohort = Cohort.COMPARED,
-    **stats: int,
+    stats: Mapping[str, int] | None = None,
+    **others: int,
 ) -> RollupRow:
     return RollupRow(
         rollout="small/1",
@@ -41,7 +63,7 @@ def row(
         endpoint="",
         cohort=cohort,
         seq=1,
-        stats={key.replace("__", "."): n for key, n in stats.items()},
+        stats={**(stats or {}), **others},
     )
 
 
@@ -50,15 +72,8 @@ def hours(count: int = 4) -> list[RollupRow]:
     rows = []
     for minute in range(60 * count):
         rows += [
-            row(
-                minute,
-                **{"n": 18, "e": 9, "e.graded": 6, "e.correct_u": 5_400_000},
-                **{"c.latency_us": 18, "h.latency.10": 12, "h.latency.40": 6},
-                **{"s.input_tokens": 1_800, "c.input_tokens": 18},
-                **{"s.output_tokens": 900, "c.output_tokens": 18, "s.latency_us": 9_000_000},
-                **{"c.cost_nusd": 18, "s.cost_nusd": 180_000_000, "d.retry": 18, "f.retry": 3},
-            ),
-            row(minute, "candidate", **{"n": 2, "e": 1, "ed.escalated": 1}),
+            row(minute, stats=OF_BASELINE),
+            row(minute, "candidate", stats={"n": 2, "e": 1, "ed.escalated": 1}),
             row(minute, intent="legal", cohort=Cohort.OUTSIDE, n=4, e=2),
         ]
     return rows
