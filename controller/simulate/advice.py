@@ -36,7 +36,7 @@ SPANS: Final = (*(timedelta(hours=n) for n in HOURS), *(timedelta(days=n) for n 
 SHARES_BP: Final = (100, 200, 300, 500, 1000, 1500, 2000, 2500, 3000, 4000, 5000, 6000, 7000, 8000)
 HOLDBACKS_BP: Final = (100, 200, 500, 1000)
 """What a person would write; the search is over these."""
-TIMES: Final = (2, 3, 5, 10, 20, 50, 100, 200, 500, 1_000, 10_000, 100_000)
+TIMES: Final = (2, 3, 5, 10, 20, 50, 100)
 FEWEST: Final = 50
 """Samples that a rule is not advised to go below."""
 APPARENT: Final = 0.1
@@ -279,7 +279,7 @@ def _too_few_in_step(outlook: Outlook, step: int) -> Advice:
         f"leaving {format_share(stage.share_bp)} asks for {stage.min_samples:,} samples, and {field} "
         f"{format_duration(stage.deadline or stage.hold)} gives {of}{_on(intent)}",
         found or list(first_of(still, more_traffic(outlook))),
-        "more traffic is needed",
+        "more than a hundred times the traffic is needed",
     )
 
 
@@ -337,7 +337,7 @@ def _too_few_in_window(outlook: Outlook, index: int, lacking: dict[int, Least]) 
         f"{fewer_arm} at {format_share(outlook.plan.share_at(step))}, and as written the rule asks for "
         f"{rule.min_samples:,}: with fewer {until}",
         found or list(first_of(still, more_traffic(outlook))),
-        "more traffic is needed",
+        "more than a hundred times the traffic is needed",
     )
 
 

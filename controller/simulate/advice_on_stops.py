@@ -22,6 +22,7 @@ from controller.simulate.advice import (
     hardest,
     how_surely,
     longer_windows,
+    more_traffic,
     percent,
     with_rule,
 )
@@ -31,7 +32,7 @@ from controller.simulate.found import Feasibility, Row
 from controller.simulate.scenarios import Scenario
 from controller.simulate.written import stopped
 
-WIDER: Final = (1.1, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0, 5.0, 7.0, 10.0)
+WIDER: Final = (1.1, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0)
 """Times the limit, or what is left of it under one that must not be fallen below."""
 WINDOWS: Final = 4
 """Longer windows that are tried."""
@@ -76,8 +77,8 @@ def _stopping(
         f"spec.rules[{index}].evidence",
         f"{rule.name}: by itself it stops {percent(share)} of rollouts with nothing wrong at {place} as it is written"
         f"{on}{_shown(worst)}",
-        tries,
-        "a wider limit is needed",
+        tries or list(first_of(still, more_traffic(outlook))),
+        "a limit of more than four times as much, or longer windows in longer steps are needed",
     )
 
 
