@@ -11,6 +11,7 @@ from typing import assert_never
 
 from controller.errors import NotFound
 from controller.notify.figures import (
+    by_people_words,
     counts_words,
     coverage_words,
     data_of,
@@ -71,7 +72,11 @@ def verdict_line(verdict: Verdict, plan: Plan) -> str:
 
 
 def _corrected(verdict: Verdict, rule: Rule, judge: Judge | None) -> str:
-    """The figure that the line begins with as it would be by labels that never err."""
+    """The figure that the line begins with as people's grades correct it; without those, as it would be by labels that
+    never err.
+    """
+    if verdict.reading.by_people is not None:
+        return by_people_words(rule, verdict.reading.by_people)
     value = _headline_value(verdict, rule)
     return without_errors(rule.metric, value, judge) if judge and value is not None else ""
 

@@ -77,7 +77,7 @@ def count_findings(tally: Tally, requests: Iterable[Request], sign: int) -> None
 
 def count_episodes(tally: Tally, episodes: Iterable[Episode], sign: int) -> None:
     """Put in (+1) or take out (−1) episodes with what is known of them by now."""
-    for key, together in _by_row(episodes, _episode_key).items():
+    for key, together in _by_row(episodes, episode_key).items():
         row = tally.row(key)
         row["e"] += sign * len(together)
         for (flag, value), times in _flags(together).items():
@@ -140,7 +140,8 @@ def _request_key(one: Request) -> RowKey:
     return one.rollout, minute, one.version, one.arm, one.intent, one.endpoint, one.cohort
 
 
-def _episode_key(one: Episode) -> RowKey:
+def episode_key(one: Episode) -> RowKey:
+    """The row that an episode is counted in."""
     minute = one.start // MINUTE_US
     return one.rollout, minute, one.version, one.arm, one.intent, one.endpoint, COMPARED
 

@@ -29,6 +29,7 @@ from sqlalchemy import (
 from controller.ports import SplitVersion
 from controller.rollout.accounting import Terms
 from controller.rollout.accounting_blocks import ARMS, Sizes, Stratum
+from controller.rollout.accounting_people import ByPeople
 from controller.rollout.accounting_state import (
     Block,
     Episode,
@@ -78,6 +79,7 @@ _TERMS = select(
     schema.rollouts.c.horizon_us,
     schema.rollouts.c.delay_us,
     schema.rollouts.c.sampled_u,
+    schema.rollouts.c.people_u,
 ).where(listed(schema.rollouts.c.rollout))
 _KNOWN: Mapping[Kind, Select[Any]] = {
     "observations": select(schema.observations.c.id).where(listed(schema.observations.c.id)),
@@ -102,6 +104,10 @@ _EPISODES: Mapping[str, Select[Any]] = {
     "sqlite": _NEAR.where(listed(schema.episodes.c.unit)),
     "postgresql": seeking(_NEAR, schema.episodes.c.unit),
 }
+_BY_PEOPLE = select(schema.by_people).where(
+    schema.by_people.c.rollout == bindparam("rollout"), listed(schema.by_people.c.unit)
+)
+_by_people_values = attrgetter(*schema.by_people.c.keys())
 _PLACE = (schema.labels.c.start, schema.labels.c.id)
 _IN_LINE = (
     select(schema.labels)
@@ -198,8 +204,9 @@ class SqlRows:
                 horizon=timedelta(microseconds=horizon),
                 delay=timedelta(microseconds=delay),
                 sampled_u=sampled_u,
+                people_u=people_u,
             )
-            for rollout, unit, horizon, delay, sampled_u in self._among(_TERMS, rollouts)
+            for rollout, unit, horizon, delay, sampled_u, people_u in self._among(_TERMS, rollouts)
         }
 
     def known(self, kind: Kind, ids: Collection[str]) -> set[str]:
@@ -227,6 +234,10 @@ class SqlRows:
         }
         wanted = _EPISODES[self._connection.dialect.name]
         return [_episode(row) for row in self._connection.execute(wanted, where).all()]
+
+    def by_people(self, rollout: str, units: Collection[str]) -> list[ByPeople]:
+        where = {"rollout": rollout, **values(units)}
+        return [ByPeople(*row) for row in self._connection.execute(_BY_PEOPLE, where).all()]
 
     def splits(self, rollouts: Collection[str]) -> dict[str, Sequence[SplitVersion]]:
         return splits_of(self._connection, rollouts)
@@ -287,6 +298,9 @@ class SqlRows:
         outcomes = sorted(changes.outcomes, key=_id)
         put_many(connection, schema.outcomes, [_outcome_row(one) for one in outcomes])
         add_many(connection, schema.pairs, [_pair_row(one) for one in changes.pairs])
+        if changes.by_people:
+            by_people = sorted(changes.by_people, key=_id)
+            put_many(connection, schema.by_people, [_by_people_values(one) for one in by_people])
         self._delete(schema.labels, changes.gone_labels)
         self._delete(schema.blocks, changes.gone_blocks)
         labels = sorted(changes.labels, key=_id)

@@ -94,13 +94,17 @@ OBSERVATIONS = st.builds(
     ),
 )
 OUTCOMES = st.builds(
-    lambda correct, grades, flags: outcome("", correct, grades=grades, flags=flags),
+    lambda correct, grades, flags, source: outcome(
+        "", correct, grades=grades, flags=flags, source=source
+    ),
     st.sampled_from([1.0, 0.0, 0.5, 1 / 3, None]),
     st.sampled_from(list(Grades)),
     FLAGS,
+    st.sampled_from(["person", "judge", "person", "", "people"]),
 )
 GRADES = st.sampled_from([0.0, 0.25, 1.0])
 SAMPLED_U = st.sampled_from([MICRO, 700_000, 300_000, 1])
+PEOPLE_U = st.sampled_from([0, 400_000, MICRO])
 PAIRS = st.builds(lambda b, c: pair("", baseline=b, candidate=c), GRADES, GRADES)
 
 
@@ -158,19 +162,35 @@ def new_rollout(
     horizon: timedelta,
     delay: timedelta = timedelta(0),
     sampled_u: int = MICRO,
+    people_u: int = 0,
 ) -> str:
     rollout = f"example-{next(_numbers)}/1"
     name = rollout.removesuffix("/1")
-    of = plan(name=name, unit=unit, horizon=horizon, delay=delay, sampled_u=sampled_u)
+    of = plan(
+        name=name,
+        unit=unit,
+        horizon=horizon,
+        delay=delay,
+        sampled_u=sampled_u,
+        people_u=people_u,
+    )
     store.commit(commit(rollout=rollout, of=of, shares=SHARES[1]))
     store.commit(commit(store.head(rollout), rollout=rollout, shares=SHARES[2], version=2))
     return rollout
 
 
-def recount_of(unit: Unit, horizon: timedelta, delay: timedelta, sampled_u: int) -> Recount:
+def recount_of(
+    unit: Unit, horizon: timedelta, delay: timedelta, sampled_u: int, people_u: int
+) -> Recount:
     """Of such a rollout."""
-    part = Fraction(sampled_u, MICRO)
-    return Recount(unit=unit, horizon=horizon, delay=delay, shares=SHARES, sampled=part)
+    return Recount(
+        unit=unit,
+        horizon=horizon,
+        delay=delay,
+        shares=SHARES,
+        sampled=Fraction(sampled_u, MICRO),
+        people=Fraction(people_u, MICRO),
+    )
 
 
 def minute_rows(store: Store, rollout: str) -> dict[Row, dict[str, int]]:
@@ -195,12 +215,19 @@ SHARED_STORE = settings(
     hours=st.integers(1, 40),
     delay=st.sampled_from([0 * MINUTE, timedelta(seconds=90), 30 * MINUTE, 6 * HOUR]),
     sampled_u=SAMPLED_U,
+    people_u=PEOPLE_U,
 )
 def test_rows_equal_a_recount_of_everything_that_was_sent(
-    store: Store, data: st.DataObject, unit: Unit, hours: int, delay: timedelta, sampled_u: int
+    store: Store,
+    data: st.DataObject,
+    unit: Unit,
+    hours: int,
+    delay: timedelta,
+    sampled_u: int,
+    people_u: int,
 ):
-    rollout = new_rollout(store, unit, hours * HOUR, delay, sampled_u)
-    recount = recount_of(unit, hours * HOUR, delay, sampled_u)
+    rollout = new_rollout(store, unit, hours * HOUR, delay, sampled_u, people_u)
+    recount = recount_of(unit, hours * HOUR, delay, sampled_u, people_u)
     now, seq = NOW, 0
 
     for arrived in data.draw(arrivals(data.draw(things()))):
@@ -238,6 +265,7 @@ def test_rows_equal_a_recount_of_everything_that_was_sent(
     unit=st.sampled_from([Unit.CONVERSATION, Unit.REQUEST]),
     hours=st.integers(1, 200),
     sampled_u=SAMPLED_U,
+    people_u=PEOPLE_U,
 )
 def test_rows_equal_a_recount_whatever_was_let_go_of_in_between(
     kind: str,
@@ -246,12 +274,13 @@ def test_rows_equal_a_recount_whatever_was_let_go_of_in_between(
     unit: Unit,
     hours: int,
     sampled_u: int,
+    people_u: int,
 ):
     """Resends too: what is below the floor was counted, or never will be."""
     delay = timedelta(minutes=30)
     with STORES[kind](Path(tmp_path_factory.mktemp("store"))) as store:
-        rollout = new_rollout(store, unit, hours * HOUR, delay, sampled_u)
-        recount = recount_of(unit, hours * HOUR, delay, sampled_u)
+        rollout = new_rollout(store, unit, hours * HOUR, delay, sampled_u, people_u)
+        recount = recount_of(unit, hours * HOUR, delay, sampled_u, people_u)
         now = floor = NOW
         sent = spread(data.draw(things()), data.draw(st.lists(st.integers(0, 6), min_size=14)))
         received: dict[str, datetime] = {}
@@ -311,14 +340,15 @@ def above(floor: datetime, one: Batch) -> Batch:
     sampled_u=st.sampled_from(
         [1, MICRO]
     ),  # a rollout's name is in the hash: here all lie in it, or none
+    people_u=st.sampled_from([0, MICRO]),
 )
 def test_the_order_of_arrival_does_not_matter_to_the_counts_of_requests(
-    store: Store, data: st.DataObject, unit: Unit, sampled_u: int
+    store: Store, data: st.DataObject, unit: Unit, sampled_u: int, people_u: int
 ):
     sent = data.draw(things())
     found = []
     for _ in range(2):
-        rollout = new_rollout(store, unit, NEVER, sampled_u=sampled_u)
+        rollout = new_rollout(store, unit, NEVER, sampled_u=sampled_u, people_u=people_u)
         for arrived in data.draw(arrivals(sent)):
             store.ingest(named(arrived, rollout), NOW)
         found.append(by_request(minute_rows(store, rollout)))
@@ -329,7 +359,11 @@ def test_the_order_of_arrival_does_not_matter_to_the_counts_of_requests(
 def by_request(rows: dict[Row, dict[str, int]]) -> dict[Row, dict[str, int]]:
     """Without what hangs on the order of arrival: an episode's anchor, and which labels make a block."""
     kept = {
-        key: {name: count for name, count in row.items() if not name.startswith(("e", "b."))}
+        key: {
+            name: count
+            for name, count in row.items()
+            if not name.startswith(("e", "b.", "drawn", "both"))
+        }
         for key, row in rows.items()
     }
     return {key: row for key, row in kept.items() if row}
