@@ -15,7 +15,7 @@ from controller.cli.simulated import answers_words, part_document, progress, tra
 from controller.rollout.units import format_duration, format_limit, format_share
 
 if TYPE_CHECKING:
-    from controller.plans.lint import Finding
+    from controller.plans.finding import Finding
     from controller.rollout.plan import Plan, Rule
     from controller.simulate.advice import Advice
     from controller.simulate.bill import Bill

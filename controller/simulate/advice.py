@@ -13,7 +13,7 @@ from datetime import timedelta
 from itertools import chain, islice
 from typing import Final, TypeAlias
 
-from controller.plans.lint import Finding, Level
+from controller.plans.finding import Finding, Level
 from controller.rollout.metrics import MICRO, Kind
 from controller.rollout.plan import FULL_BP, Evidence, Plan, Rule, Step
 from controller.rollout.rules import is_provable

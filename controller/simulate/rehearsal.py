@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from math import ceil
 from typing import Final
 
-from controller.plans.lint import Finding, Level
+from controller.plans.finding import Finding, Level
 from controller.rollout.plan import Evidence, Plan
 from controller.rollout.units import format_duration, format_percent
 from controller.simulate.feasibility import is_reckoned, worth_catching
