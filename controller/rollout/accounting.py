@@ -234,16 +234,18 @@ class Account:
 
     def _news(self) -> list[tuple[Episode, Request]]:
         """What may say something new to its episode. Most requests of a long conversation say what is known."""
-        requests = chain(self.new_requests.values(), self.changed_requests.values())
-        pairs = ((self._episode_of.get(one.id), one) for one in requests)
-        return [
-            (episode, request)
-            for episode, request in pairs
-            if episode is not None
-            and (
-                request.flags != episode.flags or self._grades.get(request.id) != request.grade_u()
-            )
-        ]
+        episode_of, grades = self._episode_of.get, self._grades.get
+        news = []
+        for request in chain(self.new_requests.values(), self.changed_requests.values()):
+            episode = episode_of(request.id)
+            if episode is None:
+                continue
+            # Flags are shared mostly, and so quickly seen to be the same.
+            if (request.flags is not episode.flags and request.flags != episode.flags) or (
+                grades(request.id) != request.grade_u()
+            ):
+                news.append((episode, request))
+        return news
 
     def _tell(self, episode: Episode, request: Request) -> None:
         """Carry a request's flags and its change of grade over to its episode."""

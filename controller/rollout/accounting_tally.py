@@ -10,7 +10,7 @@ from controller.rollout.accounting_state import MINUTE_US, Block, Episode, Reque
 from controller.rollout.metrics import MICRO
 from controller.rollout.observation import BOTH_ARMS, QUANTITIES, Cohort, Pair
 from controller.rollout.timeline import minute_of
-from controller.stats.histogram import bucket_of
+from controller.stats.histogram import buckets_of
 
 RowKey = tuple[str, int, int, str, str, str, str]
 """rollout, minute, version, arm, intent, endpoint, cohort: plain values, for they are hashed for every request."""
@@ -64,7 +64,7 @@ def count_new_requests(tally: Tally, requests: Iterable[Request]) -> None:
             row[count] += len(values)
             row[total] += sum(values)
             if histogram is not None:
-                for bucket, times in Counter([bucket_of(one / MICRO) for one in values]).items():
+                for bucket, times in buckets_of([one / MICRO for one in values]).items():
                     row[f"{histogram}{bucket}"] += times
         _count_findings(row, together, +1)
 

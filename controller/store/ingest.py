@@ -47,7 +47,7 @@ from controller.rollout.accounting_state import (
 from controller.rollout.accounting_tally import RowKey, Tally, count_block, merged
 from controller.rollout.observation import Batch, Ingested, Pair
 from controller.rollout.plan import Unit
-from controller.store.fit import require_fit
+from controller.store.fit import LARGEST, require_fit
 
 Kind = Literal["observations", "outcomes", "pairs"]
 PIECE: Final = 16  # blocks
@@ -61,6 +61,10 @@ class Reach:
     low: int
     high: int
     active: int
+
+    def widened(self, units: Collection[str], slack: int) -> Reach:
+        """Of these units also what is somewhat earlier, and whatever is later."""
+        return Reach(units, self.low - slack, LARGEST, self.active - slack)
 
 
 @dataclass(slots=True)
@@ -94,7 +98,7 @@ class Rows(Protocol):
         ...
 
     def known(self, kind: Kind, ids: Collection[str]) -> set[str]:
-        """Which of these ids are stored."""
+        """Which of these ids are stored. Rows that would be refused by their key may say none: `write` fails then."""
         ...
 
     def requests(self, ids: Collection[str]) -> dict[str, Request]: ...
