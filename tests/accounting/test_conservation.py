@@ -329,13 +329,13 @@ def two_stores(
 
 
 @SHARED_STORE
-@given(data=st.data(), sampled_u=SAMPLED_U)
+@given(data=st.data(), sampled_u=SAMPLED_U, people_u=PEOPLE_U)
 def test_rows_equal_a_recount_whichever_controller_is_sent_what(
-    two_stores: tuple[Store, Store], data: st.DataObject, sampled_u: int
+    two_stores: tuple[Store, Store], data: st.DataObject, sampled_u: int, people_u: int
 ):
     """Each remembers live episodes, of which the other changes some."""
-    rollout = new_rollout(two_stores[0], Unit.CONVERSATION, 40 * HOUR, 30 * MINUTE, sampled_u)
-    recount = recount_of(Unit.CONVERSATION, 40 * HOUR, 30 * MINUTE, sampled_u)
+    terms = (Unit.CONVERSATION, 40 * HOUR, 30 * MINUTE, sampled_u, people_u)
+    rollout, recount = new_rollout(two_stores[0], *terms), recount_of(*terms)
     now = NOW
 
     for arrived in data.draw(arrivals(data.draw(things()))):
