@@ -276,6 +276,7 @@ _NOUNS = {
     "requests": "requests",
     "blocks": "labels",
     "pairs": "pairs",
+    "people": "grades by people",
 }
 
 

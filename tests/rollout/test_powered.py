@@ -106,16 +106,21 @@ def test_the_proof_is_the_product_over_full_hours():
             Graded(np.array([one[0]] * n, float), np.array([one[1]] * n, float))
             for one in (FAIR, BASELINE)
         ]
-        logs = log_wealth_nano(*arms, policy_of(OF), margin=0.015, effect=0.015, sign=-1)
+        candidate, baseline = arms
+        logs = log_wealth_nano(
+            candidate, baseline, policy_of(OF), margin=0.015, effect=0.015, sign=-1
+        )
         walked = logs.sum(axis=0) * 1e-9
         return float(np.log(np.exp(walked).mean()))
 
+    found = None
     for after, whole in ((HOUR - 2, 0), (HOUR - 1, 1), (2 * HOUR - 2, 1), (3 * HOUR - 1, 3)):
         found = read(view(rows, minutes=after, of=OF), LOSS, "refund").passing
         assert found is not None
         assert found.log_e == pytest.approx(wealth(whole) if whole else 0.0, abs=1e-9)
         assert found.claim == 0.015
         assert found.log_threshold == pytest.approx(math.log(1 / 0.05))
+    assert found is not None
     assert found.tally == {
         "candidate": 60,
         "candidate.drawn": 60,
@@ -285,6 +290,7 @@ def test_what_is_remembered_of_hours_is_what_is_there(drawn, data):
         for number, pair in enumerate(drawn)
     ]
     tallies = Tallies()
+    found = _read(tallies, 1)
     for number, rows in enumerate(by_hour):
         if number != late:
             tallies.feed(rows, number + 1)
