@@ -14,6 +14,7 @@ from controller.rollout.accounting_blocks import block_sizes
 from controller.rollout.metrics import MICRO, Kind
 from controller.rollout.plan import FULL_BP, Plan, Rule
 from controller.rollout.powered import (
+    HOUR_MIN,
     as_graded,
     has_people,
     is_by_people,
@@ -103,19 +104,28 @@ def _of_people(plan: Plan, state: State, rule: Rule, reading: Reading) -> Needs 
         or not 0 < state.share_bp < FULL_BP
     ):
         return None
-    arms = as_graded(plan, look.counts, state.share_bp / FULL_BP)
+    candidate, baseline = as_graded(plan, look.counts, state.share_bp / FULL_BP)
+    loss = loss_of(plan, candidate, baseline)
+    a_minute = look.samples / max(minutes(look.window.span), 1)
     effect = rule.alternative or rule.limit
 
     def after(margin: float, sign: int, proof: Proof | None, needed: float) -> float:
-        of = powered_growth(*arms, policy_of(plan), margin=margin, effect=effect, sign=sign)
+        of = powered_growth(
+            candidate,
+            baseline,
+            policy_of(plan),
+            margin=margin,
+            effect=effect,
+            sign=sign,
+            looks_every=HOUR_MIN * a_minute,
+        )
         held = proof.log_e if proof is not None else 0.0
         return Passage(growth=of, log_threshold=needed, held=(held,) * 3).quantile(MEDIAN)
 
-    found, a_minute = NEVER, look.samples / max(minutes(look.window.span), 1)
-    proof = Outcome.PASS
-    if loss_of(plan, arms) < rule.limit:
+    found, proof = NEVER, Outcome.PASS
+    if loss < rule.limit:
         found = after(rule.limit, -1, reading.passing, proofs.pass_threshold(plan, 1))
-    elif loss_of(plan, arms) > rule.limit:
+    elif loss > rule.limit:
         proof = Outcome.FAIL
         by_people = reading.failing if is_by_people(reading.failing) else None
         needed = _fail_threshold(plan, state, rule, by_people)

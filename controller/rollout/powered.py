@@ -335,11 +335,10 @@ def as_graded(plan: Plan, counts: PoweredCounts, share: float) -> tuple[Graded, 
     return found[0], found[1]
 
 
-def loss_of(plan: Plan, arms: tuple[Graded, Graded]) -> float:
-    """The prediction-powered loss of the candidate's and the baseline's answers, in expectation."""
+def loss_of(plan: Plan, candidate: Graded, baseline: Graded) -> float:
+    """The prediction-powered loss of these answers, in expectation."""
     weight = policy_of(plan).weight
-    candidate, baseline = (_mean_of(one, weight) for one in arms)
-    return baseline - candidate
+    return _mean_of(baseline, weight) - _mean_of(candidate, weight)
 
 
 def _mean_of(one: Graded, weight: float) -> float:

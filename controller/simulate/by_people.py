@@ -8,7 +8,7 @@ import numpy as np
 
 from controller.errors import DataError
 from controller.rollout.plan import Plan, Rule
-from controller.rollout.powered import policy_of
+from controller.rollout.powered import HOUR_MIN, policy_of
 from controller.rollout.rules import bound_of
 from controller.stats.passage import Growth
 from controller.stats.powered import Graded, chances, powered_growth
@@ -50,6 +50,7 @@ def keeping(plan: Plan, rule: Rule, candidate: Expected, baseline: Expected) -> 
         margin=bound_of(rule),
         effect=rule.alternative or rule.limit,
         sign=-1,
+        looks_every=HOUR_MIN * one,
     )
 
 

@@ -140,12 +140,19 @@ def log_wealth_nano(
 
 
 def powered_growth(
-    candidate: Graded, baseline: Graded, by: Policy, *, margin: float, effect: float, sign: int
+    candidate: Graded,
+    baseline: Graded,
+    by: Policy,
+    *,
+    margin: float,
+    effect: float,
+    sign: int,
+    looks_every: float,
 ) -> Growth:
     """What one stretch adds to each bet's log wealth, if it has so many answers and they are of each kind so often.
 
-    A drawn answer of the one arm, what it is beside on the other, and the others of both: a walk in such steps is
-    nearly one in normal ones, which overshoot by 4 s / (3 sqrt(2 pi)) on average, s their standard deviation.
+    Looked at every so many stretches, wealth moves in nearly normal steps, which overshoot by 4 s / (3 sqrt(2 pi)) on
+    average, s their standard deviation.
     """
     _, parts = _parts(candidate, baseline, by, margin=margin, effect=effect, sign=sign)
     mean, variance = np.zeros((2, len(FACTORS)))
@@ -154,7 +161,7 @@ def powered_growth(
         mean += added @ counts
         variance += added**2 @ counts - (added @ counts) ** 2 / n
     spread = np.sqrt(np.maximum(variance, 0.0))
-    overshoot = _OVERSHOOT * spread
+    overshoot = _OVERSHOOT * spread * math.sqrt(max(looks_every, 1.0))
     one, two, three = zip(mean.tolist(), variance.tolist(), overshoot.tolist(), strict=True)
     means, variances, beyond = zip(one, two, three, strict=True)
     return Growth(mean=means, variance=variances, overshoot=beyond)
