@@ -193,9 +193,10 @@ def _kept(reading: Reading, rule: Rule) -> str:
     if worst is None:
         return against
     joined = "but" if proof.reached and not worst.proof.reached else "and"
+    who = " by people" if worst.coverage.by_people else ""
     return (
         f"{against}, {joined} {proof_words(worst.proof)} with every missing label against it "
-        f"(graded: {coverage_words(worst.coverage)})"
+        f"(graded{who}: {coverage_words(worst.coverage)})"
     )
 
 

@@ -323,6 +323,7 @@ def counts_words(rule: Rule, counts: Counts, noun: str = "requests") -> str:
 def coverage_words(coverage: Coverage) -> str:
     """`baseline 3,900 of 4,120 episodes, candidate 300 of 463`; of answers where a sample of them is graded."""
     noun = "episodes" if coverage.sampled_u >= MICRO else "answers"
+    noun = "drawn episodes" if coverage.by_people else noun
     return (
         f"baseline {coverage.baseline_graded:,} of {coverage.baseline_n:,} {noun}, "
         f"candidate {coverage.candidate_graded:,} of {coverage.candidate_n:,}"
