@@ -200,7 +200,8 @@ def by_people_words(rule: Rule, look: Look) -> str:
     candidate …)`; how many are there, where that is too few for a figure.
     """
     if look.value is None:
-        return f"by people's grades no figure yet: {counts_words(rule, look.counts)}; {LEAST} of each arm are needed"
+        needed = f"nearly all of them are needed, and {LEAST} of each arm"
+        return f"by people's grades no figure yet: {counts_words(rule, look.counts)}; {needed}"
     shown = value_beside(rule.metric, look.value, rule.limit)
     return (
         f"by people's grades {shown} "

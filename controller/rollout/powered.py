@@ -164,12 +164,15 @@ class Powered:
         return coverage_of_people(graded_b, n_b, graded_c, n_c)
 
     def look(self, start: int, end: int) -> Look:
-        """The prediction-powered loss over [start, end), post-stratified; without a value from too few."""
+        """The prediction-powered loss over [start, end), post-stratified; without a value from too few, and while
+        people have not graded nearly all that is drawn: escalated answers, wrong without them, would weigh too much.
+        """
         counts = PoweredCounts(
             strata=tuple(self._counted(start, end)), weight=policy_of(self.plan).weight
         )
         n = counts.smaller
-        estimate = estimate_of(counts) if n >= LEAST else None
+        told = n >= LEAST and not coverage_in(counts).differs
+        estimate = estimate_of(counts) if told else None
         return Look(
             window=Window.of_minutes(start, end),
             value=None if estimate is None else estimate.estimate,
@@ -282,6 +285,15 @@ def _with_missing(of: Graded, counts: Table, *, right: bool) -> Graded:
     called = missing if right else np.zeros_like(missing)
     added = corners(missing, called, judged, judged if right else called)
     return Graded(of.drawn + added, of.others)
+
+
+def coverage_in(counts: PoweredCounts) -> Coverage:
+    """How many of the drawn episodes people have graded."""
+    arms = [[one.baseline for one in counts.strata], [one.candidate for one in counts.strata]]
+    (graded_b, n_b), (graded_c, n_c) = (
+        (sum(one.both for one in arm), sum(one.drawn for one in arm)) for arm in arms
+    )
+    return coverage_of_people(graded_b, n_b, graded_c, n_c)
 
 
 def estimate_of(counts: PoweredCounts) -> Estimate | None:

@@ -184,6 +184,26 @@ def test_a_pass_needs_nearly_all_that_is_drawn():
     assert not worst.proof.reached
 
 
+def test_nothing_fails_by_people_who_have_not_graded_the_good_answers_yet():
+    """What is escalated is known to be wrong at once; where people are late, it is nearly all that they have."""
+    at_once = [
+        row
+        for number in range(30)
+        for row in (
+            graded(START + HOUR * number + 7, (2, 0, 0, 4), (18, 162), arm="candidate", missing=54),
+            graded(START + HOUR * number + 7, (9, 0, 0, 1), (54, 486), arm="baseline", missing=170),
+        )
+    ]
+
+    found = verdict_of(at_once, after=30 * HOUR)
+
+    assert found.reading.failing is not None
+    assert found.reading.failing.reached
+    assert found.confident is Outcome.INSUFFICIENT
+    assert found.reading.by_people is not None
+    assert found.reading.by_people.value is None
+
+
 def test_nothing_is_proven_where_the_judge_left_one_arm_out():
     rows = hours(120, FAIR, BASELINE)
     ungraded = [
