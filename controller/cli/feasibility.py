@@ -12,15 +12,15 @@ from rich.text import Text
 from controller.cli.context import Context
 from controller.cli.output import Document, console, grid, rough, wrapped
 from controller.cli.simulated import answers_words, part_document, progress, traffic_words
-from controller.rollout.units import format_duration, format_limit, format_share
+from controller.rollout.units import format_duration, format_limit, format_percent, format_share
 
 if TYPE_CHECKING:
     from controller.plans.finding import Finding
     from controller.rollout.plan import Plan, Rule
     from controller.simulate.advice import Advice
     from controller.simulate.bill import Bill
-    from controller.simulate.feasibility import Catch, Feasibility, Proving, Row
     from controller.simulate.montecarlo import Part, Spread, Summary
+    from controller.simulate.prospect import Catch, Feasibility, Proving, Row
     from controller.simulate.rehearsal import Rehearsal
     from controller.simulate.scenarios import Scenario, Traffic
 
@@ -150,6 +150,12 @@ def _print_wrapped(context: Context, text: str, *, style: str = "") -> None:
 def _facts(plan: Plan, asked: Asked) -> Iterator[str]:
     yield f"Traffic: {traffic_words(asked.traffic)}."
     yield f"Answers: {answers_words(plan, asked.traffic)}."
+    if plan.labels.people_u:
+        yield (
+            f"People grade {format_percent(plan.labels.people)} of the {plan.unit.value}s beside the judge, which errs "
+            "as the plan says, on both arms alike; LABELS and NEEDED of proofs are theirs. Nothing is simulated: "
+            "simulated answers have one grade."
+        )
     if asked.pairs:
         yield f"Shadow pairs: {asked.pairs:,} on each critical intent."
 
@@ -211,7 +217,7 @@ def _proofs(plan: Plan, provings: Sequence[Proving]) -> tuple[Sequence[str], lis
             [
                 f"{one.step + 1}: {format_share(plan.share_at(one.step))}{ASKED if one.asked else ''}",
                 about,
-                f"{one.have:,.0f} in {format_duration(one.within)}",
+                f"{one.have:,.0f}{' by people' if one.by_people else ''} in {format_duration(one.within)}",
                 _two(*(_count(n) for n in one.needed)) if one.after[1] != NO_TIME else "-",
                 _spans(one.after, beyond="never"),
                 f"{100 * one.probability:.0f}%",
@@ -375,6 +381,7 @@ def _proving(plan: Plan, one: Proving) -> Document:
         "asked": one.asked,
         "within_s": one.within.total_seconds(),
         "labels": one.have,
+        "by_people": one.by_people,
         "probability": one.probability,
         "labels_needed": _quantiles(one.needed),
         "after_s": _seconds(one.after),

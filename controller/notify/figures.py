@@ -200,7 +200,8 @@ def by_people_words(rule: Rule, look: Look) -> str:
     candidate …)`; how many are there, where that is too few for a figure.
     """
     if look.value is None:
-        return f"by people's grades no figure yet: {counts_words(rule, look.counts)}; {LEAST} of each arm are needed"
+        needed = f"nearly all of them are needed, and {LEAST} of each arm"
+        return f"by people's grades no figure yet: {counts_words(rule, look.counts)}; {needed}"
     shown = value_beside(rule.metric, look.value, rule.limit)
     return (
         f"by people's grades {shown} "
@@ -323,6 +324,7 @@ def counts_words(rule: Rule, counts: Counts, noun: str = "requests") -> str:
 def coverage_words(coverage: Coverage) -> str:
     """`baseline 3,900 of 4,120 episodes, candidate 300 of 463`; of answers where a sample of them is graded."""
     noun = "episodes" if coverage.sampled_u >= MICRO else "answers"
+    noun = "drawn episodes" if coverage.by_people else noun
     return (
         f"baseline {coverage.baseline_graded:,} of {coverage.baseline_n:,} {noun}, "
         f"candidate {coverage.candidate_graded:,} of {coverage.candidate_n:,}"

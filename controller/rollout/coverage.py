@@ -63,6 +63,7 @@ def coverage_of_people(graded_b: int, n_b: int, graded_c: int, n_c: int) -> Cove
         candidate_graded=graded_c,
         candidate_n=n_c,
         differs=short or _differs(graded_b, n_b, graded_c, n_c, MICRO),
+        by_people=True,
     )
 
 

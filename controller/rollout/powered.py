@@ -24,13 +24,21 @@ from controller.rollout.rules import bound_of, is_provable
 from controller.rollout.state import Epoch
 from controller.rollout.sums import Minutes, Table
 from controller.rollout.timeline import Window, minute_of, minutes
-from controller.rollout.verdict import ArmByPeople, Coverage, Look, PoweredCounts, PoweredStratum
+from controller.rollout.verdict import (
+    ArmByPeople,
+    Coverage,
+    Look,
+    PoweredCounts,
+    PoweredStratum,
+    Proof,
+)
 from controller.stats.betting import Floats
 from controller.stats.matched import log_e_of_wealth, strongest_windows
 from controller.stats.noise import Estimate
 from controller.stats.powered import (
     Graded,
     Policy,
+    chances,
     corners,
     log_wealth_nano,
     policy,
@@ -38,6 +46,8 @@ from controller.stats.powered import (
 )
 
 HOUR_MIN: Final = 60
+PRIOR_WEIGHT: Final = 100
+"""Answers that the plan's assumptions count for beside those that people graded, to reckon what is lacking."""
 LEAST: Final = 50
 """Drawn episodes that people have graded, of each arm, from which there is a figure."""
 
@@ -154,12 +164,15 @@ class Powered:
         return coverage_of_people(graded_b, n_b, graded_c, n_c)
 
     def look(self, start: int, end: int) -> Look:
-        """The prediction-powered loss over [start, end), post-stratified; without a value from too few."""
+        """The prediction-powered loss over [start, end), post-stratified; without a value from too few, and while
+        people have not graded nearly all that is drawn: escalated answers, wrong without them, would weigh too much.
+        """
         counts = PoweredCounts(
             strata=tuple(self._counted(start, end)), weight=policy_of(self.plan).weight
         )
         n = counts.smaller
-        estimate = estimate_of(counts) if n >= LEAST else None
+        told = n >= LEAST and not coverage_in(counts).differs
+        estimate = estimate_of(counts) if told else None
         return Look(
             window=Window.of_minutes(start, end),
             value=None if estimate is None else estimate.estimate,
@@ -274,6 +287,15 @@ def _with_missing(of: Graded, counts: Table, *, right: bool) -> Graded:
     return Graded(of.drawn + added, of.others)
 
 
+def coverage_in(counts: PoweredCounts) -> Coverage:
+    """How many of the drawn episodes people have graded."""
+    arms = [[one.baseline for one in counts.strata], [one.candidate for one in counts.strata]]
+    (graded_b, n_b), (graded_c, n_c) = (
+        (sum(one.both for one in arm), sum(one.drawn for one in arm)) for arm in arms
+    )
+    return coverage_of_people(graded_b, n_b, graded_c, n_c)
+
+
 def estimate_of(counts: PoweredCounts) -> Estimate | None:
     """The prediction-powered loss, post-stratified by how much was graded at all; None where no stratum tells."""
     weighted = weight = variance = 0.0
@@ -296,6 +318,51 @@ def _of_arm(one: ArmByPeople) -> Graded:
     return Graded(
         corners(np.array([float(one.both)]), *both), np.array([[one.others - right, right]])
     )
+
+
+def as_graded(plan: Plan, counts: PoweredCounts, share: float) -> tuple[Graded, Graded]:
+    """What comes with one answer that people grade of the arm with fewer, candidate then baseline, if it goes on as
+    seen: as often in each corner as so far, and as the plan assumes where few are graded.
+    """
+    judge = plan.labels.judge
+    if judge is None:
+        raise LookupError(f"people do not grade beside a judge in {plan.name}")
+    by_share = (share, 1 - share)
+    expected = chances(
+        right=plan.priors.accuracy, sensitivity=judge.sensitivity, specificity=judge.specificity
+    )
+    called = expected[0] + expected[2]
+    found = []
+    for place in range(len(by_share)):
+        arms = [(one.candidate, one.baseline)[place] for one in counts.strata]
+        seen = [_of_arm(one) for one in arms]
+        drawn = np.sum([one.drawn[0] for one in seen], axis=0) + PRIOR_WEIGHT * expected
+        others = np.sum([one.others[0] for one in seen], axis=0)
+        others = others + PRIOR_WEIGHT * np.array([1 - called, called])
+        n = by_share[place] / min(by_share)
+        beside = n * (1 - plan.labels.people) / plan.labels.people
+        found.append(
+            Graded((n * drawn / drawn.sum())[None, :], (beside * others / others.sum())[None, :])
+        )
+    return found[0], found[1]
+
+
+def loss_of(plan: Plan, candidate: Graded, baseline: Graded) -> float:
+    """The prediction-powered loss of these answers, in expectation."""
+    weight = policy_of(plan).weight
+    return _mean_of(baseline, weight) - _mean_of(candidate, weight)
+
+
+def _mean_of(one: Graded, weight: float) -> float:
+    (drawn,), (others,) = one.drawn, one.others
+    both, person, judge, _ = drawn / drawn.sum()
+    judged = others[1] / others.sum() if weight else 0.0
+    return float(both + person - weight * (both + judge) + weight * judged)
+
+
+def is_by_people(proof: Proof | None) -> bool:
+    """Whether a proof against a loss, or for its limit, was made by people's grades."""
+    return proof is not None and isinstance(proof.look.counts, PoweredCounts)
 
 
 def _arm(counts: Table) -> ArmByPeople:

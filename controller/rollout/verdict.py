@@ -205,6 +205,7 @@ class Coverage:
     candidate_n: int
     differs: bool
     sampled_u: int = MICRO
+    by_people: bool = False  # of drawn episodes, how many people have graded; `differs` also where that is not all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,7 +25,8 @@ from controller.rollout.units import (
     format_share,
     rounded_up,
 )
-from controller.simulate.feasibility import SURE, Catch, Outlook, Proving, is_reckoned
+from controller.simulate.feasibility import SURE, Outlook, is_reckoned
+from controller.simulate.prospect import Catch, Proving
 from controller.simulate.scenarios import Scenario
 from controller.stats.power import arrivals_at_least
 
@@ -34,6 +35,9 @@ DAYS: Final = (4, 5, 6, 7, 8, 10, 12, 14, 18, 21, 28, 35, 42, 56, 70, 84)
 SPANS: Final = (*(timedelta(hours=n) for n in HOURS), *(timedelta(days=n) for n in DAYS))
 SHARES_BP: Final = (100, 200, 300, 500, 1000, 1500, 2000, 2500, 3000, 4000, 5000, 6000, 7000, 8000)
 HOLDBACKS_BP: Final = (100, 200, 500, 1000)
+PEOPLE_U: Final = tuple(
+    10_000 * percent for percent in (1, 2, 3, 5, 10, 15, 20, 25, 30, 40, 50, 75, 100)
+)
 """What a person would write; the search is over these."""
 FEWEST: Final = 50
 """Samples that a rule is not advised to go below."""
@@ -158,6 +162,16 @@ def _with_pairs(outlook: Outlook, needed: float | None, where: str = "") -> Iter
         )
 
 
+def _with_more_people(outlook: Outlook) -> Iterator[Suggestion]:
+    for share in PEOPLE_U:
+        if share > outlook.plan.labels.people_u:
+            labels = replace(outlook.plan.labels, people_u=share)
+            yield Suggestion(
+                text=f"`labels.people: {{share: {format_percent(labels.people)}}}`",
+                outlook=replace(outlook, plan=replace(outlook.plan, labels=labels)),
+            )
+
+
 def _with_step(outlook: Outlook, step: int, changed: Step) -> Outlook:
     steps = list(outlook.plan.steps)
     steps[step] = changed
@@ -190,8 +204,10 @@ def _unproven_one(outlook: Outlook, one: Proving) -> Advice:
     found = [
         *_first(still, _longer(outlook, one.step)),
         *_first(still, shares),
+        *_first(still, _with_more_people(outlook) if one.by_people else iter(())),
         *_first(still, _with_pairs(outlook, one.pairs)),
     ]
+    noun = "people's grades" if one.by_people else "labels"
     limit = format_limit(one.rule.metric, one.rule.limit)
     if one.needed[1] is None:
         needs = f"no number of them proves a loss below {limit}"
@@ -205,7 +221,7 @@ def _unproven_one(outlook: Outlook, one: Proving) -> Advice:
         "cannot-be-proven-in-time",
         f"spec.steps[{one.step}].{field}",
         f"{one.rule.name}: leaving {format_share(stage.share_bp)} asks for proof, and {field} "
-        f"{format_duration(one.within)} gives {one.have:,.0f} labels on {one.intent}{so_far}; {needs}",
+        f"{format_duration(one.within)} gives {one.have:,.0f} {noun} on {one.intent}{so_far}; {needs}",
         found,
         "no hold of up to 12 weeks, share or number of pairs is enough: more traffic or labels, or a wider limit",
     )

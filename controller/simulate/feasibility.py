@@ -21,75 +21,21 @@ from controller.rollout.accounting_blocks import block_sizes
 from controller.rollout.advance import UNSAMPLED, requirement
 from controller.rollout.metrics import Kind
 from controller.rollout.plan import FULL_BP, Advance, Arm, Plan, Rule, Scope
+from controller.rollout.powered import has_people
 from controller.rollout.rules import is_provable
 from controller.rollout.timeline import MINUTE
+from controller.simulate import by_people
+from controller.simulate.by_people import Expected
 from controller.simulate.proof_against import ProofAgainst
+from controller.simulate.prospect import Catch, Feasibility, Proving, Row
 from controller.simulate.scenarios import Scenario, Traffic
-from controller.stats.passage import NEVER, Passage, Values
+from controller.stats.passage import NEVER, Growth, Passage, Values
 
 MEDIAN: Final = 0.5
 SURE: Final = 0.9
 LONGEST_MIN: Final = 400 * 1_440
 """What takes longer than that many minutes is told as never."""
 BLOCKS, PAIRS, EPISODES, LABELS = "blocks", "pairs", "episodes", "labels"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Catch:
-    """How long a candidate that is `size` bad (a rate, or a loss) goes on before a rule fails by proof.
-
-    `needed` are observations and `after` spans from its first answer on, in the median and in 90%; None where one
-    window is not enough for that. `probability` is that one window is enough, or the shadow pairs, if they fall in
-    one. `wrong_served` are the wrong answers it serves meanwhile on what is judged, in the mean; None with `after`.
-    """
-
-    size: float
-    needed: tuple[float | None, float | None]
-    after: tuple[timedelta | None, timedelta | None]
-    probability: float
-    wrong_served: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One rule on one intent at one step. Samples are expected in one window; None for an arm that it does not need."""
-
-    step: int
-    rule: Rule
-    intent: str | None
-    candidate: float | None
-    baseline: float | None
-    catches: tuple[Catch, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proving:
-    """The proof on one critical intent that a candidate as good as the baseline keeps the limit, by the end of a step.
-
-    `within` is how long the step may take: its deadline, or its hold; `have` are the blocks that are there by then, of
-    all steps so far. `needed` are blocks and `after` spans since the step began, in the median and in 90%, if the step
-    goes on for as long as it takes; None: never. `pairs` is how many shadow pairs would prove it on their own in 90%.
-    """
-
-    step: int
-    rule: Rule
-    intent: str
-    asked: bool  # whether leaving the step asks for it
-    within: timedelta
-    have: float
-    probability: float
-    needed: tuple[float | None, float | None]
-    after: tuple[timedelta | None, timedelta | None]
-    pairs: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Feasibility:
-    """A plan on its traffic, rules and proofs by step. `apparent_loss`: what labels make of a candidate without any."""
-
-    rows: tuple[Row, ...]
-    provings: tuple[Proving, ...]
-    apparent_loss: float
 
 
 def feasibility(
@@ -129,7 +75,9 @@ class Outlook:
     traffic: Traffic
     pairs: int = 0
     # One law serves every moment that is asked about.
-    _passages: dict[object, Passage] = field(default_factory=dict, compare=False, repr=False)
+    _passages: dict[object, Passage] = field(
+        init=False, default_factory=dict, compare=False, repr=False
+    )
 
     # What arrives, a minute
 
@@ -357,7 +305,8 @@ class Outlook:
             probability=self.proven_in_time(rule, intent, step),
             needed=(there(median), there(most)),
             after=(_minutes(median), _minutes(most)),
-            pairs=_finite(self.by_pairs(rule).quantile(SURE)),
+            pairs=None if self._by_people else _finite(self.by_pairs(rule).quantile(SURE)),
+            by_people=self._by_people,
         )
 
     def proven_in_time(self, rule: Rule, intent: str, step: int) -> float:
@@ -367,23 +316,53 @@ class Outlook:
 
     def proven(self, rule: Rule, intent: str, step: int, since_min: float) -> float:
         """P(the proof was there by so many minutes after a step began), for a candidate that loses nothing."""
-        by_blocks = self._by_blocks(rule, intent, step, since_min)
-        if not self.pairs:
+        by_blocks = self._by_labels(rule, intent, step, since_min)
+        if not self.pairs or self._by_people:
             return by_blocks
         return 1 - (1 - by_blocks) * (1 - self.by_pairs(rule).probability(self.pairs))
 
     @property
     def _kinds(self) -> int:
-        """Of evidence on a loss; they share its alpha."""
-        return 2 if self.pairs else 1
+        """Of evidence against a loss; they share its alpha."""
+        return 1 + bool(self.pairs) + self._by_people
+
+    @cached_property
+    def _by_people(self) -> bool:
+        """Whether people's grades prove that a loss is kept within its limit."""
+        return any(has_people(self.plan, rule) for rule in self.plan.rules)
+
+    def _labels(self, intent: str, step: int) -> float:
+        """What such a proof is made of, a minute: blocks, or what people grade of the arm with fewer."""
+        if not self._by_people:
+            return self.blocks(intent, step)
+        if block_sizes(self.plan.share_at(step)) is None:
+            return 0.0
+        return by_people.drawn(self.plan, *self._expected(intent, step))
+
+    def _expected(self, intent: str, step: int) -> tuple[Expected, Expected]:
+        """Both arms' graded answers, of a candidate that loses nothing."""
+        return (
+            self._expected_of(Arm.CANDIDATE, intent, step),
+            self._expected_of(Arm.BASELINE, intent, step),
+        )
+
+    def _expected_of(self, arm: Arm, intent: str, step: int) -> Expected:
+        graded = self.graded(arm)
+        escalated = self.traffic.escalation if arm is Arm.CANDIDATE else 0.0
+        known = self.plan.labels.sampled * escalated
+        return Expected(
+            graded=self.units(arm, intent, step) * graded,
+            wrong=self.wrong_if_graded(arm),
+            escalated=known / graded if graded else 0.0,
+        )
 
     def by_pairs(self, rule: Rule) -> Passage:
         """The proof by pairs, which share alpha with the blocks beside them."""
         of = prospects.pairs(self.plan.priors.discordance, 0.0)
         return prospects.keeping(self.plan, rule, PAIRS, of, kinds=2)
 
-    def _by_blocks(self, rule: Rule, intent: str, step: int, since_min: float) -> float:
-        stages = [one for one in self._mature(step, since_min) if self.blocks(intent, one[0])]
+    def _by_labels(self, rule: Rule, intent: str, step: int, since_min: float) -> float:
+        stages = [one for one in self._mature(step, since_min) if self._labels(intent, one[0])]
         if not stages:
             return 0.0
         *before, (last, last_min) = stages
@@ -391,18 +370,30 @@ class Outlook:
         passage = self._passages.get(asked)
         if passage is None:
             passage = self._passages[asked] = self._keeping(rule, intent, last, before)
-        return passage.probability(self.blocks(intent, last) * last_min)
+        return passage.probability(self._labels(intent, last) * last_min)
 
     def _keeping(
         self, rule: Rule, intent: str, step: int, before: Sequence[tuple[int, float]]
     ) -> Passage:
-        """By the blocks of a step, after so many minutes of others."""
+        """By the labels of a step, after so many minutes of others."""
+        if self._by_people:
+
+            def growth(stage: int) -> Growth:
+                return by_people.keeping(self.plan, rule, *self._expected(intent, stage))
+
+            return Passage(
+                growth=growth(step),
+                log_threshold=proofs.pass_threshold(self.plan, 1),
+                before=tuple(
+                    (self._labels(intent, one) * length, growth(one)) for one, length in before
+                ),
+            )
         return prospects.keeping(
             self.plan,
             rule,
             BLOCKS,
             self.block(intent, step, 0.0),
-            kinds=self._kinds,
+            kinds=2 if self.pairs else 1,
             before=[
                 (self.blocks(intent, one) * length, self.block(intent, one, 0.0))
                 for one, length in before
@@ -422,9 +413,10 @@ class Outlook:
             left -= length
 
     def _there(self, intent: str, step: int, since_min: float) -> float:
-        """Blocks of all steps by then."""
+        """Blocks of all steps by then, or what people grade."""
         return math.fsum(
-            self.blocks(intent, number) * length for number, length in self._mature(step, since_min)
+            self._labels(intent, number) * length
+            for number, length in self._mature(step, since_min)
         )
 
     def _proven_after(self, rule: Rule, intent: str, step: int, p: float) -> float | None:

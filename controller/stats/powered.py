@@ -38,10 +38,12 @@ from controller.stats import _require as require
 from controller.stats.betting import Floats, Ints
 from controller.stats.matched import FACTORS, NANO
 from controller.stats.noise import Estimate, discrimination
+from controller.stats.passage import Growth
 
 _CAP: Final = 0.95  # of the largest bet that can never lose everything, as in `betting`
 _PERSON: Final = np.array([1.0, 1.0, 0.0, 0.0])  # of the corners of `Graded.drawn`
 _JUDGE: Final = np.array([1.0, 0.0, 1.0, 0.0])
+_OVERSHOOT: Final = 4 / (3 * math.sqrt(2 * math.pi))
 _OTHERS: Final = np.array([0.0, 1.0])
 
 
@@ -82,6 +84,18 @@ def policy(*, accuracy: float, sensitivity: float, specificity: float, share: fl
     )
 
 
+def chances(*, right: float, sensitivity: float, specificity: float) -> Floats:
+    """Of one drawn answer, to be in each corner of `Graded.drawn`, where the judge errs so."""
+    return np.array(
+        [
+            right * sensitivity,
+            right * (1 - sensitivity),
+            (1 - right) * (1 - specificity),
+            (1 - right) * specificity,
+        ]
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Graded:
     """One arm's answers, in each of T stretches.
@@ -117,6 +131,46 @@ def log_wealth_nano(
     `sign` 1 bets that the loss is above `margin`, -1 that it is below; `effect` is by how much, if it is. A stretch
     that lacks drawn answers of an arm, or (unless the judge weighs nothing) others, says nothing: 0.
     """
+    there, parts = _parts(candidate, baseline, by, margin=margin, effect=effect, sign=sign)
+    logs = np.zeros((len(there), len(FACTORS)))
+    for counts, added in parts:
+        logs += (added * counts[:, None, :]).sum(axis=2)
+    rounded: Ints = np.floor(np.where(there[:, None], logs, 0.0) / NANO).astype(np.int64)
+    return rounded
+
+
+def powered_growth(
+    candidate: Graded,
+    baseline: Graded,
+    by: Policy,
+    *,
+    margin: float,
+    effect: float,
+    sign: int,
+    looks_every: float,
+) -> Growth:
+    """What one stretch adds to each bet's log wealth, if it has so many answers and they are of each kind so often.
+
+    Looked at every so many stretches, wealth moves in nearly normal steps, which overshoot by 4 s / (3 sqrt(2 pi)) on
+    average, s their standard deviation.
+    """
+    _, parts = _parts(candidate, baseline, by, margin=margin, effect=effect, sign=sign)
+    mean, variance = np.zeros((2, len(FACTORS)))
+    for (counts,), (added,) in parts:
+        n = max(float(counts.sum()), 1e-300)
+        mean += added @ counts
+        variance += added**2 @ counts - (added @ counts) ** 2 / n
+    spread = np.sqrt(np.maximum(variance, 0.0))
+    overshoot = _OVERSHOOT * spread * math.sqrt(max(looks_every, 1.0))
+    one, two, three = zip(mean.tolist(), variance.tolist(), overshoot.tolist(), strict=True)
+    means, variances, beyond = zip(one, two, three, strict=True)
+    return Growth(mean=means, variance=variances, overshoot=beyond)
+
+
+def _parts(
+    candidate: Graded, baseline: Graded, by: Policy, *, margin: float, effect: float, sign: int
+) -> tuple[NDArray[np.bool_], list[tuple[Floats, Floats]]]:
+    """Which stretches say something; then counts (T, V) of each kind of answer, and what one adds to bets (T, 3, V)."""
     require.inside("margin", margin, -1, 1)
     for arm in (candidate, baseline):
         _check(arm)
@@ -128,21 +182,19 @@ def log_wealth_nano(
     ratio = _divided(n, k, there)
     residual = _PERSON - by.weight * _JUDGE - by.drawn
     others = _OTHERS - by.judge
-    parts = [
+    gains = [
         (candidate.drawn, sign * (-residual - margin), np.ones_like(ratio)),
         (baseline.drawn, sign * residual, ratio),
     ]
     if by.weight:
         for arm, side in ((candidate, -sign), (baseline, sign)):
-            parts.append((arm.others, side * others, by.weight * _divided(n, arm.others_n, there)))
-    deepest = np.max([-gains.min() * scale for _, gains, scale in parts], axis=0)
+            gains.append((arm.others, side * others, by.weight * _divided(n, arm.others_n, there)))
+    deepest = np.max([-each.min() * scale for _, each, scale in gains], axis=0)
     bets = np.minimum(np.outer(best / (1 + ratio), FACTORS), _CAP / deepest[:, None])
-    logs = np.zeros((len(n), len(FACTORS)))
-    for counts, gains, scale in parts:
-        stakes = bets * scale[:, None]
-        logs += (np.log1p(stakes[:, :, None] * gains) * counts[:, None, :]).sum(axis=2)
-    rounded: Ints = np.floor(np.where(there[:, None], logs, 0.0) / NANO).astype(np.int64)
-    return rounded
+    return there, [
+        (counts, np.log1p((bets * scale[:, None])[:, :, None] * each))
+        for counts, each, scale in gains
+    ]
 
 
 def powered_accuracy(of: Graded, weight: float) -> Estimate | None:

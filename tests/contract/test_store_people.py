@@ -82,7 +82,7 @@ def test_a_judges_and_a_persons_grade_of_one_answer_are_kept_apart(store: Store,
 
 @pytest.mark.parametrize("unit", UNITS)
 def test_the_same_comes_of_any_order_and_of_everything_twice(store: Store, unit: Unit):
-    sent = [
+    sent: list[Observation | Outcome] = [
         observation("a", unit=IN),
         by_judge("a", 1.0),
         by_person("a", 0.0),

@@ -106,16 +106,21 @@ def test_the_proof_is_the_product_over_full_hours():
             Graded(np.array([one[0]] * n, float), np.array([one[1]] * n, float))
             for one in (FAIR, BASELINE)
         ]
-        logs = log_wealth_nano(*arms, policy_of(OF), margin=0.015, effect=0.015, sign=-1)
+        candidate, baseline = arms
+        logs = log_wealth_nano(
+            candidate, baseline, policy_of(OF), margin=0.015, effect=0.015, sign=-1
+        )
         walked = logs.sum(axis=0) * 1e-9
         return float(np.log(np.exp(walked).mean()))
 
+    found = None
     for after, whole in ((HOUR - 2, 0), (HOUR - 1, 1), (2 * HOUR - 2, 1), (3 * HOUR - 1, 3)):
         found = read(view(rows, minutes=after, of=OF), LOSS, "refund").passing
         assert found is not None
         assert found.log_e == pytest.approx(wealth(whole) if whole else 0.0, abs=1e-9)
         assert found.claim == 0.015
         assert found.log_threshold == pytest.approx(math.log(1 / 0.05))
+    assert found is not None
     assert found.tally == {
         "candidate": 60,
         "candidate.drawn": 60,
@@ -177,6 +182,26 @@ def test_a_pass_needs_nearly_all_that_is_drawn():
     assert found.reading.passing is not None
     assert found.reading.passing.reached
     assert not worst.proof.reached
+
+
+def test_nothing_fails_by_people_who_have_not_graded_the_good_answers_yet():
+    """What is escalated is known to be wrong at once; where people are late, it is nearly all that they have."""
+    at_once = [
+        row
+        for number in range(30)
+        for row in (
+            graded(START + HOUR * number + 7, (2, 0, 0, 4), (18, 162), arm="candidate", missing=54),
+            graded(START + HOUR * number + 7, (9, 0, 0, 1), (54, 486), arm="baseline", missing=170),
+        )
+    ]
+
+    found = verdict_of(at_once, after=30 * HOUR)
+
+    assert found.reading.failing is not None
+    assert found.reading.failing.reached
+    assert found.confident is Outcome.INSUFFICIENT
+    assert found.reading.by_people is not None
+    assert found.reading.by_people.value is None
 
 
 def test_nothing_is_proven_where_the_judge_left_one_arm_out():
@@ -285,6 +310,7 @@ def test_what_is_remembered_of_hours_is_what_is_there(drawn, data):
         for number, pair in enumerate(drawn)
     ]
     tallies = Tallies()
+    found = _read(tallies, 1)
     for number, rows in enumerate(by_hour):
         if number != late:
             tallies.feed(rows, number + 1)
