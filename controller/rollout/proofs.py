@@ -94,7 +94,7 @@ class Evidence:
 
         Parts of a right and of a wrong answer are told as one answer with that grade.
         """
-        if self.parts > 1:
+        if self.parts != 1:
             return _tally_of_parts(*counts, parts=self.parts)
         return _tally(self.names, counts)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+import numpy as np
 import pytest
 
 from controller.rollout import proofs
@@ -12,7 +13,9 @@ from controller.rollout.metrics import CATALOGUE, MICRO
 from controller.rollout.observation import BOTH_ARMS
 from controller.rollout.plan import Arm, Scope
 from controller.rollout.readings import read
-from tests.rollout.factories import ACCURACY, ESCALATION, plan
+from controller.rollout.state import Epoch
+from controller.rollout.timeline import start_of
+from tests.rollout.factories import ACCURACY, ESCALATION, STEPS, at_step, plan
 from tests.rollout.test_below_proofs import graded
 from tests.rollout.test_readings import START, requests, row, view
 
@@ -29,15 +32,15 @@ def both(minute: int, stats, intent: str):
 
 
 def tallies_by_intent(rule, rows):
-    """What a rule's proofs saw of each intent; the failing and the passing one saw the same."""
+    """What a rule's proofs saw of each intent; both proofs saw the same, however many windows were judged."""
     of = plan(rules=(rule,), labels=PROMPT)
-    seen = view(rows, minutes=9, of=of)
     told = []
     for intent in INTENTS:
-        found = read(seen, rule, intent)
-        assert found.failing is not None
-        assert found.passing is not None
-        assert found.failing.tally == found.passing.tally
+        for judged in (None, START + 7, START):  # one window, two, and all ten
+            found = read(view(rows, minutes=9, of=of, judged=judged), rule, intent)
+            assert found.failing is not None
+            assert found.passing is not None
+            assert found.failing.tally == found.passing.tally
         told.append(found.failing.tally)
     return told
 
@@ -142,3 +145,72 @@ def test_grades_between_are_told_as_one_answer_with_the_rest():
 
     assert found is not None
     assert found.tally == {"0": 1, str(MICRO): 2, "500000": 1}
+
+
+def test_a_proof_tells_what_was_seen_in_its_window_and_nothing_before():
+    # Two quiet hours, then one at five times the limit, from a full hour on.
+    hour = 60 - START % 60
+    rows = [requests(START + i, 100, 10 if i >= hour + 60 else 0) for i in range(hour + 120)]
+
+    found = read(view(rows, minutes=hour + 119, judged=START), ESCALATION, None).failing
+
+    assert found is not None
+    assert found.window.start == start_of(START + hour + 60)
+    assert found.tally == {"0": 60 * 90, str(MICRO): 60 * 10}
+
+
+def test_what_was_before_the_epoch_is_in_neither_proof():
+    began = at_step(0, plan(), started_at=start_of(START + 5))
+    rows = [requests(START + i, 100, 50 if i < 5 else 1) for i in range(10)]
+
+    found = read(view(rows, minutes=9, state=began), ESCALATION, None)
+
+    assert found.failing is not None
+    assert found.passing is not None
+    assert found.failing.tally == found.passing.tally == {"0": 5 * 99, str(MICRO): 5}
+
+
+@pytest.mark.parametrize("kind", ["episodes", "labels", "blocks", "pairs"])
+@pytest.mark.parametrize("missing", [0, 3])
+def test_a_pass_at_some_ends_is_that_at_each_whatever_it_is_made_of(kind, missing):
+    rule = {"episodes": ESCALATION, "labels": replace(RIGHT, scope=Scope.ALL)}.get(kind, ACCURACY)
+    # Unlike the variance of a block, so that bets for the one are not those for the other.
+    of = plan(rules=(rule,), labels=PROMPT, priors=replace(plan().priors, discordance=0.2))
+    rows = [requests(START + i, 40 + i, 1, version=3) for i in range(9)]
+    rows += [graded(START + i, 1.0, 0.7) for i in range(9)]
+    rows += [
+        both(START + i, {"b.0": 9, "b.-1000000": i, "p.11": 8, "p.10": 1, "p.01": i}, "refund")
+        for i in range(9)
+    ]
+    seen = view(rows, minutes=9, of=of)
+    epoch = Epoch(number=0, start=start_of(START + 3))
+    (found,) = (
+        one
+        for one in proofs.passing_evidence(rule, None, seen.reader, "candidate")
+        if one.kind == kind
+    )
+    ends = START + np.arange(10)
+
+    many = proofs.passing_by(of, rule, epoch, found, ends, missing=np.full(10, missing))
+
+    each = [
+        proofs.passing(of, rule, epoch, found, int(end), missing=missing)[0] for end in ends[3:]
+    ]
+    assert many[3:].tolist() == pytest.approx(each, abs=1e-12)
+    assert len({round(one, 6) for one in each}) > 5
+    if kind != "blocks" or not missing:  # what is missing counts from the first minute on
+        assert many[:4].tolist() == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("share_bp", "k"),
+    [(1, 9_999), (1_000, 9), (2_500, 3), (5_000, 1), (8_000, 1)],
+)
+def test_a_block_is_bet_on_by_the_first_steps_labels(share_bp, k):
+    of = plan(steps=(replace(STEPS[0], share_bp=share_bp),))
+
+    bets = proofs.failing_bets(of, ACCURACY, "blocks")
+
+    # STATISTICS §2b: margin / variance, of an error rate of 5% (the priors'), halved and doubled.
+    variance = 0.05 * 0.95 * (1 + 1 / k)
+    assert bets.lambdas == pytest.approx([f * 0.015 / variance for f in (0.5, 1, 2)], rel=1e-12)
