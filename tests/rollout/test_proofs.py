@@ -11,7 +11,7 @@ import pytest
 from controller.rollout import proofs
 from controller.rollout.metrics import CATALOGUE, MICRO
 from controller.rollout.observation import BOTH_ARMS
-from controller.rollout.plan import Arm, Scope
+from controller.rollout.plan import Arm, Scope, Then
 from controller.rollout.readings import read
 from controller.rollout.state import Epoch
 from controller.rollout.timeline import start_of
@@ -36,13 +36,21 @@ def tallies_by_intent(rule, rows):
     of = plan(rules=(rule,), labels=PROMPT)
     told = []
     for intent in INTENTS:
-        for judged in (None, START + 7, START):  # one window, two, and all ten
-            found = read(view(rows, minutes=9, of=of, judged=judged), rule, intent)
-            assert found.failing is not None
-            assert found.passing is not None
-            assert found.failing.tally == found.passing.tally
-        told.append(found.failing.tally)
+        one, two, all_ten = (
+            both_proofs(view(rows, minutes=9, of=of, judged=judged), rule, intent)
+            for judged in (None, START + 7, START)
+        )
+        assert one == two == all_ten
+        told.append(one)
     return told
+
+
+def both_proofs(seen, rule, intent):
+    found = read(seen, rule, intent)
+    assert found.failing is not None
+    assert found.passing is not None
+    assert found.failing.tally == found.passing.tally
+    return found.failing.tally
 
 
 def test_a_proof_on_a_rate_is_of_its_intents_episodes_alone():
@@ -214,3 +222,55 @@ def test_a_block_is_bet_on_by_the_first_steps_labels(share_bp, k):
     # STATISTICS §2b: margin / variance, of an error rate of 5% (the priors'), halved and doubled.
     variance = 0.05 * 0.95 * (1 + 1 / k)
     assert bets.lambdas == pytest.approx([f * 0.015 / variance for f in (0.5, 1, 2)], rel=1e-12)
+    assert bets.m == 0
+
+
+def test_a_rule_that_rolls_back_bets_against_its_limit():
+    assert proofs.failing_bets(plan(), replace(ACCURACY, then=Then.ROLLBACK), "blocks").m == 0.015
+
+
+def test_what_half_an_hour_proved_holds_until_the_next_hour_has_one():
+    """Starts are full hours, so a window of 30 minutes has none within reach in the second half of each."""
+    short = replace(ESCALATION, window=timedelta(minutes=30))
+    of = plan(rules=(short,))
+    hour = 60 - START % 60
+    rows = [requests(START + i, 100, 10) for i in range(hour + 120)]
+
+    def failing(minute: int):
+        seen = view(rows, minutes=hour + minute - 1, of=of, judged=START + hour + minute - 1)
+        return read(seen, short, None).failing
+
+    at_the_half, later, last = failing(30), failing(31), failing(60)
+    next_hour = failing(61)
+
+    assert at_the_half is not None
+    assert at_the_half.reached
+    assert at_the_half.window.span == timedelta(minutes=30)
+    assert later == at_the_half
+    assert last == at_the_half
+    assert next_hour is not None
+    assert next_hour.window.start == at_the_half.window.start + timedelta(hours=1)
+
+
+def test_an_epochs_first_start_has_a_quarter_of_alpha_and_three_quarters_where_a_loss_is_judged():
+    # docs/adr/016 and 024
+    of = plan(labels=PROMPT)
+    rows = [requests(START, 9, 1), both(START, {"b.0": 9}, "refund")]
+    seen = view(rows, minutes=9, of=of)
+
+    for rule, intent, first in ((ESCALATION, None, 0.25), (ACCURACY, "refund", 0.75)):
+        needed = -np.log(first * 0.025)  # two rules share 5%, the loss has one critical intent
+        found = read(seen, rule, intent).failing
+        assert found is not None
+        assert found.log_threshold == pytest.approx(needed)
+        alone = proofs.start_threshold(rule, alpha=0.025, horizon_min=312 * 60)
+        assert alone == pytest.approx(needed)
+
+
+def test_within_the_first_hour_there_is_one_start():
+    first = START - START % 60 + 17
+    epoch = Epoch(number=0, start=start_of(first))
+
+    for end, count in ((first + 1, 1), (first + 43, 1), (first + 44, 2), (first + 104, 3)):
+        passed, starts = proofs.starts_of(ESCALATION, epoch, end, reached_from=first - 60)
+        assert (passed, len(starts), starts[0]) == (0, count, first)

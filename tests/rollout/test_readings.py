@@ -19,7 +19,7 @@ from controller.rollout.metrics import CATALOGUE, MICRO
 from controller.rollout.observation import BOTH_ARMS, Cohort, RollupRow
 from controller.rollout.plan import Arm, Evidence, Scope, Then
 from controller.rollout.reader import Windows
-from controller.rollout.readings import read
+from controller.rollout.readings import read, read_all
 from controller.rollout.rules import alpha_of
 from controller.rollout.state import Epoch
 from controller.rollout.tallies import Tallies
@@ -291,7 +291,7 @@ def best_by_hand(counts, first, end, *, window, least):
     ),
     first=st.integers(0, 59),
     window=st.integers(2, 150),
-    least=st.integers(2, 150),
+    least=st.integers(1, 150),
 )
 def test_with_a_least_window_the_proof_is_of_the_last_end_that_has_one(
     counts, first, window, least
@@ -400,6 +400,22 @@ def test_the_loss_is_weighted_by_the_strata_and_an_empty_arm_is_left_out():
     assert found is not None
     assert found.value == pytest.approx(0.1)
     assert found.samples == 10
+
+
+def test_each_rule_is_read_on_each_intent_that_it_is_judged_on_and_that_is_not_pinned():
+    each = replace(ESCALATION, name="each", scope=Scope.EACH)
+    of = plan(rules=(ACCURACY, ESCALATION, each))
+    rows = [requests(START, 10, 1), requests(START, 20, 6, intent="order-status")]
+
+    def asked(**changes):
+        seen = view(rows, minutes=9, of=of, state=at_step(0, of, started_at=NOW, **changes))
+        return [(one.rule, one.intent) for one in read_all(seen)]
+
+    whole = [("accuracy", "refund"), ("escalation", None)]
+    assert asked() == [*whole, ("each", "refund"), ("each", "order-status")]
+    assert asked(pins=("order-status",)) == [*whole, ("each", "refund")]
+    told = list(read_all(view(rows, minutes=9, of=of)))
+    assert [one.latest.value for one in told if one.latest is not None][1:] == [7 / 30, 0.1, 0.3]
 
 
 def test_another_intent_does_not_count():
