@@ -148,11 +148,11 @@ def _a_minute(state: State, kind: str, reading: Reading) -> float:
 
 
 def _of_proofs(state: State, reading: Reading) -> float:
-    """Episodes by the longest proof that lies in the step; else by the epoch."""
+    """Observations of a share by the longest proof that lies in the step; else by the epoch's, the longest there is."""
     found = [one for one in (reading.passing, reading.failing) if one is not None]
     recent = [one for one in found if one.window.start >= state.step_started_at]
-    proof = max(recent or found[:1], key=lambda one: one.window.span, default=None)
-    return sum(proof.tally.values()) / max(minutes(proof.window.span), 1) if proof else 0.0
+    proof = max(recent or found, key=lambda one: one.window.span)
+    return sum(proof.tally.values()) / minutes(proof.window.span)
 
 
 # Proofs to come

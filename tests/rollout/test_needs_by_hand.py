@@ -11,8 +11,8 @@ import pytest
 
 from controller.rollout.metrics import CATALOGUE, MICRO
 from controller.rollout.needs import needs
-from controller.rollout.plan import Evidence
-from controller.rollout.proofs import passing_bets
+from controller.rollout.plan import Evidence, Plan
+from controller.rollout.proofs import failing_bets, passing_bets
 from controller.rollout.rules import alpha_of, judge
 from controller.rollout.state import Epoch
 from controller.rollout.timeline import Window
@@ -206,6 +206,105 @@ def test_a_failure_from_nothing_needs_what_a_first_start_does():
     assert with_ is not None
     assert without.proof is with_.proof is Outcome.FAIL
     assert without.observations == pytest.approx(with_.observations)
+
+
+def test_after_a_failure_was_acknowledged_a_new_one_needs_more():
+    """A rule's second epoch has half the alpha of the first."""
+    second = Epoch(number=1, start=NOW)
+    state = at_step(0, RATES, epochs={RATE.name: second})
+    needed = log_threshold(
+        alpha=alpha_of(RATES, RATE, second), start_number=1, planned_starts=312, first=0.25
+    )
+    bets = failing_bets(RATES, RATE, "episodes")
+    p = 100.5 / 1_001
+    of = Values(np.array([0.0, 1.0]), np.array([1 - p, p]))
+
+    found = needs(
+        RATES,
+        state,
+        judge(
+            RATE,
+            reading(
+                RATE,
+                worst=None,
+                latest=look(0.1),
+                passing=rate(since=timedelta(0), tally={"0": 900, str(MICRO): 100}),
+                failing=None,
+            ),
+        ),
+    )
+
+    assert needed == pytest.approx(math.log(4 / 0.025))  # a quarter of 5%, halved
+    assert found is not None
+    assert found.proof is Outcome.FAIL
+    assert found.observations == pytest.approx(
+        Passage(growth=growth(of, bets), log_threshold=needed).quantile(0.5), rel=1e-9
+    )
+
+
+def of_blocks(of: Plan, tally: dict[str, int], *, failing=None, samples: int = 240):
+    """A verdict after blocks of such values, with what they are worth to a pass."""
+    bets = passing_bets(of, ACCURACY, "blocks")
+    logs = [
+        sum(n * math.log1p(bet * (-int(name) / MICRO - bets.m)) for name, n in tally.items())
+        for bet in bets.lambdas
+    ]
+    passing = replace(
+        proof(math.log(sum(map(math.exp, logs)) / 3), needs=math.log(20)), tally=tally
+    )
+    verdict = blocks(window=2 * HOUR, samples=samples)
+    found = needs(
+        of,
+        at_step(0, of),
+        replace(verdict, reading=replace(verdict.reading, passing=passing, failing=failing)),
+    )
+    assert found is not None
+    assert found.kind == "blocks"
+    return found
+
+
+def pairs_of(loss: float, *, discordance: float, sign: int) -> Values:
+    worse, better = (discordance + loss) / 2, (discordance - loss) / 2
+    likely = np.array([better, 1 - discordance, worse])
+    return Values(sign * np.array([-1.0, 0.0, 1.0]), likely)
+
+
+def test_pairs_instead_of_blocks_pass_at_half_the_alpha_with_the_loss_that_was_seen():
+    of = plan(priors=replace(PLAN.priors, discordance=0.2))  # other bets than a block's
+
+    found = of_blocks(of, {"0": 95, "1000000": 1, "-1000000": 4})
+
+    # 3 in a hundred the other way, beside a hundred that lose nothing (the priors')
+    each = growth(pairs_of(-0.015, discordance=0.2, sign=-1), passing_bets(of, ACCURACY, "pairs"))
+    expected = Passage(growth=each, log_threshold=math.log(2 / 0.05)).quantile(0.5)
+    assert found.proof is Outcome.PASS
+    assert found.pairs == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("failing", [None, 7.0])
+def test_pairs_instead_of_blocks_fail_at_half_the_alpha_with_the_loss_that_was_seen(failing):
+    of = plan(priors=replace(PLAN.priors, discordance=0.2))
+    known = None if failing is None else replace(proof(0.0, needs=failing), tally={})
+
+    found = of_blocks(of, {"0": 850, "1000000": 150}, failing=known, samples=24_000)
+
+    # A first start's three quarters of the loss's 2.5% (docs/adr/024), or what its proof asks for.
+    needed = (-math.log(0.75 * 0.025) if failing is None else failing) + math.log(2)
+    seen = pairs_of(150 / 1_100, discordance=0.2, sign=1)
+    each = growth(seen, failing_bets(of, ACCURACY, "pairs"))
+    assert found.proof is Outcome.FAIL
+    assert found.pairs == pytest.approx(
+        Passage(growth=each, log_threshold=needed).quantile(0.5), rel=1e-9
+    )
+
+
+def test_where_no_number_of_pairs_would_do_none_is_told():
+    # A loss just under the limit, of blocks that vary less than the priors say; pairs would vary as those say.
+    found = of_blocks(PLAN, {"0": 870, "111111": 130})
+
+    assert found.proof is Outcome.PASS
+    assert found.observations is not None
+    assert found.pairs is None
 
 
 def test_only_rules_that_can_be_proven_and_are_open_need_anything():

@@ -17,6 +17,7 @@ from controller.rollout.state import Epoch
 from controller.rollout.timeline import start_of
 from tests.rollout.factories import ACCURACY, ESCALATION, STEPS, at_step, plan
 from tests.rollout.test_below_proofs import graded
+from tests.rollout.test_percentile_proofs import answered
 from tests.rollout.test_readings import START, requests, row, view
 
 PROMPT = replace(plan().labels, delay=timedelta(0))
@@ -274,3 +275,15 @@ def test_within_the_first_hour_there_is_one_start():
     for end, count in ((first + 1, 1), (first + 43, 1), (first + 44, 2), (first + 104, 3)):
         passed, starts = proofs.starts_of(ESCALATION, epoch, end, reached_from=first - 60)
         assert (passed, len(starts), starts[0]) == (0, count, first)
+
+
+def test_a_proof_on_a_percentile_is_of_its_intents_requests_alone():
+    slow = replace(
+        EACH, name="slow", metric=CATALOGUE["latency_p95"], limit=2.0, window=timedelta(hours=1)
+    )
+    rows = [
+        answered(START, *([1.0] * 8), 3.0),
+        answered(START, *([1.0] * 5), 3.0, 3.0, intent="order-status"),
+    ]
+
+    assert tallies_by_intent(slow, rows) == [{"0": 8, str(MICRO): 1}, {"0": 5, str(MICRO): 2}]
