@@ -9,6 +9,8 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
+from controller.rollout import prospects
+from controller.rollout.accounting_blocks import Sizes
 from controller.rollout.metrics import CATALOGUE, MICRO
 from controller.rollout.needs import needs
 from controller.rollout.plan import Evidence, Plan
@@ -175,6 +177,75 @@ def test_pairs_come_as_in_the_rules_window():
     assert found is not None
     assert (found.kind, found.pairs) == ("pairs", None)
     assert a_minute(found) == pytest.approx(3, rel=0.01)
+    # As the 44 that were seen and a hundred of the priors', of which a tenth each way differ.
+    likely = np.array([40 + 80, 2 + 10, 2 + 10]) / 144
+    one, two, three = logs
+    expected = Passage(
+        growth=growth(Values(np.array([0.0, -1.0, 1.0]), likely), bets),
+        log_threshold=math.log(20),
+        held=(one, two, three),
+    ).quantile(0.5)
+    assert found.observations == pytest.approx(expected, rel=1e-9)
+
+
+def test_pairs_too_few_for_the_windows_figure_come_as_in_the_epoch():
+    """Labels of the arms come otherwise than pairs do, so the window's loss by labels says nothing of those."""
+    of = plan(priors=replace(PLAN.priors, discordance=0.2))
+    verdict = blocks(window=2 * HOUR, samples=9_999, step_samples=9_999)
+    tally = {"0": 40, str(MICRO): 2, str(-MICRO): 2}
+    logs = [
+        40 * math.log1p(-bet * bets.m)
+        + 2 * math.log1p(bet * (1 - bets.m))
+        + 2 * math.log1p(bet * (-1 - bets.m))
+        for bets in [passing_bets(of, ACCURACY, "pairs")]
+        for bet in bets.lambdas
+    ]
+    passing = replace(
+        proof(math.log(sum(map(math.exp, logs)) / 3), needs=math.log(20)),
+        tally=tally,
+        window=Window(start=NOW, end=NOW + timedelta(minutes=22)),
+    )
+    paired = replace(verdict, reading=replace(verdict.reading, passing=passing))
+
+    found = needs(of, at_step(0, of), paired)
+
+    assert found is not None
+    assert found.kind == "pairs"
+    assert a_minute(found) == pytest.approx(2, rel=0.01)  # 44 in 22 minutes
+
+
+def test_blocks_beside_a_paired_figure_come_as_the_steps_labels_do():
+    counts = PairCounts(both=100, only_baseline=10, only_candidate=10, neither=0)
+    verdict = blocks(window=2 * HOUR, samples=9_999, counts=counts, step_samples=600)
+
+    found = needs(PLAN, at_step(0), verdict)
+
+    assert found is not None
+    assert found.kind == "blocks"
+    assert a_minute(found) == pytest.approx(1, rel=0.01)
+
+
+def test_the_first_minute_says_how_many_labels_come_in_one():
+    verdict = blocks(window=timedelta(minutes=1), samples=7)
+
+    assert a_minute(needs(PLAN, at_step(0), verdict)) == pytest.approx(7, rel=0.05)
+
+
+def test_before_the_first_label_what_the_priors_expect_is_needed_from_nothing():
+    verdict = blocks(window=2 * HOUR, samples=240)
+    unseen = replace(verdict, reading=replace(verdict.reading, passing=None))
+
+    found = needs(PLAN, at_step(0), unseen)
+
+    # At a tenth of the traffic: nine labels of the baseline to one of the candidate's, wrong once in twenty.
+    usual = prospects.blocks(
+        Sizes(baseline=9, candidate=1), baseline_wrong=0.05, candidate_wrong=0.05
+    )
+    each = growth(usual.negated, passing_bets(PLAN, ACCURACY, "blocks"))
+    expected = Passage(growth=each, log_threshold=math.log(20)).quantile(0.5)
+    assert found is not None
+    assert (found.kind, found.proof) == ("blocks", Outcome.PASS)
+    assert found.observations == pytest.approx(expected, rel=1e-9)
 
 
 def test_a_failure_from_nothing_needs_what_a_first_start_does():

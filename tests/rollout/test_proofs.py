@@ -287,3 +287,19 @@ def test_a_proof_on_a_percentile_is_of_its_intents_requests_alone():
     ]
 
     assert tallies_by_intent(slow, rows) == [{"0": 8, str(MICRO): 1}, {"0": 5, str(MICRO): 2}]
+
+
+def test_the_kind_of_evidence_that_is_furthest_over_what_it_needs_is_told():
+    of = plan(rules=(ACCURACY,), labels=PROMPT)
+    # Pairs speak of a loss from six o'clock on, as a later start, and more loudly; blocks from the first on, which needs
+    # less: ln(2 / (¾ × 5%)) = 4.0, where the pairs' needs ln(51 × 2 / (¼ × 5%)) = 9.0.
+    rows = [
+        both(START, {"b.0": 50, "b.1000000": 4, "p.01": 60}, "refund"),
+        both(START + 200, {"p.10": 12}, "refund"),
+    ]
+
+    found = read(view(rows, minutes=300, of=of), ACCURACY, "refund").failing
+
+    assert found is not None
+    assert found.tally == {"0": 50, "1000000": 4}
+    assert found.log_threshold == pytest.approx(np.log(2 / (0.75 * 0.05)))

@@ -203,6 +203,20 @@ def test_the_figure_beside_a_proof_is_how_much_more_often_than_the_baseline_it_i
         candidate=0.2, baseline=0.05, candidate_n=600, baseline_n=3_600
     )
     assert proof.look.value == pytest.approx(0.15)
+    assert (proof.look.window, proof.look.samples) == (proof.window, 600)
+    assert proof.look.complete is False
+
+
+def test_where_nothing_could_be_compared_the_figure_says_so():
+    of = plan(rules=(SLOWER,))
+    alone = [answered(START + i, 9.0) for i in range(9)]
+
+    proof = read(compare(alone, minutes=9, of=of), SLOWER, None).passing
+
+    assert proof is not None
+    assert (proof.tally, proof.log_e) == ({}, 0)
+    assert (proof.look.value, proof.look.samples) == (None, 0)
+    assert proof.look.counts == Amounts(candidate=None, baseline=None, candidate_n=0, baseline_n=0)
 
 
 @brief
