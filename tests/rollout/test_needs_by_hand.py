@@ -161,11 +161,11 @@ def test_pairs_come_as_in_the_rules_window():
     of = plan(priors=replace(PLAN.priors, discordance=0.2))
     verdict = blocks(window=2 * HOUR, samples=360, counts=counts, step_samples=1)
     bets = passing_bets(of, ACCURACY, "pairs")
-    tally = {"0": 40, str(MICRO): 2, str(-MICRO): 2}
+    tally = {"0": 40, str(MICRO): 1, str(-MICRO): 3}
     logs = [
         40 * math.log1p(-bet * bets.m)
-        + 2 * math.log1p(bet * (1 - bets.m))
-        + 2 * math.log1p(bet * (-1 - bets.m))
+        + 3 * math.log1p(bet * (1 - bets.m))  # the opposite of what was seen is bet on
+        + math.log1p(bet * (-1 - bets.m))
         for bet in bets.lambdas
     ]
     log_e = math.log(sum(map(math.exp, logs)) / 3)
@@ -178,7 +178,7 @@ def test_pairs_come_as_in_the_rules_window():
     assert (found.kind, found.pairs) == ("pairs", None)
     assert a_minute(found) == pytest.approx(3, rel=0.01)
     # As the 44 that were seen and a hundred of the priors', of which a tenth each way differ.
-    likely = np.array([40 + 80, 2 + 10, 2 + 10]) / 144
+    likely = np.array([40 + 80, 1 + 10, 3 + 10]) / 144
     one, two, three = logs
     expected = Passage(
         growth=growth(Values(np.array([0.0, -1.0, 1.0]), likely), bets),
@@ -376,6 +376,147 @@ def test_where_no_number_of_pairs_would_do_none_is_told():
     assert found.proof is Outcome.PASS
     assert found.observations is not None
     assert found.pairs is None
+
+
+def test_pairs_that_lose_go_towards_a_failure():
+    of = plan(priors=replace(PLAN.priors, discordance=0.2))
+    tally = {"0": 80, str(MICRO): 20}
+    against = passing_bets(of, ACCURACY, "pairs")
+    logs = [
+        80 * math.log1p(-bet * against.m) + 20 * math.log1p(bet * (-1 - against.m))
+        for bet in against.lambdas
+    ]
+    log_e = math.log(sum(map(math.exp, logs)) / 3)
+    counts = PairCounts(both=80, only_baseline=20, only_candidate=0, neither=0)
+    verdict = blocks(window=2 * HOUR, samples=12_000, counts=counts)
+    passing = replace(proof(log_e, needs=math.log(20)), tally=tally)
+    paired = replace(verdict, reading=replace(verdict.reading, passing=passing))
+
+    found = needs(of, at_step(0, of), paired)
+
+    # Beside the priors' hundred: 160 of 200 alike, 30 to 10 differ. A first start's three quarters of 2.5%.
+    seen = Values(np.array([0.0, 1.0, -1.0]), np.array([0.8, 0.15, 0.05]))
+    each = growth(seen, failing_bets(of, ACCURACY, "pairs"))
+    expected = Passage(growth=each, log_threshold=-math.log(0.75 * 0.025)).quantile(0.5)
+    assert found is not None
+    assert (found.kind, found.proof) == ("pairs", Outcome.FAIL)
+    assert found.observations == pytest.approx(expected, rel=1e-9)
+
+
+BAD = {"0": 900, str(MICRO): 100}
+
+
+def failing_rate(failing, *, passing=None, span: timedelta = 10 * HOUR):
+    """What a rate of 10% needs to fail; by default 1,000 episodes in ten hours were seen."""
+    usual = rate(since=10 * HOUR - span, tally=BAD, needs_=math.log(20))
+    verdict = judge(
+        RATE,
+        reading(RATE, worst=None, latest=look(0.1), passing=passing or usual, failing=failing),
+    )
+    return needs(RATES, at_step(0, RATES), verdict)
+
+
+def to_fail(*, threshold: float, held=(0.0, 0.0, 0.0), p: float = 100.5 / 1_001) -> float:
+    of = Values(np.array([0.0, 1.0]), np.array([1 - p, p]))
+    each = growth(of, failing_bets(RATES, RATE, "episodes"))
+    return Passage(growth=each, log_threshold=threshold, held=held).quantile(0.5)
+
+
+def test_a_failure_goes_on_from_the_strongest_window_at_what_that_needs():
+    tally = {"0": 90, str(MICRO): 6}
+    begun = rate(since=9 * HOUR, tally=tally, needs_=12.0)
+    one, two, three = (
+        90 * math.log1p(-bet * 0.02) + 6 * math.log1p(bet * 0.98)
+        for bet in failing_bets(RATES, RATE, "episodes").lambdas
+    )
+
+    found = failing_rate(begun)
+
+    assert found is not None
+    assert found.proof is Outcome.FAIL
+    expected = to_fail(threshold=12.0, held=(one, two, three))
+    assert found.observations == pytest.approx(expected, rel=1e-9)
+    assert expected < 0.9 * to_fail(threshold=12.0)
+
+
+def test_a_new_window_needs_as_much_as_the_strongest_one():
+    nothing_yet = rate(since=9 * HOUR, tally={}, needs_=12.0)
+
+    found = failing_rate(nothing_yet)
+
+    assert found is not None
+    assert found.observations == pytest.approx(to_fail(threshold=12.0), rel=1e-9)
+
+
+def test_a_window_that_is_about_to_end_counts_for_nothing_and_a_new_one_does():
+    # Nearly proven, but of the 24 hours only a minute is left, in which one or two episodes come.
+    nearly = replace(
+        rate(since=timedelta(0), tally={"0": 90, str(MICRO): 6}, needs_=12.0),
+        window=Window(start=NOW - 14 * HOUR + timedelta(minutes=1), end=NOW + 10 * HOUR),
+    )
+
+    found = failing_rate(nearly)
+
+    assert found is not None
+    assert found.observations == pytest.approx(to_fail(threshold=12.0), rel=1e-9)
+
+
+def test_what_does_not_come_within_any_window_is_never_proven():
+    # Eleven episodes in ten hours: 26 in a window of 24 hours, of which some forty would be needed.
+    rare = rate(since=timedelta(0), tally={"0": 10, str(MICRO): 1}, needs_=math.log(20))
+    assert to_fail(threshold=math.log(4 / 0.05), p=1.5 / 12) > 26.4
+
+    found = failing_rate(None, passing=rare)
+
+    assert found is not None
+    assert (found.proof, found.observations, found.after) == (Outcome.INSUFFICIENT, None, None)
+
+
+def test_a_pass_of_one_kind_of_two_needs_what_its_proof_says():
+    tally = {"0": 1_188, str(MICRO): 12}
+    one, two = (
+        needs(
+            RATES,
+            at_step(0, RATES),
+            judge(
+                RATE,
+                reading(
+                    RATE,
+                    worst=None,
+                    latest=look(0.01),
+                    passing=rate(since=timedelta(0), tally=tally, needs_=math.log(kinds / 0.05)),
+                    failing=None,
+                ),
+            ),
+        )
+        for kinds in (1, 2)
+    )
+
+    assert one is not None
+    assert two is not None
+    assert one.observations is not None
+    assert two.observations is not None
+    assert two.observations > one.observations + 20
+
+
+def test_a_share_of_nothing_that_was_seen_is_not_reckoned_with():
+    empty = rate(since=timedelta(0), tally={})
+    for passing in (None, empty):
+        seen = reading(RATE, worst=None, latest=look(None), passing=passing, failing=None)
+        verdict = replace(judge(RATE, seen), confident=Outcome.INSUFFICIENT)
+        assert needs(RATES, at_step(0, RATES), verdict) is None
+
+
+def test_a_loss_of_which_nothing_was_seen_is_reckoned_in_blocks():
+    verdict = blocks(window=2 * HOUR, samples=240)
+    nothing = replace(proof(0.0, needs=math.log(20)), tally={})
+
+    found = needs(
+        PLAN, at_step(0), replace(verdict, reading=replace(verdict.reading, passing=nothing))
+    )
+
+    assert found is not None
+    assert found.kind == "blocks"
 
 
 def test_only_rules_that_can_be_proven_and_are_open_need_anything():
