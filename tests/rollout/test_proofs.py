@@ -291,8 +291,8 @@ def test_a_proof_on_a_percentile_is_of_its_intents_requests_alone():
 
 def test_the_kind_of_evidence_that_is_furthest_over_what_it_needs_is_told():
     of = plan(rules=(ACCURACY,), labels=PROMPT)
-    # Pairs speak of a loss from six o'clock on, as a later start, and more loudly; blocks from the first on, which needs
-    # less: ln(2 / (¾ × 5%)) = 4.0, where the pairs' needs ln(51 × 2 / (¼ × 5%)) = 9.0.
+    # Pairs speak of a loss from six o'clock on, as a later start, and more loudly; blocks from the first on, which
+    # needs less: ln(2 / (¾ × 5%)) = 4.0, where the pairs' needs ln(51 × 2 / (¼ × 5%)) = 9.0.
     rows = [
         both(START, {"b.0": 50, "b.1000000": 4, "p.01": 60}, "refund"),
         both(START + 200, {"p.10": 12}, "refund"),

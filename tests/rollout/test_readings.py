@@ -454,6 +454,51 @@ def test_the_guarded_proof_multiplies_blocks_of_all_steps():
     assert found.tally == {"0": 130, "888889": 9, "1000000": 7, "-1000000": 2}
 
 
+def lost(last: int, *, candidate_right: int):
+    """A loss that is proven from minute 5 on, and further at the `last`, where labels say that it is small."""
+    return [
+        blocks(START + 5, {0: 20, 1_000_000: 15}),
+        labels(START + 5, 90, 90, arm="baseline"),
+        labels(START + 5, 10, candidate_right, arm="candidate"),
+        blocks(START + last, {1_000_000: 9}),
+        labels(START + last, 900, 900, arm="baseline", version=3),
+        labels(START + last, 1_000, 1_000, arm="candidate", version=3),
+    ]
+
+
+@pytest.mark.parametrize("judged", [58, 5], ids=["two ends", "many"])
+def test_after_downtime_a_loss_is_told_where_it_is_proven_and_seen_over_the_limit(judged):
+    def failing(right: int):
+        rows = lost(60, candidate_right=right)
+        seen = view(rows, minutes=60, of=PROMPT, judged=START + judged)
+        proof = read(seen, LOSS, "refund").failing
+        assert proof is not None
+        assert proof.reached
+        return proof
+
+    over, under = failing(8), failing(10)
+
+    # Of one and the same proof: where two of ten were wrong it is told before they drown in a thousand,
+    assert over.look.value == pytest.approx(0.2)
+    assert start_of(START + 6) <= over.window.end <= start_of(START + 60)
+    # and where nothing was ever seen over the limit, where it is strongest.
+    assert under.look.value == 0
+    assert under.window.end == start_of(START + 61)
+    assert under.log_e > over.log_e
+
+
+def test_after_downtime_a_rate_is_told_where_it_is_proven_most_whatever_its_whole_window_says():
+    of = plan(rules=(ESCALATION,))
+    rows = [requests(START, 9, 9), requests(START + 1, 5_000, 0), requests(START + 60, 200, 40)]
+
+    found = read(view(rows, minutes=60, of=of, judged=START), ESCALATION, None).failing
+
+    # Over 24 hours 49 of 5,209 are under 2%; nine of the first nine were not, and are a weaker proof.
+    assert found is not None
+    assert found.window.start == start_of(START + 60)
+    assert found.tally == {"0": 160, str(MICRO): 40}
+
+
 def test_a_rule_that_rolls_back_must_disprove_the_limit_itself():
     harder = replace(LOSS, then=Then.ROLLBACK)
 
