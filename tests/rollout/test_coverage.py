@@ -298,6 +298,14 @@ def test_what_is_proven_of_one_intent_is_by_its_own_labels_and_those_it_lacks():
     assert proven(at, LOSS, "refund", ENDS).all()
     assert not proven(at, LOSS, "order-status", ENDS).any()
     assert not proven(at, LOSS, "returns", ENDS).any()
+    for intent, n, closed, missing in (
+        ("refund", 10_000, 10_000, 310),
+        ("order-status", 1_000, 1_000, 1_000),
+    ):
+        worst = read(at, LOSS, intent).worst_case
+        assert worst is not None
+        assert worst.coverage.candidate_n == n
+        assert worst.proof.tally == {"0": closed, str(MICRO): missing}
 
 
 def test_coverage_that_differs_on_one_intent_is_not_lost_among_the_others():
@@ -306,6 +314,8 @@ def test_coverage_that_differs_on_one_intent_is_not_lost_among_the_others():
 
     assert proven(at, LOSS, "refund", ENDS).all()
     assert not proven(at, LOSS, "order-status", ENDS).any()
+    assert read(at, LOSS, "refund").worst_case is None
+    assert read(at, LOSS, "order-status").worst_case is not None
 
 
 def test_what_was_proven_before_a_new_epoch_is_not_in_it():

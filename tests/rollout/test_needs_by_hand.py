@@ -177,6 +177,12 @@ def test_pairs_come_as_in_the_rules_window():
     assert found is not None
     assert (found.kind, found.pairs) == ("pairs", None)
     assert a_minute(found) == pytest.approx(3, rel=0.01)
+    latest = paired.reading.latest
+    assert latest is not None
+    first = Window(start=latest.window.end - timedelta(minutes=1), end=latest.window.end)
+    one_minute = replace(latest, window=first, samples=7)
+    young = replace(paired, reading=replace(paired.reading, latest=one_minute))
+    assert a_minute(needs(of, at_step(0, of), young)) == pytest.approx(7, rel=0.02)
     # As the 44 that were seen and a hundred of the priors', of which a tenth each way differ.
     likely = np.array([40 + 80, 1 + 10, 3 + 10]) / 144
     one, two, three = logs

@@ -16,6 +16,7 @@ from controller.reconcile.observe import bounds, references, tallies_of
 from controller.rollout.comparison import (
     LEAST,
     TOLD,
+    compared,
     frozen_by,
     in_force_from,
     reference_key,
@@ -414,6 +415,33 @@ def test_shares_that_nothing_was_counted_for_are_none_and_what_was_not_seen_is_n
     assert shares({"candidate": 4}) == (0, 0)
     assert shares({"candidate": 1, "candidate.above": 1}) == (1, 0)
     assert shares({"candidate": 4, "candidate.expected_u": 1_000_000}) == (0, 0.25)
+
+
+def test_a_pass_is_of_the_time_since_a_percentile_was_frozen():
+    of = plan(rules=(SLOWER,))
+    late = frozen(since=NOW + timedelta(minutes=19))
+    state = at_step(0, of, started_at=NOW, references=late)
+    rows = [one for i in range(60) for one in both(START + i, [1.0] * 2, [1.0] * 3)]
+
+    found = read(compare(rows, minutes=59, of=of, state=state), SLOWER, None).passing
+
+    assert found is not None
+    assert found.window.start == NOW + timedelta(minutes=20)
+    assert found.tally["candidate"] == 40 * 2
+
+
+def test_a_spike_of_a_ratio_is_proven_by_nothing_though_a_percentile_is_frozen():
+    spike = replace(SLOWER, usual=timedelta(hours=1))
+    of = plan(rules=(spike,))
+    rows = [one for i in range(60) for one in both(START + i, [9.0] * 20, [1.0] * 20)]
+    state = at_step(0, of, started_at=NOW, references=frozen())
+
+    found = read(compare(rows, minutes=59, of=of, state=state), spike, None)
+
+    assert (found.failing, found.passing) == (None, None)
+    assert compared(of) == []
+    both_kinds = plan(rules=(SLOWER, replace(ESCALATION, scope=Scope.EACH)))
+    assert compared(both_kinds) == [(SLOWER, None)]
 
 
 def test_what_is_remembered_of_one_epoch_is_not_taken_for_another():

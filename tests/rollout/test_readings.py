@@ -454,36 +454,42 @@ def test_the_guarded_proof_multiplies_blocks_of_all_steps():
     assert found.tally == {"0": 130, "888889": 9, "1000000": 7, "-1000000": 2}
 
 
-def lost(last: int, *, candidate_right: int):
+def lost(last: int, *, candidate_right: int, more: int):
     """A loss that is proven from minute 5 on, and further at the `last`, where labels say that it is small."""
     return [
-        blocks(START + 5, {0: 20, 1_000_000: 15}),
+        blocks(START + 5, {0: 20, 1_000_000: 10}),
         labels(START + 5, 90, 90, arm="baseline"),
         labels(START + 5, 10, candidate_right, arm="candidate"),
-        blocks(START + last, {1_000_000: 9}),
+        blocks(START + last, {1_000_000: more}),
         labels(START + last, 900, 900, arm="baseline", version=3),
         labels(START + last, 1_000, 1_000, arm="candidate", version=3),
+        # On another intent nothing is lost.
+        labels(START + 5, 90_000, 90_000, arm="baseline", intent="order-status"),
+        labels(START + 5, 10_000, 10_000, arm="candidate", intent="order-status"),
     ]
 
 
-@pytest.mark.parametrize("judged", [58, 5], ids=["two ends", "many"])
-def test_after_downtime_a_loss_is_told_where_it_is_proven_and_seen_over_the_limit(judged):
-    def failing(right: int):
-        rows = lost(60, candidate_right=right)
-        seen = view(rows, minutes=60, of=PROMPT, judged=START + judged)
-        proof = read(seen, LOSS, "refund").failing
+@pytest.mark.parametrize("more", [1, 12], ids=["a little", "a lot"])
+@pytest.mark.parametrize("judged", [58, -1], ids=["two ends", "many"])
+def test_after_downtime_a_loss_is_told_where_it_is_proven_and_seen_over_the_limit(judged, more):
+    half = replace(LOSS, limit=0.5)
+
+    def failing(right: int, rule=LOSS):
+        rows = lost(60, candidate_right=right, more=more)
+        of = replace(PROMPT, rules=(rule,))
+        proof = read(view(rows, minutes=60, of=of, judged=START + judged), rule, "refund").failing
         assert proof is not None
         assert proof.reached
         return proof
 
-    over, under = failing(8), failing(10)
+    over, under, at = failing(8), failing(10), failing(5, half)
 
     # Of one and the same proof: where two of ten were wrong it is told before they drown in a thousand,
     assert over.look.value == pytest.approx(0.2)
     assert start_of(START + 6) <= over.window.end <= start_of(START + 60)
-    # and where nothing was ever seen over the limit, where it is strongest.
+    # and where nothing was ever seen over the limit, but at most on it, where it is strongest.
     assert under.look.value == 0
-    assert under.window.end == start_of(START + 61)
+    assert under.window.end == at.window.end == start_of(START + 61)
     assert under.log_e > over.log_e
 
 
@@ -491,7 +497,7 @@ def test_after_downtime_a_rate_is_told_where_it_is_proven_most_whatever_its_whol
     of = plan(rules=(ESCALATION,))
     rows = [requests(START, 9, 9), requests(START + 1, 5_000, 0), requests(START + 60, 200, 40)]
 
-    found = read(view(rows, minutes=60, of=of, judged=START), ESCALATION, None).failing
+    found = read(view(rows, minutes=60, of=of, judged=START - 1), ESCALATION, None).failing
 
     # Over 24 hours 49 of 5,209 are under 2%; nine of the first nine were not, and are a weaker proof.
     assert found is not None
