@@ -289,4 +289,4 @@ def renewed(references: Frozen, seen: Mapping[str, int], now: datetime, *, anew:
         known = references.get(key, ())
         if not known or (anew and known[-1].bucket != bucket):
             fresh[key] = (*known, Reference(bucket=bucket, since=now))
-    return {**references, **fresh} if fresh else references
+    return {**references, **fresh}

@@ -201,14 +201,18 @@ def _merged(wealth: Three) -> float:
 
 
 def _a_minute(state: State, kind: str, reading: Reading) -> float:
-    """Observations at the present share: of the rule's window where that lies in the step, else of the step so far."""
+    """Observations a minute at the present share: of the rule's window where that lies in the step, else of the step so
+    far; of pairs that are too few for the window's figure, of the epoch.
+    """
     look = reading.latest
     if look is None:
         return 0.0
     if kind in _OF_SHARES.values():
         return _of_proofs(state, reading)
-    if kind == PAIRS and isinstance(look.counts, PairCounts):
-        return look.samples / max(minutes(look.window.span), 1)
+    if kind == PAIRS:
+        if isinstance(look.counts, PairCounts) or reading.passing is None:
+            return look.samples / max(minutes(look.window.span), 1)
+        return _each_minute(reading.passing)
     if isinstance(look.counts, LossCounts) and look.window.start >= state.step_started_at:
         return look.samples / max(minutes(look.window.span), 1)
     since = look.window.end - state.step_started_at
@@ -216,11 +220,14 @@ def _a_minute(state: State, kind: str, reading: Reading) -> float:
 
 
 def _of_proofs(state: State, reading: Reading) -> float:
-    """Episodes by the longest proof that lies in the step; else by the epoch."""
+    """Observations of a share by the longest proof that lies in the step; else by the epoch's, the longest there is."""
     found = [one for one in (reading.passing, reading.failing) if one is not None]
     recent = [one for one in found if one.window.start >= state.step_started_at]
-    proof = max(recent or found[:1], key=lambda one: one.window.span, default=None)
-    return sum(proof.tally.values()) / max(minutes(proof.window.span), 1) if proof else 0.0
+    return _each_minute(max(recent or found, key=lambda one: one.window.span))
+
+
+def _each_minute(proof: Proof) -> float:
+    return sum(proof.tally.values()) / minutes(proof.window.span)
 
 
 # Proofs to come

@@ -403,7 +403,6 @@ def proven(view: View, rule: Rule, intent: str | None, ends: Minutes) -> NDArray
     there: NDArray[np.bool_] = np.max(reached, axis=0) >= proofs.pass_threshold(
         view.plan, len(found)
     )
-    there &= ends > minute_of(epoch.start)
     if rule.metric.kind is Kind.LOSS and there.any():
         there[there] = _proven_at_worst(view, rule, intent, epoch, ends[there], found)
     return there
