@@ -21,6 +21,8 @@ from controller.rollout.plan import Arm
 from controller.rollout.sums import Minutes, Table
 from controller.rollout.tallies import StratumSums
 
+Floats = NDArray[np.float64]
+
 UNITS, ESCALATED, FAILED, GRADED, RIGHT_U = range(1, 6)
 REQUESTS, REQUESTS_ESCALATED, REQUESTS_FAILED, REQUESTS_GRADED = range(6, 10)
 _OF_UNITS: Final[Mapping[str, int]] = {
@@ -111,11 +113,13 @@ class _Prefix:
         self.sums: Table = np.zeros((intents + 1, width, room + 1), dtype=np.int64)
 
     def set(self, start: int, counts: Table) -> None:
+        """Takes `counts` over: they are changed."""
+        # The first column is nobody's.
+        counts, sums = counts[:, 1:], self.sums[:, 1:]
         span = slice(start + 1, start + 1 + counts.shape[2])
-        part = self.sums[:-1, :, span]
-        np.cumsum(counts, axis=2, out=part)
-        part += self.sums[:-1, :, start : start + 1]
-        np.sum(part, axis=0, out=self.sums[-1, :, span])
+        counts[:, :, 0] += sums[:-1, :, start]
+        np.cumsum(counts, axis=2, out=sums[:-1, :, span])
+        np.add.reduce(sums[:-1, :, span], axis=0, out=sums[-1, :, span])
 
     def amend(self, place: int, column: int, grown: Minutes, start: int) -> None:
         """Add to an intent's sums before each minute after `start`, and to those of all."""
@@ -167,12 +171,25 @@ def _columns(sums: Table, places: Sequence[int], at: Minutes) -> Table:
 
 
 class _BlockSums:
-    """Blocks of one intent under one split version before each minute from `first` on; a row for each value seen.
+    """Blocks of one intent under one split version, of minutes [first, end), in order of their minutes.
 
-    `places` says where the values are in a row of both arms.
+    They are few beside minutes, and seldom asked for: what came before some minutes is counted when it is. `places`
+    says where the values that were seen are in a row of both arms.
     """
 
-    __slots__ = ("_row_places", "_rows", "_sums", "_values_u", "end", "first", "places", "version")
+    __slots__ = (
+        "_minutes",
+        "_of_value",
+        "_row_places",
+        "_rows",
+        "_total",
+        "_values_u",
+        "_wealth",
+        "end",
+        "first",
+        "places",
+        "version",
+    )
 
     def __init__(
         self, version: int, first: int, values_u: tuple[int, ...], row_places: dict[str, int]
@@ -180,21 +197,35 @@ class _BlockSums:
         self.version = version
         self.first = self.end = first
         self.places: list[int] = []
-        self._sums: Table = np.zeros((0, 1), dtype=np.int64)
+        self._minutes: Minutes = np.empty(0, dtype=np.int64)
+        self._rows: NDArray[np.int64] = np.empty(0, dtype=np.int64)  # of each block
+        self._total: Minutes | None = None  # of each value, while nothing changes
+        self._wealth: dict[str, tuple[int, Floats]] = {}  # by bets: of how many blocks, and sums
         self._values_u = values_u
-        self._rows = np.full(len(values_u), -1)  # of each value; −1: it has none yet
+        self._of_value = np.full(len(values_u), -1)  # the row of each value; −1: it has none yet
         self._row_places = row_places
 
     def at(self, minutes: Minutes) -> Table:
-        """(values, minutes)"""
-        if len(minutes) and minutes.min() >= self.end:
-            return np.broadcast_to(self.row(self.end)[:, None], (len(self.places), len(minutes)))
-        at = np.minimum(np.maximum(minutes, self.first), self.end) - self.first
-        return np.take(self._sums, at, axis=1)
+        """How many of each value seen came before some minutes; (values, minutes)"""
+        asked, back = minutes, None
+        if len(minutes) > 1 and (minutes[1:] < minutes[:-1]).any():
+            asked, back = np.unique(minutes, return_inverse=True)
+        # Each block is counted from the first minute asked for that lies behind it.
+        width, reached = len(asked), self._minutes.searchsorted(asked)
+        there = int(reached[-1]) if width else 0
+        cells = np.repeat(np.arange(width), np.diff(reached, prepend=0))
+        cells += self._rows[:there] * width
+        counts = np.bincount(cells, minlength=len(self.places) * width)
+        table: Table = np.cumsum(counts.reshape(len(self.places), width), axis=1)
+        return table if back is None else table[:, back]
 
     def row(self, minute: int) -> Minutes:
-        row: Minutes = self._sums[:, min(max(minute, self.first), self.end) - self.first]
-        return row
+        reached = int(self._minutes.searchsorted(minute))
+        if 2 * reached < len(self._rows):
+            return np.bincount(self._rows[:reached], minlength=len(self.places))
+        if self._total is None or len(self._total) < len(self.places):
+            self._total = np.bincount(self._rows, minlength=len(self.places))
+        return self._total - np.bincount(self._rows[reached:], minlength=len(self.places))
 
     def until(self, minutes: Minutes, keys: Sequence[str]) -> Table:
         """As `Sums.until`."""
@@ -213,37 +244,59 @@ class _BlockSums:
         return list(row)
 
     def extend(self, length: int, found: Blocks) -> None:
-        known = self.end - self.first
-        self._make_room(found.places, known + length)
-        cells = self._rows[found.places] * length + (found.minutes - self.end)
-        counts = np.bincount(cells, minlength=len(self.places) * length)
-        part = self._sums[:, known + 1 : known + 1 + length]
-        np.cumsum(counts.reshape(-1, length), axis=1, out=part)
-        part += self._sums[:, known : known + 1]
+        """The blocks of the next minutes."""
         self.end += length
+        self._total = None
+        self._minutes = np.concatenate([self._minutes, found.minutes])
+        self._rows = np.concatenate([self._rows, self._rows_of(found.places)])
 
-    def amend(self, minutes: Minutes, places: NDArray[np.int64], sign: int) -> None:
-        """Put in (+1) or take out (−1) blocks of minutes that are there."""
-        self._make_room(places, self.end - self.first)
-        start = int(minutes.min()) - self.first
-        length = self.end - self.first - start
-        cells = self._rows[places] * length + (minutes - self.first - start)
-        counts = np.bincount(cells, minlength=len(self.places) * length).reshape(-1, length)
-        np.cumsum(counts, axis=1, out=counts)
-        self._sums[:, start + 1 : start + 1 + length] += sign * counts
+    def put(self, minutes: Minutes, places: NDArray[np.int64]) -> None:
+        """Instead of all that there were, in order of their minutes."""
+        self._total = None
+        self._wealth.clear()
+        self._minutes, self._rows = minutes, self._rows_of(places)
 
-    def _make_room(self, seen: NDArray[np.int64], minutes: int) -> None:
-        there = np.bincount(seen, minlength=len(self._rows)) > 0
-        new = (there & (self._rows < 0)).nonzero()[0].tolist()
-        rows, columns = self._sums.shape
-        # Twice as much each time, so that a long run does not copy all of it every day.
-        lacking = max(2 * minutes + 1 - columns, 0) if minutes + 1 > columns else 0
-        if new or lacking:
-            self._sums = np.pad(self._sums, ((0, len(new)), (0, lacking)))
-        self._rows[new] = np.arange(rows, rows + len(new))
-        for place in new:
+    def cut(self, end: int) -> None:
+        """Forget the minutes from `end` on."""
+        self.end, self._total = end, None
+        kept = int(self._minutes.searchsorted(end))
+        self._minutes, self._rows = self._minutes[:kept], self._rows[:kept]
+        self._wealth = {about: (min(n, kept), sums) for about, (n, sums) in self._wealth.items()}
+
+    def wealth(
+        self, about: str, logs: Callable[[Floats], Floats], starts: Minutes, bounds: Minutes
+    ) -> tuple[Floats, Floats]:
+        """As `DenseTallies.wealth`."""
+        sums = self._wealth_after(about, logs)
+        opened = sums.take(self._minutes.searchsorted(starts), axis=1)
+        reached = self._minutes.searchsorted(bounds)
+        largest = np.maximum.reduceat(sums, reached, axis=1)
+        return opened, np.maximum(largest[:, :-1], sums.take(reached[1:], axis=1))
+
+    def _wealth_after(self, about: str, logs: Callable[[Floats], Floats]) -> Floats:
+        """After none, one, … of the blocks; (bets, blocks + 1). What came since the last time is added up."""
+        there, known, sums = len(self._rows), *self._wealth.get(about, (0, np.zeros((0, 0))))
+        if known < there or not sums.size:
+            order = self._of_value.argsort()[len(self._of_value) - len(self.places) :]
+            of_each = logs(np.array(self._values_u)[order] / MICRO)
+            if sums.shape[1] <= there:
+                wider = np.zeros((len(of_each), 2 * there + 1))
+                wider[:, : known + 1] = sums[:, : known + 1] if known else 0.0
+                sums = wider
+            later = sums[:, known + 1 : there + 1]
+            np.cumsum(of_each[:, self._rows[known:]], axis=1, out=later)
+            later += sums[:, known, None]
+            self._wealth[about] = there, sums
+        return sums[:, : there + 1]
+
+    def _rows_of(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        there = np.bincount(places, minlength=len(self._of_value)) > 0
+        for place in (there & (self._of_value < 0)).nonzero()[0].tolist():
             key = f"b.{self._values_u[place]}"
+            self._of_value[place] = len(self.places)
             self.places.append(self._row_places.setdefault(key, len(self._row_places)))
+        rows: NDArray[np.int64] = self._of_value[places]
+        return rows
 
 
 @dataclass(slots=True)
@@ -311,12 +364,10 @@ class DenseTallies:
         for column, counts in added.items():
             prefix.amend(place, column, sign * np.cumsum(counts), start)
 
-    def amend_blocks(
-        self, version: int, intent: str, minutes: Minutes, places: Minutes, sign: int
-    ) -> None:
-        """Put in (+1) or take out (−1) blocks of a split version's minutes that are there."""
+    def put_blocks(self, version: int, intent: str, minutes: Minutes, places: Minutes) -> None:
+        """Instead of all blocks of a split version that there were, in order of their minutes."""
         kept = next(one for one in self._blocks[intent] if one.version == version)
-        kept.amend(minutes, places, sign)
+        kept.put(minutes, places)
 
     def cut(self, end: int) -> None:
         """Forget the minutes from `end` on: they will be under another split."""
@@ -324,7 +375,7 @@ class DenseTallies:
         self.end = version.end = end
         for kept in self._blocks.values():
             if kept[-1].first >= version.first:
-                kept[-1].end = end
+                kept[-1].cut(end)
 
     def _block_sums(self, found: Blocks) -> _BlockSums:
         kept = self._blocks.setdefault(found.intent, [])
@@ -334,6 +385,49 @@ class DenseTallies:
                 _BlockSums(version.number, version.first, found.values_u, self._block_places)
             )
         return kept[-1]
+
+    # Reading, many at once
+
+    def stretch(
+        self,
+        first: int,
+        last: int,
+        keys: Sequence[str],
+        *,
+        arm: str,
+        intents: Sequence[str | None],
+    ) -> Table:
+        """Sums of compared traffic before each minute of first .. last, which lie in those that there are; (keys,
+        intents, minutes).
+        """
+        sums = self._compared[arm].sums[:, :, first - self.first : last + 1 - self.first]
+        rows = [self._place[one] if one is not None else -1 for one in intents]
+        places = _places(tuple(keys), self.columns)
+        return (
+            sums[rows][:, places].swapaxes(0, 1)
+            if len(rows) > 1
+            else sums[rows[0], places][:, None]
+        )
+
+    def wealth(
+        self,
+        intent: str | None,
+        about: str,
+        logs: Callable[[Floats], Floats],
+        starts: Minutes,
+        bounds: Minutes,
+    ) -> tuple[Floats, Floats]:
+        """What blocks have made of each bet: the logarithm of its wealth before some minutes, (bets, starts); and at
+        most the largest from each bound to the next, (bets, bounds − 1).
+
+        `logs` tells what one block of each value adds to it, and `about` is its name.
+        """
+        opened, largest = np.zeros((1, len(starts))), np.zeros((1, len(bounds) - 1))
+        for kept in self._kept_blocks(intent):
+            if kept.places:
+                before, most = kept.wealth(about, logs, starts, bounds)
+                opened, largest = opened + before, largest + most
+        return opened, largest
 
     # Reading: as `Tallies`
 

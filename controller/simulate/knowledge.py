@@ -60,6 +60,10 @@ class _Changes:
             return self.rows[:, before : self.told], +1
         return self.rows[:, self.told : before], -1
 
+    def there(self) -> NDArray[np.int64]:
+        """Those that are in the sums."""
+        return self.rows[:, : self.told]
+
     def changed(self, since: int, until: int) -> Minutes:
         """The minutes that changed after one minute and up to another."""
         first, last = self.known.searchsorted([since, until], side="right")
@@ -117,9 +121,11 @@ class Knowledge:
             if line.through < minute:
                 known, minutes, places = line.advance(minute)
                 blocks.add(known, np.stack([minutes, places]))
-            (minutes, places), sign = blocks.move(minute)
-            if len(minutes):
-                self._tallies.amend_blocks(*key, minutes, places, sign)
+            (changed, _), _ = blocks.move(minute)
+            if len(changed):
+                minutes, places = blocks.there()
+                order = minutes.argsort(kind="stable")
+                self._tallies.put_blocks(*key, minutes[order], places[order])
 
     def changed(self, since: int, until: int) -> list[int]:
         """The minutes of which something came to be known after one minute and up to another, ascending."""

@@ -10,7 +10,7 @@ A look at a minute sees all of it, as the last one within it would. The split is
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -27,9 +27,8 @@ from controller.rollout.commands import AnyCommand, Apply, Approve
 from controller.rollout.decide import decide, start
 from controller.rollout.decision import Action, Decision, Wait, Waiting
 from controller.rollout.force import InForceTime, Stretch
-from controller.rollout.looks import measure
 from controller.rollout.metrics import Kind
-from controller.rollout.plan import FULL_BP, Advance, Arm, Evidence, Freeze, Plan, Rule
+from controller.rollout.plan import FULL_BP, Advance, Arm, Freeze, Plan, Rule
 from controller.rollout.readings import proven, read
 from controller.rollout.route import route_of
 from controller.rollout.rules import judge
@@ -39,12 +38,13 @@ from controller.rollout.verdict import Outcome
 from controller.rollout.view import View
 from controller.simulate.backtest import Ending
 from controller.simulate.dense import DenseTallies
+from controller.simulate.failing import suspects
 from controller.simulate.knowledge import Knowledge
 from controller.simulate.scenarios import DAY_MIN, Scenario, Traffic
 from controller.simulate.streams import STRETCH_MIN, InForce, Streams
 
 ACTOR: Final = "simulation"
-LOOK_MIN: Final = 96 * 60
+LOOK_MIN: Final = 2880
 FIRST_LOOK_MIN: Final = 24 * 60
 """After a failure, and from there on twice as far each time: what was drawn and read beyond a decision is lost."""
 HOUR_MIN: Final = 60
@@ -59,7 +59,7 @@ COMES_AND_GOES: Final = frozenset(
         Waiting.UNMEASURED,
     )
 )
-HOLD_OVER: Final = frozenset((Action.ADVANCE, Action.BAKE, Action.COMPLETE))
+ASKED: Final = "approval"  # what is told when a step waits for it alone
 PENDING_MIN: Final = 10
 FIRST_STRETCH_MIN: Final = 60
 """Minutes drawn together before the first share: it mostly takes one."""
@@ -139,6 +139,7 @@ class _Run:
         self._number = number
         self._look_min = look_min
         self._apart_min = look_min
+        self._looks_at_all = look_min == 1
         applied = Apply(actor=ACTOR, reason=setup.scenario.text, plan=setup.plan)
         self._state = start(applied, setup.start).state
         self._first = self._judged = minute_of(setup.start)
@@ -177,8 +178,13 @@ class _Run:
         """To the next decision, or to the next look if none is made."""
         until = self._next_look()
         self._draw(until + 1)
-        until, decision = self._first_decision(until)
-        if not decision.recorded and until == self._approve_min:
+        failing = None if self._looks_at_all else self._first_failing(until)
+        if failing is None and until < self._quiet_until() and not self._looks_at_all:
+            self._judged = until
+            self._apart_min = min(2 * self._apart_min, self._look_min)
+            return
+        until, decision = self._first_decision(until if failing is None else failing)
+        if self._approve_min is not None and until >= self._approve_min and not decision.recorded:
             self._approve_min = None
             decision = self._decision(until, Approve(actor=ACTOR, reason="asked for"))
         self._judged, self._fresh, self._waits = until, decision.recorded, decision.waits
@@ -189,57 +195,53 @@ class _Run:
             self._follow(decision, until)
 
     def _first_decision(self, until: int) -> tuple[int, Decision]:
-        """The first decision since the last look and its minute; what is held at `until`, if there is none."""
+        """The first decision since the last look and its minute; what is held at `until`, if there is none.
+
+        Nothing fails before `until`.
+        """
         for moment in self._proven(until):
             decision = self._decision(moment)
             if decision.recorded:
                 return self._earliest(moment, decision)
         decision = self._decision(until)
-        if decision.recorded:
-            return self._earliest(until, decision)
-        for moment in self._overlooked(decision, until):
-            earlier = self._decision(moment)
-            if earlier.recorded:
-                return self._earliest(moment, earlier)
-        return until, decision
+        return self._earliest(until, decision) if decision.recorded else (until, decision)
 
     def _next_look(self) -> int:
-        state, now = self._state, self._judged
-        known = [self._approve_min] if self._approve_min is not None else []
-        if self._is_frozen():
-            known.append(thaw(self._plan.freezes, now))
-        if state.phase is Phase.PENDING and not self._is_frozen():
-            known.append(now + PENDING_MIN)
-        # A minute before as well: what is decided at a known moment is then not looked for in all that went before.
-        moments = [one for moment in known for one in (moment - 1, moment)]
-        moments += self._hold_ends()
-        return min(one for one in (*moments, now + self._next_apart_min(), self._last) if one > now)
+        now = self._judged
+        if self._looks_at_all:
+            return min(now + 1, self._last)
+        quiet = self._quiet_until()
+        if quiet > now:
+            return min(quiet, now + self._apart_min, self._last)
+        if self._state.phase is Phase.PENDING:
+            return min(now + (1 if self._fresh else PENDING_MIN), self._last)
+        return min(now + self._next_apart_min(), self._last)
 
-    def _next_apart_min(self) -> int:
-        """How far looks are apart: less where an advance waits for nothing but what may be there in between."""
-        waiting = {wait.waiting for wait in self._waits}
-        near = waiting & COMES_AND_GOES and Waiting.HOLD_TIME not in waiting
-        near = near and not self._is_frozen()
-        return min(self._apart_min, NEAR_LOOK_MIN) if near else self._apart_min
-
-    def _is_frozen(self) -> bool:
-        """Whether there is a freeze: until it is over nothing advances, whatever else may come and go."""
-        return any(wait.waiting is Waiting.FREEZE for wait in self._waits)
-
-    def _hold_ends(self) -> list[int]:
-        """The minute in which the present hold or bake is over; none before the first share."""
-        match self._state.phase:
+    def _quiet_until(self) -> int:
+        """The minute before which nothing but a failure decides anything: a hold, a freeze or an approver's reaction
+        is not over.
+        """
+        state = self._state
+        moments = [self._approve_min] if self._approve_min is not None else []
+        if any(wait.waiting is Waiting.FREEZE for wait in self._waits):
+            moments.append(thaw(self._plan.freezes, self._judged))
+        match state.phase:
             case Phase.PROGRESSING:
-                return [self._held_min(self._plan.steps[self._state.step].hold)]
+                moments.append(self._held_min(self._plan.steps[state.step].hold))
             case Phase.BAKING:
-                return [self._held_min(self._plan.bake)]
-            case _:
-                return []
+                moments.append(self._held_min(self._plan.bake))
+        return max(moments, default=self._judged)
 
     def _held_min(self, needed: timedelta) -> int:
         """The minute in which a hold is over; the next one if it was over when the last decision was taken."""
         over = minute_of(self._state.hold_from) + minutes(needed - self._state.held)
         return max(over, self._judged + 1) if self._fresh else over
+
+    def _next_apart_min(self) -> int:
+        """How far looks are apart: less where an advance waits for nothing but what may be there in between."""
+        waiting = {wait.waiting for wait in self._waits}
+        near = waiting & COMES_AND_GOES and Waiting.HOLD_TIME not in waiting
+        return min(self._apart_min, NEAR_LOOK_MIN) if near else self._apart_min
 
     def _proven(self, until: int) -> list[int]:
         """The minutes before `until` in which the proof that the step asks for comes, where that could be enough.
@@ -249,14 +251,17 @@ class _Run:
         state, plan = self._state, self._plan
         if state.phase is not Phase.PROGRESSING:
             return []
-        first = max(self._judged + 1, self._held_min(plan.steps[state.step].hold))
+        first = max(self._judged + 1, self._quiet_until())
         if first >= until or requirement(plan, state.step) is not Advance.PROVEN:
             return []
         moments = np.arange(first, until)
         if self._late is None:
-            there = self._are_proven(self._view(until), moments)
+            there = self._are_proven(self._view(until, until - 1), moments)
         else:  # by what was known in each of them
-            each = [self._are_proven(self._view(one), np.array([one])) for one in moments.tolist()]
+            each = [
+                self._are_proven(self._view(one, one - 1), np.array([one]))
+                for one in moments.tolist()
+            ]
             there = np.concatenate(each)
         there[1:] &= ~there[:-1]
         comes: list[int] = moments[there].tolist()
@@ -270,21 +275,6 @@ class _Run:
             )
         return there
 
-    def _overlooked(self, decision: Decision, until: int) -> list[int]:
-        """The minutes before `until` of the worst windows of rules that have nothing to judge at `until` itself.
-
-        Where there is no traffic nothing fails, whatever was seen before; in those minutes there was some.
-        """
-        view, found = self._view(until), set()
-        for verdict in decision.verdicts:
-            rule = self._plan.rule(verdict.rule)
-            if verdict.outcome is not Outcome.UNMEASURED or rule is None:
-                continue
-            for seen in (verdict.reading.worst, verdict.reading.failing):
-                if seen is not None:
-                    found.add(minute_of(seen.window.end) - view.watermark(rule) + until)
-        return sorted(one for one in found if self._judged < one < until)
-
     def _losses(self) -> Iterator[tuple[Rule, str]]:
         """The loss rules on the intents that a step's proof is about."""
         critical = {one.name for one in self._plan.intents if one.critical} - set(self._state.pins)
@@ -296,15 +286,7 @@ class _Run:
 
     def _earliest(self, until: int, decision: Decision) -> tuple[int, Decision]:
         """The first minute since the last look in which a decision is made, by halving, and that decision."""
-        if decision.action in HOLD_OVER and until in self._hold_ends():
-            return until, decision  # not before the hold is over, and nothing failed meanwhile
-        if decision.failures:
-            until = self._first_failing(until, decision)
-            # Up to the minute before no window fails, so the newest ones tell all that a look there would see.
-            before = until - 1
-            if before > self._judged and not self._decision(before, judged=before - 1).recorded:
-                self._judged = before
-            decision = self._decision(until)
+        self._judged = max(self._judged, min(self._quiet_until(), until) - 1)
         # Mostly it is the moment that was chosen for the look, or that of the failure.
         probe = until - 1
         while probe > self._judged:
@@ -316,53 +298,26 @@ class _Run:
             probe = (self._judged + until) // 2
         return until, decision
 
-    def _first_failing(self, until: int, decision: Decision) -> int:
-        """The first minute in which one of the rules fails that fail at `until`: what fails stays so, so no other does
-        before. Reading these alone is several times quicker than all that a decision is made of.
-        """
-        failed = {(one.rule, one.intent) for one in decision.failures}
-        before = self._judged
-        # Mostly it is the first whose window is over its limit: then two looks tell it, that one and the one before.
-        over = min(self._over_limit(until, failed), default=None)
-        guesses = [] if over is None else [over - 1, over]
-        while until - before > 1:
-            guess = guesses.pop() if guesses else until
-            middle = guess if before < guess < until else (before + until) // 2
-            view = self._view(middle, before)
-            if any(self._is_failing(view, *one) for one in failed):
-                until = middle
-            else:
-                before = middle
-        return until
-
-    def _over_limit(self, until: int, failed: Set[tuple[str, str | None]]) -> Iterator[int]:
-        """The first minute in which each of these rules, as written, has a window that is over its limit."""
-        view = self._view(until)
-        for name, intent in failed:
+    def _first_failing(self, until: int) -> int | None:
+        """The first minute up to one in which a rule fails, or nothing was measured for too long."""
+        for minute, name, intent in suspects(self._view(until, self._judged), self._tallies):
             rule = self._plan.rule(name)
-            if rule is None or rule.evidence is not Evidence.OBSERVED:
-                continue
-            span = view.span(rule, view.state.epoch(name))
-            found = measure(rule, intent, view.reader, span.windows)
-            values, samples = np.atleast_1d(found.values), np.atleast_1d(found.samples)
-            over = values < rule.limit if rule.below else values > rule.limit
-            over &= span.complete & (samples >= rule.min_samples)
-            if over.any():
-                yield int(span.windows.ends[over.argmax()]) + until - view.watermark(rule)
+            if rule is not None and self._stops(minute, rule, intent):
+                return minute
+        return None
 
-    def _is_failing(self, view: View, name: str, intent: str | None) -> bool:
-        rule = self._plan.rule(name)
-        return rule is not None and judge(rule, read(view, rule, intent)).outcome is Outcome.FAIL
+    def _stops(self, minute: int, rule: Rule, intent: str | None) -> bool:
+        seen = read(self._view(minute, minute - 1), rule, intent)
+        return judge(rule, seen).outcome is Outcome.FAIL or seen.blind > self._plan.max_blind
 
-    def _decision(
-        self, minute: int, command: AnyCommand | None = None, *, judged: int | None = None
-    ) -> Decision:
-        seen = see(self._view(minute, judged), self._standing)
+    def _decision(self, minute: int, command: AnyCommand | None = None) -> Decision:
+        """What a look in a minute decides, if what was to be judged before it was."""
+        seen = see(self._view(minute, minute - 1), self._standing)
         return decide(self._plan, self._state, seen, command, start_of(minute))
 
-    def _view(self, minute: int, judged: int | None = None) -> View:
+    def _view(self, minute: int, judged: int) -> View:
+        """Of a minute, where windows were judged up to an earlier one."""
         now, touched = start_of(minute), []
-        judged = self._judged if judged is None else judged
         if self._late is not None:
             self._late.know(minute)
             touched = self._late.changed(judged, minute)
@@ -388,14 +343,11 @@ class _Run:
             self._begin_version()
         if decision.state.share_bp != before.share_bp:
             self._path.append((minute - self._first, decision.state.share_bp))
-        if decision.action is Action.NOTIFY and self._asked(decision):
+        if decision.action is Action.NOTIFY and ASKED in {*decision.state.told} - {*before.told}:
             self._approve_min = minute + max(minutes(self._setup.reaction), 1)
         elif decision.state.step != before.step:
             self._approve_min = None
         self._decided = decision
-
-    def _asked(self, decision: Decision) -> bool:
-        return {wait.waiting for wait in decision.waits} == {Waiting.APPROVAL}
 
     def _begin_version(self) -> None:
         state, plan = self._state, self._plan
