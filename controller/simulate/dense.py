@@ -113,13 +113,13 @@ class _Prefix:
         self.sums: Table = np.zeros((intents + 1, width, room + 1), dtype=np.int64)
 
     def set(self, start: int, counts: Table) -> None:
-        """Takes `counts` over: they are changed."""
         # The first column is nobody's.
         counts, sums = counts[:, 1:], self.sums[:, 1:]
         span = slice(start + 1, start + 1 + counts.shape[2])
-        counts[:, :, 0] += sums[:-1, :, start]
-        np.cumsum(counts, axis=2, out=sums[:-1, :, span])
-        np.add.reduce(sums[:-1, :, span], axis=0, out=sums[-1, :, span])
+        part = sums[:-1, :, span]
+        np.cumsum(counts, axis=2, out=part)
+        part += sums[:-1, :, start : start + 1]
+        np.add.reduce(part, axis=0, out=sums[-1, :, span])
 
     def amend(self, place: int, column: int, grown: Minutes, start: int) -> None:
         """Add to an intent's sums before each minute after `start`, and to those of all."""
@@ -168,6 +168,18 @@ def _columns(sums: Table, places: Sequence[int], at: Minutes) -> Table:
     for row, place in zip(table, places, strict=True):
         np.take(sums[place], at, out=row)
     return table.T
+
+
+def wealth_at(
+    wealth: Floats, minutes: Minutes, starts: Minutes, bounds: Minutes
+) -> tuple[Floats, Floats]:
+    """Of the wealth after none, one, … of some blocks, (bets, blocks + 1), by their ascending minutes: that before some
+    starts, and the largest from each bound to the next.
+    """
+    reached = minutes.searchsorted(bounds)
+    largest = np.maximum.reduceat(wealth, reached, axis=1)
+    most = np.maximum(largest[:, :-1], wealth.take(reached[1:], axis=1))
+    return wealth.take(minutes.searchsorted(starts), axis=1), most
 
 
 class _BlockSums:
@@ -267,11 +279,7 @@ class _BlockSums:
         self, about: str, logs: Callable[[Floats], Floats], starts: Minutes, bounds: Minutes
     ) -> tuple[Floats, Floats]:
         """As `DenseTallies.wealth`."""
-        sums = self._wealth_after(about, logs)
-        opened = sums.take(self._minutes.searchsorted(starts), axis=1)
-        reached = self._minutes.searchsorted(bounds)
-        largest = np.maximum.reduceat(sums, reached, axis=1)
-        return opened, np.maximum(largest[:, :-1], sums.take(reached[1:], axis=1))
+        return wealth_at(self._wealth_after(about, logs), self._minutes, starts, bounds)
 
     def _wealth_after(self, about: str, logs: Callable[[Floats], Floats]) -> Floats:
         """After none, one, … of the blocks; (bets, blocks + 1). What came since the last time is added up."""

@@ -7,6 +7,7 @@ a decision is found by halving.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +34,16 @@ class Coming:
     requests: NDArray[np.int64]
     known: Minutes
     values: Values | None
+
+
+@dataclass(frozen=True, slots=True)
+class ComingBlocks:
+    """Blocks of one intent and split version, and when each comes to be known; `places` says where in `values`."""
+
+    values: Values
+    minutes: Minutes
+    places: NDArray[np.int64]
+    known: Minutes
 
 
 class _Changes:
@@ -116,16 +127,34 @@ class Knowledge:
             if len(minutes):
                 labels = LateLabels(minutes, right.astype(np.bool_), requests)
                 self._tallies.grade(arm, intent, labels, sign)
-        for key, line in self._lines.items():
-            blocks = self._blocks[key]
-            if line.through < minute:
-                known, minutes, places = line.advance(minute)
-                blocks.add(known, np.stack([minutes, places]))
+        self.close(minute)
+        for key, blocks in self._blocks.items():
             (changed, _), _ = blocks.move(minute)
             if len(changed):
                 minutes, places = blocks.there()
                 order = minutes.argsort(kind="stable")
                 self._tallies.put_blocks(*key, minutes[order], places[order])
+
+    def close(self, minute: int) -> None:
+        """Form the blocks of labels that come up to a minute; the sums stay as they are."""
+        for key, line in self._lines.items():
+            if line.through < minute:
+                known, minutes, places = line.advance(minute)
+                self._blocks[key].add(known, np.stack([minutes, places]))
+
+    def blocks(self, intent: str | None) -> Iterator[ComingBlocks]:
+        """Those of one intent or of all that were formed, by split version."""
+        for key, blocks in self._blocks.items():
+            if intent is None or key[1] == intent:
+                minutes, places = blocks.rows
+                yield ComingBlocks(self._lines[key].values, minutes, places, blocks.known)
+
+    def first_changed(self, since: int, until: int) -> int:
+        """The first minute of which something came to be known after one minute and up to another; `until` if none."""
+        every = (*self._grades.values(), *self._blocks.values())
+        return min(
+            (int(one.changed(since, until).min(initial=until)) for one in every), default=until
+        )
 
     def changed(self, since: int, until: int) -> list[int]:
         """The minutes of which something came to be known after one minute and up to another, ascending."""

@@ -10,7 +10,7 @@ A look at a minute sees all of it, as the last one within it would. The split is
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -38,15 +38,16 @@ from controller.rollout.verdict import Outcome
 from controller.rollout.view import View
 from controller.simulate.backtest import Ending
 from controller.simulate.dense import DenseTallies
-from controller.simulate.failing import suspects
+from controller.simulate.failing import LateBounds, suspects
 from controller.simulate.knowledge import Knowledge
 from controller.simulate.scenarios import DAY_MIN, Scenario, Traffic
 from controller.simulate.streams import STRETCH_MIN, InForce, Streams
 
 ACTOR: Final = "simulation"
-LOOK_MIN: Final = 2880
-FIRST_LOOK_MIN: Final = 24 * 60
-"""After a failure, and from there on twice as far each time: what was drawn and read beyond a decision is lost."""
+LOOK_MIN: Final = 96 * 60
+AHEAD_MIN: Final = 48 * 60
+"""As far ahead failures are looked for: what was drawn beyond one is lost."""
+FIRST_AHEAD_MIN: Final = 24 * 60  # after one
 HOUR_MIN: Final = 60
 NEAR_LOOK_MIN: Final = HOUR_MIN  # where what is asked for comes and goes
 FEW_UNITS: Final = 15  # e⁻¹⁵: how often as many as are expected do not come at all
@@ -130,6 +131,14 @@ def _units_in_windows(setup: Setup) -> Iterator[float]:
                     yield (1 - share) * in_window * traffic.units_per_minute
 
 
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """A look in the minute `until` that judges what was not judged by an earlier one."""
+
+    judged: int
+    until: int
+
+
 class _Run:
     """Invariant: no look at a minute up to `_judged` makes a decision that was not taken."""
 
@@ -138,8 +147,8 @@ class _Run:
         self._plan = setup.plan
         self._number = number
         self._look_min = look_min
-        self._apart_min = look_min
         self._looks_at_all = look_min == 1
+        self._ahead_min = AHEAD_MIN
         applied = Apply(actor=ACTOR, reason=setup.scenario.text, plan=setup.plan)
         self._state = start(applied, setup.start).state
         self._first = self._judged = minute_of(setup.start)
@@ -157,6 +166,7 @@ class _Run:
         self._shifting: list[Stretch] = []  # in which the candidate had a share
         self._shifting_since: datetime | None = None
         self._approve_min: int | None = None
+        self._frozen_until = self._first
         self._fresh = True  # nothing was looked at since the last decision
         self._path = [(0, 0)]
         self._decided: Decision | None = None
@@ -179,69 +189,72 @@ class _Run:
         until = self._next_look()
         self._draw(until + 1)
         failing = None if self._looks_at_all else self._first_failing(until)
+        self._ahead_min = min(2 * self._ahead_min, AHEAD_MIN)
         if failing is None and until < self._quiet_until() and not self._looks_at_all:
             self._judged = until
-            self._apart_min = min(2 * self._apart_min, self._look_min)
             return
-        until, decision = self._first_decision(until if failing is None else failing)
+        until, decision = self._first_decision(failing or _Span(until - 1, until))
         if self._approve_min is not None and until >= self._approve_min and not decision.recorded:
             self._approve_min = None
             decision = self._decision(until, Approve(actor=ACTOR, reason="asked for"))
         self._judged, self._fresh, self._waits = until, decision.recorded, decision.waits
-        self._apart_min = min(2 * self._apart_min, self._look_min)
+        if any(wait.waiting is Waiting.FREEZE for wait in decision.waits):
+            self._frozen_until = thaw(self._plan.freezes, until)
         if decision.failures and decision.recorded:  # mostly another rule or intent fails soon
-            self._apart_min = min(FIRST_LOOK_MIN, self._look_min)
+            self._ahead_min = FIRST_AHEAD_MIN
         if decision.recorded:
             self._follow(decision, until)
 
-    def _first_decision(self, until: int) -> tuple[int, Decision]:
-        """The first decision since the last look and its minute; what is held at `until`, if there is none.
+    def _first_decision(self, last: _Span) -> tuple[int, Decision]:
+        """The first decision since the last look and its minute; what is held in the last minute, if there is none.
 
-        Nothing fails before `until`.
+        Nothing fails before that.
         """
-        for moment in self._proven(until):
+        for moment in self._proven(last.until):
             decision = self._decision(moment)
             if decision.recorded:
                 return self._earliest(moment, decision)
-        decision = self._decision(until)
-        return self._earliest(until, decision) if decision.recorded else (until, decision)
+        decision = self._decision(last.until, judged=last.judged)
+        if decision.recorded:
+            return self._earliest(last.until, decision)
+        return last.until, decision
 
     def _next_look(self) -> int:
-        now = self._judged
+        now, quiet = self._judged, self._quiet_until()
         if self._looks_at_all:
             return min(now + 1, self._last)
-        quiet = self._quiet_until()
         if quiet > now:
-            return min(quiet, now + self._apart_min, self._last)
+            return min(quiet, now + self._ahead_min, self._last)
         if self._state.phase is Phase.PENDING:
             return min(now + (1 if self._fresh else PENDING_MIN), self._last)
-        return min(now + self._next_apart_min(), self._last)
+        return min(now + min(self._apart_min(), self._ahead_min), self._last)
 
     def _quiet_until(self) -> int:
         """The minute before which nothing but a failure decides anything: a hold, a freeze or an approver's reaction
         is not over.
         """
-        state = self._state
-        moments = [self._approve_min] if self._approve_min is not None else []
-        if any(wait.waiting is Waiting.FREEZE for wait in self._waits):
-            moments.append(thaw(self._plan.freezes, self._judged))
+        state, moments = self._state, [self._frozen_until]
+        if self._approve_min is not None:
+            moments.append(self._approve_min)
         match state.phase:
             case Phase.PROGRESSING:
                 moments.append(self._held_min(self._plan.steps[state.step].hold))
             case Phase.BAKING:
                 moments.append(self._held_min(self._plan.bake))
-        return max(moments, default=self._judged)
+        return max(moments)
 
     def _held_min(self, needed: timedelta) -> int:
         """The minute in which a hold is over; the next one if it was over when the last decision was taken."""
         over = minute_of(self._state.hold_from) + minutes(needed - self._state.held)
         return max(over, self._judged + 1) if self._fresh else over
 
-    def _next_apart_min(self) -> int:
-        """How far looks are apart: less where an advance waits for nothing but what may be there in between."""
+    def _apart_min(self) -> int:
+        """How far looks are apart where a step has been held: less where an advance waits for nothing but what may be
+        there in between.
+        """
         waiting = {wait.waiting for wait in self._waits}
         near = waiting & COMES_AND_GOES and Waiting.HOLD_TIME not in waiting
-        return min(self._apart_min, NEAR_LOOK_MIN) if near else self._apart_min
+        return min(self._look_min, NEAR_LOOK_MIN) if near else self._look_min
 
     def _proven(self, until: int) -> list[int]:
         """The minutes before `until` in which the proof that the step asks for comes, where that could be enough.
@@ -256,10 +269,10 @@ class _Run:
             return []
         moments = np.arange(first, until)
         if self._late is None:
-            there = self._are_proven(self._view(until, until - 1), moments)
+            there = self._are_proven(self._view(until - 1, until), moments)
         else:  # by what was known in each of them
             each = [
-                self._are_proven(self._view(one, one - 1), np.array([one]))
+                self._are_proven(self._view(one - 1, one), np.array([one]))
                 for one in moments.tolist()
             ]
             there = np.concatenate(each)
@@ -298,29 +311,84 @@ class _Run:
             probe = (self._judged + until) // 2
         return until, decision
 
-    def _first_failing(self, until: int) -> int | None:
+    def _first_failing(self, until: int) -> _Span | None:
         """The first minute up to one in which a rule fails, or nothing was measured for too long."""
-        for minute, name, intent in suspects(self._view(until, self._judged), self._tallies):
+        view = self._view(self._judged, until, known=self._judged)
+        rules = [rule for rule in self._plan.rules if not self._is_late(rule)]
+        first: int | None = None
+        for minute, name, intent in suspects(view, self._tallies, {rule.name for rule in rules}):
             rule = self._plan.rule(name)
             if rule is not None and self._stops(minute, rule, intent):
-                return minute
+                first = minute
+                break
+        found = None if first is None else _Span(first - 1, first)
+        return self._first_failing_late(until if first is None else first) or found
+
+    def _first_failing_late(self, until: int) -> _Span | None:
+        """The same of rules whose labels come late: in looks an hour apart, of which few need to be made."""
+        late = self._late
+        rules = [rule for rule in self._plan.rules if self._is_late(rule)]
+        if late is None or not rules or self._state.step < 0:
+            return None
+        late.close(until)
+        bounds = [
+            LateBounds(self._view(self._judged, until, known=None), late, rule) for rule in rules
+        ]
+        for judged, end in _spans(
+            self._judged, until, lambda *span: any(one.may_fail(*span) for one in bounds)
+        ):
+            failing = [
+                (rule, intent)
+                for rule in rules
+                for intent in self._judged_intents(rule)
+                if self._fails(rule, intent, _Span(judged, end))
+            ]
+            if failing:
+                return self._narrowed(_Span(judged, end), failing)
         return None
 
+    def _narrowed(self, span: _Span, failing: list[tuple[Rule, str | None]]) -> _Span:
+        """To the first minute in which one of these fails, by halving."""
+        first, until = span.judged, span.until
+        while until - first > 1:
+            middle = (first + until) // 2
+            if any(self._fails(*one, _Span(span.judged, middle)) for one in failing):
+                until = middle
+            else:
+                first = middle
+        return _Span(span.judged, until)
+
+    def _judged_intents(self, rule: Rule) -> list[str | None]:
+        return [one for one in self._plan.judged_intents(rule) if one not in self._state.pins]
+
+    def _is_late(self, rule: Rule) -> bool:
+        return self._late is not None and rule.metric.labelled
+
+    def _fails(self, rule: Rule, intent: str | None, span: _Span) -> bool:
+        """Whether a look at the end of a span finds a failure that is new."""
+        verdict = judge(rule, read(self._view(span.judged, span.until), rule, intent))
+        return verdict.outcome is Outcome.FAIL and not self._state.failed(verdict)
+
     def _stops(self, minute: int, rule: Rule, intent: str | None) -> bool:
-        seen = read(self._view(minute, minute - 1), rule, intent)
+        seen = read(self._view(minute - 1, minute), rule, intent)
         return judge(rule, seen).outcome is Outcome.FAIL or seen.blind > self._plan.max_blind
 
-    def _decision(self, minute: int, command: AnyCommand | None = None) -> Decision:
-        """What a look in a minute decides, if what was to be judged before it was."""
-        seen = see(self._view(minute, minute - 1), self._standing)
-        return decide(self._plan, self._state, seen, command, start_of(minute))
+    def _decision(
+        self, minute: int, command: AnyCommand | None = None, *, judged: int | None = None
+    ) -> Decision:
+        """What a look in a minute decides; where not said else, all that was to be judged before it was."""
+        view = self._view(minute - 1 if judged is None else judged, minute)
+        return decide(self._plan, self._state, see(view, self._standing), command, start_of(minute))
 
-    def _view(self, minute: int, judged: int) -> View:
-        """Of a minute, where windows were judged up to an earlier one."""
+    def _view(self, judged: int, minute: int, *, known: int | None = -1) -> View:
+        """Of a minute, where windows were judged up to an earlier one.
+
+        It holds the labels that were known in it; or, where that is said, in another one, or (None) in any.
+        """
         now, touched = start_of(minute), []
-        if self._late is not None:
-            self._late.know(minute)
-            touched = self._late.changed(judged, minute)
+        if self._late is not None and known is not None:
+            self._late.know(minute if known < 0 else known)
+            touched = self._late.changed(judged, minute) if known < 0 else []
         stretches = list(self._shifting)
         if self._shifting_since is not None:
             stretches.append((self._shifting_since, now))
@@ -403,6 +471,21 @@ class _Run:
             candidate_requests=served[self._tallies.columns.requests],
             wrong_served=sum(float(expected.sum()) for _, expected in self._wrong_served),
         )
+
+
+def _spans(
+    first: int, last: int, may_fail: Callable[[int, int], bool]
+) -> Iterator[tuple[int, int]]:
+    """The hours after `first`, up to `last`, in which something may fail; whole stretches are left out at once."""
+    if first >= last or not may_fail(first, last):
+        return
+    if last - first <= HOUR_MIN:
+        yield first, last
+        return
+    hours = -(-(last - first) // HOUR_MIN)
+    middle = first + (hours // 2) * HOUR_MIN
+    yield from _spans(first, middle, may_fail)
+    yield from _spans(middle, last, may_fail)
 
 
 def thaw(freezes: tuple[Freeze, ...], minute: int) -> int:
