@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 
 from controller.rollout import proofs
 from controller.rollout.looks import known_and_traffic, measure, with_usual
-from controller.rollout.metrics import MICRO, Kind
+from controller.rollout.metrics import Kind
 from controller.rollout.plan import FULL_BP, Arm, Evidence, Rule
 from controller.rollout.rules import is_provable
 from controller.rollout.sums import Minutes
 from controller.rollout.timeline import MINUTE, minute_of, minutes
 from controller.rollout.view import Span, View, whole_windows
-from controller.simulate.dense import DenseTallies, Floats, wealth_at
-from controller.simulate.knowledge import Knowledge
+from controller.simulate.block_sums import Floats
+from controller.simulate.dense import DenseTallies
 from controller.stats.betting import Bets, least, log_increments
 
 Flags: TypeAlias = NDArray[np.bool_]
@@ -112,9 +112,9 @@ def _is_over(view: View, rule: Rule, intent: str | None, span: Span) -> Flags:
     values, samples = np.atleast_1d(found.values), np.atleast_1d(found.samples)
     over: Flags = np.less(values, limit) if rule.below else np.greater(values, limit)
     over &= span.complete & (samples >= rule.min_samples)
-    if sustained := minutes(rule.sustained):
-        over = np.lib.stride_tricks.sliding_window_view(over, sustained + 1).all(axis=1)
-    return over
+    lasting = np.lib.stride_tricks.sliding_window_view(over, minutes(rule.sustained) + 1)
+    throughout: Flags = lasting.all(axis=1)
+    return throughout
 
 
 def _is_disproved(view: View, rule: Rule, intent: str | None, span: Span) -> Flags:
@@ -169,7 +169,7 @@ def _rates_may_fail(
     if is_provable(rule):
         bets = proofs.failing_bets(view.plan, rule, "episodes")
         logs = log_increments(proofs.bad_side(rule) * proofs.RATE_VALUES, bets)[:, :, None, None]
-        race = _Race.of(view, rule, span.ends)
+        race = Race.of(view, rule, span.ends)
 
         def wealth(at: NDArray[np.int64] | slice) -> Floats:
             n, hits = episodes[:, at] - episodes[:, :1], flagged[:, at] - flagged[:, :1]
@@ -188,7 +188,7 @@ def _losses_may_fire(
     view: View, tallies: DenseTallies, rule: Rule, intents: Sequence[str | None], span: Span
 ) -> Flags:
     """Whether a proof of a loss may fire on each intent at any end."""
-    race = _Race.of(view, rule, span.ends)
+    race = Race.of(view, rule, span.ends)
     logs = partial(_increments, rule, proofs.failing_bets(view.plan, rule, "blocks"))
     bounds = np.append(race.ends[race.heads], race.ends[-1])
     may = np.zeros(len(intents), dtype=np.bool_)
@@ -203,7 +203,7 @@ def _increments(rule: Rule, bets: Bets, values: Floats) -> Floats:
 
 
 @dataclass(frozen=True, slots=True)
-class _Race:
+class Race:
     """The starts of a rule's e-processes that serve some ends, what each needs, and which ends are served alike: from
     each of `heads` to the next by starts `first` .. `stop` − 1.
     """
@@ -216,7 +216,7 @@ class _Race:
     stop: NDArray[np.intp]
 
     @classmethod
-    def of(cls, view: View, rule: Rule, ends: Minutes) -> _Race:
+    def of(cls, view: View, rule: Rule, ends: Minutes) -> Race:
         epoch = view.state.epoch(rule.name)
         ends = proofs.ends_served(rule, epoch, ends)
         starts, needed = proofs.starts_and_thresholds(
@@ -236,63 +236,6 @@ class _Race:
         """
         margins: Floats = (best - least(opened + self.needed, self.first, self.stop)).max(axis=1)
         return margins
-
-
-# Where labels come late
-
-
-class LateBounds:
-    """In which minutes a proof of a rule whose labels come late may fire, by blocks formed up to `view.now`.
-
-    A block that is known by when the first end behind it is judged counts as it is. One that comes later changes ends
-    that were judged: over some minutes in which it may or may not be there, it counts where it is for the proof.
-    """
-
-    def __init__(self, view: View, late: Knowledge, rule: Rule) -> None:
-        self._view, self._late, self._rule = view, late, rule
-        self._ahead = minute_of(view.now) - view.watermark(rule)
-        self._epoch_min = minute_of(view.state.epoch(rule.name).start)
-        self._told = rule.metric.kind is Kind.LOSS and rule.evidence is Evidence.CONFIDENT
-        intents = [one for one in view.plan.judged_intents(rule) if one not in view.state.pins]
-        self._of_each = [self._blocks(one) for one in intents] if self._told else []
-
-    def _blocks(self, intent: str | None) -> tuple[Minutes, Minutes, Floats]:
-        """Minutes, ascending, when each comes to be known, and what it adds to the logarithm of each bet's wealth."""
-        bets = proofs.failing_bets(self._view.plan, self._rule, "blocks")
-        minutes, known = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)]
-        added = [np.empty((len(bets.lambdas), 0))]
-        for blocks in self._late.blocks(intent):
-            of_each = _increments(self._rule, bets, np.array(blocks.values.millionths) / MICRO)
-            minutes.append(blocks.minutes)
-            known.append(blocks.known)
-            added.append(of_each[:, blocks.places])
-        every = np.concatenate(minutes)
-        order = every.argsort(kind="stable")
-        return every[order], np.concatenate(known)[order], np.concatenate(added, axis=1)[:, order]
-
-    def may_fail(self, judged: int, until: int) -> bool:
-        """Whether a look may find a failure that is new, after one minute and up to another."""
-        if not self._told:
-            return True
-        changed = min(self._late.first_changed(judged, until), judged - self._ahead)
-        ends = np.arange(max(changed, self._epoch_min) + 1, until - self._ahead + 1)
-        if not len(ends):
-            return False
-        race = _Race.of(self._view, self._rule, ends)
-        bounds = np.append(race.ends[race.heads], race.ends[-1])
-        for minutes_of, known, added in self._of_each:
-            there = known <= until
-            moments = minutes_of[there]
-            stays = (known <= np.maximum(minutes_of + 1 + self._ahead, judged))[there]
-            wealth = np.zeros((len(added), len(moments) + 1))
-            np.cumsum(
-                np.where(stays, added[:, there], added[:, there].clip(min=0)),
-                axis=1,
-                out=wealth[:, 1:],
-            )
-            if (race.margins(*wealth_at(wealth, moments, race.starts, bounds)) >= -SLACK).any():
-                return True
-        return False
 
 
 # Blindness

@@ -15,7 +15,7 @@ from controller.rollout.accounting_state import rounded
 from controller.rollout.metrics import MICRO
 from controller.rollout.plan import Arm
 from controller.rollout.sums import Minutes
-from controller.simulate.dense import Blocks
+from controller.simulate.block_sums import Blocks
 
 Grades = NDArray[np.bool_]
 

@@ -20,6 +20,7 @@ from controller.rollout.metrics import MICRO, Kind
 from controller.rollout.plan import FULL_BP, Arm, Plan
 from controller.rollout.sums import Table
 from controller.rollout.timeline import MINUTE
+from controller.simulate.block_sums import Blocks
 from controller.simulate.dense import (
     ESCALATED,
     FAILED,
@@ -32,7 +33,6 @@ from controller.simulate.dense import (
     REQUESTS_GRADED,
     RIGHT_U,
     UNITS,
-    Blocks,
     Columns,
     Counted,
 )

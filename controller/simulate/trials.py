@@ -10,7 +10,7 @@ A look at a minute sees all of it, as the last one within it would. The split is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -38,8 +38,9 @@ from controller.rollout.verdict import Outcome
 from controller.rollout.view import View
 from controller.simulate.backtest import Ending
 from controller.simulate.dense import DenseTallies
-from controller.simulate.failing import LateBounds, suspects
+from controller.simulate.failing import suspects
 from controller.simulate.knowledge import Knowledge
+from controller.simulate.late import LateBounds, may_be_proven, suspected_hours
 from controller.simulate.scenarios import DAY_MIN, Scenario, Traffic
 from controller.simulate.streams import STRETCH_MIN, InForce, Streams
 
@@ -268,14 +269,9 @@ class _Run:
         if first >= until or requirement(plan, state.step) is not Advance.PROVEN:
             return []
         moments = np.arange(first, until)
-        if self._late is None:
-            there = self._are_proven(self._view(until - 1, until), moments)
-        else:  # by what was known in each of them
-            each = [
-                self._are_proven(self._view(one - 1, one), np.array([one]))
-                for one in moments.tolist()
-            ]
-            there = np.concatenate(each)
+        if self._late is not None:
+            return self._proven_late(self._late, moments)
+        there = self._are_proven(self._view(until - 1, until), moments)
         there[1:] &= ~there[:-1]
         comes: list[int] = moments[there].tolist()
         return comes
@@ -283,10 +279,35 @@ class _Run:
     def _are_proven(self, view: View, moments: NDArray[np.int64]) -> NDArray[np.bool_]:
         there = np.ones(len(moments), dtype=np.bool_)
         for rule, intent in self._losses():
-            there &= proven(
-                view, rule, intent, moments - minute_of(view.now) + view.watermark(rule)
-            )
+            ends = moments - minute_of(view.now) + view.watermark(rule)
+            there &= proven(view, rule, intent, ends)
         return there
+
+    def _proven_late(self, late: Knowledge, moments: NDArray[np.int64]) -> list[int]:
+        """The first of some minutes in which the proof is there by what was known in it, if it is in the last that it
+        can be.
+        """
+        last = int(moments[-1])
+        late.close(last)
+        view, may = (
+            self._view(self._judged, last, known=None),
+            np.ones(len(moments), dtype=np.bool_),
+        )
+        for rule, intent in self._losses():
+            may &= may_be_proven(view, late, rule, intent, moments)
+        left: list[int] = moments[may].tolist()
+        found: list[int] = []
+        place = len(left) - 1
+        while left and place >= 0:
+            at = np.array([left[place]])
+            if self._are_proven(self._view(left[place] - 1, left[place]), at)[0]:
+                found, left = [left[place]], left[:place]
+            elif found:
+                left = left[place + 1 :]
+            else:
+                break
+            place = len(left) // 2 if left else -1
+        return found
 
     def _losses(self) -> Iterator[tuple[Rule, str]]:
         """The loss rules on the intents that a step's proof is about."""
@@ -334,7 +355,7 @@ class _Run:
         bounds = [
             LateBounds(self._view(self._judged, until, known=None), late, rule) for rule in rules
         ]
-        for judged, end in _spans(
+        for judged, end in suspected_hours(
             self._judged, until, lambda *span: any(one.may_fail(*span) for one in bounds)
         ):
             failing = [
@@ -471,21 +492,6 @@ class _Run:
             candidate_requests=served[self._tallies.columns.requests],
             wrong_served=sum(float(expected.sum()) for _, expected in self._wrong_served),
         )
-
-
-def _spans(
-    first: int, last: int, may_fail: Callable[[int, int], bool]
-) -> Iterator[tuple[int, int]]:
-    """The hours after `first`, up to `last`, in which something may fail; whole stretches are left out at once."""
-    if first >= last or not may_fail(first, last):
-        return
-    if last - first <= HOUR_MIN:
-        yield first, last
-        return
-    hours = -(-(last - first) // HOUR_MIN)
-    middle = first + (hours // 2) * HOUR_MIN
-    yield from _spans(first, middle, may_fail)
-    yield from _spans(middle, last, may_fail)
 
 
 def thaw(freezes: tuple[Freeze, ...], minute: int) -> int:
