@@ -36,7 +36,7 @@ from controller.store import schema
 from controller.store.bulk import add_many, put_many
 from controller.store.engine import add, connect, put
 from controller.store.migrate import downgrade, upgrade
-from controller.store.rows import request_row
+from controller.store.rows import flags_json, request_row
 from controller.store.sql import SqlStore
 from tests.accounting.factories import started
 from tests.postgres import WANTED, Cluster, programs
@@ -228,7 +228,8 @@ def _figures(total: Measured, unit: Unit, batches: int) -> dict[str, Any]:
 
 def _rows(observations: Sequence[Observation]) -> Rows:
     """As ingest writes them; only `episode` is empty."""
-    return [request_row(request_of(one)) for one in observations]
+    requests = map(request_of, observations)
+    return [request_row(one, flags_json(one.flags)) for one in requests]
 
 
 def _table_like_observations(name: str) -> Table:

@@ -1,9 +1,9 @@
 """Whether the tests would notice a wrong line: `python -m benchmarks.mutants [MODULE ...] [--again] [--none]`.
 
 mutmut changes one operator, number, word or argument of a function at a time; a test must fail for each. MODULE is one
-as in `stats.betting`, or a group of them: `stats`, and of `rollout` `decisions`, `evidence`, `sums`, `accounting`.
-`--again` runs only survivors that have no reason and what was not run; `--none` runs nothing and writes the page anew.
-Work is done on a copy in .mutants/, which git ignores, with what came before kept.
+as in `stats.betting`, or a group of them: `stats`, and of `rollout` `decisions`, `evidence`, `sums`, `accounting`,
+`records`. `--again` runs only survivors that have no reason and what was not run; `--none` runs nothing and writes the
+page anew. Work is done on a copy in .mutants/, which git ignores, with what came before kept.
 
 Writes docs/mutation.md, and docs/mutation.json with what it tells. Why a survivor may live is said in
 benchmarks/mutants.toml: a test sees to it that each has its reason. Needs the dependency group `mutation`.
@@ -32,6 +32,7 @@ KEPT: Final = FOLDER / "docs" / "mutation.json"
 PAGE: Final = FOLDER / "docs" / "mutation.md"
 REASONS: Final = FOLDER / "benchmarks" / "mutants.toml"
 WORK: Final = FOLDER / ".mutants"
+QUICKEST_FIRST: Final = FOLDER / "benchmarks" / "quickest_first.py"
 AT_ONCE: Final = 2
 NAMES: Final = 200  # in one run: mutmut compares each mutant with each of them
 
@@ -49,6 +50,8 @@ class Group:
         every = sorted(path.stem for path in (FOLDER / "controller" / self.package).glob("*.py"))
         return [f"{self.package}.{one}" for one in self.names or every if one != "__init__"]
 
+
+_STORED: Final = ("ingest", "blocks", "sampled", "prune")
 
 GROUPS: Final = {
     # Without simulations and searches that take seconds: other tests look at the same functions.
@@ -74,37 +77,61 @@ GROUPS: Final = {
             *("state", "status", "verdict", "discoveries", "destinations", "route", "assignment"),
         ),
     ),
+    # Without simulations that take seconds.
     "evidence": Group(
         "rollout",
         [
-            f"tests/rollout/test_{name}.py"
-            for name in (
-                *("readings", "starts", "in_force", "force", "coverage", "coverage_edges", "judge"),
-                *(
-                    "metrics_by_hand",
-                    "percentile_proofs",
-                    "needs",
-                    "needs_by_hand",
-                    "prospects",
-                    "alpha",
-                ),
-            )
+            *(
+                f"tests/rollout/test_{name}.py"
+                for name in (
+                    *("readings", "starts", "in_force", "force", "judge", "metrics_by_hand"),
+                    *("coverage", "coverage_edges", "sampled_coverage", "sampling", "spike"),
+                    *("percentile_proofs", "ratio_proofs", "below_proofs", "alpha"),
+                    *("needs", "needs_by_hand", "prospects"),
+                )
+            ),
+            *("-k", "not hardly_ever_stopped and not seems_to_lose and not then_take"),
         ],
-        ("force", "coverage", "proofs", "needs", "prospects", "readings", "looks"),
+        (
+            *("proofs", "comparison", "readings", "needs", "looks", "force", "prospects", "view"),
+            *("availability", "coverage", "sampling"),
+        ),
     ),
     "sums": Group(
         "rollout",
         [
             f"tests/rollout/test_{name}.py"
-            for name in ("tallies", "readings", "percentile_proofs", "coverage_edges")
+            for name in (
+                *("tallies", "readings", "metrics_by_hand", "coverage_edges", "spike"),
+                *("percentile_proofs", "ratio_proofs", "below_proofs"),
+            )
         ],
         ("sums", "tallies", "reader", "columns", "timeline"),
     ),
     # What a database holds is another's contract: the counts are those of memory.
     "accounting": Group(
         "rollout",
-        ["tests/accounting", "tests/rollout", "-k", "memory or (prospects or needs)"],
+        [
+            *("tests/accounting/test_conservation.py", "tests/rollout/test_sampling.py"),
+            *(f"tests/contract/test_store_{name}.py" for name in _STORED),
+            *("tests/rollout/test_prospects.py", "tests/rollout/test_needs.py"),
+            *("-k", "not sqlite and not postgresql and not seems_to_lose and not then_take"),
+        ],
         ("accounting", "accounting_blocks", "accounting_state", "accounting_tally"),
+    ),
+    "records": Group(
+        "rollout",
+        [
+            *("tests/contract/test_store.py", "tests/rollout/test_walks.py"),
+            *("tests/reconcile/test_ratio.py", "tests/rollout/test_decide.py"),
+            *("tests/plans/test_load.py", "tests/plans/test_units.py", "tests/plans/test_diff.py"),
+            *("tests/gateway/test_meter.py", "tests/rollout/test_status.py"),
+            *("-k", "not sqlite and not postgresql and not test_1 and not test_2 and not test_3"),
+        ],
+        (
+            *("codec", "record", "anchors", "replay", "plan", "units", "metrics"),
+            *("commands", "decision", "observation"),  # these have no function
+        ),
     ),
 }
 
@@ -116,6 +143,7 @@ SETTINGS: Final[Mapping[str, Any]] = {
     "pytest_add_cli_args": [
         "--hypothesis-profile=mutants",
         *("-p", "no:cacheprovider", "-p", "no:unraisableexception", "-p", "no:threadexception"),
+        *("-p", "tests.quickest_first"),
     ],
     # Each mutant begins as the tests do: with nothing in a cache that the unchanged code had put there.
     "process_isolation": "forkserver",
@@ -224,6 +252,7 @@ def lay_out(name: str) -> Path:
             if not copy.exists() or copy.read_bytes() != path.read_bytes():
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(path, copy)
+    shutil.copy(QUICKEST_FIRST, work / "tests")
     shared = work / "shared"  # where the tests look for cases that are kept outside the project
     if not shared.is_symlink():
         shared.symlink_to(FOLDER.parent / "shared")

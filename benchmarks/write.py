@@ -199,7 +199,8 @@ def gateway(told: Told) -> list[str]:
     )
     late = next(row for row in rows if row["name"] == "counted")["late_s"]
     words = (
-        f"\nBudget: {told['budget']:.0%} of the pass-through, {told['litellm_budget']} × LiteLLM, a p99 of "
+        f"\nBudget: {told['budget']:.0%} of the pass-through, {told['litellm_budget']} × LiteLLM where that is metered "
+        "too ([ADR 027](adr/027-the-gateways-peer-counts-as-it-does.md)), a p99 of "
         f"{told['added_budget_ms']:.0f} ms added. Medians of the rounds, with their range; ratios are within a round. "
         f"After a round everything was counted within {_range(late, '{:.1f}')} s."
     )

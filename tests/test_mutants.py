@@ -7,11 +7,13 @@ import json
 import pytest
 
 from benchmarks.mutants import (
+    GROUPS,
     KEPT,
     PAGE,
     Reason,
     Survivor,
     _difference,
+    _of_both_packages,
     _spoken,
     modules,
     page,
@@ -62,6 +64,12 @@ def test_a_group_is_all_of_its_modules_and_what_is_none_is_refused():
     assert modules(["rollout.decide"]) == ["rollout.decide"]
     with pytest.raises(LookupError, match=r"rollout\.decider: not one of"):
         modules(["rollout.decider"])
+
+
+def test_every_module_is_in_one_group():
+    grouped = [module for group in GROUPS.values() for module in group.modules]
+
+    assert sorted(grouped) == sorted(_of_both_packages())
 
 
 def test_a_reason_holds_for_the_lines_it_names_and_for_no_others():

@@ -25,7 +25,7 @@ from controller.errors import Conflict, NotFound, Refused
 if TYPE_CHECKING:
     from controller.cli.planfiles import Source
     from controller.plans.diff import Change
-    from controller.plans.lint import Finding
+    from controller.plans.finding import Finding
     from controller.ports import Head, Store
     from controller.rollout.commands import Apply
 
@@ -124,7 +124,7 @@ def _tell_refusals(context: Context, applied: Sequence[Applied]) -> None:
 def _tell_findings(
     context: Context, sources: Sequence[Source], found: dict[str, tuple[Finding, ...]]
 ) -> None:
-    from controller.plans.lint import Level
+    from controller.plans.finding import Level
 
     for source in sources:
         for finding in found[source.plan.name]:

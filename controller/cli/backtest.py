@@ -258,9 +258,11 @@ def _plan(path: Path, critical: list[str]) -> Plan:
     from controller.plans.load import load_file
     from controller.plans.models import bundled_models
     from controller.simulate.backtest import START, with_critical
+    from controller.simulate.by_people import require_one_grader
 
     # As of the simulated day: a recording outlives the models that it was made with.
     plan = load_file(path, today=START.date(), models=bundled_models())
+    require_one_grader(plan, "a recording")
     return with_critical(plan, critical) if critical else plan
 
 

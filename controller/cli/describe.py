@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from controller.ports import Owed
     from controller.rollout.needs import Needs
     from controller.rollout.plan import Plan, Rule
-    from controller.rollout.verdict import Coverage
+    from controller.rollout.verdict import Coverage, Look
 
 LAST_RECORDS = 5
 
@@ -109,8 +109,33 @@ def _rules(view: View) -> Iterator[Document]:
             "evidence": rule.evidence.value,
             "then": rule.then.value,
             "arithmetic": verdict_line(verdict, view.plan),
+            "by_people": _by_people(verdict.reading.by_people),
             "needs": _needs(needs_of(view, verdict), rule, view.plan),
         }
+
+
+def _by_people(look: Look | None) -> Document | None:
+    """A loss by people's grades; its figures are null where they are too few."""
+    from controller.rollout.powered import estimate_of
+    from controller.rollout.verdict import PoweredCounts
+
+    if look is None or not isinstance(look.counts, PoweredCounts):
+        return None
+    found = estimate_of(look.counts) if look.value is not None else None
+    interval = None if found is None else found.interval(method="prediction-powered")
+    return {
+        "value": look.value,
+        "lower": None if interval is None else interval.lower,
+        "upper": None if interval is None else interval.upper,
+        "judge_weight": look.counts.weight,
+        **{
+            arm: {
+                "graded": sum(getattr(one, arm).both for one in look.counts.strata),
+                "drawn": sum(getattr(one, arm).drawn for one in look.counts.strata),
+            }
+            for arm in ("baseline", "candidate")
+        },
+    }
 
 
 def _coverage(coverage: Coverage | None) -> Document | None:

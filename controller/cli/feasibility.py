@@ -14,18 +14,23 @@ from controller.cli.learnt import history_words, latency_words
 from controller.cli.output import console, grid, rough, wrapped
 from controller.cli.simulated import answers_words, progress, traffic_words
 from controller.rollout.plan import Evidence
-from controller.rollout.units import format_duration, format_share, format_value
+from controller.rollout.units import (
+    format_duration,
+    format_percent,
+    format_share,
+    format_value,
+)
 from controller.simulate.figures import is_past
 from controller.simulate.written import PATIENCE
 
 if TYPE_CHECKING:
     from controller.cli.learnt import Known
-    from controller.plans.lint import Finding
+    from controller.plans.finding import Finding
     from controller.rollout.plan import Plan
     from controller.simulate.advice import Advice
     from controller.simulate.bill import Bill
-    from controller.simulate.found import Catch, Feasibility, Proving, Row
     from controller.simulate.montecarlo import Part, Spread, Summary
+    from controller.simulate.prospect import Catch, Feasibility, Proving, Row
     from controller.simulate.rehearsal import Rehearsal
     from controller.simulate.scenarios import Scenario, Traffic
 
@@ -182,6 +187,12 @@ def _facts(plan: Plan, asked: Asked) -> Iterator[str]:
         yield "The requests of a unit fare alike; how long each takes is its own."
     yield f"Answers: {answers_words(plan, asked.traffic)}."
     yield from latency_words(asked.known.usual)
+    if plan.labels.people_u:
+        yield (
+            f"People grade {format_percent(plan.labels.people)} of the {plan.unit.value}s beside the judge, which errs "
+            "as the plan says, on both arms alike; LABELS and NEEDED of proofs are theirs. Nothing is simulated: "
+            "simulated answers have one grade."
+        )
     if asked.pairs:
         yield f"Shadow pairs: {asked.pairs:,} on each critical intent."
 
@@ -279,7 +290,7 @@ def _proofs(plan: Plan, provings: Sequence[Proving]) -> tuple[Sequence[str], lis
             [
                 f"{one.step + 1}: {format_share(plan.share_at(one.step))}{ASKED if one.asked else ''}",
                 about,
-                f"{one.have:,.0f} in {format_duration(one.within)}",
+                f"{one.have:,.0f}{' by people' if one.by_people else ''} in {format_duration(one.within)}",
                 _two(*(_count(n) for n in one.needed)) if one.after[1] != NO_TIME else "-",
                 _spans(one.after, beyond="never"),
                 f"{100 * one.probability:.0f}%",

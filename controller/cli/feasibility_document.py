@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from controller.cli.feasibility import Outcome
     from controller.rollout.plan import Arm, Plan, Rule
     from controller.simulate.bill import Bill
-    from controller.simulate.found import Catch, Proving, Row
     from controller.simulate.history import History
     from controller.simulate.montecarlo import Spread
+    from controller.simulate.prospect import Catch, Proving, Row
     from controller.simulate.rehearsal import Rehearsal
     from controller.simulate.usual import Latencies
 
@@ -107,6 +107,7 @@ def _proving(plan: Plan, one: Proving) -> Document:
         "asked": one.asked,
         "within_s": one.within.total_seconds(),
         "labels": one.have,
+        "by_people": one.by_people,
         "probability": one.probability,
         "labels_needed": _quantiles(one.needed),
         "after_s": _seconds(one.after),

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from controller.cli.feasibility import Outcome
     from controller.cli.planfiles import Source
     from controller.plans.diff import Change
-    from controller.plans.lint import Finding
+    from controller.plans.finding import Finding
     from controller.ports import RolloutStore
     from controller.rollout.plan import Plan
 
@@ -181,7 +181,8 @@ def _with_traffic(
     findings: Sequence[Finding], outcome: Outcome | None, unread: str
 ) -> tuple[Finding, ...]:
     """What is found on the traffic as well, by level; else how to ask for it, and why no history was read."""
-    from controller.plans.lint import by_level, history_not_read, traffic_not_told
+    from controller.plans.finding import by_level
+    from controller.plans.lint import history_not_read, traffic_not_told
 
     more = outcome.findings if outcome is not None else (traffic_not_told(),)
     return by_level([*findings, *more, *([history_not_read(unread)] if unread else [])])
@@ -194,13 +195,13 @@ def findings_of(source: Source, context: Context) -> tuple[Finding, ...]:
 
 
 def has_error(findings: Iterable[Finding]) -> bool:
-    from controller.plans.lint import Level
+    from controller.plans.finding import Level
 
     return any(one.level is Level.ERROR for one in findings)
 
 
 def _counted(findings: Sequence[Finding]) -> str:
-    from controller.plans.lint import Level
+    from controller.plans.finding import Level
 
     errors, warnings = (
         sum(1 for one in findings if one.level is level) for level in (Level.ERROR, Level.WARNING)

@@ -16,7 +16,7 @@ from aiohttp import ClientConnectionResetError, web
 from multidict import CIMultiDict
 
 from controller.clock import Clock
-from controller.gateway.assign import place
+from controller.gateway.assign import Placement, place
 from controller.gateway.ledger import Entry, line_of
 from controller.gateway.live import LiveUnits
 from controller.gateway.message import ChatRequest
@@ -24,12 +24,15 @@ from controller.gateway.meter import Stream, usage_in
 from controller.gateway.splits import Claim, SplitBook
 from controller.gateway.spool import Spool
 from controller.gateway.upstream import Answer, Failed, Upstream, passed_on
+from controller.rollout.observation import PERSON, Cohort
 from controller.rollout.plan import Arm
+from controller.rollout.sampling import is_drawn
 
 REQUEST_ID = "x-canary-request-id"
 ARM = "x-canary-arm"
 ROLLOUT = "x-canary-rollout"
 ESCALATED = "x-canary-escalated"
+GRADE = "x-canary-grade"
 
 _ID = re.compile(r"[A-Za-z0-9._/-]{8,100}")
 _CLIENTS_FAULT = frozenset((400, 401, 403, 404, 405, 413, 415, 422))
@@ -225,7 +228,18 @@ class _Exchange:
             ARM: self._entry.placement.arm.value,
             ROLLOUT: self._entry.claim.rollout,
         }
-        return {**ours, ESCALATED: "true"} if self._entry.escalated else ours
+        if self._entry.escalated:
+            ours[ESCALATED] = "true"
+        if _is_for_people(self._entry.claim, self._entry.placement):
+            ours[GRADE] = PERSON
+        return ours
+
+
+def _is_for_people(claim: Claim, placement: Placement) -> bool:
+    """Whether a person is asked to grade the answer."""
+    share_u = claim.route.people_u
+    compared = placement.cohort is Cohort.COMPARED
+    return bool(share_u) and compared and is_drawn(claim.rollout, placement.unit, share_u)
 
 
 async def relay(

@@ -11,6 +11,7 @@ from typing import assert_never
 
 from controller.errors import NotFound
 from controller.notify.figures import (
+    by_people_words,
     counts_words,
     coverage_words,
     data_of,
@@ -30,6 +31,7 @@ from controller.rollout.comparison import LEAST
 from controller.rollout.metrics import Kind
 from controller.rollout.needs import Needs
 from controller.rollout.plan import Evidence, Judge, Plan, Rule
+from controller.rollout.powered import is_by_people
 from controller.rollout.proofs import claim_of
 from controller.rollout.rules import kept_limit
 from controller.rollout.timeline import Window
@@ -71,7 +73,16 @@ def verdict_line(verdict: Verdict, plan: Plan) -> str:
 
 
 def _corrected(verdict: Verdict, rule: Rule, judge: Judge | None) -> str:
-    """The figure that the line begins with as it would be by labels that never err."""
+    """The figure that the line begins with as people's grades correct it (or, where it is theirs, the judge's); without
+    those, as it would be by labels that never err.
+    """
+    reading = verdict.reading
+    if is_by_people(reading.failing) and _is_by_proof(verdict, rule):
+        judged = reading.latest.value if reading.latest else None
+        shown = "no figure" if judged is None else format_value(rule.metric, judged)
+        return f"by the judge's grades {shown}"
+    if reading.by_people is not None:
+        return by_people_words(rule, reading.by_people)
     value = _headline_value(verdict, rule)
     return without_errors(rule.metric, value, judge) if judge and value is not None else ""
 
@@ -182,9 +193,10 @@ def _kept(reading: Reading, rule: Rule) -> str:
     if worst is None:
         return against
     joined = "but" if proof.reached and not worst.proof.reached else "and"
+    who = " by people" if worst.coverage.by_people else ""
     return (
         f"{against}, {joined} {proof_words(worst.proof)} with every missing label against it "
-        f"(graded: {coverage_words(worst.coverage)})"
+        f"(graded{who}: {coverage_words(worst.coverage)})"
     )
 
 
@@ -271,6 +283,7 @@ _NOUNS = {
     "requests": "requests",
     "blocks": "labels",
     "pairs": "pairs",
+    "people": "grades by people",
 }
 
 

@@ -14,6 +14,7 @@ from controller.rollout.comparison import limit_of
 from controller.rollout.coverage import Straying, straying
 from controller.rollout.metrics import MICRO, SERVED, Kind, MeasureUnit, Metric
 from controller.rollout.plan import Arm, Judge, Rule
+from controller.rollout.powered import LEAST, estimate_of
 from controller.rollout.rules import bound_of
 from controller.rollout.timeline import Window
 from controller.rollout.units import (
@@ -28,8 +29,10 @@ from controller.rollout.verdict import (
     Amounts,
     Counts,
     Coverage,
+    Look,
     LossCounts,
     PairCounts,
+    PoweredCounts,
     Proof,
     RateCounts,
     StratumCounts,
@@ -192,6 +195,20 @@ def without_errors(metric: Metric, value: float, judge: Judge) -> str:
     return f"corrected for its judge's errors: {format_value(metric, true)}"
 
 
+def by_people_words(rule: Rule, look: Look) -> str:
+    """`by people's grades 2.1 pp (95% CI 0.88..3.32, prediction-powered; people and judge: baseline 430 of 440 drawn,
+    candidate …)`; how many are there, where that is too few for a figure.
+    """
+    if look.value is None:
+        needed = f"nearly all of them are needed, and {LEAST} of each arm"
+        return f"by people's grades no figure yet: {counts_words(rule, look.counts)}; {needed}"
+    shown = value_beside(rule.metric, look.value, rule.limit)
+    return (
+        f"by people's grades {shown} "
+        f"({interval_words(rule, look.counts)}; {counts_words(rule, look.counts)})"
+    )
+
+
 def estimate(counts: Counts) -> float | None:
     """The figure that the counts themselves give; None where they give none."""
     match counts:
@@ -202,6 +219,9 @@ def estimate(counts: Counts) -> float | None:
             return post_stratified(strata).loss if any(s.comparable for s in strata) else None
         case PairCounts():
             return counts.loss if counts.total else None
+        case PoweredCounts():
+            found = estimate_of(counts)
+            return None if found is None else found.estimate
         case Amounts():
             return counts.candidate
         case unknown:
@@ -222,6 +242,7 @@ _METHODS = {
     "newcombe": "Newcombe",
     "post-stratified": "post-stratified",
     "tango": "Tango",
+    "prediction-powered": "prediction-powered",
 }
 
 
@@ -234,6 +255,9 @@ def _interval(rule: Rule, counts: Counts) -> Interval | None:
         case PairCounts():
             table = _table(counts)
             return tango(table) if table else None
+        case PoweredCounts():
+            powered = estimate_of(counts)
+            return None if powered is None else powered.interval(method="prediction-powered")
         case Amounts():
             # A mean of grades from 0 to 1 varies no more than a share of right answers does.
             of_grades = rule.metric.kind is Kind.ACCURACY and counts.candidate is not None
@@ -289,6 +313,8 @@ def counts_words(rule: Rule, counts: Counts, noun: str = "requests") -> str:
             return _strata_words(counts.strata)
         case PairCounts():
             return _pair_words(counts)
+        case PoweredCounts():
+            return _people_words(counts)
         case Amounts():
             return _amount_words(rule, counts)
         case unknown:
@@ -298,6 +324,7 @@ def counts_words(rule: Rule, counts: Counts, noun: str = "requests") -> str:
 def coverage_words(coverage: Coverage) -> str:
     """`baseline 3,900 of 4,120 episodes, candidate 300 of 463`; of answers where a sample of them is graded."""
     noun = "episodes" if coverage.sampled_u >= MICRO else "answers"
+    noun = "drawn episodes" if coverage.by_people else noun
     return (
         f"baseline {coverage.baseline_graded:,} of {coverage.baseline_n:,} {noun}, "
         f"candidate {coverage.candidate_graded:,} of {coverage.candidate_n:,}"
@@ -355,6 +382,17 @@ def _arms_words(one: StratumCounts) -> str:
     return (
         f"baseline {baseline} of {one.baseline_n:,}, candidate {candidate} of {one.candidate_n:,}"
     )
+
+
+def _people_words(counts: PoweredCounts) -> str:
+    """How many of the drawn episodes people have graded."""
+    baseline = [one.baseline for one in counts.strata]
+    candidate = [one.candidate for one in counts.strata]
+    told = (
+        f"{sum(one.both for one in arm):,} of {sum(one.drawn for one in arm):,}"
+        for arm in (baseline, candidate)
+    )
+    return "graded by people {} drawn baseline and {} drawn candidate episodes".format(*told)
 
 
 def _pair_words(pairs: PairCounts) -> str:

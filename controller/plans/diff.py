@@ -163,6 +163,10 @@ def _labels(old: Labels, new: Labels) -> Iterator[Change]:
     yield from _one("spec.labels.judge", _judge(old.judge), _judge(new.judge), margins)
     was, now = (format_percent(one.sampled) for one in (old, new))
     yield from _one("spec.labels.sampled", was, now, _REFUSED.format("the sampled part"))
+    share, instead = (format_percent(one.people) if one.people_u else None for one in (old, new))
+    yield from _one(
+        "spec.labels.people.share", share, instead, _REFUSED.format("the share that people grade")
+    )
 
 
 def _judge(judge: Judge | None) -> str | None:

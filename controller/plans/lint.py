@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from datetime import date, timedelta
-from enum import StrEnum
 from itertools import accumulate
 
 from controller.plans import cost
-from controller.rollout.metrics import MICRO, PER_HOUR, Kind
+from controller.plans.finding import Finding, by_level, error, info, rounded, warning
+from controller.plans.lint_labels import on_labels
+from controller.rollout.metrics import PER_HOUR, Kind
 from controller.rollout.plan import (
     FULL_BP,
     Advance,
@@ -20,40 +20,16 @@ from controller.rollout.plan import (
     Plan,
     Rule,
     Scope,
-    Unit,
 )
-from controller.rollout.rules import alpha_left, alpha_of, is_provable, kept_limit, sharing
+from controller.rollout.rules import alpha_left, alpha_of, is_provable, sharing
 from controller.rollout.state import Epoch
 from controller.rollout.timeline import EPOCH, MINUTE
 from controller.rollout.units import (
     format_duration,
-    format_percent,
-    format_points,
     format_share,
 )
 
 HALF_BP = FULL_BP // 2
-
-
-class Level(StrEnum):
-    """How much a finding matters."""
-
-    ERROR = "error"
-    WARNING = "warning"
-    INFO = "info"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One remark on a plan. `path` is the field it is about; `code` is stable, for filters and tests."""
-
-    level: Level
-    code: str
-    path: str
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.level}: {self.path}: {self.message} [{self.code}]"
 
 
 def check(plan: Plan, *, today: date) -> tuple[Finding, ...]:
@@ -61,15 +37,9 @@ def check(plan: Plan, *, today: date) -> tuple[Finding, ...]:
     return by_level([*_on_models(plan, today), *(one for lint in _LINTS for one in lint(plan))])
 
 
-def by_level(found: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Errors first; those of one level as they were found."""
-    order = list(Level)
-    return tuple(sorted(found, key=lambda finding: order.index(finding.level)))
-
-
 def traffic_not_told() -> Finding:
     """What cannot be checked without traffic, and how to ask for it."""
-    return _info(
+    return info(
         "traffic-not-told",
         "spec.steps",
         "whether holds, windows and samples are enough to decide depends on the traffic; ask with "
@@ -79,23 +49,11 @@ def traffic_not_told() -> Finding:
 
 def history_not_read(why: str) -> Finding:
     """Nothing was learnt from the store, and why."""
-    return _info(
+    return info(
         "history-not-read",
         "spec.steps",
         f"nothing was learnt from the store: {why} `--no-history` leaves it out",
     )
-
-
-def _error(code: str, path: str, message: str) -> Finding:
-    return Finding(level=Level.ERROR, code=code, path=path, message=message)
-
-
-def _warning(code: str, path: str, message: str) -> Finding:
-    return Finding(level=Level.WARNING, code=code, path=path, message=message)
-
-
-def _info(code: str, path: str, message: str) -> Finding:
-    return Finding(level=Level.INFO, code=code, path=path, message=message)
 
 
 # -- models and money -------------------------------------------------------------------------------------------------
@@ -106,7 +64,7 @@ def _on_models(plan: Plan, today: date) -> Iterator[Finding]:
         path = f"spec.{arm}.model"
         if ref.price is None:
             message = f"no price is known for {ref.model}; rules about cost would be UNMEASURED"
-            yield _warning("missing-price", path, f"{message}; give its `price:`")
+            yield warning("missing-price", path, f"{message}; give its `price:`")
         if ref.shutdown is not None:
             yield _retirement(plan, arm, ref, ref.shutdown, today)
     yield from _limits(plan)
@@ -116,7 +74,7 @@ def _on_models(plan: Plan, today: date) -> Iterator[Finding]:
 def _retirement(plan: Plan, arm: str, ref: ModelRef, shutdown: date, today: date) -> Finding:
     path = f"spec.{arm}.model"
     if shutdown <= today:
-        return _error(
+        return error(
             "retired", path, f"{ref.model} was shut down on {shutdown}; nothing answers there"
         )
     end = today + plan.horizon
@@ -124,7 +82,7 @@ def _retirement(plan: Plan, arm: str, ref: ModelRef, shutdown: date, today: date
         lost = (
             "a rollback would have nowhere to go" if arm == "baseline" else "its traffic would fail"
         )
-        return _warning(
+        return warning(
             "retires-during-plan",
             path,
             f"{ref.model} is shut down on {shutdown}, before this plan could end on {end} "
@@ -132,7 +90,7 @@ def _retirement(plan: Plan, arm: str, ref: ModelRef, shutdown: date, today: date
             "Start earlier, shorten the plan, or move to another model",
         )
     days = (shutdown - today).days
-    return _warning(
+    return warning(
         "retires",
         path,
         f"{ref.model} is shut down on {shutdown}, in {days} days; "
@@ -146,7 +104,7 @@ def _limits(plan: Plan) -> Iterator[Finding]:
         ("output limit", plan.baseline.output_limit, plan.candidate.output_limit),
     ):
         if old is not None and new is not None and new < old:
-            yield _warning(
+            yield warning(
                 "smaller-limit",
                 "spec.candidate.model",
                 f"the {what} of {plan.candidate.model} is {new:,} tokens against {old:,} on "
@@ -160,12 +118,12 @@ def _cost(plan: Plan) -> Iterator[Finding]:
         return
     words = cost.per_request(plan.candidate, plan.baseline)
     if not cost.is_dearer(new, old):
-        yield _info("cost", "spec.candidate.model", words)
+        yield info("cost", "spec.candidate.model", words)
     elif plan.accept_cost_increase:
-        yield _warning("cost", "spec.candidate.model", f"{words}; the plan accepts this")
+        yield warning("cost", "spec.candidate.model", f"{words}; the plan accepts this")
     else:
         needed = "write `acceptCostIncrease: true` under `spec` if that is wanted"
-        yield _error("cost", "spec.candidate.model", f"{words}; {needed}")
+        yield error("cost", "spec.candidate.model", f"{words}; {needed}")
 
 
 # -- steps ------------------------------------------------------------------------------------------------------------
@@ -178,12 +136,12 @@ def _rising_shares(plan: Plan) -> Iterator[Finding]:
         path = f"spec.steps[{index}].share"
         if asked <= before:
             message = f"{format_share(asked)} does not rise above {format_share(before)}"
-            yield _error("shares-fall", path, f"{message} of the step before")
+            yield error("shares-fall", path, f"{message} of the step before")
         elif shares[index] <= shares[index - 1]:
             message = (
                 f"with a holdback of {format_share(plan.holdback_bp)} this step is in force at "
             )
-            yield _warning(
+            yield warning(
                 "step-without-effect",
                 path,
                 f"{message}{format_share(shares[index])}, as the one before",
@@ -194,7 +152,7 @@ def _deadlines(plan: Plan) -> Iterator[Finding]:
     for index, step in enumerate(plan.steps):
         if step.deadline is not None and step.deadline == step.hold:
             person = ", or a person who takes one to approve," if step.approval else ""
-            yield _warning(
+            yield warning(
                 "deadline-at-hold",
                 f"spec.steps[{index}].deadline",
                 f"the deadline of {format_duration(step.deadline)} is over when the hold is: "
@@ -206,11 +164,11 @@ def _last_share(plan: Plan) -> Iterator[Finding]:
     last = plan.steps[-1].share_bp
     path = f"spec.steps[{len(plan.steps) - 1}].share"
     if last < FULL_BP:
-        yield _info(
+        yield info(
             "not-all-traffic", path, f"the plan is complete at {format_share(last)}, not at 100%"
         )
         if 0 < plan.holdback_bp <= FULL_BP - last:
-            yield _warning(
+            yield warning(
                 "holdback-without-effect",
                 "spec.holdback",
                 f"{format_share(FULL_BP - last)} stays on the baseline anyway",
@@ -232,14 +190,14 @@ def _proof(plan: Plan) -> Iterator[Finding]:
             continue
         path = f"spec.steps[{index}].advance"
         if not critical:
-            yield _warning(
+            yield warning(
                 "nothing-to-prove",
                 path,
                 f"leaving {format_share(step.share_bp)} asks for proof on critical intents, and none "
                 "is marked; nothing is proven before most of the traffic moves",
             )
         elif unproven:
-            yield _warning(
+            yield warning(
                 "cannot-be-proven",
                 path,
                 f"leaving {format_share(step.share_bp)} asks for proof, and no rule on accuracy_delta "
@@ -259,14 +217,14 @@ def _windows(plan: Plan) -> Iterator[Finding]:
     for index, rule in enumerate(plan.rules):
         path = f"spec.rules[{index}].window"
         if rule.window > plan.horizon:
-            yield _warning(
+            yield warning(
                 "window-longer-than-plan",
                 path,
                 f"{rule.name}: a window of {format_duration(rule.window)} is longer than the whole plan "
                 f"({format_duration(plan.horizon)} of holds and bake), so it is never complete{_unproven(plan, rule)}",
             )
         elif rule.metric.labelled and rule.window > plan.labels.horizon:
-            yield _warning(
+            yield warning(
                 "window-longer-than-labels",
                 path,
                 f"{rule.name}: a window of {format_duration(rule.window)} is longer than labels are taken "
@@ -303,16 +261,16 @@ def _late_verdict(plan: Plan, rule: Rule, path: str) -> Iterator[Finding]:
         f"can be left after {format_duration(left_at[step])}"
     )
     if rule.least_window > MINUTE and delay + rule.least_window > left_at[step]:
-        yield _warning(
+        yield warning(
             "late-verdict",
             path,
             f"{message}; no proof comes before either, with a {_least(rule)} of "
             f"{format_duration(rule.least_window)}: lengthen the hold or shorten {_least(rule)}",
         )
     elif rule.evidence is Evidence.CONFIDENT:
-        yield _info("late-verdict", path, f"{message}; until then only the confident form speaks")
+        yield info("late-verdict", path, f"{message}; until then only the confident form speaks")
     else:
-        yield _warning("late-verdict", path, f"{message}; lengthen its hold or shorten the window")
+        yield warning("late-verdict", path, f"{message}; lengthen its hold or shorten the window")
 
 
 def _alphas(plan: Plan) -> Iterator[Finding]:
@@ -325,88 +283,13 @@ def _alphas(plan: Plan) -> Iterator[Finding]:
     tests = sum(len(plan.judged_intents(rule)) for rule in provable)
     even, each = plan.alpha / max(tests, 1), alpha_of(plan, others[0], Epoch(number=0, start=EPOCH))
     if 10 * each <= even:
-        yield _warning(
+        yield warning(
             "little-alpha-left",
             f"spec.rules[{own[-1]}].alpha",
-            f"{', '.join(rule.name for rule in others)}: {_rounded(alpha_left(plan))} of the plan's alpha is left, "
-            f"{_rounded(each)} on each intent, where an even division gives {_rounded(even)}; "
+            f"{', '.join(rule.name for rule in others)}: {rounded(alpha_left(plan))} of the plan's alpha is left, "
+            f"{rounded(each)} on each intent, where an even division gives {rounded(even)}; "
             "what is wrong there is proven late",
         )
-
-
-def _rounded(fraction: float) -> str:
-    return format_percent(float(f"{fraction:.3g}"))
-
-
-def _label_delay(plan: Plan) -> Iterator[Finding]:
-    losses = [rule.name for rule in plan.rules if rule.metric.kind is Kind.LOSS]
-    if losses and not plan.labels.delay:
-        yield _warning(
-            "no-label-delay",
-            "spec.labels.delay",
-            f"{losses[0]}: with no delay an answer that fails is judged before those whose grades come later, "
-            "and the arm that fails at once looks worse than it is; write how long grades take, such as `6h`",
-        )
-
-
-def _judged(plan: Plan) -> Iterator[Finding]:
-    """What the errors of a judge do to the limits that proofs are held against."""
-    judge = plan.labels.judge
-    if judge is None:
-        return
-    for rule in plan.rules:
-        if rule.metric.kind is Kind.ACCURACY and is_provable(rule):
-            limit, shown = format_percent(rule.limit), _rounded(kept_limit(plan, rule))
-            yield _info(
-                "judged-labels",
-                "spec.labels.judge",
-                f"{rule.name}: the judge shows a true accuracy of {limit} as {shown}, so that is what proofs are "
-                "against; as written, the rule goes by its labels as they are",
-            )
-        if rule.metric.kind is Kind.LOSS:
-            margin = format_points(float(f"{kept_limit(plan, rule):.4g}"))
-            yield _info(
-                "judged-labels",
-                "spec.labels.judge",
-                f"{rule.name}: the judge shows a loss of {format_points(rule.limit)} as {margin}, so a pass is proven "
-                "against that; a fail needs no more than before",
-            )
-    if judge.model is None:
-        yield _warning(
-            "unnamed-judge",
-            "spec.labels.judge",
-            "the judge's model is not named, so nobody can tell that it is not one of the arms' models; "
-            "write `model:`",
-        )
-
-
-def _sampled(plan: Plan) -> Iterator[Finding]:
-    """What a sample of labels asks of who grades."""
-    labels = plan.labels
-    if labels.sampled_u >= MICRO:
-        return
-    path, part = "spec.labels.sampled", format_percent(labels.sampled)
-    by_grades = [
-        one for one in plan.rules if one.metric.labelled and one.metric.kind is not Kind.RATE
-    ]
-    if not by_grades:
-        yield _warning(
-            "sampled-in-vain",
-            path,
-            f"no rule is judged by grades: that {part} of the answers have one changes nothing",
-        )
-        return
-    whole = (
-        ""
-        if plan.unit is Unit.REQUEST
-        else f", answer by answer and not by whole {plan.unit.value}s"
-    )
-    yield _info(
-        "sampled-labels",
-        path,
-        f"graders are expected to pick {part} of the answers at random, whatever they are like{whole}; escalated and "
-        f"failed ones, wrong without a grade, count in {part} too, and where another part is graded `describe` says so",
-    )
 
 
 def _control(plan: Plan) -> Iterator[Finding]:
@@ -415,7 +298,7 @@ def _control(plan: Plan) -> Iterator[Finding]:
         return
     for index, rule in enumerate(plan.rules):
         if rule.metric.comparing:
-            yield _warning(
+            yield warning(
                 "no-control",
                 f"spec.rules[{index}].metric",
                 f"{rule.name}: {rule.metric.name} compares with the baseline, and at 100% without "
@@ -427,7 +310,7 @@ def _spikes(plan: Plan) -> Iterator[Finding]:
     """Spikes of what is spent by one arm: its share rises by steps."""
     for index, rule in enumerate(plan.rules):
         if rule.usual is not None and rule.arm is not None and rule.metric.subject in PER_HOUR:
-            yield _warning(
+            yield warning(
                 "spike-at-each-step",
                 f"spec.rules[{index}].spike",
                 f"{rule.name}: what the {rule.arm.value} spends an hour changes with its share, so a step alone may "
@@ -442,7 +325,7 @@ def _intents(plan: Plan) -> Iterator[Finding]:
         for name in rule.intents:
             yield from _named_intent(rule, name, names.get(name), path)
         if rule.scope is not Scope.ALL and not plan.judged_intents(rule):
-            yield _warning(
+            yield warning(
                 "judges-nothing",
                 path,
                 f"{rule.name}: no intent with candidate traffic is left to judge",
@@ -451,10 +334,10 @@ def _intents(plan: Plan) -> Iterator[Finding]:
 
 def _named_intent(rule: Rule, name: str, intent: Intent | None, path: str) -> Iterator[Finding]:
     if intent is None:
-        yield _error("unknown-intent", path, f"{rule.name}: the plan has no intent {name}")
+        yield error("unknown-intent", path, f"{rule.name}: the plan has no intent {name}")
     elif intent.pinned:
         message = f"{rule.name}: {name} is pinned to the baseline, so it is never judged"
-        yield _warning("pinned-intent", path, message)
+        yield warning("pinned-intent", path, message)
 
 
 def _recoveries(plan: Plan) -> Iterator[Finding]:
@@ -463,14 +346,14 @@ def _recoveries(plan: Plan) -> Iterator[Finding]:
         path = f"spec.rules[{index}].resume"
         delay = plan.labels.delay if rule.metric.labelled else timedelta(0)
         if rule.auto_resume and plan.pause_share is PauseShare.ZERO:
-            yield _warning(
+            yield warning(
                 "cannot-recover",
                 path,
                 f"{rule.name}: with `pauseShare: 0%` the candidate has no traffic while paused, so the rule never "
                 "passes again; write `pauseShare: hold` or leave `auto` out",
             )
         elif rule.auto_resume and rule.window + delay >= plan.pause_deadline:
-            yield _warning(
+            yield warning(
                 "cannot-recover",
                 path,
                 f"{rule.name}: a whole window after what failed ({format_duration(rule.window + delay)}) is not there "
@@ -481,19 +364,17 @@ def _recoveries(plan: Plan) -> Iterator[Finding]:
 
 def _notices(plan: Plan) -> Iterator[Finding]:
     if plan.slack is None and plan.webhook is None:
-        yield _info("nobody-told", "spec.notify", "nobody is told of a pause; write `notify:`")
+        yield info("nobody-told", "spec.notify", "nobody is told of a pause; write `notify:`")
 
 
 _LINTS: tuple[Callable[[Plan], Iterator[Finding]], ...] = (
-    _label_delay,
+    on_labels,
     _rising_shares,
     _deadlines,
     _last_share,
     _proof,
     _windows,
     _alphas,
-    _judged,
-    _sampled,
     _control,
     _spikes,
     _intents,

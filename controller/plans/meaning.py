@@ -15,7 +15,14 @@ from controller.plans.models import ModelTable, usd_per_million
 from controller.plans.nearest import nearest
 from controller.plans.reading import Reading, had
 from controller.plans.schema import PlanShape, SpecShape
-from controller.plans.schema_arms import ArmShape, IntentShape, JudgeShape, LabelsShape, PriceShape
+from controller.plans.schema_arms import (
+    ArmShape,
+    IntentShape,
+    JudgeShape,
+    LabelsShape,
+    PeopleShape,
+    PriceShape,
+)
 from controller.plans.schema_rules import PriorsShape, RuleShape, StepShape
 from controller.plans.units import shown
 from controller.rollout.metrics import MICRO
@@ -298,23 +305,44 @@ def _labels(spec: SpecShape, reading: Reading) -> Labels:
         delay=shape.delay,
         horizon=shape.horizon,
         judge=judge,
-        sampled_u=_sampled_u(shape, reading),
+        sampled_u=_millionths(shape, "sampled", shape.sampled, _SAMPLED, reading),
+        people_u=_people_u(shape, reading),
     )
 
 
-def _sampled_u(shape: LabelsShape, reading: Reading) -> int:
-    millionths = shape.sampled * MICRO
-    if not shape.sampled:
+_SAMPLED = (
+    "of 0% of the answers no loss could be seen; write the part that is graded, such as `30%`"
+)
+_PEOPLE = (
+    "of 0% of the answers people could say nothing; write the share that they grade, such as `5%`"
+)
+
+
+def _people_u(shape: LabelsShape, reading: Reading) -> int:
+    if shape.people is None:
+        return 0
+    if shape.judge is None:
         reading.refuse(
             shape,
-            "sampled",
-            "of 0% of the answers no loss could be seen; write the part that is graded, such as `30%`",
+            "people",
+            "people grade beside a judge, and there is none; write `judge:` with how often it is right, or leave "
+            "`people` out: then every grade counts alike, whoever gave it",
         )
+    return _millionths(shape.people, "share", shape.people.share, _PEOPLE, reading)
+
+
+def _millionths(
+    shape: LabelsShape | PeopleShape, key: str, part: Fraction, none: str, reading: Reading
+) -> int:
+    """A part that is counted in whole millionths; `none` is what is wrong with 0."""
+    millionths = part * MICRO
+    if not part:
+        reading.refuse(shape, key, none)
     elif millionths.denominator != 1:
         reading.refuse(
             shape,
-            "sampled",
-            "the sampled part is counted in millionths, and this is finer; write four decimals at most, such as "
+            key,
+            f"the {key} part is counted in millionths, and this is finer; write four decimals at most, such as "
             "`33.3333%`",
         )
     return int(millionths)

@@ -139,6 +139,16 @@ class JudgeShape(Shape):
     )
 
 
+class PeopleShape(Shape):
+    """What people grade beside the judge."""
+
+    share: Rate = Field(
+        description="Which part of the units (conversations, users or requests) they grade, drawn by a hash of the "
+        "unit's name. They have to grade nearly all that is drawn, on both arms, by `labels.delay`. Fixed for a "
+        "rollout."
+    )
+
+
 class LabelsShape(Shape):
     """When outcomes arrive, and what grades them."""
 
@@ -152,6 +162,12 @@ class LabelsShape(Shape):
         None,
         description="Whose grades the labels are, where it is known to err: a pass of accuracy_delta is then proven "
         "against a margin as much smaller as the judge shows a loss. Left out, labels are taken for true.",
+    )
+    people: PeopleShape | None = Field(
+        None,
+        description="People who grade a random share of the answers beside the judge, sent as outcomes with `source: "
+        "person`. A pass of accuracy_delta is then proven by their grades, the judge's only adding to them, so a judge "
+        "that favours the candidate passes nothing. Needs `judge`.",
     )
     sampled: Rate = Field(
         Fraction(1),

@@ -60,6 +60,7 @@ class Pruned:
     pairs: int = 0
     episodes: int = 0
     labels: int = 0
+    by_people: int = 0
 
 
 class MetricsStore(Protocol):

@@ -49,5 +49,6 @@ def _rows(pruned: Pruned) -> dict[str, int]:
         "pairs": pruned.pairs,
         "episodes": pruned.episodes,
         "labels": pruned.labels,
+        "by_people": pruned.by_people,
     }
     return {kind: count for kind, count in counts.items() if count}

@@ -16,6 +16,7 @@ from controller.rollout.force import InForceTime, Stretch, merged
 from controller.rollout.looks import known_and_traffic, quantiles
 from controller.rollout.metrics import MICRO, Kind
 from controller.rollout.plan import FULL_BP, Arm, Plan
+from controller.rollout.powered import KEYS as BY_PEOPLE
 from controller.rollout.proofs import limit_bucket
 from controller.rollout.reader import Reader, Windows
 from controller.rollout.readings import read_all
@@ -341,6 +342,8 @@ def needed(plan: Plan) -> Callable[[str], bool]:
     }
     if plan.labels.sampled_u < MICRO:
         keys.add("f.escalated")
+    if plan.labels.people_u:
+        keys.update(BY_PEOPLE)
     prefixes = ["b.", "p.", "pv."]
     for rule in plan.rules:
         keys.update(known_and_traffic(rule.metric))

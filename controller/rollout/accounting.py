@@ -16,6 +16,7 @@ from operator import itemgetter
 from typing import Final
 
 from controller.errors import DataError
+from controller.rollout.accounting_people import ByPeople, Drawn, is_by_person
 from controller.rollout.accounting_state import (
     Episode,
     KeptOutcome,
@@ -49,6 +50,7 @@ class Terms:
     horizon: timedelta
     delay: timedelta  # until a label may be used for a block
     sampled_u: int  # the part of answers that is graded, in millionths
+    people_u: int = 0  # the part of units that people grade beside the judge; 0: nobody does
 
 
 @dataclass(slots=True)
@@ -75,9 +77,13 @@ class Account:
         terms: Mapping[str, Terms],
         requests: Mapping[str, Request],
         episodes: Iterable[Episode],
+        drawn: Drawn | None = None,
     ) -> None:
-        """`requests` and `episodes` are those stored that the batch may touch; more than needed does no harm."""
+        """`requests` and `episodes` are those stored that the batch may touch; more than needed does no harm. `drawn`:
+        None where people grade nothing of it.
+        """
         self.tally = Tally()
+        self._drawn = drawn
         self.new_requests: dict[str, Request] = {}
         self.changed_requests: dict[str, Request] = {}
         self._terms = terms
@@ -96,6 +102,8 @@ class Account:
         }
         self._grades = {one.id: one.grade_u() for one in requests.values()}  # as loaded
         count_findings(self.tally, requests.values(), -1)
+        if drawn is not None:
+            drawn.open(self._every_episode())
 
     def request(self, observation_id: str) -> Request | None:
         """The request that an outcome is about, new or stored."""
@@ -119,6 +127,13 @@ class Account:
             self.changed_requests[request.id] = request
         request.flags = joined(request.flags, outcome.flags)
         if outcome.correct_u is None:
+            return
+        if (
+            self._drawn is not None
+            and self._drawn.has_people(request.rollout)
+            and is_by_person(outcome)
+        ):
+            self._drawn.learn(request, outcome)
             return
         if outcome.grades == _ATTEMPT:
             request.attempt_n += 1
@@ -144,7 +159,20 @@ class Account:
         for episode, request in news:
             self._tell(episode, request)
         count_episodes(self.tally, counted.values(), +1)
+        if self._drawn is not None:
+            touched = chain(self.new_requests.values(), self.changed_requests.values())
+            self._drawn.settle(self.tally, touched, self._every_episode())
         return _regraded(counted.values(), before)
+
+    def by_people(self) -> Collection[ByPeople]:
+        """What is new or changed of people's grades, to be stored; known once all is settled."""
+        return () if self._drawn is None else self._drawn.changed.values()
+
+    def _every_episode(self) -> Iterable[Episode]:
+        """Loaded and new, each once."""
+        loaded = chain.from_iterable(self._episodes.values())
+        episodes = chain(loaded, self._episode_of.values(), self._new_episodes.values())
+        return {one.id: one for one in episodes}.values()
 
     def new_episodes(self) -> list[Episode]:
         """The episodes to be stored that are new."""
@@ -206,16 +234,18 @@ class Account:
 
     def _news(self) -> list[tuple[Episode, Request]]:
         """What may say something new to its episode. Most requests of a long conversation say what is known."""
-        requests = chain(self.new_requests.values(), self.changed_requests.values())
-        pairs = ((self._episode_of.get(one.id), one) for one in requests)
-        return [
-            (episode, request)
-            for episode, request in pairs
-            if episode is not None
-            and (
-                request.flags != episode.flags or self._grades.get(request.id) != request.grade_u()
-            )
-        ]
+        episode_of, grades = self._episode_of.get, self._grades.get
+        news = []
+        for request in chain(self.new_requests.values(), self.changed_requests.values()):
+            episode = episode_of(request.id)
+            if episode is None:
+                continue
+            # Flags are shared mostly, and so quickly seen to be the same.
+            if (request.flags is not episode.flags and request.flags != episode.flags) or (
+                grades(request.id) != request.grade_u()
+            ):
+                news.append((episode, request))
+        return news
 
     def _tell(self, episode: Episode, request: Request) -> None:
         """Carry a request's flags and its change of grade over to its episode."""

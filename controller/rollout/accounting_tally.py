@@ -10,7 +10,7 @@ from controller.rollout.accounting_state import MINUTE_US, Block, Episode, Reque
 from controller.rollout.metrics import MICRO
 from controller.rollout.observation import BOTH_ARMS, QUANTITIES, Cohort, Pair
 from controller.rollout.timeline import minute_of
-from controller.stats.histogram import bucket_of
+from controller.stats.histogram import buckets_of
 
 RowKey = tuple[str, int, int, str, str, str, str]
 """rollout, minute, version, arm, intent, endpoint, cohort: plain values, for they are hashed for every request."""
@@ -64,7 +64,7 @@ def count_new_requests(tally: Tally, requests: Iterable[Request]) -> None:
             row[count] += len(values)
             row[total] += sum(values)
             if histogram is not None:
-                for bucket, times in Counter([bucket_of(one / MICRO) for one in values]).items():
+                for bucket, times in buckets_of([one / MICRO for one in values]).items():
                     row[f"{histogram}{bucket}"] += times
         _count_findings(row, together, +1)
 
@@ -77,7 +77,7 @@ def count_findings(tally: Tally, requests: Iterable[Request], sign: int) -> None
 
 def count_episodes(tally: Tally, episodes: Iterable[Episode], sign: int) -> None:
     """Put in (+1) or take out (−1) episodes with what is known of them by now."""
-    for key, together in _by_row(episodes, _episode_key).items():
+    for key, together in _by_row(episodes, episode_key).items():
         row = tally.row(key)
         row["e"] += sign * len(together)
         for (flag, value), times in _flags(together).items():
@@ -140,7 +140,8 @@ def _request_key(one: Request) -> RowKey:
     return one.rollout, minute, one.version, one.arm, one.intent, one.endpoint, one.cohort
 
 
-def _episode_key(one: Episode) -> RowKey:
+def episode_key(one: Episode) -> RowKey:
+    """The row that an episode is counted in."""
     minute = one.start // MINUTE_US
     return one.rollout, minute, one.version, one.arm, one.intent, one.endpoint, COMPARED
 

@@ -1,8 +1,8 @@
 """A new revision of a running plan: what may change, and what that does to the state.
 
 Salt, share and pause stay. Changed and new rules start a new epoch. Arms, unit, route and the set of free intents are
-immutable: changing them would move traffic without a step. So is the sampled part of labels: what is counted was
-counted by it.
+immutable: changing them would move traffic without a step. So are the sampled part of labels and the share that people
+grade: what is counted was counted by them.
 """
 
 from __future__ import annotations
@@ -47,11 +47,12 @@ def _immutable(old: Plan, new: Plan) -> str:
     for arm in ("baseline", "candidate"):
         if getattr(old, arm).model != getattr(new, arm).model:
             return f"{arm} was {getattr(old, arm).model}, would be {getattr(new, arm).model}"
-    if old.labels.sampled_u != new.labels.sampled_u:
-        sampled, instead = (format_percent(one.labels.sampled) for one in (old, new))
-        return (
-            f"labels.sampled was {sampled}, would be {instead}: answers are counted by it already"
-        )
+    for field in ("sampled", "people"):
+        was, instead = (format_percent(getattr(one.labels, field)) for one in (old, new))
+        if getattr(old.labels, f"{field}_u") != getattr(new.labels, f"{field}_u"):
+            return (
+                f"labels.{field} was {was}, would be {instead}: answers are counted by it already"
+            )
     freed = _free(new) - _free(old)
     return (
         f"intents {', '.join(sorted(freed))} would get candidate traffic without a step"

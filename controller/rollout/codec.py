@@ -13,11 +13,12 @@ import json
 import math
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from enum import Enum
 from fractions import Fraction
 from functools import cache
+from json.encoder import encode_basestring as _quoted  # what JSONEncoder(ensure_ascii=False) calls
 from operator import attrgetter
 from typing import Any, TypeVar, Union, cast
 
@@ -30,7 +31,7 @@ def canonical(value: object) -> str:
 
     Written in one go, for it is done at every tick of every rollout; what a value holds twice is written once.
     """
-    return _writer(type(value))(value, {})
+    return _writers[type(value)](value, {})
 
 
 def dumps(data: Json) -> str:
@@ -102,7 +103,17 @@ _ENCODERS: tuple[tuple[type, Encoder], ...] = (
 
 
 Writer = Callable[[Any, dict[int, str]], str]  # by the identity of what was written: its text
-_quoted = json.JSONEncoder(ensure_ascii=False).encode
+
+
+class _Writers(dict[type, Writer]):
+    """By type; found when it is first asked for."""
+
+    def __missing__(self, kind: type) -> Writer:
+        found = self[kind] = _find_writer(kind)
+        return found
+
+
+_writers = _Writers()
 
 
 def _find_writer(kind: type) -> Writer:
@@ -114,26 +125,32 @@ def _find_writer(kind: type) -> Writer:
     raise TypeError(f"{kind.__name__} has no canonical form")
 
 
-_writer: Callable[[Any], Writer] = cache(_find_writer)
-
-
 def _dataclass_writer(kind: type) -> Writer:
     names = sorted(field.name for field in dataclasses.fields(kind))
     texts = dict.fromkeys(names, "%s") | {"type": _quoted(kind.__name__)}
     # `%s` where a field's text goes.
     whole = f"{{{','.join(f'{_quoted(name)}:{texts[name]}' for name in sorted(texts))}}}"
-    fields = [attrgetter(name) for name in names]
+    fields = _getter(names)
+    writers = _writers
 
     def write_dataclass(value: Any, written: dict[int, str]) -> str:
         # Its identity is its own for as long as the root holds it, which outlives the writing.
         text = written.get(id(value))
         if text is None:
-            held = [field(value) for field in fields]
-            text = whole % tuple([_writer(type(one))(one, written) for one in held])
-            written[id(value)] = text
+            told = [
+                "null" if one is None else writers[type(one)](one, written) for one in fields(value)
+            ]
+            text = written[id(value)] = whole % tuple(told)
         return text
 
     return write_dataclass
+
+
+def _getter(names: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:
+    """All of these attributes as a tuple; `attrgetter` gives one by itself, and takes no none."""
+    if len(names) > 1:
+        return attrgetter(*names)
+    return lambda value: tuple(getattr(value, name) for name in names)
 
 
 def _write_float(number: float, _: object) -> str:
@@ -144,17 +161,17 @@ def _write_float(number: float, _: object) -> str:
 
 def _write_mapping(items: Mapping[object, object], written: dict[int, str]) -> str:
     named = sorted({str(key): item for key, item in items.items()}.items())
-    pairs = (f"{_quoted(key)}:{_writer(type(item))(item, written)}" for key, item in named)
+    pairs = (f"{_quoted(key)}:{_writers[type(item)](item, written)}" for key, item in named)
     return f"{{{','.join(pairs)}}}"
 
 
 def _write_list(items: Iterable[object], written: dict[int, str]) -> str:
-    return f"[{','.join([_writer(type(item))(item, written) for item in items])}]"
+    return f"[{','.join([_writers[type(item)](item, written) for item in items])}]"
 
 
 # As `_ENCODERS`.
 _WRITERS: tuple[tuple[type, Writer], ...] = (
-    (Enum, lambda member, written: _writer(type(member.value))(member.value, written)),
+    (Enum, lambda member, written: _writers[type(member._value_)](member._value_, written)),
     (str, lambda text, _: _quoted(text)),
     (bool, lambda truth, _: "true" if truth else "false"),
     (int, lambda number, _: int.__repr__(number)),

@@ -137,17 +137,14 @@ class Comparison:
     def _before(self, asked: Minutes) -> Table:
         """Sums since `start` before each minute, none of which lies before it; (M, WIDTH)."""
         hours = self._full_hours(int(asked.max()))
-        by_hour = self.reader.tallies.at_marks(
-            hours, arm=MATCHED, about=self._about(), until=self._of_hours
-        )
-        summed = np.concatenate([np.zeros((1, WIDTH), dtype=np.int64), by_hour.cumsum(axis=0)])
+        summed = _from_zero(self._added(hours, HOUR_MIN))
         place = hours.searchsorted(asked, side="right")
         table: Table = summed[place]
         begun = np.concatenate([[self.start], hours])[place]
         rest = asked > begun
         if rest.any():
             first = int(begun[rest].min())
-            within = self._summed(first, int(asked.max()))
+            within = self._within(first, int(asked.max()))
             table[rest] += within[asked[rest] - first] - within[begun[rest] - first]
         return table
 
@@ -155,15 +152,33 @@ class Comparison:
         first = self.start - self.start % HOUR_MIN + HOUR_MIN
         return np.arange(first, end + 1, HOUR_MIN, dtype=np.int64)
 
-    def _of_hours(self, marks: Minutes) -> Table:
-        """Sums of the hour before each full hour, no further back than `start`: nothing that comes after a mark."""
+    def _within(self, first: int, end: int) -> Table:
+        """Sums over [first, m) for each m in [first, end]; (end − first + 1, WIDTH)."""
+        if end - first > HOUR_MIN:
+            return self._summed(first, end)
+        # The hour that a tick is in: most of its minutes are those of the last tick.
+        return _from_zero(self._added(np.arange(first + 1, end + 1, dtype=np.int64), 1))
+
+    def _added(self, marks: Minutes, length: int) -> Table:
+        """Sums of so many minutes before each mark, no further back than `start`: nothing that comes after a mark, so
+        those up to the first change stand.
+        """
+        names, intent = self._about()
+        return self.reader.tallies.at_marks(
+            marks,
+            arm=MATCHED,
+            about=((*names, f"{length} min"), intent),
+            until=lambda asked: self._over(asked, length),
+        )
+
+    def _over(self, marks: Minutes, length: int) -> Table:
         if not len(marks):
             return np.zeros((0, WIDTH), dtype=np.int64)
-        opened = np.maximum(marks - HOUR_MIN, self.start)
+        opened = np.maximum(marks - length, self.start)
         first = int(opened.min())
         summed = self._summed(first, int(marks.max()))
-        hours: Table = summed[marks - first] - summed[opened - first]
-        return hours
+        table: Table = summed[marks - first] - summed[opened - first]
+        return table
 
     def _about(self) -> tuple[tuple[str, ...], str | None]:
         rule = self.rule
@@ -227,6 +242,11 @@ class Comparison:
         return [(arms[Arm.CANDIDATE], arms[Arm.BASELINE]) for arms in both]
 
 
+def _from_zero(added: Table) -> Table:
+    """Running sums, and 0 before the first."""
+    return np.concatenate([np.zeros((1, added.shape[1]), dtype=np.int64), added.cumsum(axis=0)])
+
+
 def _rows(candidate: Table, baseline: Table, *, level: float) -> Table:
     """What the minutes of one stratum add: (T, 3) and (T, 2) counts to (T, WIDTH)."""
     n, over, perhaps = candidate.T
@@ -269,4 +289,4 @@ def renewed(references: Frozen, seen: Mapping[str, int], now: datetime, *, anew:
         known = references.get(key, ())
         if not known or (anew and known[-1].bucket != bucket):
             fresh[key] = (*known, Reference(bucket=bucket, since=now))
-    return {**references, **fresh} if fresh else references
+    return {**references, **fresh}

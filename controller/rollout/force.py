@@ -24,25 +24,22 @@ class InForceTime:
     def __init__(self, stretches: Iterable[Stretch]) -> None:
         self._edges = np.array([_minute(edge) for stretch in merged(stretches) for edge in stretch])
         lengths = self._edges[1::2] - self._edges[::2]
-        self._held = np.zeros(len(self._edges))
-        if len(lengths):
-            self._held[1::2] = np.cumsum(lengths)
-            self._held[2::2] = self._held[1:-1:2]
+        # As much at the end of one as at the start of the next.
+        self._held: NDArray[np.float64] = np.repeat([0.0, *np.cumsum(lengths)], 2)[1:-1]
         # The same for a single look, which is many times quicker without arrays.
-        self._listed, self._held_listed = self._edges.tolist(), self._held.tolist()
+        self._listed: list[float] = self._edges.tolist()
+        self._held_listed: list[float] = self._held.tolist()
 
     def before(self, minutes: NDArray[np.int64]) -> NDArray[np.float64]:
         """Verified minutes (fractional) before each of `minutes`."""
         if not len(self._edges):
             return np.zeros(len(minutes))
-        return np.interp(minutes, self._edges, self._held, left=0.0)
+        return np.interp(minutes, self._edges, self._held)
 
     def within(self, start: datetime, end: datetime) -> timedelta:
         """Verified time in [start, end)."""
-        if not len(self._edges) or end <= start:
-            return timedelta(0)
-        first, last = np.interp([_minute(start), _minute(end)], self._edges, self._held, left=0.0)
-        return timedelta(minutes=float(last - first))
+        held = self._held_before(_minute(end)) - self._held_before(_minute(start))
+        return timedelta(minutes=max(held, 0.0))
 
     def is_complete(self, end: int, window_min: int, epoch_min: int) -> bool:
         """Whether the window before one end lies in the epoch and was verified throughout."""

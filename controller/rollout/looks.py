@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import assert_never
 
 import numpy as np
@@ -317,6 +317,8 @@ def _loss_counts(strata: Strata, i: int) -> LossCounts:
 
 # Quantiles
 
+_value_of = lru_cache(maxsize=8192)(histogram.value_of)  # the same few hundred at every tick
+
 
 def _quantile(
     metric: Metric, arm: str, intent: str | None, reader: Reader, windows: Windows
@@ -347,7 +349,7 @@ def quantiles(
         # The value of rank floor(q (n - 1)), as `histogram.quantile` has it, for all windows at once.
         rank = metric.quantile * (n - 1)
         place = (np.cumsum(sums, axis=1) <= rank[:, None]).sum(axis=1)
-        told = np.array([histogram.value_of(bucket) for bucket in buckets])
+        told = np.array([_value_of(bucket) for bucket in buckets])
         values = np.where(n > 0, told[np.minimum(place, len(buckets) - 1)], np.nan)
     else:
         values = np.full(len(n), np.nan)

@@ -17,6 +17,9 @@ Statistics are kept per rollout, split version, arm, intent, endpoint and minute
     b.V                   under the arm `both`: closed accuracy blocks of value V (baseline mean − candidate mean)
     p.XY                  under the arm `both`: pairs; X and Y are 1 or 0, baseline then candidate right
     pv.V                  the same of pairs with a grade between 0 and 1 (prompts run several times): V as of blocks
+    drawn, drawn.judge_u  where people grade a share of the units beside a judge: graded episodes of those units, and
+    the sum of the judge's grades in millionths both, both.judge_u, both.person_u, both.product_u those of them that
+    people have graded too, the sums of both grades and of their products
 
 Flags: error, escalated, retry, schema_failure, wrong_tool, wrong_arguments, refusal,
 grounding_failure, safety_failure, human_reject, complaint, cache_hit; and `custom.NAME`.

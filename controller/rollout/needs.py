@@ -12,19 +12,36 @@ import numpy as np
 from controller.rollout import proofs, prospects
 from controller.rollout.accounting_blocks import block_sizes
 from controller.rollout.metrics import MICRO, Kind
-from controller.rollout.plan import Plan, Rule
+from controller.rollout.plan import FULL_BP, Plan, Rule
+from controller.rollout.powered import (
+    HOUR_MIN,
+    as_graded,
+    has_people,
+    is_by_people,
+    loss_of,
+    policy_of,
+)
 from controller.rollout.proofs import bad_side
 from controller.rollout.rules import alpha_of, is_provable, shown_bound
 from controller.rollout.state import State
 from controller.rollout.timeline import minutes
-from controller.rollout.verdict import LossCounts, Outcome, PairCounts, Proof, Reading, Verdict
+from controller.rollout.verdict import (
+    LossCounts,
+    Outcome,
+    PairCounts,
+    PoweredCounts,
+    Proof,
+    Reading,
+    Verdict,
+)
 from controller.stats.betting import Bets, Floats, log_increments
 from controller.stats.passage import NEVER, NOTHING, Passage, Three, Values, growth
+from controller.stats.powered import powered_growth
 
 MEDIAN = 0.5
 PRIOR_WEIGHT = 100  # observations that the plan's priors count for beside those that were seen
 EPISODES, LABELS, REQUESTS = "episodes", "labels", "requests"
-BLOCKS, PAIRS = "blocks", "pairs"
+BLOCKS, PAIRS, PEOPLE = "blocks", "pairs", "people"
 _OF_SHARES = {Kind.RATE: EPISODES, Kind.ACCURACY: LABELS, Kind.QUANTILE: REQUESTS}
 _LN_2 = math.log(2)
 
@@ -35,8 +52,8 @@ class Needs:
 
     `proof` is PASS or FAIL; INSUFFICIENT where neither would come, and the rest is None. `observations` are more of
     `kind`: episodes of a rate; labels of an accuracy; requests of a percentile; blocks of a loss, which are labels of
-    the arm with fewer; or pairs. `after` is how long that takes at the present rate; None where nothing comes.
-    `pairs`: how many shadow pairs would do instead of blocks.
+    the arm with fewer, or people's grades of that arm, where they grade beside a judge; or pairs. `after` is how long
+    that takes at the present rate; None where nothing comes. `pairs`: how many shadow pairs would do instead of blocks.
     """
 
     proof: Outcome
@@ -53,6 +70,8 @@ def needs(plan: Plan, state: State, verdict: Verdict) -> Needs | None:
         return None
     if rule.metric.kind is Kind.QUANTILE_RATIO:
         return None  # what a minute adds depends on both arms' traffic in it
+    if has_people(plan, rule):
+        return _of_people(plan, state, rule, verdict.reading)
     reading = verdict.reading
     kind = _kind(plan, rule, reading)
     seen = _as_seen(plan, state, kind, reading)
@@ -71,6 +90,55 @@ def needs(plan: Plan, state: State, verdict: Verdict) -> Needs | None:
         observations=found,
         after=timedelta(minutes=math.ceil(found / a_minute)) if a_minute else None,
         pairs=_instead(plan, state, rule, reading, seen, proof) if kind == BLOCKS else None,
+    )
+
+
+def _of_people(plan: Plan, state: State, rule: Rule, reading: Reading) -> Needs | None:
+    """By people's grades beside the judge's: from what is proven so far on, as both grade now, and as the plan assumes
+    where people have graded few.
+    """
+    look = reading.by_people
+    if (
+        look is None
+        or not isinstance(look.counts, PoweredCounts)
+        or not 0 < state.share_bp < FULL_BP
+    ):
+        return None
+    candidate, baseline = as_graded(plan, look.counts, state.share_bp / FULL_BP)
+    loss = loss_of(plan, candidate, baseline)
+    a_minute = look.samples / max(minutes(look.window.span), 1)
+    effect = rule.alternative or rule.limit
+
+    def after(margin: float, sign: int, proof: Proof | None, needed: float) -> float:
+        of = powered_growth(
+            candidate,
+            baseline,
+            policy_of(plan),
+            margin=margin,
+            effect=effect,
+            sign=sign,
+            looks_every=HOUR_MIN * a_minute,
+        )
+        held = proof.log_e if proof is not None else 0.0
+        return Passage(growth=of, log_threshold=needed, held=(held,) * 3).quantile(MEDIAN)
+
+    found, proof = NEVER, Outcome.PASS
+    if loss < rule.limit:
+        found = after(rule.limit, -1, reading.passing, proofs.pass_threshold(plan, 1))
+    elif loss > rule.limit:
+        proof = Outcome.FAIL
+        by_people = reading.failing if is_by_people(reading.failing) else None
+        needed = _fail_threshold(plan, state, rule, by_people)
+        found = after(proofs.claim_of(plan, rule), 1, by_people, needed)
+        if a_minute and found > a_minute * minutes(rule.window):
+            found = NEVER
+    if found == NEVER:
+        return Needs(proof=Outcome.INSUFFICIENT, kind=PEOPLE)
+    return Needs(
+        proof=proof,
+        kind=PEOPLE,
+        observations=found,
+        after=timedelta(minutes=math.ceil(found / a_minute)) if a_minute else None,
     )
 
 
@@ -133,14 +201,18 @@ def _merged(wealth: Three) -> float:
 
 
 def _a_minute(state: State, kind: str, reading: Reading) -> float:
-    """Observations at the present share: of the rule's window where that lies in the step, else of the step so far."""
+    """Observations a minute at the present share: of the rule's window where that lies in the step, else of the step so
+    far; of pairs that are too few for the window's figure, of the epoch.
+    """
     look = reading.latest
     if look is None:
         return 0.0
     if kind in _OF_SHARES.values():
         return _of_proofs(state, reading)
-    if kind == PAIRS and isinstance(look.counts, PairCounts):
-        return look.samples / max(minutes(look.window.span), 1)
+    if kind == PAIRS:
+        if isinstance(look.counts, PairCounts) or reading.passing is None:
+            return look.samples / max(minutes(look.window.span), 1)
+        return _each_minute(reading.passing)
     if isinstance(look.counts, LossCounts) and look.window.start >= state.step_started_at:
         return look.samples / max(minutes(look.window.span), 1)
     since = look.window.end - state.step_started_at
@@ -148,11 +220,14 @@ def _a_minute(state: State, kind: str, reading: Reading) -> float:
 
 
 def _of_proofs(state: State, reading: Reading) -> float:
-    """Episodes by the longest proof that lies in the step; else by the epoch."""
+    """Observations of a share by the longest proof that lies in the step; else by the epoch's, the longest there is."""
     found = [one for one in (reading.passing, reading.failing) if one is not None]
     recent = [one for one in found if one.window.start >= state.step_started_at]
-    proof = max(recent or found[:1], key=lambda one: one.window.span, default=None)
-    return sum(proof.tally.values()) / max(minutes(proof.window.span), 1) if proof else 0.0
+    return _each_minute(max(recent or found, key=lambda one: one.window.span))
+
+
+def _each_minute(proof: Proof) -> float:
+    return sum(proof.tally.values()) / minutes(proof.window.span)
 
 
 # Proofs to come
@@ -198,7 +273,8 @@ def _to_fail(
 def _fail_threshold(plan: Plan, state: State, rule: Rule, proof: Proof | None) -> float:
     if proof is not None:
         return proof.log_threshold
-    alpha = alpha_of(plan, rule, state.epoch(rule.name))
+    kinds = 2 if has_people(plan, rule) else 1
+    alpha = alpha_of(plan, rule, state.epoch(rule.name)) / kinds
     return proofs.start_threshold(rule, alpha=alpha, horizon_min=minutes(plan.horizon))
 
 

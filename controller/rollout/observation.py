@@ -57,7 +57,10 @@ class Observation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What is learnt about an observation, possibly days later. `correct` is in [0, 1]; None says nothing of it."""
+    """What is learnt about an observation, possibly days later. `correct` is in [0, 1]; None says nothing of it.
+
+    `source` is free, but for `PERSON`.
+    """
 
     id: str
     observation: str
@@ -123,5 +126,7 @@ class RollupRow:
     stats: Mapping[str, int]
 
 
+PERSON = "person"
+"""The source of an outcome whose grade a person gave. Where people grade beside a judge, all others are the judge's."""
 BOTH_ARMS = "both"
 MATCHED = "matched"  # what is remembered of the two arms side by side, in an arm's place

@@ -220,12 +220,20 @@ class Labels:
     """Labels are complete after `delay` and refused after `horizon`. `judge` None: they are taken for true.
 
     Each answer is graded at random with probability `sampled_u` millionths, whatever it is like: above 0, at most 1.
+    People grade the answers of `people_u` millionths of the units too, drawn by a hash; 0: nobody does. Invariant:
+    beside a judge only.
     """
 
     delay: timedelta = timedelta(0)
     horizon: timedelta = timedelta(days=7)
     judge: Judge | None = None
     sampled_u: int = MICRO
+    people_u: int = 0
+
+    @property
+    def people(self) -> float:
+        """The part of units that people grade."""
+        return self.people_u / MICRO
 
     @property
     def sampled(self) -> float:

@@ -94,7 +94,7 @@ class Evidence:
 
         Parts of a right and of a wrong answer are told as one answer with that grade.
         """
-        if self.parts > 1:
+        if self.parts != 1:
             return _tally_of_parts(*counts, parts=self.parts)
         return _tally(self.names, counts)
 
@@ -398,19 +398,19 @@ def starts_and_thresholds(
 
 
 def ends_served(rule: Rule, epoch: Epoch, ends: Minutes) -> Minutes:
-    """The ends at which a rule with a least window is judged: each, or the last before it that a start serves.
+    """The ends at which a rule is judged by proof: each, or the last before it that a start serves.
 
-    Starts are full hours (six for a loss). The nearer the shortest window is to the longest, the fewer minutes have one
-    within reach; what was proven at the last of them holds until the next, instead of being there for one minute.
+    Starts are full hours (six for a loss). The nearer the shortest window is to the longest, and the shorter that is,
+    the fewer minutes have one within reach; what was proven at the last of them holds until the next, instead of being
+    there for one minute.
     """
-    shortest = minutes(rule.least_window)
-    if shortest <= 1:
-        return ends
     every, first = _every(rule), minute_of(epoch.start)
+    shortest, longest = minutes(rule.least_window), minutes(rule.window)
+    if shortest <= 1 and longest >= every:
+        return ends
     latest = ends - shortest
     start = np.maximum(latest - latest % every, first)
-    served = np.minimum(ends, start + minutes(rule.window))
-    return np.unique(np.where(latest < first, ends, served))
+    return np.unique(np.minimum(ends, start + longest))
 
 
 def failing(

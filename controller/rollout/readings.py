@@ -28,6 +28,7 @@ from controller.rollout.coverage import (
 from controller.rollout.looks import Measured, measure, with_usual
 from controller.rollout.metrics import MICRO, Kind
 from controller.rollout.plan import Arm, Rule
+from controller.rollout.powered import HOUR_MIN, Powered
 from controller.rollout.reader import Windows
 from controller.rollout.rules import is_provable, kept_limit, limit_in
 from controller.rollout.state import Epoch
@@ -36,6 +37,7 @@ from controller.rollout.timeline import Window, minute_of, minutes
 from controller.rollout.verdict import (
     Amounts,
     Counts,
+    Coverage,
     Look,
     Proof,
     RateCounts,
@@ -67,8 +69,10 @@ def read(view: View, rule: Rule, intent: str | None) -> Reading:
     there = counted(view, rule, intent, minute_of(epoch.start))
     found, for_passing = _evidence(view, rule, intent), _passing_evidence(view, rule, intent)
     compared = _comparison(view, rule, intent, epoch)
+    powered = Powered.of(view.plan, rule, intent, view.reader, epoch)
+    by_people = () if powered is None else (powered,)
     end = int(span.ends[-1])
-    passing = _passing(view, rule, intent, epoch, end, for_passing or compared, latest)
+    passing = _passing(view, rule, intent, epoch, end, by_people or for_passing or compared, latest)
     return Reading(
         rule=rule.name,
         intent=intent,
@@ -76,9 +80,12 @@ def read(view: View, rule: Rule, intent: str | None) -> Reading:
         availability=availability(view, rule, there),
         latest=latest,
         worst=_worst(rule, measured, span, latest),
-        failing=_failing(view, rule, intent, epoch, span.ends, found or compared, latest),
+        failing=_failing(
+            view, rule, intent, epoch, span.ends, (*(found or compared), *by_people), latest
+        ),
         passing=passing,
-        worst_case=_worst_case(view, rule, epoch, for_passing, passing, intent),
+        worst_case=_worst_case(view, rule, epoch, by_people or for_passing, passing, intent),
+        by_people=None if powered is None else powered.look(_opened(rule, epoch, end), end),
         step_samples=min(one.in_step for one in there),
         blind=blind(view, rule, intent),
     )
@@ -142,25 +149,26 @@ def _failing(
     """The strongest proof against the rule's claim; None where there is nothing to bet on."""
     best: Proof | None = None
     ends = proofs.ends_served(rule, epoch, ends)
+    # Kinds of evidence share the alpha; people's grades are one beside others, whether those are there yet or not.
+    kinds = max(len(found), 2 if any(isinstance(one, Powered) for one in found) else 1)
     for one in found:
-        # Kinds of evidence share the alpha.
-        alpha = view.alpha(rule, epoch) / len(found)
+        alpha = view.alpha(rule, epoch) / kinds
         strongest = _strongest_of(view, rule, epoch, one, ends, alpha)
         if np.isfinite(strongest.margin).any():
-            proof = _strongest(view, rule, intent, epoch, ends, strongest, latest)
+            proof = _strongest(view, rule, intent, epoch, ends, one, strongest, latest)
             if best is None or _margin(proof) > _margin(best):
                 best = proof
     return best
 
 
-Found: TypeAlias = proofs.Evidence | Comparison
+Found: TypeAlias = proofs.Evidence | Comparison | Powered
 
 
 def _strongest_of(
     view: View, rule: Rule, epoch: Epoch, one: Found, ends: Minutes, alpha: float
 ) -> proofs.Strongest:
     horizon_min = view.horizon_min
-    if isinstance(one, Comparison):
+    if isinstance(one, Comparison | Powered):
         return one.failing(epoch, ends, alpha=alpha, horizon_min=horizon_min)
     return proofs.failing(view.plan, rule, epoch, one, ends, alpha=alpha, horizon_min=horizon_min)
 
@@ -193,6 +201,7 @@ def _strongest(
     intent: str | None,
     epoch: Epoch,
     ends: Minutes,
+    one: Found,
     strongest: proofs.Strongest,
     latest: Look,
 ) -> Proof:
@@ -201,8 +210,7 @@ def _strongest(
     """
     order = strongest.margin
     if len(ends) > 1 and rule.metric.kind is Kind.LOSS and (order >= 0).any():
-        windows = whole_windows(rule, minute_of(epoch.start), ends)
-        values = measure(rule, intent, view.reader, windows).values
+        values = _values_beside(view, rule, intent, epoch, ends, one)
         both = (order >= 0) & (values > rule.limit)
         order = np.where(both, order, -np.inf) if both.any() else order
     i = int(order.argmax())
@@ -214,8 +222,26 @@ def _strongest(
         log_e=float(strongest.log_e[i]),
         log_threshold=float(strongest.log_e[i] - strongest.margin[i]),
         tally=tally,
-        look=_look_beside(view, rule, intent, epoch, start, end, tally, latest),
+        look=_look_beside(view, rule, intent, epoch, one, start, end, tally, latest),
     )
+
+
+def _values_beside(
+    view: View, rule: Rule, intent: str | None, epoch: Epoch, ends: Minutes, one: Found
+) -> NDArray[np.float64]:
+    """The figure of a loss before each end; by people's grades one for each hour, that of its first end."""
+    if not isinstance(one, Powered):
+        windows = whole_windows(rule, minute_of(epoch.start), ends)
+        return np.asarray(measure(rule, intent, view.reader, windows).values, dtype=np.float64)
+    _, first, of = np.unique(ends // HOUR_MIN, return_index=True, return_inverse=True)
+    looks = [one.look(_opened(rule, epoch, end), end) for end in ends[first].tolist()]
+    values = [math.nan if look.value is None else look.value for look in looks]
+    return np.array(values)[of]
+
+
+def _opened(rule: Rule, epoch: Epoch, end: int) -> int:
+    """Where the rule's whole window before an end begins."""
+    return min(max(end - minutes(rule.window), minute_of(epoch.start)), end)
 
 
 def _claim(view: View, rule: Rule, intent: str | None, end: int, usual: float) -> float:
@@ -234,14 +260,17 @@ def _look_beside(
     rule: Rule,
     intent: str | None,
     epoch: Epoch,
+    one: Found,
     start: int,
     end: int,
     tally: Mapping[str, int],
     latest: Look,
 ) -> Look:
     """The figure to a proof: of the very window for a rate or an accuracy (a percentile's is the share above its
-    limit), of the rule's whole window for a loss.
+    limit), of the rule's whole window for a loss, by whose grades it is proven.
     """
+    if isinstance(one, Powered):
+        return one.look(_opened(rule, epoch, end), end)
     if rule.metric.kind is Kind.LOSS:
         if minute_of(latest.window.end) == end:
             return replace(latest, complete=False)
@@ -289,8 +318,8 @@ def _passing(
     start = max(starts, default=end)
     if end <= start:
         return None
-    reached, tally = max(
-        (_passed(view, rule, epoch, one, end) for one in found), key=lambda pair: pair[0]
+    (reached, tally), by = max(
+        ((_passed(view, rule, epoch, one, end), one) for one in found), key=lambda pair: pair[0][0]
     )
     return Proof(
         window=Window.of_minutes(start, end),
@@ -298,14 +327,14 @@ def _passing(
         log_e=reached,
         log_threshold=proofs.pass_threshold(view.plan, len(found)),
         tally=tally,
-        look=_look_beside(view, rule, intent, epoch, start, end, tally, latest),
+        look=_look_beside(view, rule, intent, epoch, by, start, end, tally, latest),
     )
 
 
 def _passed(
     view: View, rule: Rule, epoch: Epoch, one: Found, end: int
 ) -> tuple[float, dict[str, int]]:
-    if isinstance(one, Comparison):
+    if isinstance(one, Comparison | Powered):
         return one.passing(end)
     return proofs.passing(view.plan, rule, epoch, one, end)
 
@@ -314,26 +343,48 @@ def _worst_case(
     view: View,
     rule: Rule,
     epoch: Epoch,
-    found: Sequence[proofs.Evidence],
+    found: Sequence[proofs.Evidence] | Sequence[Powered],
     passing: Proof | None,
     intent: str | None,
 ) -> WorstCase | None:
-    """The same proof with every missing label against it; None where coverage gives no reason for it."""
+    """The same proof with every missing label against it; None where coverage gives no reason for it.
+
+    Of people's grades: where not all that is drawn is graded. Where it is the judge's that are missing, there is none.
+    """
     if passing is None or rule.metric.kind is not Kind.LOSS:
         return None
     start, end = minute_of(passing.window.start), minute_of(passing.window.end)
     sampled_u = view.plan.labels.sampled_u
     coverage = coverage_between(view.reader, intent, start, end, sampled_u=sampled_u)
+    powered = [one for one in found if isinstance(one, Powered)]
+    if powered:
+        return _worst_by_people(powered[0], passing, end, coverage)
     if not is_doubtful(coverage):
         return None
     (missing,) = missing_blocks(
         view.reader, intent, start, np.array([end]), sampled_u=sampled_u
     ).tolist()
     reached, tally = max(
-        (proofs.passing(view.plan, rule, epoch, one, end, missing=missing) for one in found),
+        (
+            proofs.passing(view.plan, rule, epoch, one, end, missing=missing)
+            for one in found
+            if isinstance(one, proofs.Evidence)
+        ),
         key=lambda pair: pair[0],
     )
     return WorstCase(coverage=coverage, proof=replace(passing, log_e=reached, tally=tally))
+
+
+def _worst_by_people(
+    one: Powered, passing: Proof, end: int, by_judge: Coverage
+) -> WorstCase | None:
+    if is_doubtful(by_judge):
+        # What neither has graded could be anything: nothing is proven.
+        return WorstCase(coverage=by_judge, proof=replace(passing, log_e=0.0))
+    coverage = one.coverage(end)
+    if not coverage.differs:
+        return None
+    return WorstCase(coverage=coverage, proof=replace(passing, log_e=one.at_worst(end)))
 
 
 def proven(view: View, rule: Rule, intent: str | None, ends: Minutes) -> NDArray[np.bool_]:
@@ -342,6 +393,9 @@ def proven(view: View, rule: Rule, intent: str | None, ends: Minutes) -> NDArray
     A reading has it for its last end alone: a proof of this kind may be gone again at the next one.
     """
     epoch = view.state.epoch(rule.name)
+    powered = Powered.of(view.plan, rule, intent, view.reader, epoch)
+    if powered is not None:
+        return _proven_by_people(view, powered, intent, ends)
     found = _passing_evidence(view, rule, intent)
     if not found:
         return np.zeros(len(ends), dtype=np.bool_)
@@ -349,10 +403,23 @@ def proven(view: View, rule: Rule, intent: str | None, ends: Minutes) -> NDArray
     there: NDArray[np.bool_] = np.max(reached, axis=0) >= proofs.pass_threshold(
         view.plan, len(found)
     )
-    there &= ends > minute_of(epoch.start)
     if rule.metric.kind is Kind.LOSS and there.any():
         there[there] = _proven_at_worst(view, rule, intent, epoch, ends[there], found)
     return there
+
+
+def _proven_by_people(
+    view: View, one: Powered, intent: str | None, ends: Minutes
+) -> NDArray[np.bool_]:
+    needed = proofs.pass_threshold(view.plan, 1)
+    there: NDArray[np.bool_] = (one.passing_by(ends) >= needed) & (ends > one.start)
+    if not there.any():
+        return there
+    sampled_u = view.plan.labels.sampled_u
+    there[there] = ~uneven(view.reader, intent, one.start, ends[there], sampled_u=sampled_u)
+    short = np.array([one.coverage(end).differs for end in ends.tolist()])
+    holds: NDArray[np.bool_] = there & (~short | (one.at_worst_by(ends) >= needed))
+    return holds
 
 
 def _proven_at_worst(

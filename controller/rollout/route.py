@@ -13,7 +13,8 @@ from controller.rollout.state import State
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """A rollout's claim on requests. `pinned` intents, by the plan or by the rollout, never leave the baseline.
+    """A rollout's claim on requests. `pinned` intents, by the plan or by the rollout, never leave the baseline. People
+    grade `people_u` millionths of its units.
 
     Of two rollouts that claim one model the one that was started later has it (`newest`): a new attempt, or the plan
     that follows a retired one.
@@ -25,6 +26,7 @@ class Route:
     unit: Unit
     pinned: tuple[str, ...]
     claimed_at: datetime
+    people_u: int = 0
 
     def model(self, arm: Arm) -> ModelRef:
         return self.baseline if arm is Arm.BASELINE else self.candidate
@@ -39,6 +41,7 @@ def route_of(plan: Plan, state: State) -> Route:
         unit=plan.unit,
         pinned=tuple(sorted(pinned.union(state.pins))),
         claimed_at=state.started_at,
+        people_u=plan.labels.people_u,
     )
 
 

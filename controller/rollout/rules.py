@@ -7,7 +7,8 @@ confident  FAIL when the e-process disproves that all is well and, for a loss, t
            A percentile keeps its limit if no more than its share of requests lies above it: p95, 5%; a ratio of
            two, if no more of the candidate's than of the baseline's do (`controller.rollout.comparison`). A rule with
            `below` has the same two proofs with their sides changed. Where the arms' label coverage differs, a loss
-           PASSES only if it also does with every missing label against it.
+           PASSES only if it also does with every missing label against it. Where people grade some answers beside a
+           judge, a loss PASSES by their grades alone (`controller.rollout.powered`), and FAILS by either's.
 
 A rule with `evidence: observed` fails by either form, the confident one being sooner; with `evidence: confident`
 only by proof.
@@ -94,10 +95,11 @@ def kept_limit(plan: Plan, rule: Rule) -> float:
     """What a pass proves the mean of values to be on the right side of: the limit, as the labels' judge shows it.
 
     A judge that errs shows a true loss smaller than it is, so a pass by its labels needs as much smaller a margin. A
-    fail needs no other: what it sees is too little already.
+    fail needs no other: what it sees is too little already. Where people grade beside it, a pass is proven by their
+    grades, and the margin is the limit.
     """
     judge = plan.labels.judge
-    if judge is not None and rule.metric.kind is Kind.LOSS:
+    if judge is not None and rule.metric.kind is Kind.LOSS and not plan.labels.people_u:
         return bound_of(rule) * judge.discrimination
     return shown_bound(plan, rule)
 

@@ -27,11 +27,12 @@ SLICES: Final = 6  # as many as windows have different lengths, mostly
 
 
 LABELS = frozenset(("graded", "correct_u", "e.graded", "e.correct_u", "served", "served_u"))
+BY_PEOPLE = ("drawn", "both")
 
 
 def is_label(key: str) -> bool:
     """Whether a statistic comes of grades alone: only rules on labels look at it."""
-    return key in LABELS or key.startswith(("b.", "p."))
+    return key in LABELS or key.startswith(("b.", "p.", *BY_PEOPLE))
 
 
 class Layout:

@@ -100,7 +100,46 @@ class Amounts:
     baseline_n: int
 
 
-Counts = RateCounts | LossCounts | PairCounts | Amounts
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmByPeople:
+    """Graded episodes of one arm where people grade some beside the judge: `drawn` ones, of which `both` have graded so
+    many, and the `others`, which the judge alone graded. Grades, and products of both, are summed in millionths.
+    """
+
+    drawn: int
+    both: int
+    judge_u: int  # of those that both have graded, as the next two
+    person_u: int
+    product_u: int
+    others: int
+    others_u: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoweredStratum:
+    version: int
+    intent: str
+    baseline: ArmByPeople
+    candidate: ArmByPeople
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoweredCounts:
+    """What a prediction-powered loss is made of; `weight` is the judge's."""
+
+    strata: tuple[PoweredStratum, ...]
+    weight: float
+
+    @property
+    def smaller(self) -> int:
+        """Episodes that both have graded, of the arm with fewer, in strata that have them of both arms."""
+        usable = [one for one in self.strata if one.baseline.both and one.candidate.both]
+        return min(
+            sum(one.baseline.both for one in usable), sum(one.candidate.both for one in usable)
+        )
+
+
+Counts = RateCounts | LossCounts | PairCounts | Amounts | PoweredCounts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +171,9 @@ class Proof:
     the stored minutes of `window`. Its `claim` is the baseline's frozen percentile in seconds (the last in force in the
     window), and the figure beside it by how much the share of requests above the limit is larger than it would be on
     the baseline.
+
+    A loss by people's grades is judged hour by hour, and its tally is a summary too (`powered.TOLD`); the figure beside
+    it is the prediction-powered loss over the rule's whole window.
     """
 
     window: Window
@@ -163,6 +205,7 @@ class Coverage:
     candidate_n: int
     differs: bool
     sampled_u: int = MICRO
+    by_people: bool = False  # of drawn episodes, how many people have graded; `differs` also where that is not all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,7 +229,10 @@ class Reading:
     failing: Proof | None = None
     passing: Proof | None = None
     worst_case: WorstCase | None = (
-        None  # where the arms' label coverage differs, or is more than was planned
+        None  # where the arms' label coverage differs, or is more than was planned; or people left answers ungraded
+    )
+    by_people: Look | None = (
+        None  # where people grade beside a judge: the loss by their grades, over the last window
     )
     step_samples: int = 0  # the arm with fewer, since the step began
     blind: timedelta = timedelta(0)

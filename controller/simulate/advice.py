@@ -13,7 +13,7 @@ from datetime import timedelta
 from itertools import chain, islice
 from typing import Final, TypeAlias
 
-from controller.plans.lint import Finding, Level
+from controller.plans.finding import Finding, Level
 from controller.rollout.metrics import MICRO, Kind
 from controller.rollout.plan import FULL_BP, Evidence, Plan, Rule, Step
 from controller.rollout.rules import is_provable
@@ -25,8 +25,9 @@ from controller.rollout.units import (
     format_share,
     rounded_up,
 )
+from controller.simulate.advice_words import amount, in_percent, on, round_below, written_span
 from controller.simulate.feasibility import SURE, Outlook
-from controller.simulate.found import Catch, Proving
+from controller.simulate.prospect import Catch, Proving
 from controller.simulate.scenarios import Scenario
 from controller.stats.power import arrivals_at_least
 
@@ -35,10 +36,11 @@ DAYS: Final = (4, 5, 6, 7, 8, 10, 12, 14, 18, 21, 28, 35, 42, 56, 70, 84)
 SPANS: Final = (*(timedelta(hours=n) for n in HOURS), *(timedelta(days=n) for n in DAYS))
 SHARES_BP: Final = (100, 200, 300, 500, 1000, 1500, 2000, 2500, 3000, 4000, 5000, 6000, 7000, 8000)
 HOLDBACKS_BP: Final = (100, 200, 500, 1000)
+PEOPLE_U: Final = tuple(
+    10_000 * percent for percent in (1, 2, 3, 5, 10, 15, 20, 25, 30, 40, 50, 75, 100)
+)
 """What a person would write; the search is over these."""
 TIMES: Final = (2, 3, 5, 10, 20, 50, 100)
-FEWEST: Final = 50
-"""Samples that a rule is not advised to go below."""
 APPARENT: Final = 0.1
 """Of a limit: how much of it a candidate without loss may seem to lose or gain before it is told."""
 
@@ -111,7 +113,7 @@ def _longer(outlook: Outlook, step: int) -> Iterator[Suggestion]:
         if span > (stage.deadline or stage.hold):
             changed = replace(stage, deadline=span) if stage.deadline else replace(stage, hold=span)
             yield Suggestion(
-                text=f"{field} {_span(span)}", outlook=_with_step(outlook, step, changed)
+                text=f"{field} {written_span(span)}", outlook=_with_step(outlook, step, changed)
             )
 
 
@@ -156,7 +158,7 @@ def longer_windows(outlook: Outlook, index: int) -> Iterator[Suggestion]:
     for span in SPANS:
         if rule.window < span <= longest:
             yield Suggestion(
-                text=f"window {_span(span)}",
+                text=f"window {written_span(span)}",
                 outlook=with_rule(outlook, index, replace(rule, window=span)),
             )
 
@@ -177,6 +179,16 @@ def _with_pairs(outlook: Outlook, needed: float | None, where: str = "") -> Iter
         yield Suggestion(
             text=f"{count:,} shadow pairs{where}", outlook=replace(outlook, pairs=count)
         )
+
+
+def _with_more_people(outlook: Outlook) -> Iterator[Suggestion]:
+    for share in PEOPLE_U:
+        if share > outlook.plan.labels.people_u:
+            labels = replace(outlook.plan.labels, people_u=share)
+            yield Suggestion(
+                text=f"`labels.people: {{share: {format_percent(labels.people)}}}`",
+                outlook=replace(outlook, plan=replace(outlook.plan, labels=labels)),
+            )
 
 
 def _with_step(outlook: Outlook, step: int, changed: Step) -> Outlook:
@@ -211,22 +223,24 @@ def _unproven_one(outlook: Outlook, one: Proving) -> Advice:
     found = [
         *first_of(still, _longer(outlook, one.step)),
         *first_of(still, shares),
+        *first_of(still, _with_more_people(outlook) if one.by_people else iter(())),
         *first_of(still, _with_pairs(outlook, one.pairs)),
     ]
+    noun = "people's grades" if one.by_people else "labels"
     limit = format_limit(one.rule.metric, one.rule.limit)
     if one.needed[1] is None:
         needs = f"no number of them proves a loss below {limit}"
     else:
         needs = (
             f"needs about {rounded_up(one.needed[1]):,} to prove a loss below {limit} in 90% of rollouts that lose "
-            f"nothing ({percent(one.probability)} have it by then)"
+            f"nothing ({in_percent(one.probability)} have it by then)"
         )
     so_far = " with those of the steps before" if one.step else ""
     return advised(
         "cannot-be-proven-in-time",
         f"spec.steps[{one.step}].{field}",
         f"{one.rule.name}: leaving {format_share(stage.share_bp)} asks for proof, and {field} "
-        f"{format_duration(one.within)} gives {one.have:,.0f} labels on {one.intent}{so_far}; {needs}",
+        f"{format_duration(one.within)} gives {one.have:,.0f} {noun} on {one.intent}{so_far}; {needs}",
         found,
         "no hold of up to 12 weeks, share or number of pairs is enough: more traffic or labels, or a wider limit",
     )
@@ -257,7 +271,7 @@ def _too_few_in_step(outlook: Outlook, step: int) -> Advice:
         return _lacks_in_step(changed, step)
 
     def fewer() -> Iterator[Suggestion]:
-        for count in _round_below(have):
+        for count in round_below(have):
             changed = replace(stage, min_samples=count)
             yield Suggestion(
                 text=f"minSamples {count:,}", outlook=_with_step(outlook, step, changed)
@@ -269,7 +283,7 @@ def _too_few_in_step(outlook: Outlook, step: int) -> Advice:
         *first_of(still, fewer()),
     ]
     of = (
-        f"{_amount(have, rule)} for {rule.name}"
+        f"{amount(have, rule)} for {rule.name}"
         if rule is not None
         else f"about {have:,.0f} requests"
     )
@@ -277,7 +291,7 @@ def _too_few_in_step(outlook: Outlook, step: int) -> Advice:
         "samples-not-in-time",
         f"spec.steps[{step}].minSamples",
         f"leaving {format_share(stage.share_bp)} asks for {stage.min_samples:,} samples, and {field} "
-        f"{format_duration(stage.deadline or stage.hold)} gives {of}{_on(intent)}",
+        f"{format_duration(stage.deadline or stage.hold)} gives {of}{on(intent)}",
         found or list(first_of(still, more_traffic(outlook))),
         "more than a hundred times the traffic is needed",
     )
@@ -315,7 +329,7 @@ def _too_few_in_window(outlook: Outlook, index: int, lacking: dict[int, Least]) 
         return bool(_steps_lacking(changed, changed.plan.rules[index]))
 
     def fewer() -> Iterator[Suggestion]:
-        for count in _round_below(have):
+        for count in round_below(have):
             changed = replace(rule, min_samples=count)
             yield Suggestion(
                 text=f"minSamples {count:,}", outlook=with_rule(outlook, index, changed)
@@ -333,7 +347,7 @@ def _too_few_in_window(outlook: Outlook, index: int, lacking: dict[int, Least]) 
     return advised(
         "too-few-samples",
         f"spec.rules[{index}].window",
-        f"{rule.name}: a window of {format_duration(rule.window)} holds {_amount(have, rule)}{_on(intent)}"
+        f"{rule.name}: a window of {format_duration(rule.window)} holds {amount(have, rule)}{on(intent)}"
         f"{fewer_arm} at {format_share(outlook.plan.share_at(step))}, and as written the rule asks for "
         f"{rule.min_samples:,}: with fewer {until}",
         found or list(first_of(still, more_traffic(outlook))),
@@ -393,8 +407,8 @@ def _uncaught_one(
         "cannot-be-caught",
         f"spec.rules[{index}].window",
         f"{rule.name}: at no step is a window of {format_duration(rule.window)} enough to catch "
-        f"{format_limit(rule.metric, round(catch.size, 6))}{_on(intent)} by proof in 90% "
-        f"(at best in {percent(how_surely(catch))})",
+        f"{format_limit(rule.metric, round(catch.size, 6))}{on(intent)} by proof in 90% "
+        f"(at best in {in_percent(how_surely(catch))})",
         tried or list(first_of(still, more_traffic(outlook))),
         "no window within the plan and the labels' horizon is enough: more traffic or labels, or longer holds",
     )
@@ -454,40 +468,5 @@ def _is_biased(outlook: Outlook, limit: float) -> bool:
     return abs(outlook.apparent_loss) > APPARENT * limit
 
 
-# Words and numbers
-
-
-def _amount(number: float, rule: Rule) -> str:
-    noun = "label" if rule.metric.labelled else "request"
-    if number < 1:
-        return f"less than one {noun}"
-    return f"about {number:,.0f} {noun}{'s' * (round(number) != 1)}"
-
-
-def _on(intent: str | None) -> str:
-    return f" on {intent}" if intent else ""
-
-
-def _span(span: timedelta) -> str:
-    """As it would be written in a plan: days from four on."""
-    days = span // timedelta(days=1)
-    return f"{days}d" if days >= 4 and span == timedelta(days=days) else format_duration(span)
-
-
 def _likely(count: int, expected: float) -> bool:
     return arrivals_at_least(count, expected) >= SURE
-
-
-def _round_below(number: float) -> Iterator[int]:
-    """Round numbers down from one: 480, 450, 400 … 50."""
-    size = 10 ** max(len(str(int(number))) - 1, 0)
-    while size >= 10:
-        for halves in range(19, 1, -1):
-            count = halves * size // 2
-            if FEWEST <= count < number:
-                yield count
-        size //= 10
-
-
-def percent(part: float) -> str:
-    return f"{100 * part:.0f}%"

@@ -23,12 +23,12 @@ from controller.simulate.advice import (
     how_surely,
     longer_windows,
     more_traffic,
-    percent,
     with_rule,
 )
+from controller.simulate.advice_words import in_percent
 from controller.simulate.feasibility import SURE, Outlook
 from controller.simulate.figures import is_past
-from controller.simulate.found import Feasibility, Row
+from controller.simulate.prospect import Feasibility, Row
 from controller.simulate.scenarios import Scenario
 from controller.simulate.written import stopped
 
@@ -75,8 +75,8 @@ def _stopping(
     return advised(
         "healthy-stopped",
         f"spec.rules[{index}].evidence",
-        f"{rule.name}: by itself it stops {percent(share)} of rollouts with nothing wrong at {place} as it is written"
-        f"{on}{_shown(worst)}",
+        f"{rule.name}: by itself it stops {in_percent(share)} of rollouts with nothing wrong at {place} as it is "
+        f"written{on}{_shown(worst)}",
         tries or list(first_of(still, more_traffic(outlook))),
         "a limit of more than four times as much, or longer windows in longer steps are needed",
     )

@@ -13,26 +13,30 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import cached_property
 from typing import Final
 
 from controller.rollout import proofs, prospects
+from controller.rollout.accounting_blocks import block_sizes
 from controller.rollout.advance import UNSAMPLED, requirement
 from controller.rollout.comparison import LEAST
 from controller.rollout.metrics import SERVED, Kind
 from controller.rollout.plan import Advance, Arm, Evidence, Rule, Scope
+from controller.rollout.powered import has_people
 from controller.rollout.prospects import FIRST
 from controller.rollout.rules import alpha_of, is_provable
 from controller.rollout.timeline import MINUTE
+from controller.simulate import by_people
 from controller.simulate.expected import Expected
 from controller.simulate.figures import figure, is_past, lacking
-from controller.simulate.found import Catch, Feasibility, Proving, Row, worth_catching
 from controller.simulate.laws import slow
 from controller.simulate.proof_against import ProofAgainst
+from controller.simulate.prospect import Catch, Feasibility, Proving, Row, worth_catching
 from controller.simulate.scenarios import Scenario
 from controller.simulate.slowness import against_ratio
 from controller.simulate.written import RUNS, WrittenCatch, caught, stopped
 from controller.stats.histogram import bucket_of
-from controller.stats.passage import NEVER, Passage
+from controller.stats.passage import NEVER, Growth, Passage
 
 MEDIAN: Final = 0.5
 SURE: Final = 0.9
@@ -219,7 +223,7 @@ class Outlook(Expected):
             of = prospects.episodes(1 - self._shown_wrong(arm, size))
             return a_minute, ProofAgainst(prospects.catching(self.plan, rule, LABELS, of))
         of = self.block(intent, step, size)
-        proof = prospects.catching(self.plan, rule, BLOCKS, of, kinds=self.kinds)
+        proof = prospects.catching(self.plan, rule, BLOCKS, of, kinds=self._kinds)
         return self.blocks(intent, step), ProofAgainst(proof, shown=(of, rule.limit))
 
     def _shown_wrong(self, arm: Arm, accuracy: float) -> float:
@@ -296,7 +300,8 @@ class Outlook(Expected):
             probability=self.proven_in_time(rule, intent, step),
             needed=(there(median), there(most)),
             after=(_minutes(median), _minutes(most)),
-            pairs=_finite(self.by_pairs(rule).quantile(SURE)),
+            pairs=None if self._by_people else _finite(self.by_pairs(rule).quantile(SURE)),
+            by_people=self._by_people,
         )
 
     def proven_in_time(self, rule: Rule, intent: str, step: int) -> float:
@@ -306,23 +311,53 @@ class Outlook(Expected):
 
     def proven(self, rule: Rule, intent: str, step: int, since_min: float) -> float:
         """P(the proof was there by so many minutes after a step began), for a candidate that loses nothing."""
-        by_blocks = self._by_blocks(rule, intent, step, since_min)
-        if not self.pairs:
+        by_blocks = self._by_labels(rule, intent, step, since_min)
+        if not self.pairs or self._by_people:
             return by_blocks
         return 1 - (1 - by_blocks) * (1 - self.by_pairs(rule).probability(self.pairs))
 
     @property
-    def kinds(self) -> int:
-        """Of evidence on a loss; they share its alpha."""
-        return 2 if self.pairs else 1
+    def _kinds(self) -> int:
+        """Of evidence against a loss; they share its alpha."""
+        return 1 + bool(self.pairs) + self._by_people
+
+    @cached_property
+    def _by_people(self) -> bool:
+        """Whether people's grades prove that a loss is kept within its limit."""
+        return any(has_people(self.plan, rule) for rule in self.plan.rules)
+
+    def _labels(self, intent: str, step: int) -> float:
+        """What such a proof is made of, a minute: blocks, or what people grade of the arm with fewer."""
+        if not self._by_people:
+            return self.blocks(intent, step)
+        if block_sizes(self.plan.share_at(step)) is None:
+            return 0.0
+        return by_people.drawn(self.plan, *self._expected(intent, step))
+
+    def _expected(self, intent: str, step: int) -> tuple[by_people.Expected, by_people.Expected]:
+        """Both arms' graded answers, of a candidate that loses nothing."""
+        return (
+            self._expected_of(Arm.CANDIDATE, intent, step),
+            self._expected_of(Arm.BASELINE, intent, step),
+        )
+
+    def _expected_of(self, arm: Arm, intent: str, step: int) -> by_people.Expected:
+        graded = self.graded(arm)
+        escalated = self.traffic.escalation if arm is Arm.CANDIDATE else 0.0
+        known = self.plan.labels.sampled * escalated
+        return by_people.Expected(
+            graded=self.units(arm, intent, step) * graded,
+            wrong=self.wrong_if_graded(arm),
+            escalated=known / graded if graded else 0.0,
+        )
 
     def by_pairs(self, rule: Rule) -> Passage:
         """The proof by pairs, which share alpha with the blocks beside them."""
         of = prospects.pairs(self.plan.priors.discordance, 0.0)
         return prospects.keeping(self.plan, rule, PAIRS, of, kinds=2)
 
-    def _by_blocks(self, rule: Rule, intent: str, step: int, since_min: float) -> float:
-        stages = [one for one in self._mature(step, since_min) if self.blocks(intent, one[0])]
+    def _by_labels(self, rule: Rule, intent: str, step: int, since_min: float) -> float:
+        stages = [one for one in self._mature(step, since_min) if self._labels(intent, one[0])]
         if not stages:
             return 0.0
         *before, (last, last_min) = stages
@@ -330,18 +365,30 @@ class Outlook(Expected):
         passage = self._passages.get(asked)
         if passage is None:
             passage = self._passages[asked] = self._keeping(rule, intent, last, before)
-        return passage.probability(self.blocks(intent, last) * last_min)
+        return passage.probability(self._labels(intent, last) * last_min)
 
     def _keeping(
         self, rule: Rule, intent: str, step: int, before: Sequence[tuple[int, float]]
     ) -> Passage:
-        """By the blocks of a step, after so many minutes of others."""
+        """By the labels of a step, after so many minutes of others."""
+        if self._by_people:
+
+            def growth(stage: int) -> Growth:
+                return by_people.keeping(self.plan, rule, *self._expected(intent, stage))
+
+            return Passage(
+                growth=growth(step),
+                log_threshold=proofs.pass_threshold(self.plan, 1),
+                before=tuple(
+                    (self._labels(intent, one) * length, growth(one)) for one, length in before
+                ),
+            )
         return prospects.keeping(
             self.plan,
             rule,
             BLOCKS,
             self.block(intent, step, 0.0),
-            kinds=self.kinds,
+            kinds=2 if self.pairs else 1,
             before=[
                 (self.blocks(intent, one) * length, self.block(intent, one, 0.0))
                 for one, length in before
@@ -361,9 +408,10 @@ class Outlook(Expected):
             left -= length
 
     def _there(self, intent: str, step: int, since_min: float) -> float:
-        """Blocks of all steps by then."""
+        """Blocks of all steps by then, or what people grade."""
         return math.fsum(
-            self.blocks(intent, number) * length for number, length in self._mature(step, since_min)
+            self._labels(intent, number) * length
+            for number, length in self._mature(step, since_min)
         )
 
     def _proven_after(self, rule: Rule, intent: str, step: int, p: float) -> float | None:

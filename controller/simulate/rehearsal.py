@@ -9,11 +9,11 @@ from datetime import datetime, timedelta
 from math import ceil
 from typing import Final
 
-from controller.plans.lint import Finding, Level
+from controller.plans.finding import Finding, Level
 from controller.rollout.plan import Evidence, Plan
 from controller.rollout.units import format_duration, format_percent
-from controller.simulate.found import is_reckoned, worth_catching
 from controller.simulate.montecarlo import METRICS, STOPS, Fitted, Part, Summary, fit, summary
+from controller.simulate.prospect import is_reckoned, worth_catching
 from controller.simulate.scenarios import HEALTHY, Fault, Scenario, Traffic
 from controller.simulate.trials import Setup, Trial
 from controller.stats.proportions import wilson
@@ -47,8 +47,8 @@ class Rehearsal:
 
 
 def can_rehearse(plan: Plan) -> bool:
-    """Whether there is a rule that can be simulated."""
-    return any(rule.metric.name in METRICS for rule in plan.rules)
+    """Whether there is a rule that can be simulated, and answers have one grade each."""
+    return not plan.labels.people_u and any(rule.metric.name in METRICS for rule in plan.rules)
 
 
 def rehearsed(

@@ -6,7 +6,8 @@ two is adding their counts. Source: Masson, Rim & Lee 2019, VLDB 12:2195.
 """
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from controller.errors import StatisticsError
@@ -27,6 +28,14 @@ def bucket_of(value: float) -> int:
         return math.ceil(math.log(value) / _LOG_GAMMA)
     require.within("value", value, 0, LARGEST)
     return ZERO_BUCKET
+
+
+def buckets_of(values: Sequence[float]) -> dict[int, int]:
+    """How many of the values lie in each bucket, as `bucket_of` has it for one; raises as it does."""
+    if values and SMALLEST <= min(values) <= max(values) <= LARGEST:
+        log, ceil = math.log, math.ceil
+        return Counter([ceil(log(value) / _LOG_GAMMA) for value in values])
+    return Counter(map(bucket_of, values))
 
 
 def value_of(bucket: int) -> float:

@@ -32,6 +32,7 @@ from controller.rollout.accounting_blocks import (
     label_of,
     stratum_of,
 )
+from controller.rollout.accounting_people import ByPeople, Drawn, drawn_units
 from controller.rollout.accounting_state import (
     IDLE_US,
     LONGEST_US,
@@ -46,7 +47,7 @@ from controller.rollout.accounting_state import (
 from controller.rollout.accounting_tally import RowKey, Tally, count_block, merged
 from controller.rollout.observation import Batch, Ingested, Pair
 from controller.rollout.plan import Unit
-from controller.store.fit import require_fit
+from controller.store.fit import LARGEST, require_fit
 
 Kind = Literal["observations", "outcomes", "pairs"]
 PIECE: Final = 16  # blocks
@@ -61,6 +62,10 @@ class Reach:
     high: int
     active: int
 
+    def widened(self, units: Collection[str], slack: int) -> Reach:
+        """Of these units also what is somewhat earlier, and whatever is later."""
+        return Reach(units, self.low - slack, LARGEST, self.active - slack)
+
 
 @dataclass(slots=True)
 class Changes:
@@ -72,6 +77,7 @@ class Changes:
     changed_episodes: Collection[Episode] = ()
     outcomes: Collection[KeptOutcome] = ()
     pairs: Collection[Pair] = ()
+    by_people: Collection[ByPeople] = ()
     labels: Collection[Label] = ()
     blocks: Collection[Block] = ()
     gone_labels: Collection[str] = ()  # ids of rows to delete
@@ -92,7 +98,7 @@ class Rows(Protocol):
         ...
 
     def known(self, kind: Kind, ids: Collection[str]) -> set[str]:
-        """Which of these ids are stored."""
+        """Which of these ids are stored. Rows that would be refused by their key may say none: `write` fails then."""
         ...
 
     def requests(self, ids: Collection[str]) -> dict[str, Request]: ...
@@ -102,6 +108,10 @@ class Rows(Protocol):
         ...
 
     def episodes(self, rollout: str, reach: Reach) -> list[Episode]: ...
+
+    def by_people(self, rollout: str, units: Collection[str]) -> list[ByPeople]:
+        """What is kept of people's grades of these units' answers. Asked of rollouts alone in which people grade."""
+        ...
 
     def splits(self, rollouts: Collection[str]) -> Mapping[str, Sequence[SplitVersion]]: ...
 
@@ -234,7 +244,17 @@ def _open_account(rows: Rows, fresh: _Fresh) -> Account:
     fresh.terms.update(rows.terms({one.rollout for one in stored.values()} - fresh.terms.keys()))
     reaches = _reaches(fresh, list(stored.values()))
     episodes = [one for rollout, reach in reaches.items() for one in rows.episodes(rollout, reach)]
-    return Account(fresh.terms, stored, episodes)
+    return Account(fresh.terms, stored, episodes, _drawn(rows, fresh, stored.values()))
+
+
+def _drawn(rows: Rows, fresh: _Fresh, stored: Collection[Request]) -> Drawn | None:
+    """People's grades of the batch's units; None where people grade none of its rollouts."""
+    shares_u = {name: one.people_u for name, one in fresh.terms.items() if one.people_u}
+    if not shares_u:
+        return None
+    units = drawn_units(shares_u, chain(fresh.requests.values(), stored))
+    kept = [one for rollout, of in units.items() if of for one in rows.by_people(rollout, of)]
+    return Drawn(shares_u, kept)
 
 
 def _reaches(fresh: _Fresh, stored: Sequence[Request]) -> dict[str, Reach]:
@@ -277,6 +297,7 @@ def _settle(rows: Rows, account: Account, terms: Mapping[str, Terms], now: datet
     changes.changed_requests = account.changed_requests.values()
     changes.new_episodes = account.new_episodes()
     changes.changed_episodes = account.changed_episodes()
+    changes.by_people = account.by_people()
     delta = account.tally.minutes()
     before = rows.minutes(delta.keys())
     changes.minutes = {key: merged(before.get(key, {}), delta[key]) for key in delta}

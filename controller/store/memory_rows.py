@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from controller.ports import Head, SplitVersion
 from controller.rollout.accounting import Terms
 from controller.rollout.accounting_blocks import ARMS, Sizes, Stratum, place_of, stratum_of
+from controller.rollout.accounting_people import ByPeople
 from controller.rollout.accounting_state import (
     Block,
     Episode,
@@ -168,6 +169,9 @@ class MemoryRows:
     kept_episodes: dict[tuple[str, str], dict[str, Episode]] = field(
         default_factory=lambda: defaultdict(dict)
     )  # by rollout and unit
+    kept_by_people: dict[tuple[str, str], dict[str, ByPeople]] = field(
+        default_factory=lambda: defaultdict(dict)
+    )  # by rollout and unit
     kept_blocks: dict[str, Block] = field(default_factory=dict)
     kept_minutes: dict[str, Rollups] = field(default_factory=lambda: defaultdict(dict))
     _outcomes: _Outcomes = field(default_factory=_Outcomes)
@@ -187,17 +191,14 @@ class MemoryRows:
             "observations": _prune(self.kept_requests, lambda one: one.at < floor),
             "outcomes": self._outcomes.prune(floor),
             "pairs": _prune(self.kept_pairs, lambda one: micros(one.at) < floor),
-            "episodes": self._prune_episodes(rules.kept_from("episodes", floor)),
+            "episodes": _prune_by_unit(
+                self.kept_episodes, lambda one: one.start < rules.kept_from("episodes", floor)
+            ),
             "labels": self._labels.prune(rules.kept_from("labels", floor)),
+            "by_people": _prune_by_unit(
+                self.kept_by_people, lambda one: one.episode < rules.kept_from("by_people", floor)
+            ),
         }
-
-    def _prune_episodes(self, kept_from: int) -> int:
-        gone = 0
-        for key, episodes in list(self.kept_episodes.items()):
-            gone += _prune(episodes, lambda one: one.start < kept_from)
-            if not episodes:
-                del self.kept_episodes[key]
-        return gone
 
     def terms(self, rollouts: Collection[str]) -> dict[str, Terms]:
         plans = {name: self.heads[name].plan for name in rollouts if name in self.heads}
@@ -207,6 +208,7 @@ class MemoryRows:
                 horizon=plan.labels.horizon,
                 delay=plan.labels.delay,
                 sampled_u=plan.labels.sampled_u,
+                people_u=plan.labels.people_u,
             )
             for name, plan in plans.items()
         }
@@ -237,6 +239,13 @@ class MemoryRows:
             for unit in reach.units
             for episode in self.kept_episodes.get((rollout, unit), {}).values()
             if reach.low <= episode.start <= reach.high and episode.heard >= reach.active
+        ]
+
+    def by_people(self, rollout: str, units: Collection[str]) -> list[ByPeople]:
+        return [
+            _copy(one)
+            for unit in units
+            for one in self.kept_by_people.get((rollout, unit), {}).values()
         ]
 
     def splits(self, rollouts: Collection[str]) -> dict[str, Sequence[SplitVersion]]:
@@ -270,6 +279,8 @@ class MemoryRows:
         self.kept_requests.update((one.id, one) for one in changes.changed_requests)
         for episode in (*changes.new_episodes, *changes.changed_episodes):
             self.kept_episodes[episode.rollout, episode.unit][episode.id] = episode
+        for by_people in changes.by_people:
+            self.kept_by_people[by_people.rollout, by_people.unit][by_people.id] = by_people
         self._outcomes.put(changes.outcomes)
         self.kept_pairs.update((one.id, one) for one in changes.pairs)
         self._labels.delete(changes.gone_labels)
@@ -310,7 +321,16 @@ def _prune(kept: dict[str, K], is_old: Callable[[K], bool]) -> int:
     return len(gone)
 
 
-T = TypeVar("T", Request, Episode, Label, Block, KeptOutcome)
+def _prune_by_unit(kept: dict[tuple[str, str], dict[str, K]], is_old: Callable[[K], bool]) -> int:
+    gone = 0
+    for key, of_unit in list(kept.items()):
+        gone += _prune(of_unit, is_old)
+        if not of_unit:
+            del kept[key]
+    return gone
+
+
+T = TypeVar("T", Request, Episode, Label, Block, ByPeople, KeptOutcome)
 
 
 def _copy(one: T) -> T:
@@ -321,5 +341,5 @@ def _copy(one: T) -> T:
 
 _values_of: Mapping[type, attrgetter[tuple[Any, ...]]] = {
     kind: attrgetter(*(one.name for one in fields(kind)))
-    for kind in (Request, Episode, Label, Block, KeptOutcome)
+    for kind in (Request, Episode, Label, Block, ByPeople, KeptOutcome)
 }

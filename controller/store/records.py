@@ -243,6 +243,7 @@ def _write_head(connection: Connection, commit: Commit) -> None:
         "horizon_us": plan.labels.horizon // timedelta(microseconds=1),
         "delay_us": plan.labels.delay // timedelta(microseconds=1),
         "sampled_u": plan.labels.sampled_u,
+        "people_u": plan.labels.people_u,
     }
     table = schema.rollouts
     if commit.expected is None:

@@ -1,8 +1,9 @@
 """Letting go of raw rows, in SQL. What they were counted in stays.
 
-The floor rises first, in a transaction of its own: from then on nothing below it is counted, so it does not matter when
-the rows are gone, nor whether this is cut off in the middle. PostgreSQL drops whole weeks; elsewhere, and for labels,
-rows are looked for without any lock and deleted some thousands at a time, so that no writer waits long.
+The floor rises first, in a transaction of its own: from then on nothing below it is counted, so it does not matter
+when the rows are gone, nor whether this is cut off in the middle. PostgreSQL drops whole weeks; elsewhere, and for
+labels and people's grades, rows are looked for without any lock and deleted some thousands at a time, so that no
+writer waits long.
 """
 
 from __future__ import annotations
@@ -49,13 +50,13 @@ class SqlRetention:
 
     def _parts(self, floor: int) -> Iterator[tuple[str, int]]:
         """Delete part by part; of each the table, and how many rows went."""
-        for table in (*schema.PARTITIONED, "labels"):
+        for table in (*schema.PARTITIONED, "labels", "by_people"):
             kept_from = rules.kept_from(table, floor)
             if self._clean.get(table) == kept_from:
                 continue
             if table == "labels":
                 parts = self._prune_labels(kept_from)
-            elif self._is_partitioned:
+            elif self._is_partitioned and table in schema.PARTITIONED:
                 parts = self._drop_ended(table, kept_from)
             else:
                 parts = self._prune(table, kept_from)
@@ -77,7 +78,8 @@ class SqlRetention:
 
     def _prune(self, name: str, kept_from: int) -> Iterator[int]:
         table = schema.metadata.tables[name]
-        old = select(*table.primary_key).where(table.c[schema.PARTITIONED[name]] < kept_from)
+        by = {**schema.PARTITIONED, "by_people": "episode"}[name]
+        old = select(*table.primary_key).where(table.c[by] < kept_from)
         for rows in self._chunks(old.limit(CHUNK)):
             yield self._delete(table, rows)
 

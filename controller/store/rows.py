@@ -29,6 +29,7 @@ from sqlalchemy import (
 from controller.ports import SplitVersion
 from controller.rollout.accounting import Terms
 from controller.rollout.accounting_blocks import ARMS, Sizes, Stratum
+from controller.rollout.accounting_people import ByPeople
 from controller.rollout.accounting_state import (
     Block,
     Episode,
@@ -46,6 +47,7 @@ from controller.store import schema
 from controller.store.bulk import add_many, change_many, put_many
 from controller.store.ingest import Changes, Kind, Reach
 from controller.store.lists import keyed, listed, listed_rows, seeking, values
+from controller.store.live import SLACK_US, Live, Units
 from controller.store.locks import hold_rollouts
 from controller.store.partitions import Partition, add_missing, week_of
 from controller.store.refusals import floor_of, refuse
@@ -78,6 +80,8 @@ _TERMS = select(
     schema.rollouts.c.horizon_us,
     schema.rollouts.c.delay_us,
     schema.rollouts.c.sampled_u,
+    schema.rollouts.c.people_u,
+    schema.rollouts.c.ingest_seq,
 ).where(listed(schema.rollouts.c.rollout))
 _KNOWN: Mapping[Kind, Select[Any]] = {
     "observations": select(schema.observations.c.id).where(listed(schema.observations.c.id)),
@@ -102,6 +106,10 @@ _EPISODES: Mapping[str, Select[Any]] = {
     "sqlite": _NEAR.where(listed(schema.episodes.c.unit)),
     "postgresql": seeking(_NEAR, schema.episodes.c.unit),
 }
+_BY_PEOPLE = select(schema.by_people).where(
+    schema.by_people.c.rollout == bindparam("rollout"), listed(schema.by_people.c.unit)
+)
+_by_people_values = attrgetter(*schema.by_people.c.keys())
 _PLACE = (schema.labels.c.start, schema.labels.c.id)
 _IN_LINE = (
     select(schema.labels)
@@ -182,27 +190,44 @@ _GROW = (
 class SqlRows:
     """`Rows` on one connection, inside its transaction."""
 
-    def __init__(self, connection: Connection, weeks: set[Partition]) -> None:
-        """`weeks` are partitions that are known to be there, and become known."""
+    def __init__(
+        self, connection: Connection, weeks: set[Partition], live: Live, *, all_new: bool
+    ) -> None:
+        """`weeks` are partitions that are known to be there, and become known; `live` is given its episodes back by
+        `committed`.
+
+        With `all_new` no request is looked for before it is written: Conflict then if one is there.
+        """
         self._connection = connection
         self._weeks = weeks
+        self._live = live
+        self._all_new = all_new
+        self._seqs: dict[str, int] = {}  # ingest sequences, as they were and then as they are
+        self._taken: dict[str, Units] = {}  # by rollout
+        self._texts: dict[int, tuple[Mapping[str, bool], str]] = {}  # of flags, by identity
         self._none_waits = False  # as far as is known
 
     def floor(self) -> int:
         return floor_of(self._connection)
 
     def terms(self, rollouts: Collection[str]) -> dict[str, Terms]:
-        return {
-            rollout: Terms(
+        terms = {}
+        for rollout, unit, horizon, delay, sampled_u, people_u, seq in self._among(
+            _TERMS, rollouts
+        ):
+            self._seqs[rollout] = seq
+            terms[rollout] = Terms(
                 unit=Unit(unit),
                 horizon=timedelta(microseconds=horizon),
                 delay=timedelta(microseconds=delay),
                 sampled_u=sampled_u,
+                people_u=people_u,
             )
-            for rollout, unit, horizon, delay, sampled_u in self._among(_TERMS, rollouts)
-        }
+        return terms
 
     def known(self, kind: Kind, ids: Collection[str]) -> set[str]:
+        if kind == "observations" and self._all_new:
+            return set()
         return {row[0] for row in self._among(_KNOWN[kind], ids)}
 
     def requests(self, ids: Collection[str]) -> dict[str, Request]:
@@ -218,6 +243,15 @@ class SqlRows:
         return [_outcome(row) for row in self._among(_WAITING, observations)]
 
     def episodes(self, rollout: str, reach: Reach) -> list[Episode]:
+        known = self._taken[rollout] = self._live.take(rollout, self._seqs[rollout])
+        known.sweep(reach.active)
+        missing = known.unknown(reach)
+        if missing:
+            asked = reach.widened(missing, SLACK_US)
+            known.learn(asked, self._stored_episodes(rollout, asked))
+        return known.episodes(reach.units)
+
+    def _stored_episodes(self, rollout: str, reach: Reach) -> list[Episode]:
         where = {
             "rollout": rollout,
             "low": reach.low,
@@ -227,6 +261,10 @@ class SqlRows:
         }
         wanted = _EPISODES[self._connection.dialect.name]
         return [_episode(row) for row in self._connection.execute(wanted, where).all()]
+
+    def by_people(self, rollout: str, units: Collection[str]) -> list[ByPeople]:
+        where = {"rollout": rollout, **values(units)}
+        return [ByPeople(*row) for row in self._connection.execute(_BY_PEOPLE, where).all()]
 
     def splits(self, rollouts: Collection[str]) -> dict[str, Sequence[SplitVersion]]:
         return splits_of(self._connection, rollouts)
@@ -270,37 +308,65 @@ class SqlRows:
             add_missing(connection, _partitions(changes), self._weeks)
         # In the order of their keys: what is side by side in an index is written one after the other.
         new_requests = sorted(changes.new_requests, key=_id)
-        add_many(connection, schema.observations, [request_row(one) for one in new_requests])
+        flags = self._flags
+        requests = [request_row(one, flags(one.flags)) for one in new_requests]
+        add_many(connection, schema.observations, requests)
         learnt = [
-            (*_learnt(one), _flags(one.flags), one.id, one.at)
+            (*_learnt(one), flags(one.flags), one.id, one.at)
             for one in sorted(changes.changed_requests, key=_id)
         ]
         change_many(
             connection, _LEARN, schema.observations, (*_LEARNT, "flags", "id", "at"), learnt
         )
-        add_many(connection, schema.episodes, [_episode_row(one) for one in changes.new_episodes])
+        episodes = [(*_episode_values(one), flags(one.flags)) for one in changes.new_episodes]
+        add_many(connection, schema.episodes, episodes)
+        for one in changes.new_episodes:
+            self._taken[one.rollout].begin(one)
         grown = [
-            (*_grown(one), _flags(one.flags), one.start, one.id)
+            (*_grown(one), flags(one.flags), one.start, one.id)
             for one in sorted(changes.changed_episodes, key=attrgetter("start", "id"))
         ]
         change_many(connection, _GROW, schema.episodes, (*_GROWN, "flags", "start", "id"), grown)
         outcomes = sorted(changes.outcomes, key=_id)
-        put_many(connection, schema.outcomes, [_outcome_row(one) for one in outcomes])
+        put_many(
+            connection, schema.outcomes, [_outcome_row(one, flags(one.flags)) for one in outcomes]
+        )
         add_many(connection, schema.pairs, [_pair_row(one) for one in changes.pairs])
+        if changes.by_people:
+            by_people = sorted(changes.by_people, key=_id)
+            put_many(connection, schema.by_people, [_by_people_values(one) for one in by_people])
         self._delete(schema.labels, changes.gone_labels)
         self._delete(schema.blocks, changes.gone_blocks)
         labels = sorted(changes.labels, key=_id)
         put_many(connection, schema.labels, [_label_row(one) for one in labels])
         put_many(connection, schema.blocks, [_block_row(one) for one in changes.blocks])
         refuse(connection, Counter({(one, Fate.TOO_LATE): n for one, n in changes.refused.items()}))
-        seqs = self._advance({key[0] for key in changes.minutes})
-        minutes = [(*key, seqs[key[0]], _to_json(stats)) for key, stats in changes.minutes.items()]
+        touched = {key[0] for key in changes.minutes}
+        # Also where what one episode has more another has less: who knows a rollout's episodes goes by its sequence.
+        touched.update(one.rollout for one in changes.changed_episodes)
+        self._seqs.update(self._advance(touched))
+        minutes = [
+            (*key, self._seqs[key[0]], _to_json(stats)) for key, stats in changes.minutes.items()
+        ]
         put_many(connection, schema.minutes, minutes)
+
+    def committed(self) -> None:
+        """What was written is there to stay: the next ingest need not read it."""
+        for rollout, units in self._taken.items():
+            units.seq = self._seqs[rollout]
+            self._live.give_back(rollout, units)
 
     def expire(self, now: datetime) -> None:
         if self._none_waits:
             return  # but for what came with this batch
         self._connection.execute(_EXPIRE, {"now": micros(now)})
+
+    def _flags(self, flags: Mapping[str, bool]) -> str:
+        """As JSON. Most share one of few mappings, which is kept here so that its identity is its own."""
+        known = self._texts.get(id(flags))
+        if known is None:
+            known = self._texts[id(flags)] = flags, flags_json(flags)
+        return known[1]
 
     def _delete(self, table: Table, ids: Collection[str]) -> None:
         if ids:
@@ -330,11 +396,11 @@ def _partitions(changes: Changes) -> set[Partition]:
     return {Partition(table=table, week=week) for table in moments for week in moments[table]}
 
 
-def _flags(flags: Mapping[str, bool]) -> str:
+def flags_json(flags: Mapping[str, bool]) -> str:
     return _flags_json(tuple(flags), tuple(flags.values()))
 
 
-@lru_cache(maxsize=4096)  # there are few combinations, and one for every request
+@lru_cache(maxsize=4096)  # there are few combinations
 def _flags_json(names: tuple[str, ...], values: tuple[bool, ...]) -> str:
     return _to_json(dict(zip(names, values, strict=True)))
 
@@ -351,18 +417,14 @@ def _request(row: Any) -> Request:
     return Request(*fields)
 
 
-def request_row(one: Request) -> tuple[Any, ...]:
-    """As in `schema.observations`, of a new request."""
-    return (*_request_values(one), _flags(one.flags), *one.quantities)
+def request_row(one: Request, flags: str) -> tuple[Any, ...]:
+    """As in `schema.observations`, of a new request; its flags as JSON."""
+    return (*_request_values(one), flags, *one.quantities)
 
 
 def _episode(row: Any) -> Episode:
     fields = (*row[:-1], _flags_of(row[-1]))
     return Episode(*fields)
-
-
-def _episode_row(one: Episode) -> tuple[Any, ...]:
-    return (*_episode_values(one), _flags(one.flags))
 
 
 def _outcome(row: Any) -> KeptOutcome:
@@ -380,7 +442,7 @@ def _outcome(row: Any) -> KeptOutcome:
     )
 
 
-def _outcome_row(one: KeptOutcome) -> tuple[Any, ...]:
+def _outcome_row(one: KeptOutcome, flags: str) -> tuple[Any, ...]:
     return (
         one.id,
         one.observation,
@@ -388,7 +450,7 @@ def _outcome_row(one: KeptOutcome) -> tuple[Any, ...]:
         one.received,
         one.correct_u,
         one.grades,
-        _flags(one.flags),
+        flags,
         one.source,
         one.fate.value,
         one.rollout,

@@ -65,7 +65,7 @@ def floor_for(before: int, now: int, longest: int, present: int) -> int:
 
 def kept_from(table: str, floor: int) -> int:
     """Up to where rows may go: a request above the floor may be part of an episode that began a day before."""
-    return floor - LONGEST_US if table in ("episodes", "labels") else floor
+    return floor - LONGEST_US if table in ("episodes", "labels", "by_people") else floor
 
 
 def no_rollout(wanted: str, known: Iterable[str]) -> NotFound:

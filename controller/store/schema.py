@@ -29,7 +29,7 @@ from sqlalchemy import (
 from controller.rollout.accounting_state import Fate
 from controller.rollout.observation import QUANTITIES
 
-HEAD: Final = "0009"  # the newest revision in migrations/versions; a test holds the two together
+HEAD: Final = "0010"  # the newest revision in migrations/versions; a test holds the two together
 APPEND_ONLY: Final = ("records", "plans", "anchors")
 PARTITIONED: Final = {"episodes": "start", "observations": "at", "outcomes": "at", "pairs": "at"}
 """Tables that PostgreSQL keeps by the week of this column, which is part of their key there."""
@@ -101,6 +101,7 @@ rollouts = Table(
     _big("delay_us"),
     # The default is what the release before, which does not know the column, counts by.
     Column("sampled_u", BigInteger, nullable=False, server_default="1000000"),
+    Column("people_u", BigInteger, nullable=False, server_default="0"),
     Column("ingest_seq", BigInteger, nullable=False, server_default="0"),
     UniqueConstraint("name", "attempt"),
     Index("ix_rollouts_tips", "rollout", "seq", "ingest_seq"),  # `tips` reads this index alone
@@ -297,6 +298,27 @@ episodes = Table(
     _text("flags"),
     PrimaryKeyConstraint("start", "id"),
     Index("ix_episodes_unit", "rollout", "unit", "start"),
+)
+
+# Answers of drawn units that people have graded, or that are wrong without; found by their unit.
+by_people = Table(
+    "by_people",
+    metadata,
+    _key("id"),  # the request's
+    _text("rollout"),
+    _text("unit"),
+    _text("arm"),
+    _text("intent"),
+    _int("version"),
+    _big("episode"),  # its start
+    _int("attempt_n"),
+    _big("attempt_u"),
+    _int("served_n"),
+    _big("served_u"),
+    Column("escalated", Boolean, nullable=False),
+    Column("failed", Boolean, nullable=False),
+    Index("ix_by_people_unit", "rollout", "unit"),
+    Index("ix_by_people_episode", "episode"),  # what is old is looked for by it
 )
 
 labels = Table(

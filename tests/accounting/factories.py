@@ -53,6 +53,7 @@ def plan(
     horizon: timedelta = 7 * DAY,
     delay: timedelta = timedelta(0),
     sampled_u: int = MICRO,
+    people_u: int = 0,
 ) -> Plan:
     return Plan(
         name=name,
@@ -71,7 +72,7 @@ def plan(
                 then=Then.ROLLBACK,
             ),
         ),
-        labels=Labels(delay=delay, horizon=horizon, sampled_u=sampled_u),
+        labels=Labels(delay=delay, horizon=horizon, sampled_u=sampled_u, people_u=people_u),
     )
 
 
@@ -154,11 +155,19 @@ def started(
     horizon: timedelta = 7 * DAY,
     delay: timedelta = timedelta(0),
     sampled_u: int = MICRO,
+    people_u: int = 0,
     shares: Mapping[str, int] | None = HALF,
 ) -> str:
     """A rollout in the store, with split version 1 in force."""
     name = rollout.rpartition("/")[0]
-    of = plan(name=name, unit=unit, horizon=horizon, delay=delay, sampled_u=sampled_u)
+    of = plan(
+        name=name,
+        unit=unit,
+        horizon=horizon,
+        delay=delay,
+        sampled_u=sampled_u,
+        people_u=people_u,
+    )
     store.commit(commit(rollout=rollout, of=of, shares=shares))
     return rollout
 
@@ -203,6 +212,7 @@ def outcome(
     at: datetime = NOW,
     grades: Grades = Grades.SERVED,
     flags: Mapping[str, bool] | None = None,
+    source: str = "test",
 ) -> Outcome:
     return Outcome(
         id=name or f"of {observation}",
@@ -211,7 +221,7 @@ def outcome(
         correct=correct,
         grades=grades,
         flags=flags or {},
-        source="test",
+        source=source,
     )
 
 

@@ -56,6 +56,7 @@ class Recount:
     delay: timedelta
     shares: dict[int, dict[str, int]]
     sampled: Fraction = Fraction(1)
+    people: Fraction = Fraction(0)  # what is graded by them beside all others
     observations: dict[str, Observation] = field(default_factory=dict)
     counted: dict[str, list[Outcome]] = field(default_factory=dict)
     waiting: list[Outcome] = field(default_factory=list)
@@ -128,29 +129,36 @@ class Recount:
                     flags[flag] = flags.get(flag, False) or value
         return flags
 
-    def _grade(self, name: str) -> int | None:
+    def _grade(self, name: str, *, by_person: bool = False) -> int | None:
         flags = self._flags([name])
         wrong = bool(flags.get("escalated") or flags.get("error"))
-        if wrong and not self._is_sampled(name):
+        if wrong and not by_person and not self._is_sampled(name):
             return None
         about = {Grades.ATTEMPT} if flags.get("escalated") else {Grades.ATTEMPT, Grades.SERVED}
         grades = [
             round(outcome.correct * 1_000_000)
             for outcome in self.counted.get(name, [])
-            if outcome.correct is not None and outcome.grades in about
+            if outcome.correct is not None
+            and outcome.grades in about
+            and self._is_by_person(outcome) is by_person
         ]
         if grades:
             return round(Fraction(sum(grades), len(grades)))
         return 0 if wrong else None
 
+    def _is_by_person(self, outcome: Outcome) -> bool:
+        return self.people > 0 and outcome.source == "person"
+
     def _is_sampled(self, name: str) -> bool:
         """Its place on a circle, by SHA-256 of the salt's length, the salt and the id, lies in the sampled part."""
-        salt = f"labels of {self.observations[name].rollout}"
-        hashed = hashlib.sha256(f"{len(salt)}:{salt}{name}".encode()).hexdigest()
-        return Fraction(int(hashed[:16], 16), 2**64) < self.sampled
+        return _place(f"labels of {self.observations[name].rollout}", name) < self.sampled
 
-    def _mean(self, episode: Conversation) -> int | None:
-        grades = [self._grade(member.id) for member in episode.members]
+    def _is_drawn(self, episode: Conversation) -> bool:
+        anchor = episode.anchor
+        return _place(f"people of {anchor.rollout}", anchor.unit) < self.people
+
+    def _mean(self, episode: Conversation, *, by_person: bool = False) -> int | None:
+        grades = [self._grade(member.id, by_person=by_person) for member in episode.members]
         known = [grade for grade in grades if grade is not None]
         return round(Fraction(sum(known), len(known))) if known else None
 
@@ -187,7 +195,9 @@ class Recount:
         served = [
             round(outcome.correct * 1_000_000)
             for outcome in self.counted.get(one.id, [])
-            if outcome.correct is not None and outcome.grades is Grades.SERVED
+            if outcome.correct is not None
+            and outcome.grades is Grades.SERVED
+            and not self._is_by_person(outcome)
         ]
         if served:
             row.update({"served": 1, "served_u": round(Fraction(sum(served), len(served)))})
@@ -199,6 +209,14 @@ class Recount:
         mean = self._mean(episode)
         if mean is not None:
             row.update({"e.graded": 1, "e.correct_u": mean})
+        if mean is None or not self._is_drawn(episode):
+            return row
+        row.update({"drawn": 1, "drawn.judge_u": mean})
+        person = self._mean(episode, by_person=True)
+        if person is not None:
+            product = round(Fraction(mean * person, 1_000_000))
+            both = {"judge_u": mean, "person_u": person, "product_u": product}
+            row.update({"both": 1} | {f"both.{name}": value for name, value in both.items()})
         return row
 
     def close_blocks(self, now: datetime) -> None:
@@ -237,6 +255,11 @@ class Recount:
     def _mean_of(self, arm: list[Conversation]) -> Fraction:
         means = [self._mean(e) for e in arm]
         return Fraction(sum(mean for mean in means if mean is not None), len(arm))
+
+
+def _place(salt: str, name: str) -> Fraction:
+    hashed = hashlib.sha256(f"{len(salt)}:{salt}{name}".encode()).hexdigest()
+    return Fraction(int(hashed[:16], 16), 2**64)
 
 
 def _row(one: Observation, at: datetime) -> Row:

@@ -230,6 +230,57 @@ def test_the_sampled_part_that_is_suggested_takes_the_warning_away(world: World)
     assert "biased-labels" not in codes(again)
 
 
+JUDGED = "horizon: 7d, judge: {model: gpt-5, sensitivity: 95%, specificity: 90%}"
+BY_PEOPLE = SHIPPED.replace("horizon: 7d}", f"{JUDGED}, people: {{share: 5%}}}}")
+
+
+def test_how_many_people_would_have_to_grade_is_told(world: World):
+    answer = world.cli("check", world.plan(BY_PEOPLE), *MANY, "-o", "json")
+    (item,) = answer.json["items"]
+    proofs = item["feasibility"]["proofs"]
+
+    assert all(one["by_people"] and one["shadow_pairs_needed"] is None for one in proofs)
+    (asked,) = [one for one in proofs if one["asked"]]
+    assert 0 < asked["labels"] < asked["labels_needed"]["median"] < asked["labels_needed"]["p90"]
+    assert "cannot-be-proven-in-time" in codes(answer)
+    assert "labels on refund" not in answer.err
+    plain = world.cli("check", world.plan(SHIPPED), *MANY, "-o", "json")
+    (item,) = plain.json["items"]
+    assert not any(one["by_people"] for one in item["feasibility"]["proofs"])
+
+
+def test_the_share_of_people_that_is_suggested_takes_the_warning_away(world: World):
+    few = BY_PEOPLE.replace("above: 1.5pp", "above: 2.5pp")
+    answer = world.cli("check", world.plan(few), *MANY, "-o", "json")
+    (item,) = answer.json["items"]
+    (used,) = [
+        one
+        for one in item["feasibility"]["suggestions"]
+        if one["code"] == "cannot-be-proven-in-time"
+    ]
+    (share,) = [text for text in used["use"] if "labels.people" in text]
+    part = share.split("share: ")[1].split("}")[0]
+
+    changed = few.replace("share: 5%}", f"share: {part}}}")
+    again = world.cli("check", world.plan(changed), *MANY, "-o", "json")
+
+    assert "cannot-be-proven-in-time" in codes(answer)
+    assert "cannot-be-proven-in-time" not in codes(again)
+
+
+def test_a_plan_whose_answers_people_grade_is_not_simulated(world: World):
+    asked = (*MANY[:-1], "2")
+    out = " ".join(world.cli("check", world.plan(BY_PEOPLE), *asked, COLUMNS="200").out.split())
+    refused = world.cli("simulate", world.plan(BY_PEOPLE), *MANY[:-2])
+
+    assert "People grade 5% of the conversations beside the judge" in out
+    assert "Nothing is simulated" in out
+    assert refused.code == 2
+    assert "people grade beside a judge (labels.people), and simulated traffic has one grade" in (
+        refused.err
+    )
+
+
 # Conversations
 
 

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 from ruamel.yaml import YAML
 
+from controller.rollout.sampling import is_drawn
 from tests.cli.world import PLAN, Answer, World, requests
 
 SUMMARY = {
@@ -59,6 +60,7 @@ RULE = {
     "evidence",
     "then",
     "arithmetic",
+    "by_people",
     "needs",
 }
 
@@ -453,3 +455,41 @@ def test_a_plan_with_an_approval_says_so(world: World):
 
     assert "approval required to leave it" in world.cli("describe", "support-bot").out
     assert "approval: `canaryctl approve support-bot`" in world.cli("describe", "support-bot").out
+
+
+BY_PEOPLE = PLAN.replace(
+    "  traffic:",
+    "  labels: {judge: {model: gpt-5, sensitivity: 95%, specificity: 90%}, people: {share: 50%}}\n  traffic:",
+)
+
+
+def test_describe_shows_what_people_say_beside_the_judge_and_how_many_more_are_needed(
+    world: World,
+):
+    running = world.started(BY_PEOPLE)
+    sent = list(requests(running, per_arm=200, minutes=1))
+    asked = [
+        one
+        for one in sent
+        if one["kind"] == "outcome" and is_drawn("support-bot/1", str(one["observation"]), 500_000)
+    ]
+    running.feed(iter(sent))
+    running.feed({**one, "id": f"p-{one['id']}", "source": "person"} for one in asked)
+    running.ticks(2)
+
+    out = " ".join(running.cli("describe", "support-bot", COLUMNS="200").out.split())
+    document = running.cli("describe", "support-bot", "-o", "json").json
+
+    by_rule = {one["rule"]: one for one in document["rules"]}
+    found = by_rule["accuracy"]
+    told = found["by_people"]
+    assert told["baseline"]["graded"] + told["candidate"]["graded"] == len(asked)
+    # Nobody looked at what was answered while the first step began.
+    assert told["baseline"]["graded"] < told["baseline"]["drawn"]
+    assert told["lower"] <= told["value"] <= told["upper"]
+    assert 0 < told["judge_weight"] < 1
+    assert found["needs"]["of"] == "people"
+    assert "more grades by people" in found["needs"]["words"]
+    assert "by people's grades 0 pp" in found["arithmetic"]
+    assert f"graded by people {told['baseline']['graded']} of" in out
+    assert by_rule["escalation"]["by_people"] is None

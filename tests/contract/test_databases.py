@@ -278,6 +278,24 @@ def test_a_rollout_from_before_labels_were_sampled_counts_as_it_did(store: Store
     assert grade_of_escalated(store, ROLLOUT, 50) == 50
 
 
+def test_a_rollout_from_before_people_graded_beside_a_judge_counts_as_it_did(
+    store: Store, url: str
+):
+    started(store, people_u=1_000_000)
+    send(store, observation("first"), outcome("first", 1.0, name="p-first", source="person"))
+    assert "graded" not in totals(store)
+    engine = connect(url)
+    with raw_writing(engine) as connection:
+        command.downgrade(migrate._config(connection), "0009")
+    with raw_writing(engine) as connection:
+        command.upgrade(migrate._config(connection), "head")
+    engine.dispose()
+
+    send(store, observation("then"), outcome("then", 1.0, name="p-then", source="person"))
+
+    assert totals(store)["graded"] == 1
+
+
 def test_the_schema_names_the_newest_migration():
     config = Config()
     config.set_main_option("script_location", str(migrate.migrations_dir()))

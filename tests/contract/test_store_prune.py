@@ -8,6 +8,7 @@ from typing import Final
 import pytest
 
 from controller.ports import Pruned, Store
+from controller.rollout.metrics import MICRO
 from controller.rollout.plan import Unit
 from controller.store import retention
 from tests.accounting.factories import (
@@ -32,7 +33,13 @@ from tests.accounting.factories import (
 LATER = NOW + 100 * DAY
 
 
-KINDS: Final = ("observations", "outcomes", "pairs", "episodes", "labels")
+KINDS: Final = (
+    "observations",
+    "outcomes",
+    "pairs",
+    "episodes",
+    "labels",
+)  # and `by_people`, asked for by name
 
 
 def rows_of(pruned: Pruned) -> tuple[int, ...]:
@@ -45,7 +52,10 @@ def prune(store: Store, before: datetime, now: datetime) -> Pruned:
     while not parts[-1].finished:
         parts.append(store.prune(before, now))
     counts = (sum(column) for column in zip(*map(rows_of, parts), strict=True))
-    return Pruned(floor=parts[-1].floor, **dict(zip(KINDS, counts, strict=True)))
+    by_people = sum(one.by_people for one in parts)
+    return Pruned(
+        floor=parts[-1].floor, by_people=by_people, **dict(zip(KINDS, counts, strict=True))
+    )
 
 
 def test_raw_rows_go_and_what_they_were_counted_in_stays(store: Store):
@@ -153,6 +163,36 @@ def test_an_episode_under_way_at_the_floor_goes_on(store: Store):
     send(store, observation("last", unit="ann", at=floor + MINUTE), now=LATER)
 
     assert totals(store)["e"] == 1
+
+
+def test_what_people_said_goes_with_the_episode_that_it_is_about(store: Store):
+    started(store, people_u=MICRO)
+    sent = [outcome(name, 1.0, name=f"p-{name}", source="person") for name in ("a", "b")]
+    send(store, observation("a", unit="ann"), outcome("a", 1.0), sent[0])
+    send(store, observation("b", unit="bob", at=NOW + 40 * DAY), now=NOW + 40 * DAY)
+    send(store, sent[1], now=NOW + 40 * DAY)
+    before = totals(store)
+
+    pruned = prune(store, NOW + 10 * DAY, LATER)
+
+    assert (pruned.by_people, before["both"]) == (1, 1)
+    assert totals(store) == before
+    assert prune(store, NOW + 90 * DAY, LATER).by_people == 1
+
+
+def test_a_drawn_conversation_under_way_at_the_floor_keeps_what_people_said(store: Store):
+    started(store, people_u=MICRO)
+    send(store, observation("a", unit="ann"), outcome("a", 1.0))
+    send(store, outcome("a", 0.0, name="p-a", source="person"))
+    send(store, observation("b", unit="ann", at=NOW + 20 * MINUTE))
+    prune(store, NOW + 10 * MINUTE, LATER)
+
+    # The first answer is let go of; the second is graded now, and the first still counts in the mean.
+    send(store, outcome("b", 1.0, at=NOW + HOUR), now=NOW + HOUR)
+    send(store, outcome("b", 1.0, name="p-b", at=NOW + HOUR, source="person"), now=NOW + HOUR)
+
+    found = totals(store)
+    assert (found["both"], found["both.person_u"], found["both.judge_u"]) == (1, MICRO // 2, MICRO)
 
 
 def test_a_label_in_line_waits_however_old_it_is(store: Store):

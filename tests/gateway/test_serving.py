@@ -22,6 +22,7 @@ from controller.gateway.app import LARGEST
 from controller.ports import LEASE
 from controller.rollout.plan import ModelRef, OnLoss, Price, Unit
 from controller.rollout.route import Route
+from controller.rollout.sampling import is_drawn
 from tests.gateway.servers import (
     DEADLINE_S,
     Front,
@@ -611,6 +612,22 @@ def test_a_stream_is_in_the_spool_before_its_last_event_has_left(tmp_path):
             noted = front.noted()
 
     assert [one["id"] for one in noted] == [response.headers["x-canary-request-id"]]
+
+
+def test_an_answer_says_whether_a_person_is_to_grade_it(tmp_path):
+    asked = replace(ROUTE, people_u=500_000)
+    with between(tmp_path, route=asked) as (front, _):
+        replies = [front.ask(metadata={"conversation_id": f"talk-{n}"}) for n in range(12)]
+        outside = front.ask(intent="unheard-of")
+    with between(tmp_path / "alone") as (front, _):
+        alone = front.ask()
+
+    told = [reply.headers.get("x-canary-grade") for reply in replies]
+    drawn = [is_drawn(ROLLOUT, f"talk-{n}", 500_000) for n in range(12)]
+    assert told == ["person" if one else None for one in drawn]
+    assert {True, False} == set(drawn)
+    assert "x-canary-grade" not in outside.headers
+    assert "x-canary-grade" not in alone.headers
 
 
 def test_an_observation_says_all_that_is_known(tmp_path):

@@ -202,7 +202,7 @@ def test_a_changed_judge_starts_the_accuracy_rules_anew():
 
 LABEL_CHANGES: dict[str, Any] = {
     "delay": timedelta(hours=1), "horizon": timedelta(days=9),
-    "judge": Judge(sensitivity=0.9, specificity=0.9), "sampled_u": 300_000,
+    "judge": Judge(sensitivity=0.9, specificity=0.9), "sampled_u": 300_000, "people_u": 50_000,
 }  # fmt: skip
 
 
@@ -218,3 +218,14 @@ def test_another_sampled_part_is_refused_while_a_rollout_runs():
 
     assert (found.path, found.old, found.new) == ("spec.labels.sampled", "100%", "30%")
     assert found.effect.startswith("refused: the sampled part cannot change while a rollout runs")
+
+
+def test_another_share_that_people_grade_is_refused_while_a_rollout_runs():
+    judged = "{delay: 6h, horizon: 7d, judge: {model: gpt-5, sensitivity: 95%, specificity: 90%}"
+    old = load(plan_text(("{delay: 6h, horizon: 7d}", f"{judged}}}")))
+    new = load(plan_text(("{delay: 6h, horizon: 7d}", f"{judged}, people: {{share: 5%}}}}")))
+
+    (found,) = diff(old, new)
+
+    assert (found.path, found.old, found.new) == ("spec.labels.people.share", None, "5%")
+    assert found.effect.startswith("refused: the share that people grade cannot change")

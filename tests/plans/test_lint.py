@@ -5,7 +5,8 @@ from datetime import date
 
 import pytest
 
-from controller.plans.lint import Finding, Level, check
+from controller.plans.finding import Finding, Level
+from controller.plans.lint import check
 from controller.rollout.metrics import Kind
 from controller.rollout.plan import PauseShare, Plan, Scope
 from tests.plans.factories import TODAY, load, plan_text, with_rule
@@ -344,3 +345,33 @@ def test_a_sample_that_no_rule_looks_at_is_told():
 
     assert one(blind, "sampled-in-vain").path == "spec.labels.sampled"
     assert not found(blind, "sampled-labels")
+
+
+PEOPLE = f"{JUDGE[:-1]}, people: {{share: 5%}}}}"
+
+
+def test_what_people_are_asked_for_is_told():
+    by_people = load(plan_text(("{delay: 6h, horizon: 7d}", PEOPLE)))
+
+    finding = one(by_people, "graded-by-people")
+
+    assert finding.level is Level.INFO
+    assert finding.path == "spec.labels.people"
+    # 0.95 × 0.0475 × 0.85 / (0.9075 × 0.0925), as tests/stats/test_powered.py reckons it.
+    assert (
+        "accuracy: a pass is proven by people's grades of 5% of the conversations beside the judge's of all, "
+        "whose weight is 0.46"
+    ) in finding.message
+    assert "within 6h, as outcomes with `source: person`" in finding.message
+    # The margin of a pass is the limit itself.
+    assert not found(by_people, "judged-labels")
+
+
+def test_people_that_no_rule_looks_at_are_told():
+    by_people = load(plan_text(("{delay: 6h, horizon: 7d}", PEOPLE)))
+    by_flags = tuple(rule for rule in by_people.rules if rule.metric.kind is not Kind.LOSS)
+
+    finding = one(replace(by_people, rules=by_flags), "people-in-vain")
+
+    assert finding.level is Level.WARNING
+    assert not found(replace(by_people, rules=by_flags), "graded-by-people")

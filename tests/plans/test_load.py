@@ -378,3 +378,14 @@ def test_the_sampled_part_of_labels_is_exactly_what_is_written(written, sampled_
     sampled = ("horizon: 7d}", f"horizon: 7d, sampled: {written}}}")
 
     assert load(plan_text(sampled)).labels.sampled_u == sampled_u
+
+
+@pytest.mark.parametrize(
+    ("written", "people_u"), [("5%", 50_000), ("1bp", 100), ("100%", 1_000_000)]
+)
+def test_the_share_that_people_grade_is_exactly_what_is_written(written, people_u):
+    judge = "judge: {sensitivity: 95%, specificity: 90%}"
+    people = ("horizon: 7d}", f"horizon: 7d, {judge}, people: {{share: {written}}}}}")
+
+    assert load(plan_text(people)).labels.people_u == people_u
+    assert load(plan_text()).labels.people_u == 0

@@ -18,6 +18,7 @@ from tests.plans.factories import (
 )
 
 SLACK = 'slack: {channel: "#llm-oncall"}'
+JUDGED = "horizon: 7d, judge: {sensitivity: 95%, specificity: 90%}"
 
 
 @pytest.mark.parametrize(
@@ -113,6 +114,23 @@ SLACK = 'slack: {channel: "#llm-oncall"}'
             "horizon: 7d, sampled: »33.33333%}",
             "counted in millionths, and this is finer; write four decimals at most, such as `33.3333%`",
         ),
+        (
+            "horizon: 7d}",
+            "horizon: 7d, people: »{share: 5%}}",
+            "people grade beside a judge, and there is none; write `judge:`",
+        ),
+        (
+            "horizon: 7d}",
+            f"{JUDGED}, people: {{share: »0%}}}}",
+            "of 0% of the answers people could say nothing",
+        ),
+        ("horizon: 7d}", f"{JUDGED}, people: {{share: »0.05}}}}", "could mean 0.05% or 5%"),
+        (
+            "horizon: 7d}",
+            f"{JUDGED}, people: {{share: »0.00003%}}}}",
+            "write four decimals at most",
+        ),
+        ("horizon: 7d}", f"{JUDGED}, people: {{»shares: 5%}}}}", "share"),
         ("50 USD, window: 1h", "50 USD, window: 1h, alpha: »1%", "leave `alpha` out"),
         ("50 USD, window: 1h", "50 USD, window: 1h, minWindow: »5m", "leave `minWindow` out"),
         ("then: rollback", "then: »rolback", "did you mean `rollback`?"),

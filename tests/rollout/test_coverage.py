@@ -23,6 +23,7 @@ from controller.rollout.plan import Advance, Evidence, Plan, Step
 from controller.rollout.proofs import passing_bets
 from controller.rollout.readings import proven, read
 from controller.rollout.rules import judge
+from controller.rollout.state import Epoch
 from controller.rollout.timeline import start_of
 from controller.rollout.verdict import Outcome, Reading
 from controller.rollout.view import View
@@ -270,3 +271,61 @@ def test_a_step_that_asks_for_proof_is_not_left_on_a_proof_that_needs_the_missin
     decision = decide(PROMPT, state, world, None, start_of(START + 119))
 
     assert (Waiting.PROOF in {one.waiting for one in decision.waits}) is waits
+
+
+# At many ends
+
+
+ENDS = START + np.array([60, 119, 120])
+
+
+def of_intent(intent: str, *, baseline: int, candidate: tuple[int, int], closed: int):
+    return [
+        graded(START + 1, "baseline", baseline, baseline, intent=intent),
+        graded(START + 1, "candidate", *candidate, intent=intent),
+        blocks(START + 1, {"0": closed}, intent=intent),
+    ]
+
+
+HALF_MISSING = of_intent("order-status", baseline=9_000, candidate=(500, 1_000), closed=1_000)
+
+
+def test_what_is_proven_of_one_intent_is_by_its_own_labels_and_those_it_lacks():
+    # 300 of 10,000 are missing: 310 of 10,000 blocks at the worst, and still no loss of ten points.
+    rows = of_intent("refund", baseline=90_000, candidate=(9_700, 10_000), closed=10_000)
+    at = view([*rows, *HALF_MISSING], minutes=119, of=PROMPT)
+
+    assert proven(at, LOSS, "refund", ENDS).all()
+    assert not proven(at, LOSS, "order-status", ENDS).any()
+    assert not proven(at, LOSS, "returns", ENDS).any()
+    for intent, n, closed, missing in (
+        ("refund", 10_000, 10_000, 310),
+        ("order-status", 1_000, 1_000, 1_000),
+    ):
+        worst = read(at, LOSS, intent).worst_case
+        assert worst is not None
+        assert worst.coverage.candidate_n == n
+        assert worst.proof.tally == {"0": closed, str(MICRO): missing}
+
+
+def test_coverage_that_differs_on_one_intent_is_not_lost_among_the_others():
+    rows = of_intent("refund", baseline=900_000, candidate=(100_000, 100_000), closed=10_000)
+    at = view([*rows, *HALF_MISSING], minutes=119, of=PROMPT)
+
+    assert proven(at, LOSS, "refund", ENDS).all()
+    assert not proven(at, LOSS, "order-status", ENDS).any()
+    assert read(at, LOSS, "refund").worst_case is None
+    assert read(at, LOSS, "order-status").worst_case is not None
+
+
+def test_what_was_proven_before_a_new_epoch_is_not_in_it():
+    rows = of_intent("refund", baseline=9_000, candidate=(1_000, 1_000), closed=1_000)
+    anew = at_step(
+        0,
+        PROMPT,
+        started_at=NOW,
+        epochs={LOSS.name: Epoch(number=1, start=NOW + timedelta(minutes=2))},
+    )
+
+    assert proven(view(rows, minutes=119, of=PROMPT), LOSS, "refund", ENDS).all()
+    assert not proven(view(rows, minutes=119, of=PROMPT, state=anew), LOSS, "refund", ENDS).any()

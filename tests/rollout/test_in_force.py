@@ -44,6 +44,25 @@ def test_time_within_is_what_lies_in_both():
     assert InForceTime([]).within(at(0), at(9)) == timedelta(0)
 
 
+def test_every_stretch_counts_however_many_there_are():
+    held = InForceTime(stretches((0, 10), (20, 30), (40, 55), (60, 61)))
+
+    assert held.within(at(5), at(60.5)) / timedelta(minutes=1) == pytest.approx(
+        30.5
+    )  # 5 + 10 + 15 + ½
+    found = held.before(START + np.array([5, 15, 25, 35, 45, 58, 99]))
+    assert found.tolist() == pytest.approx([5, 10, 15, 20, 25, 35, 36])
+
+
+def test_what_lies_before_the_first_stretch_was_not_in_force():
+    held = InForceTime(stretches((2, 60)))
+
+    # Two minutes may lack, whether they are the window's first or its last.
+    assert held.is_complete(START + 60, 60, START)
+    assert held.complete(START + np.array([60, 61]), 60, START).tolist() == [True, True]
+    assert not InForceTime(stretches((2.05, 60))).is_complete(START + 60, 60, START)
+
+
 def test_minutes_before_are_counted_to_the_fraction():
     held = InForceTime(stretches((0.5, 10), (20, 30)))
 

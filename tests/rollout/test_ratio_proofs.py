@@ -13,7 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.reconcile.observe import bounds, references, tallies_of
-from controller.rollout.comparison import LEAST, TOLD, reference_key
+from controller.rollout.comparison import (
+    LEAST,
+    TOLD,
+    compared,
+    frozen_by,
+    in_force_from,
+    reference_key,
+    shares,
+)
 from controller.rollout.decide import decide
 from controller.rollout.decision import Action
 from controller.rollout.metrics import CATALOGUE
@@ -21,7 +29,7 @@ from controller.rollout.observation import RollupRow
 from controller.rollout.plan import Evidence, Plan, Rule, Scope, Then
 from controller.rollout.readings import read
 from controller.rollout.rules import alpha_of, judge
-from controller.rollout.state import Reference, State
+from controller.rollout.state import Epoch, Reference, State
 from controller.rollout.tallies import Tallies
 from controller.rollout.verdict import Amounts, Availability, Outcome
 from controller.rollout.view import View
@@ -196,6 +204,20 @@ def test_the_figure_beside_a_proof_is_how_much_more_often_than_the_baseline_it_i
         candidate=0.2, baseline=0.05, candidate_n=600, baseline_n=3_600
     )
     assert proof.look.value == pytest.approx(0.15)
+    assert (proof.look.window, proof.look.samples) == (proof.window, 600)
+    assert proof.look.complete is False
+
+
+def test_where_nothing_could_be_compared_the_figure_says_so():
+    of = plan(rules=(SLOWER,))
+    alone = [answered(START + i, 9.0) for i in range(9)]
+
+    proof = read(compare(alone, minutes=9, of=of), SLOWER, None).passing
+
+    assert proof is not None
+    assert (proof.tally, proof.log_e) == ({}, 0)
+    assert (proof.look.value, proof.look.samples) == (None, 0)
+    assert proof.look.counts == Amounts(candidate=None, baseline=None, candidate_n=0, baseline_n=0)
 
 
 @brief
@@ -330,6 +352,120 @@ def test_each_intent_is_judged_by_its_own_percentile():
     assert refund.failing is not None
     assert refund.failing.reached
     assert other.failing is None
+
+
+def test_a_comparison_is_of_its_intents_requests_alone():
+    each = replace(SLOWER, scope=Scope.EACH)
+    of = plan(rules=(each,))
+    references = frozen(each, "refund") | frozen(each, "order-status")
+    state = at_step(0, of, started_at=NOW, references=references)
+    rows = [
+        *both(START, [9.0] * 2 + [1.0] * 8, [9.0] + [1.0] * 9),
+        *both(START, [9.0] * 3 + [1.0] * 2, [9.0] * 4 + [1.0] * 16, intent="order-status"),
+        *both(START + 1, [9.0] * 7, []),  # nothing to compare with
+    ]
+    seen = compare(rows, minutes=9, of=of, state=state)
+
+    tallies = []
+    for intent in ("refund", "order-status"):
+        found = read(seen, each, intent)
+        assert found.failing is not None
+        assert found.passing is not None
+        assert found.failing.tally == found.passing.tally
+        tallies.append([found.failing.tally[name] for name in TOLD])
+
+    # Requests, those above, what they would be as the baseline's (10 × 1/10 and 5 × 4/20), and the baseline's two.
+    assert tallies == [[10, 2, 1_000_000, 10, 1], [5, 3, 1_000_000, 20, 4]]
+
+
+def test_a_proof_tells_what_was_compared_in_its_window_and_nothing_before():
+    of = plan(rules=(replace(SLOWER, window=timedelta(hours=24)),))
+    rows = [
+        one
+        for i in range(120)
+        for one in both(START + i, [9.0] * (8 if i >= 60 else 1) + [1.0] * 32, [9.0] + [1.0] * 39)
+    ]
+
+    found = read(compare(rows, minutes=119, of=of), of.rules[0], None).failing
+
+    assert found is not None
+    assert found.window.start == NOW + timedelta(hours=1)
+    assert (found.tally["candidate"], found.tally["candidate.above"]) == (60 * 40, 60 * 8)
+
+
+def test_a_minute_goes_by_what_was_frozen_before_it_and_the_first_by_what_came_first():
+    first = Reference(bucket=BUCKET, since=NOW + timedelta(seconds=30))
+    second = Reference(bucket=BUCKET + 20, since=NOW + timedelta(minutes=10))
+
+    # Each is in force from the minute after the one in which it was frozen; an end is the minute before it.
+    assert (in_force_from(first), in_force_from(second)) == (START + 1, START + 11)
+    for end, bucket in (
+        (0, BUCKET),
+        (1, BUCKET),
+        (11, BUCKET),
+        (12, BUCKET + 20),
+        (99, BUCKET + 20),
+    ):
+        assert frozen_by((first, second), START + end) == upper_edge(bucket)
+
+
+def test_shares_that_nothing_was_counted_for_are_none_and_what_was_not_seen_is_nothing():
+    assert shares({}) is None
+    assert shares({"baseline": 9, "baseline.above": 9}) is None
+    assert shares({"candidate": 4}) == (0, 0)
+    assert shares({"candidate": 1, "candidate.above": 1}) == (1, 0)
+    assert shares({"candidate": 4, "candidate.expected_u": 1_000_000}) == (0, 0.25)
+
+
+def test_a_pass_is_of_the_time_since_a_percentile_was_frozen():
+    of = plan(rules=(SLOWER,))
+    late = frozen(since=NOW + timedelta(minutes=19))
+    state = at_step(0, of, started_at=NOW, references=late)
+    rows = [one for i in range(60) for one in both(START + i, [1.0] * 2, [1.0] * 3)]
+
+    found = read(compare(rows, minutes=59, of=of, state=state), SLOWER, None).passing
+
+    assert found is not None
+    assert found.window.start == NOW + timedelta(minutes=20)
+    assert found.tally["candidate"] == 40 * 2
+
+
+def test_a_spike_of_a_ratio_is_proven_by_nothing_though_a_percentile_is_frozen():
+    spike = replace(SLOWER, usual=timedelta(hours=1))
+    of = plan(rules=(spike,))
+    rows = [one for i in range(60) for one in both(START + i, [9.0] * 20, [1.0] * 20)]
+    state = at_step(0, of, started_at=NOW, references=frozen())
+
+    found = read(compare(rows, minutes=59, of=of, state=state), spike, None)
+
+    assert (found.failing, found.passing) == (None, None)
+    assert compared(of) == []
+    both_kinds = plan(rules=(SLOWER, replace(ESCALATION, scope=Scope.EACH)))
+    assert compared(both_kinds) == [(SLOWER, None)]
+
+
+def test_what_is_remembered_of_one_epoch_is_not_taken_for_another():
+    of = plan(rules=(SLOWER,))
+    rows = [
+        one
+        for i in range(150)
+        for one in both(START + i, [9.0] * (20 if i < 40 else 1) + [1.0] * 9, [9.0] + [1.0] * 9)
+    ]
+    first = at_step(0, of, started_at=NOW, references=frozen())
+    second = replace(
+        first, epochs={SLOWER.name: Epoch(number=1, start=NOW + timedelta(minutes=40))}
+    )
+    kept = compare(rows, minutes=149, of=of, state=first)
+    again = replace(compare([], minutes=149, of=of, state=second), tallies=kept.tallies)
+
+    begun = read(kept, SLOWER, None).passing
+    found = read(again, SLOWER, None)
+
+    fresh = read(compare(rows, minutes=149, of=of, state=second), SLOWER, None)
+    assert (found.failing, found.passing) == (fresh.failing, fresh.passing)
+    assert begun is not None
+    assert found.passing is not None
+    assert begun.tally["candidate.above"] - found.passing.tally["candidate.above"] == 40 * 20
 
 
 # Freezing

@@ -19,7 +19,7 @@ from controller.rollout.metrics import CATALOGUE, MICRO
 from controller.rollout.observation import BOTH_ARMS, Cohort, RollupRow
 from controller.rollout.plan import Arm, Evidence, Scope, Then
 from controller.rollout.reader import Windows
-from controller.rollout.readings import read
+from controller.rollout.readings import read, read_all
 from controller.rollout.rules import alpha_of
 from controller.rollout.state import Epoch
 from controller.rollout.tallies import Tallies
@@ -291,7 +291,7 @@ def best_by_hand(counts, first, end, *, window, least):
     ),
     first=st.integers(0, 59),
     window=st.integers(2, 150),
-    least=st.integers(2, 150),
+    least=st.integers(1, 150),
 )
 def test_with_a_least_window_the_proof_is_of_the_last_end_that_has_one(
     counts, first, window, least
@@ -402,6 +402,22 @@ def test_the_loss_is_weighted_by_the_strata_and_an_empty_arm_is_left_out():
     assert found.samples == 10
 
 
+def test_each_rule_is_read_on_each_intent_that_it_is_judged_on_and_that_is_not_pinned():
+    each = replace(ESCALATION, name="each", scope=Scope.EACH)
+    of = plan(rules=(ACCURACY, ESCALATION, each))
+    rows = [requests(START, 10, 1), requests(START, 20, 6, intent="order-status")]
+
+    def asked(**changes):
+        seen = view(rows, minutes=9, of=of, state=at_step(0, of, started_at=NOW, **changes))
+        return [(one.rule, one.intent) for one in read_all(seen)]
+
+    whole = [("accuracy", "refund"), ("escalation", None)]
+    assert asked() == [*whole, ("each", "refund"), ("each", "order-status")]
+    assert asked(pins=("order-status",)) == [*whole, ("each", "refund")]
+    told = list(read_all(view(rows, minutes=9, of=of)))
+    assert [one.latest.value for one in told if one.latest is not None][1:] == [7 / 30, 0.1, 0.3]
+
+
 def test_another_intent_does_not_count():
     rows = [
         labels(START + 1, 90, 0, arm="baseline", intent="order-status"),
@@ -436,6 +452,57 @@ def test_the_guarded_proof_multiplies_blocks_of_all_steps():
     assert found.claim == 0
     assert found.log_e == pytest.approx(expected, abs=1e-9)
     assert found.tally == {"0": 130, "888889": 9, "1000000": 7, "-1000000": 2}
+
+
+def lost(last: int, *, candidate_right: int, more: int):
+    """A loss that is proven from minute 5 on, and further at the `last`, where labels say that it is small."""
+    return [
+        blocks(START + 5, {0: 20, 1_000_000: 10}),
+        labels(START + 5, 90, 90, arm="baseline"),
+        labels(START + 5, 10, candidate_right, arm="candidate"),
+        blocks(START + last, {1_000_000: more}),
+        labels(START + last, 900, 900, arm="baseline", version=3),
+        labels(START + last, 1_000, 1_000, arm="candidate", version=3),
+        # On another intent nothing is lost.
+        labels(START + 5, 90_000, 90_000, arm="baseline", intent="order-status"),
+        labels(START + 5, 10_000, 10_000, arm="candidate", intent="order-status"),
+    ]
+
+
+@pytest.mark.parametrize("more", [1, 12], ids=["a little", "a lot"])
+@pytest.mark.parametrize("judged", [58, -1], ids=["two ends", "many"])
+def test_after_downtime_a_loss_is_told_where_it_is_proven_and_seen_over_the_limit(judged, more):
+    half = replace(LOSS, limit=0.5)
+
+    def failing(right: int, rule=LOSS):
+        rows = lost(60, candidate_right=right, more=more)
+        of = replace(PROMPT, rules=(rule,))
+        proof = read(view(rows, minutes=60, of=of, judged=START + judged), rule, "refund").failing
+        assert proof is not None
+        assert proof.reached
+        return proof
+
+    over, under, at = failing(8), failing(10), failing(5, half)
+
+    # Of one and the same proof: where two of ten were wrong it is told before they drown in a thousand,
+    assert over.look.value == pytest.approx(0.2)
+    assert start_of(START + 6) <= over.window.end <= start_of(START + 60)
+    # and where nothing was ever seen over the limit, but at most on it, where it is strongest.
+    assert under.look.value == 0
+    assert under.window.end == at.window.end == start_of(START + 61)
+    assert under.log_e > over.log_e
+
+
+def test_after_downtime_a_rate_is_told_where_it_is_proven_most_whatever_its_whole_window_says():
+    of = plan(rules=(ESCALATION,))
+    rows = [requests(START, 9, 9), requests(START + 1, 5_000, 0), requests(START + 60, 200, 40)]
+
+    found = read(view(rows, minutes=60, of=of, judged=START - 1), ESCALATION, None).failing
+
+    # Over 24 hours 49 of 5,209 are under 2%; nine of the first nine were not, and are a weaker proof.
+    assert found is not None
+    assert found.window.start == start_of(START + 60)
+    assert found.tally == {"0": 160, str(MICRO): 40}
 
 
 def test_a_rule_that_rolls_back_must_disprove_the_limit_itself():

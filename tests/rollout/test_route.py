@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controller.rollout.codec import decode, encode
 from controller.rollout.plan import Arm, Intent, ModelRef, Unit
 from controller.rollout.route import Route, over_limits, route_of, settled_shares
 from tests.rollout.factories import at_step, plan
@@ -141,3 +142,12 @@ def test_whatever_the_share_was_when_a_unit_came_it_was_at_least_what_has_settle
     settled = settled_shares(splits, NOW + since * HOUR)
 
     assert settled["refund"] <= in_force.shares["refund"]
+
+
+def test_a_route_says_how_many_units_people_grade():
+    asked = plan(labels=replace(plan().labels, people_u=50_000))
+
+    assert route_of(asked, at_step(0, asked)).people_u == 50_000
+    kept = encode(route_of(asked, at_step(0, asked)))
+    del kept["people_u"]  # as a controller of the release before says it
+    assert decode(Route, kept).people_u == 0

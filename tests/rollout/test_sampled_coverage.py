@@ -207,6 +207,21 @@ def test_what_is_proven_at_many_ends_is_what_a_reading_at_each_would_say(candida
     assert any(alone)
 
 
+@pytest.mark.parametrize(("graded", "holds"), [(4_000, True), (3_600, False)])
+def test_what_is_missing_is_held_against_the_sample_however_small_that_is(graded, holds):
+    """A tenth of the sample is a hundredth of all answers, which would make no difference."""
+    tenth = replace(PROMPT, labels=replace(PROMPT.labels, sampled_u=100_000))
+    rows = [
+        answers(START + 1, "baseline", 12_000, 120_000),
+        answers(START + 1, "candidate", graded, 40_000),
+        blocks(START + 1, {"0": 1_000}),
+    ]
+    at = view(rows, minutes=119, of=tenth)
+
+    assert proven(at, LOSS, "refund", START + np.array([60, 119, 120])).tolist() == [holds] * 3
+    assert (judge(LOSS, read(at, LOSS, "refund")).confident is Outcome.PASS) is holds
+
+
 # What is told
 
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from controller.plans.lint import Level
+from controller.plans.finding import Level
 from controller.rollout.plan import Evidence, Step
 from controller.simulate.advice import Advice, advice
 from controller.simulate.feasibility import Outlook

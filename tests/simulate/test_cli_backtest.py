@@ -309,3 +309,14 @@ def test_input_that_cannot_be_used_exits_with_2_and_says_why(terminal, options, 
 
     assert message in terminal.err.getvalue()
     assert "Decisions" not in terminal.printed
+
+
+def test_a_recording_has_no_people_beside_its_grades(terminal: Terminal):
+    judged = "judge: {sensitivity: 95%, specificity: 90%}, people: {share: 5%}"
+    asked = PLAN.replace("horizon: 7d}", f"horizon: 7d, {judged}}}")
+
+    assert terminal.backtest(plan=asked) == 2
+
+    assert "people grade beside a judge (labels.people), and a recording has one grade" in (
+        " ".join(terminal.err.getvalue().split())
+    )

@@ -14,7 +14,7 @@ from controller.rollout.metrics import CATALOGUE, MeasureUnit, custom_rate
 from controller.rollout.plan import Arm, Evidence, Intent, Labels, Step, Unit
 from controller.rollout.rules import has_confident_form
 from controller.simulate.feasibility import Outlook, feasibility
-from controller.simulate.found import Row, worth_catching
+from controller.simulate.prospect import Row, worth_catching
 from controller.simulate.scenarios import Traffic
 from controller.simulate.usual import Latencies, Usual
 from tests.simulate.factories import plan, rule

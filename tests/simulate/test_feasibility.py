@@ -15,8 +15,8 @@ from controller.rollout.plan import Advance, Evidence, Intent, Labels, Plan, Sco
 from controller.simulate.advice import advice
 from controller.simulate.backtest import Ending
 from controller.simulate.feasibility import Outlook, feasibility
-from controller.simulate.found import worth_catching
 from controller.simulate.montecarlo import simulate
+from controller.simulate.prospect import worth_catching
 from controller.simulate.scenarios import HEALTHY, Fault, Scenario, Traffic
 from controller.simulate.trials import Trial
 from tests.simulate.factories import plan, rule
@@ -328,3 +328,16 @@ def test_any_traffic_has_an_answer_in_numbers(
         median, sure = catch.after
         assert sure is None or (median is not None and median <= sure)
     assert all("nan" not in one.finding.message for one in told)
+
+
+def test_what_was_reckoned_of_one_plan_is_not_taken_for_another():
+    """A suggestion with another share has other blocks."""
+    first = outlook(planned(ACCURACY))
+    steps = first.plan.steps
+    other = replace(first.plan, steps=(replace(steps[0], share_bp=2_000), *steps[1:]))
+    before = first.proven(ACCURACY, "refund", 0, 1_440)
+
+    changed = replace(first, plan=other).proven(ACCURACY, "refund", 0, 1_440)
+
+    assert changed == outlook(other).proven(ACCURACY, "refund", 0, 1_440)
+    assert changed != before

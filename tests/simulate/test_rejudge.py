@@ -146,3 +146,11 @@ def test_the_sampled_part_of_labels_stays_for_the_counts_were_made_by_it():
 
     assert judged_by.labels == Labels(delay=HOUR)
     assert unused(here, other) == ("labels.sampled",)
+
+
+def test_the_share_that_people_grade_stays_too():
+    here = small(ACCURACY)
+    other = small(ACCURACY, labels=Labels(delay=HOUR, people_u=50_000))
+
+    assert under(here, other).labels == Labels(delay=HOUR)
+    assert unused(here, other) == ("labels.people",)

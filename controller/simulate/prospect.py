@@ -89,6 +89,7 @@ class Proving:
     `within` is how long the step may take: its deadline, or its hold; `have` are the blocks that are there by then, of
     all steps so far. `needed` are blocks and `after` spans since the step began, in the median and in 90%, if the step
     goes on for as long as it takes; None: never. `pairs` is how many shadow pairs would prove it on their own in 90%.
+    Where it is proven `by_people`, what they grade of the arm with fewer stands for blocks, and pairs prove nothing.
     """
 
     step: int
@@ -101,6 +102,7 @@ class Proving:
     needed: tuple[float | None, float | None]
     after: tuple[timedelta | None, timedelta | None]
     pairs: float | None
+    by_people: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

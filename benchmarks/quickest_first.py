@@ -1,0 +1,21 @@
+"""Tests in order of how long they took, so that most changes fail soon: a plugin of pytest for `benchmarks.mutants`."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+KEPT = Path("mutmut-stats.json")  # mutmut writes it, beside the tests that it runs
+
+
+def pytest_collection_modifyitems(items: list[Any]) -> None:
+    took = _took() if KEPT.exists() else {}
+    items.sort(key=lambda item: took.get(item.nodeid, 0.0))
+
+
+@cache
+def _took() -> dict[str, float]:
+    kept: dict[str, dict[str, float]] = json.loads(KEPT.read_text(encoding="utf-8"))
+    return kept["duration_by_test"]

@@ -1,0 +1,417 @@
+"""A loss by people's grades of some answers beside a judge's of all: what is proven, what it is, and what it lacks."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from controller.rollout.codec import decode, encode
+from controller.rollout.commands import Apply
+from controller.rollout.decide import decide
+from controller.rollout.decision import Action
+from controller.rollout.metrics import MICRO
+from controller.rollout.observation import BOTH_ARMS
+from controller.rollout.plan import Advance, Judge, Plan, Step, Then
+from controller.rollout.powered import LEAST, Powered, estimate_of, policy_of
+from controller.rollout.proofs import start_threshold
+from controller.rollout.readings import proven, read
+from controller.rollout.rules import alpha_of, judge, kept_limit
+from controller.rollout.state import Epoch
+from controller.rollout.tallies import Tallies
+from controller.rollout.timeline import minute_of, start_of
+from controller.rollout.verdict import Outcome, PoweredCounts, Reading
+from controller.stats.powered import Graded, log_wealth_nano
+from tests.rollout.factories import ACCURACY, NOW, at_step, plan, seen
+from tests.rollout.test_readings import START, row, view
+
+LOSS = replace(ACCURACY, window=timedelta(hours=48), min_samples=1)
+ERRS = Judge(model="gpt-5", sensitivity=0.95, specificity=0.9)
+HOUR = 60
+
+
+def planned(people_u: int = 100_000, rule=LOSS) -> Plan:
+    usual = plan().labels
+    return plan(
+        rules=(rule,),
+        labels=replace(usual, delay=timedelta(0), judge=ERRS, people_u=people_u),
+        steps=(Step(share_bp=2500, advance=Advance.PROVEN), Step(share_bp=9000)),
+    )
+
+
+OF = planned()
+
+
+def graded(
+    minute: int, both: tuple[int, int, int, int], others: tuple[int, int], *, arm: str, missing=0
+):
+    """Episodes of one minute: right by both, the person, the judge, or neither; others wrong and right; and drawn ones,
+    right by the judge, that nobody graded.
+    """
+    n, judged, person = sum(both), both[0] + both[2], both[0] + both[1]
+    every, right = n + missing + sum(others), judged + missing + others[1]
+    stats = {
+        "n": every,
+        "e": every,
+        "graded": every,
+        "e.graded": every,
+        "correct_u": right * MICRO,
+        "e.correct_u": right * MICRO,
+        "drawn": n + missing,
+        "drawn.judge_u": (judged + missing) * MICRO,
+        "both": n,
+        "both.judge_u": judged * MICRO,
+        "both.person_u": person * MICRO,
+        "both.product_u": both[0] * MICRO,
+    }
+    return row(minute, {key: count for key, count in stats.items() if count}, arm=arm)
+
+
+def hours(count: int, candidate, baseline, *, blocks: int = 0, missing: int = 0):
+    """The same in every hour, and so many blocks in which the judge saw no difference."""
+    rows = []
+    for number in range(count):
+        minute = START + HOUR * number + 7
+        rows.append(graded(minute, *candidate, arm="candidate", missing=missing))
+        rows.append(graded(minute, *baseline, arm="baseline", missing=missing))
+        if blocks:
+            rows.append(row(minute, {"b.0": blocks}, arm=BOTH_ARMS))
+    return rows
+
+
+# What both say of drawn answers, and what the judge says of the others: alike, for the draw is at random.
+FAIR = ((18, 1, 0, 1), (18, 162))
+UNDONE = ((15, 0, 4, 1), (9, 171))  # the judge calls 4 of 5 wrong answers right
+BASELINE = ((54, 3, 0, 3), (54, 486))
+
+
+def verdict_of(rows, of: Plan = OF, *, after: int, judged: int | None = None):
+    return judge(LOSS, read(view(rows, minutes=after, of=of, judged=judged), of.rules[0], "refund"))
+
+
+# Proofs
+
+
+def test_the_proof_is_the_product_over_full_hours():
+    rows = hours(3, FAIR, BASELINE)
+
+    def wealth(n: int) -> float:
+        arms = [
+            Graded(np.array([one[0]] * n, float), np.array([one[1]] * n, float))
+            for one in (FAIR, BASELINE)
+        ]
+        candidate, baseline = arms
+        logs = log_wealth_nano(
+            candidate, baseline, policy_of(OF), margin=0.015, effect=0.015, sign=-1
+        )
+        walked = logs.sum(axis=0) * 1e-9
+        return float(np.log(np.exp(walked).mean()))
+
+    found = None
+    for after, whole in ((HOUR - 2, 0), (HOUR - 1, 1), (2 * HOUR - 2, 1), (3 * HOUR - 1, 3)):
+        found = read(view(rows, minutes=after, of=OF), LOSS, "refund").passing
+        assert found is not None
+        assert found.log_e == pytest.approx(wealth(whole) if whole else 0.0, abs=1e-9)
+        assert found.claim == 0.015
+        assert found.log_threshold == pytest.approx(math.log(1 / 0.05))
+    assert found is not None
+    assert found.tally == {
+        "candidate": 60,
+        "candidate.drawn": 60,
+        "candidate.person_u": 57 * MICRO,
+        "candidate.judge_u": 54 * MICRO,
+        "baseline": 180,
+        "baseline.drawn": 180,
+        "baseline.person_u": 171 * MICRO,
+        "baseline.judge_u": 162 * MICRO,
+    }
+
+
+def test_a_judge_that_favours_the_candidate_passes_alone_and_is_unmasked_by_people():
+    rows = hours(30, UNDONE, BASELINE, blocks=200)
+    alone = planned(people_u=0)
+
+    assert verdict_of(rows, alone, after=30 * HOUR).confident is Outcome.PASS
+    found = verdict_of(rows, after=30 * HOUR)
+
+    assert found.confident is Outcome.FAIL
+    failing = found.reading.failing
+    assert failing is not None
+    # People find 5 of 20 of the candidate's answers wrong, and 3 of 60 of the baseline's.
+    assert failing.look.value == pytest.approx(0.2, abs=1e-9)
+    assert found.reading.latest is not None
+    assert found.reading.latest.value == pytest.approx(-0.05)
+
+
+def test_no_loss_passes_by_people_however_the_judge_sees_it():
+    unfair = ((17, 2, 0, 1), (27, 153))  # calls every tenth right answer of the candidate wrong
+
+    assert verdict_of(hours(120, FAIR, BASELINE), after=120 * HOUR).confident is Outcome.PASS
+    assert verdict_of(hours(240, unfair, BASELINE), after=240 * HOUR).confident is Outcome.PASS
+
+
+def test_people_are_needed_for_a_pass():
+    """However much the judge says: without any, and with few."""
+    none = [((0, 0, 0, 0), one[1]) for one in (FAIR, BASELINE)]
+    few = hours(2, FAIR, BASELINE) + [
+        replace(one, minute=one.minute + 2 * HOUR) for one in hours(100, *none, blocks=200)
+    ]
+
+    for rows in (hours(100, *none, blocks=200), few):
+        found = verdict_of(rows, after=102 * HOUR)
+        assert found.confident is Outcome.INSUFFICIENT
+
+
+def test_a_pass_needs_nearly_all_that_is_drawn():
+    """Nobody knows why people left the others: those are right for the baseline and wrong for the candidate."""
+    nearly, half = (hours(120, FAIR, BASELINE, missing=n) for n in (0, 20))
+
+    assert verdict_of(nearly, after=120 * HOUR).confident is Outcome.PASS
+    found = verdict_of(half, after=120 * HOUR)
+
+    assert found.confident is Outcome.INSUFFICIENT
+    worst = found.reading.worst_case
+    assert worst is not None
+    assert (worst.coverage.candidate_graded, worst.coverage.candidate_n) == (2_400, 4_800)
+    assert found.reading.passing is not None
+    assert found.reading.passing.reached
+    assert not worst.proof.reached
+
+
+def test_nothing_fails_by_people_who_have_not_graded_the_good_answers_yet():
+    """What is escalated is known to be wrong at once; where people are late, it is nearly all that they have."""
+    at_once = [
+        row
+        for number in range(30)
+        for row in (
+            graded(START + HOUR * number + 7, (2, 0, 0, 4), (18, 162), arm="candidate", missing=54),
+            graded(START + HOUR * number + 7, (9, 0, 0, 1), (54, 486), arm="baseline", missing=170),
+        )
+    ]
+
+    found = verdict_of(at_once, after=30 * HOUR)
+
+    assert found.reading.failing is not None
+    assert found.reading.failing.reached
+    assert found.confident is Outcome.INSUFFICIENT
+    assert found.reading.by_people is not None
+    assert found.reading.by_people.value is None
+
+
+def test_nothing_is_proven_where_the_judge_left_one_arm_out():
+    rows = hours(120, FAIR, BASELINE)
+    ungraded = [
+        row(START + HOUR * n + 8, {"n": 100, "e": 100}, arm="candidate") for n in range(120)
+    ]
+
+    found = verdict_of([*rows, *ungraded], after=120 * HOUR)
+
+    assert found.confident is Outcome.INSUFFICIENT
+    assert found.reading.worst_case is not None
+    assert found.reading.worst_case.coverage.candidate_n == 120 * 300
+
+
+def test_a_loss_against_the_limit_itself_is_proven_too():
+    lost = replace(LOSS, then=Then.ROLLBACK)
+    of = planned(rule=lost)
+
+    found = read(view(hours(30, UNDONE, BASELINE), minutes=30 * HOUR, of=of), lost, "refund")
+
+    assert found.failing is not None
+    assert found.failing.claim == 0.015
+    assert judge(lost, found).confident is Outcome.FAIL
+
+
+def test_people_take_their_part_of_alpha_from_the_first_day():
+    found = read(view(hours(2, FAIR, BASELINE), minutes=2 * HOUR, of=OF), LOSS, "refund")
+
+    alpha = alpha_of(OF, LOSS, Epoch(number=0, start=NOW)) / 2
+    assert found.failing is not None
+    assert found.failing.log_threshold == pytest.approx(
+        start_threshold(LOSS, alpha=alpha, horizon_min=OF.horizon // timedelta(minutes=1))
+    )
+
+
+def test_the_margin_of_a_pass_is_the_limit_where_people_grade():
+    assert kept_limit(OF, LOSS) == 0.015
+    assert kept_limit(planned(people_u=0), LOSS) == pytest.approx(0.85 * 0.015)
+
+
+# The figure
+
+
+def test_the_figure_is_post_stratified_and_says_of_how_many():
+    rows = hours(10, FAIR, BASELINE) + [
+        replace(one, version=3) for one in hours(10, UNDONE, BASELINE)
+    ]
+
+    found = read(view(rows, minutes=10 * HOUR, of=OF), LOSS, "refund").by_people
+
+    w = policy_of(OF).weight
+
+    def accuracy(one) -> float:
+        (both, person, judge_alone, neither), (wrong, right) = one
+        n = both + person + judge_alone + neither
+        rest = w * right / (right + wrong)
+        return (both + person) / n - w * (both + judge_alone) / n + rest
+
+    losses = [accuracy(BASELINE) - accuracy(one) for one in (FAIR, UNDONE)]
+    assert found is not None
+    assert found.value == pytest.approx(sum(losses) / 2)
+    assert found.samples == 400
+    assert isinstance(found.counts, PoweredCounts)
+    assert [one.version for one in found.counts.strata] == [2, 3]
+
+
+def test_there_is_no_figure_of_a_few():
+    rows = hours(1, FAIR, BASELINE)
+
+    few = read(view(rows, minutes=HOUR, of=OF), LOSS, "refund").by_people
+    more = read(view(hours(3, FAIR, BASELINE), minutes=3 * HOUR, of=OF), LOSS, "refund").by_people
+
+    assert few is not None
+    assert more is not None
+    assert (few.samples, few.value) == (20, None)
+    assert few.samples < LEAST <= more.samples
+    assert more.value is not None
+
+
+def test_strata_without_people_on_both_arms_give_no_estimate():
+    alone = [graded(START + 1, *FAIR, arm="candidate")]
+
+    found = read(view(alone, minutes=HOUR, of=OF), LOSS, "refund").by_people
+
+    assert found is not None
+    assert isinstance(found.counts, PoweredCounts)
+    assert estimate_of(found.counts) is None
+    assert (found.samples, found.value) == (0, None)
+
+
+# What comes late, and what is remembered
+
+tables = st.tuples(
+    st.tuples(*[st.integers(0, 9)] * 4), st.tuples(st.integers(0, 30), st.integers(0, 90))
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(tables, tables), min_size=3, max_size=9), st.data())
+def test_what_is_remembered_of_hours_is_what_is_there(drawn, data):
+    """Fed hour by hour, with one that comes late, and read at every step: as if all had been there at once."""
+    late = data.draw(st.integers(0, len(drawn) - 2))
+    by_hour = [
+        [replace(one, minute=one.minute + HOUR * number, seq=number + 1) for one in hours(1, *pair)]
+        for number, pair in enumerate(drawn)
+    ]
+    tallies = Tallies()
+    found = _read(tallies, 1)
+    for number, rows in enumerate(by_hour):
+        if number != late:
+            tallies.feed(rows, number + 1)
+        if number == len(by_hour) - 1:
+            tallies.feed(by_hour[late], number + 2)
+        found = _read(tallies, HOUR * (number + 1))
+    at_once = Tallies()
+    at_once.feed([one for rows in by_hour for one in rows], 1)
+
+    again = _read(at_once, HOUR * len(by_hour))
+    assert found.passing == again.passing
+    assert found.failing == again.failing
+    assert found.by_people == again.by_people
+
+
+def _read(tallies: Tallies, after: int) -> Reading:
+    usual = view([], minutes=after, of=OF, judged=START + after - 1)
+    return read(replace(usual, tallies=tallies), LOSS, "refund")
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(tables, tables), min_size=2, max_size=12), st.integers(0, 3))
+def test_what_is_proven_at_many_ends_is_what_each_reading_says(drawn, missing):
+    rows = [
+        replace(one, minute=one.minute + HOUR * number)
+        for number, pair in enumerate(drawn)
+        for one in hours(1, *pair, missing=missing)
+    ]
+    ends = [HOUR * number + 17 for number in range(len(drawn) + 1)]
+
+    found = proven(view(rows, minutes=ends[-1], of=OF), LOSS, "refund", np.array(ends) + START + 1)
+
+    alone = [verdict_of(rows, after=end).reading for end in ends]
+    assert found.tolist() == [
+        one.passing is not None
+        and one.passing.reached
+        and (one.worst_case is None or one.worst_case.proof.reached)
+        for one in alone
+    ]
+
+
+def test_after_downtime_a_failure_by_people_is_found_where_it_was():
+    """A loss over the limit that is made good before anybody looks again."""
+    short = replace(LOSS, window=timedelta(hours=12))
+    of = planned(rule=short)
+    rows = hours(12, UNDONE, BASELINE) + [
+        replace(one, minute=one.minute + 12 * HOUR) for one in hours(36, FAIR, BASELINE)
+    ]
+
+    found = read(view(rows, minutes=48 * HOUR, of=of, judged=START), short, "refund")
+
+    assert judge(short, found).confident is Outcome.FAIL
+    assert found.failing is not None
+    assert minute_of(found.failing.window.end) <= START + 24 * HOUR
+
+
+# Records and revisions
+
+
+def test_a_reading_is_kept_as_it_was_and_one_from_before_still_reads():
+    found = read(view(hours(30, UNDONE, BASELINE), minutes=30 * HOUR, of=OF), LOSS, "refund")
+    kept = json.loads(json.dumps(encode(found)))
+
+    assert decode(Reading, kept) == found
+    assert judge(LOSS, decode(Reading, kept)) == judge(LOSS, found)
+    del kept["by_people"]
+    before = decode(Reading, kept)
+    assert before.by_people is None
+    assert judge(LOSS, before).outcome is judge(LOSS, found).outcome
+
+
+def test_the_share_that_people_grade_cannot_change_while_a_rollout_runs():
+    def amended(new: Plan):
+        return decide(OF, at_step(0, OF), seen(), Apply(plan=new, actor="ann", reason="more"), NOW)
+
+    found = amended(planned(people_u=200_000))
+
+    assert found.action is Action.REFUSE
+    assert "labels.people was 10%, would be 20%" in str(found.refusal_detail)
+
+
+def test_a_failure_by_people_pauses_and_replays():
+    reading = read(view(hours(30, UNDONE, BASELINE), minutes=30 * HOUR, of=OF), LOSS, "refund")
+    world = replace(seen(), readings=(reading,))
+
+    decided = decide(OF, at_step(0, OF, started_at=NOW), world, None, start_of(START + 30 * HOUR))
+    again = decide(
+        OF,
+        at_step(0, OF, started_at=NOW),
+        decode(type(world), encode(world)),
+        None,
+        start_of(START + 30 * HOUR),
+    )
+
+    assert decided.action is Action.PAUSE
+    assert again == decided
+
+
+def test_nobody_is_asked_where_people_do_not_grade():
+    alone = planned(people_u=0)
+    reader = view([], minutes=HOUR, of=alone).reader
+
+    assert Powered.of(alone, LOSS, "refund", reader, Epoch(number=0, start=NOW)) is None
+    assert read(view([], minutes=HOUR, of=alone), LOSS, "refund").by_people is None
