@@ -8,7 +8,7 @@ changes when an hour is over, never within, for its bets follow how many answers
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field
 from functools import lru_cache
 from typing import Final
 
@@ -98,6 +98,10 @@ class Powered:
     reader: Reader
     intent: str | None
     start: int
+    # Beside both proofs of a tick, and beside the figure itself, stands the same look.
+    _looks: dict[tuple[int, int], Look] = field(
+        init=False, default_factory=dict, compare=False, repr=False
+    )
 
     @classmethod
     def of(
@@ -165,6 +169,12 @@ class Powered:
         """The prediction-powered loss over [start, end), post-stratified; without a value from too few, and while
         people have not graded nearly all that is drawn: escalated answers, wrong without them, would weigh too much.
         """
+        known = self._looks.get((start, end))
+        if known is None:
+            known = self._looks[start, end] = self._look(start, end)
+        return known
+
+    def _look(self, start: int, end: int) -> Look:
         counts = PoweredCounts(
             strata=tuple(self._counted(start, end)), weight=policy_of(self.plan).weight
         )
