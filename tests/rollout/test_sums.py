@@ -43,7 +43,15 @@ def assert_sums(sums: Sums, known) -> None:
 
 
 def test_what_lies_before_any_minute_is_summed_through_packs_and_open_rows(packed):
-    assert_sums(*packed)
+    sums, known = packed
+    assert_sums(sums, known)
+    # Around where packs end and open rows begin
+    for minute in range(1_100, 1_200):
+        several = np.array([minute, minute + 1, minute + 50])
+        assert sums.until(several, ("a",))[:, 0].tolist() == [
+            summed(known, end, "a") for end in several.tolist()
+        ]
+    assert sums.until(np.empty(0, dtype=np.int64), KEYS).shape == (0, 2)
 
 
 @pytest.mark.parametrize("step", [3, 7, 25, 64])
@@ -92,6 +100,8 @@ def test_minutes_in_which_something_counted_are_found_in_packs_and_open_rows(pac
         *(16, 16, 16),
     ]
     assert sums.minutes_with("rare", 0, 1_400).tolist() == [13, 16]
+    sums.replace({313: {"odd": 1}})  # in the second pack alone
+    assert sums.last_minute_with("odd", 1_400) == 313
     assert sums.minutes_with("never", 0, 1_400).tolist() == []
     assert sums.last_minute_with("never", 1_400) is None
 
@@ -100,6 +110,7 @@ def test_nothing_is_summed_of_nothing():
     sums = Sums()
 
     assert sums.replace({}) == set()
+    assert sums.replace({7: {}}) == set()
     assert sums.until_one(5, KEYS) == [0, 0]
     assert sums.until(np.array([0, 9]), KEYS).tolist() == [[0, 0], [0, 0]]
     assert sums.minutes_with("a", 0, 9).tolist() == []
@@ -120,6 +131,7 @@ def test_a_histogram_keeps_what_was_set_last_and_tells_what_changed():
     assert histogram.replace({}) == set()
     assert histogram.replace({5: {1: 2, 3: 1}, 9: {1: 4}}) == {5, 9}
     assert histogram.replace({9: {1: 4}, 7: {-2: 6}}) == {7}
+    assert histogram.between(0, 99)[0].tolist() == [5, 5, 7, 9]
     assert histogram.replace({5: {1: 2, 3: 2}, 11: {}}) == {5}
 
     minutes, buckets, counts = histogram.between(5, 10)
