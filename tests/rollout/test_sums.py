@@ -66,7 +66,7 @@ def test_what_is_remembered_of_packs_is_right_wherever_windows_move(packed, step
     assert sums.until(few, ("a",))[:, 0].tolist() == [summed(known, m, "a") for m in few.tolist()]
 
 
-@pytest.mark.parametrize("at", [10, 11, 190, 202, 394, 700, 1_297, 1_299, 5])
+@pytest.mark.parametrize("at", [10, 11, 190, 202, 394, 700, 1_100, 1_159, 1_160, 1_299, 5])
 def test_a_late_change_moves_all_that_comes_after_it(packed, at):
     sums, known = packed
     for minute in range(0, 1_300, 40):
@@ -81,6 +81,20 @@ def test_a_late_change_moves_all_that_comes_after_it(packed, at):
         assert sums.until_one(minute, KEYS) == [summed(known, minute, key) for key in KEYS]
     assert_sums(sums, known)
     assert sums.until_one(1_400, ("c",)) == [9]
+
+
+@pytest.mark.parametrize("beside", [0, 1], ids=["alone", "with a later one"])
+def test_what_is_remembered_of_a_pack_goes_with_a_change_before_its_end(packed, beside):
+    sums, known = packed
+    for number, at in enumerate(range(472, 533, 2)):
+        sums.until_one(500, KEYS)  # eight rows from there on are remembered
+        change = {at: {"a": number + 1}} | ({1_200: {"b": number}} if beside else {})
+
+        sums.replace(change)
+
+        known |= change
+        for minute in range(496, 530):
+            assert sums.until_one(minute, KEYS) == [summed(known, minute, key) for key in KEYS]
 
 
 def test_minutes_in_which_something_counted_are_found_in_packs_and_open_rows(packed):
