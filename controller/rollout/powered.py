@@ -8,7 +8,7 @@ changes when an hour is over, never within, for its bets follow how many answers
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from functools import lru_cache
 from typing import Final
 
@@ -98,8 +98,10 @@ class Powered:
     reader: Reader
     intent: str | None
     start: int
-    # Both proofs of a tick ask for the same minutes.
-    _known: dict[tuple[int, ...], Table] = field(default_factory=dict, compare=False, repr=False)
+    # Beside both proofs of a tick, and beside the figure itself, stands the same look.
+    _looks: dict[tuple[int, int], Look] = field(
+        init=False, default_factory=dict, compare=False, repr=False
+    )
 
     @classmethod
     def of(
@@ -167,6 +169,12 @@ class Powered:
         """The prediction-powered loss over [start, end), post-stratified; without a value from too few, and while
         people have not graded nearly all that is drawn: escalated answers, wrong without them, would weigh too much.
         """
+        known = self._looks.get((start, end))
+        if known is None:
+            known = self._looks[start, end] = self._look(start, end)
+        return known
+
+    def _look(self, start: int, end: int) -> Look:
         counts = PoweredCounts(
             strata=tuple(self._counted(start, end)), weight=policy_of(self.plan).weight
         )
@@ -208,8 +216,10 @@ class Powered:
         return np.arange(first, end + 1, HOUR_MIN, dtype=np.int64)
 
     def _about(self) -> tuple[tuple[str, ...], str | None]:
-        # `KEYS` name what it is made of: labels that come late change it.
-        return (*KEYS, self.rule.name, str(self.start)), self.intent
+        # `KEYS` name what it is made of: labels that come late change it. The bets may be another plan's elsewhere.
+        rule, by = self.rule, policy_of(self.plan)
+        bets = (rule.limit, claim_of(self.plan, rule), rule.alternative, *astuple(by))
+        return (*KEYS, str(self.start), str(bets)), self.intent
 
     def _of_hours(self, marks: Minutes) -> Table:
         """What the hour before each full hour adds, no further back than `start`."""

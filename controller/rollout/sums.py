@@ -32,7 +32,7 @@ BY_PEOPLE = ("drawn", "both")
 
 def is_label(key: str) -> bool:
     """Whether a statistic comes of grades alone: only rules on labels look at it."""
-    return key in LABELS or key.startswith(("b.", "p.", *BY_PEOPLE))
+    return key in LABELS or key.startswith(("b.", "p.", "pv.", *BY_PEOPLE))
 
 
 class Layout:
@@ -80,7 +80,6 @@ class _Pack:
     """Neighbouring rows, compressed: their minutes as distances from the first, then their values by column."""
 
     first: int
-    last: int
     rows: int
     data: bytes
 
@@ -88,7 +87,7 @@ class _Pack:
     def of(cls, minutes: Minutes, values: Table) -> _Pack:
         distances = (minutes - minutes[0]).astype(np.int64)
         data = zlib.compress(distances.tobytes() + values.T.tobytes(), level=6)
-        return cls(int(minutes[0]), int(minutes[-1]), len(minutes), data)
+        return cls(int(minutes[0]), len(minutes), data)
 
     def opened(self, width: int) -> tuple[Minutes, Table]:
         """Minutes and values; columns that came later are 0."""

@@ -326,6 +326,21 @@ def test_what_is_remembered_of_hours_is_what_is_there(drawn, data):
     assert found.by_people == again.by_people
 
 
+def test_what_is_remembered_for_one_plan_is_not_taken_for_another():
+    """Two plans may judge the same counts, as `replay --plan` has them do."""
+    wider = planned(rule=replace(LOSS, limit=0.05))
+    rougher = replace(OF, labels=replace(OF.labels, judge=Judge(sensitivity=0.8, specificity=0.8)))
+    tallies = Tallies()
+    tallies.feed(hours(20, FAIR, BASELINE), 1)
+
+    for of in (OF, wider, rougher, OF):
+        (rule,) = of.rules
+        usual = view(hours(20, FAIR, BASELINE), minutes=20 * HOUR, of=of)
+        found = read(replace(usual, tallies=tallies), rule, "refund")
+        alone = read(usual, rule, "refund")
+        assert (found.passing, found.failing) == (alone.passing, alone.failing)
+
+
 def _read(tallies: Tallies, after: int) -> Reading:
     usual = view([], minutes=after, of=OF, judged=START + after - 1)
     return read(replace(usual, tallies=tallies), LOSS, "refund")

@@ -303,3 +303,35 @@ def test_the_kind_of_evidence_that_is_furthest_over_what_it_needs_is_told():
     assert found is not None
     assert found.tally == {"0": 50, "1000000": 4}
     assert found.log_threshold == pytest.approx(np.log(2 / (0.75 * 0.05)))
+
+
+@pytest.mark.parametrize("late", [5, 59, 60, 100])
+def test_a_late_change_is_in_every_proof_that_it_touches(late):
+    of = plan(rules=(ESCALATION,))
+    rows = [requests(START + i, 20, i % 3) for i in range(130)]
+    kept = view(rows, minutes=129, of=of)
+    assert read(kept, ESCALATION, None).failing is not None
+
+    kept.tallies.feed([requests(START + late, 90, 70)], 2)
+    again = read(replace(view([], minutes=129, of=of), tallies=kept.tallies), ESCALATION, None)
+
+    rows[late] = requests(START + late, 90, 70)
+    fresh = read(view(rows, minutes=129, of=of), ESCALATION, None)
+    assert (again.failing, again.passing) == (fresh.failing, fresh.passing)
+
+
+def test_what_an_hour_proved_holds_over_the_minute_that_no_window_of_two_can_end_in():
+    """From the hour before it is an hour and a minute, and from the hour itself one minute."""
+    rule = replace(ESCALATION, window=timedelta(hours=1), min_window=timedelta(minutes=2))
+    of = plan(rules=(rule,))
+    rows = [requests(START + i, 100, 10) for i in range(130)]
+
+    at_the_hour, later, next_one = (
+        read(view(rows, minutes=minute - 1, of=of, judged=START + minute - 1), rule, None).failing
+        for minute in (120, 121, 122)
+    )
+
+    assert at_the_hour is not None
+    assert later == at_the_hour
+    assert next_one is not None
+    assert next_one.window.start == at_the_hour.window.start + timedelta(hours=1)

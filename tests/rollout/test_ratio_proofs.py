@@ -444,6 +444,43 @@ def test_a_spike_of_a_ratio_is_proven_by_nothing_though_a_percentile_is_frozen()
     assert compared(both_kinds) == [(SLOWER, None)]
 
 
+def test_each_minute_of_each_split_is_compared_by_itself_over_all_endpoints():
+    of = plan(rules=(SLOWER,))
+    slow, quick = [9.0], [1.0]
+    elsewhere = replace(answered(START, *(slow * 2 + quick * 3)), endpoint="responses")
+    rows = [
+        *both(START, slow + quick * 4, slow + quick * 9),
+        elsewhere,
+        *both(START, slow * 5 + quick * 5, slow * 8 + quick * 12, version=3),
+        *both(START + 1, slow, slow),  # one of each is enough
+        answered(START + 2, *slow, arm="baseline"),  # and one alone is not
+        answered(START + 3, *slow),
+    ]
+
+    found = read(compare(rows, minutes=9, of=of), SLOWER, None)
+
+    # As the baseline's: 10 × 1/10, 10 × 8/20 and 1 × 1/1
+    for proof in (found.failing, found.passing):
+        assert proof is not None
+        assert [proof.tally[name] for name in TOLD] == [21, 9, 6_000_000, 31, 10]
+
+
+def test_a_catch_up_over_hours_says_at_each_end_what_was_said_there():
+    of = plan(rules=(replace(SLOWER, window=timedelta(hours=24)),))
+    rows = [
+        one
+        for i in range(150)
+        for one in both(START + i, [9.0] * 3 + [1.0] * 7, [9.0] + [1.0] * 19)
+    ]
+
+    after = read(compare(rows, minutes=149, of=of, judged=START - 1), of.rules[0], None).failing
+    alone = read(compare(rows, minutes=149, of=of, judged=START + 148), of.rules[0], None).failing
+
+    assert after == alone
+    assert after is not None
+    assert after.window.end == NOW + timedelta(minutes=150)
+
+
 def test_what_is_remembered_of_one_epoch_is_not_taken_for_another():
     of = plan(rules=(SLOWER,))
     rows = [
