@@ -14,13 +14,14 @@ from controller.rollout.comparison import LEAST, Frozen, compared, frozen_bucket
 from controller.rollout.coverage import coverage_between
 from controller.rollout.force import InForceTime, Stretch, merged
 from controller.rollout.looks import known_and_traffic, quantiles
-from controller.rollout.metrics import MICRO, Kind
+from controller.rollout.metrics import MICRO, Kind, capped
 from controller.rollout.plan import FULL_BP, Arm, Plan
 from controller.rollout.powered import KEYS as BY_PEOPLE
 from controller.rollout.proofs import limit_bucket
 from controller.rollout.reader import Reader, Windows
 from controller.rollout.readings import read_all
 from controller.rollout.rules import is_provable
+from controller.rollout.spending import cost_caps
 from controller.rollout.state import Phase, State, shares
 from controller.rollout.tallies import Tallies
 from controller.rollout.timeline import minute_of, minutes
@@ -344,6 +345,7 @@ def needed(plan: Plan) -> Callable[[str], bool]:
         keys.add("f.escalated")
     if plan.labels.people_u:
         keys.update(BY_PEOPLE)
+    keys.update(map(capped, cost_caps(plan)))
     prefixes = ["b.", "p.", "pv."]
     for rule in plan.rules:
         keys.update(known_and_traffic(rule.metric))
@@ -357,6 +359,7 @@ def needed(plan: Plan) -> Callable[[str], bool]:
                 for part in subject.split("/"):
                     keys.update((f"s.{part}", f"c.{part}"))
             case Kind.COST:
+                keys.add("correct_u")
                 for part in ("cost_nusd", "input_tokens", "output_tokens"):
                     keys.update((f"s.{part}", f"c.{part}"))
     starts = tuple(prefixes)

@@ -117,8 +117,9 @@ def worth_catching(rule: Rule) -> float:
 
 
 def is_reckoned(rule: Rule) -> bool:
-    """Whether it can be said how soon the rule is proven to fail: of latencies nothing is assumed beforehand."""
-    return is_provable(rule) and rule.metric.kind not in (Kind.QUANTILE, Kind.QUANTILE_RATIO)
+    """Whether it can be said how soon the rule is proven to fail: of latencies and costs nothing is assumed."""
+    unknown = (Kind.QUANTILE, Kind.QUANTILE_RATIO, Kind.COST)
+    return is_provable(rule) and rule.metric.kind not in unknown
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,8 +18,8 @@ an answer that is escalated costs more and is wrong, and -a b cov(x, y) would be
 two by their standard deviations, which makes a' and b' as large as they may be for the same variance.
 
 Sums are enough. ln(1 + u) is concave, so of n costs from 0 to K with sum S the least that F can be worth is S / K of K
-and the rest of 0, and the same of grades between their least and largest value (Jensen). The variances are those of such
-costs and grades. s = -1 bets on the opposite.
+and the rest of 0, and the same of grades between their least and largest value (Jensen). The variances are those of
+such costs and grades. s = -1 bets on the opposite.
 
 Source: Waudby-Smith & Ramdas 2023, JRSS B 86:1, for the bets; the rest follows from the lines above.
 """
@@ -67,8 +67,8 @@ def log_wealth_nano(
     """ln E of each minute and bet, in billionths, rounded down; four arrays (T,) to (T, 3).
 
     `spent` is the sum of n costs as so many times the largest, 0 to n; `right` how much of the grades is of the highest
-    value, the rest being of the lowest: 0 to graded. A minute without requests or grades says nothing: 0. `sign` 1 bets on costs being higher
-    than grades, -1 on their being lower.
+    value, the rest being of the lowest: 0 to graded. A minute without requests or grades says nothing: 0. `sign` 1 bets
+    on costs being higher than grades, -1 on their being lower.
     """
     both = (n > 0) & (graded > 0)
     whole = np.where(both, spent, 0.0)
