@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import assert_never
 
+from controller.rollout.caps import NUSD, cap_nusd
 from controller.rollout.comparison import limit_of
 from controller.rollout.coverage import Straying, straying
 from controller.rollout.metrics import MICRO, SERVED, Kind, MeasureUnit, Metric
 from controller.rollout.plan import Arm, Judge, Rule
 from controller.rollout.powered import LEAST, estimate_of
 from controller.rollout.rules import bound_of
-from controller.rollout.spending import NUSD, cap_nusd
 from controller.rollout.timeline import Window
 from controller.rollout.units import (
     format_limit,

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 from controller.ports import Sight, Standing, Store, VerifiedStretch
 from controller.reconcile.freeze import active_freeze
+from controller.rollout.caps import cost_caps
 from controller.rollout.columns import at
 from controller.rollout.comparison import LEAST, Frozen, compared, frozen_buckets, reference_key
 from controller.rollout.coverage import coverage_between
@@ -21,7 +22,6 @@ from controller.rollout.proofs import limit_bucket
 from controller.rollout.reader import Reader, Windows
 from controller.rollout.readings import read_all
 from controller.rollout.rules import is_provable
-from controller.rollout.spending import cost_caps
 from controller.rollout.state import Phase, State, shares
 from controller.rollout.tallies import Tallies
 from controller.rollout.timeline import minute_of, minutes

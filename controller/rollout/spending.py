@@ -4,10 +4,10 @@
 minutes; no request's cost is joined with its own grade (`stats.balanced`). The arm's requests and their graded answers
 count, each for itself.
 
-To fail, a request counts with what it cost up to `CAP` times the limit, and with 0 where that is not known: it cost no
-less. The sum of that is counted when requests come, for the limits that a rollout's plan has (`cost_caps`); a minute in
-which it was not counted says nothing. To pass, a request counts with what it cost, and with as much as it can have cost
-where that is not known. Where that has no bound there is no such proof.
+To fail, a request counts with what it cost up to `caps.CAP` times the limit, and with 0 where that is not known: it
+cost no less. The sum of that is counted when requests come, for the limits that a rollout's plan has
+(`caps.cost_caps`); a minute in which it was not counted says nothing. To pass, a request counts with what it cost, and
+with as much as it can have cost where that is not known. Where that has no bound there is no such proof.
 """
 
 from __future__ import annotations
@@ -20,20 +20,17 @@ from typing import ClassVar, Final
 import numpy as np
 
 from controller.rollout.by_minute import FAILING, PASSING, ByMinute
-from controller.rollout.metrics import MICRO, Kind, capped
+from controller.rollout.caps import NUSD, cap_nusd
+from controller.rollout.metrics import MICRO, capped
 from controller.rollout.plan import Arm, Judge, ModelRef, Plan, Rule
 from controller.rollout.proofs import RATE_ALTERNATIVE
 from controller.rollout.reader import Reader
-from controller.rollout.rules import is_provable
 from controller.rollout.state import Epoch
 from controller.rollout.sums import Table
 from controller.rollout.timeline import Window, minute_of
 from controller.rollout.verdict import Amounts, Look
 from controller.stats.balanced import Balance, log_wealth_nano
 
-CAP: Final = 10
-"""How many times the limit a request counts with at most, to fail: docs/adr/028."""
-NUSD: Final = 1_000_000_000  # a US dollar
 _LEAST_MOST: Final = (
     2.0  # times the limit: a bound for costs has to lie above the mean that is bet around
 )
@@ -61,17 +58,6 @@ class Policy:
     most_nusd: int | None
     failing: Balance
     passing: Balance | None
-
-
-def cap_nusd(rule: Rule) -> int:
-    """What a request counts with at most, to fail, in nano-USD."""
-    return round(CAP * rule.limit * NUSD)
-
-
-def cost_caps(plan: Plan) -> tuple[int, ...]:
-    """The caps that are counted for a plan's rules, ascending; none for a plan without such a rule."""
-    asked = (rule for rule in plan.rules if rule.metric.kind is Kind.COST and is_provable(rule))
-    return tuple(sorted({cap_nusd(rule) for rule in asked}))
 
 
 def most_nusd(plan: Plan, arm: Arm) -> int | None:

@@ -26,8 +26,8 @@ from controller.rollout.accounting_state import (
     micros,
 )
 from controller.rollout.accounting_tally import RowKey
+from controller.rollout.caps import cost_caps
 from controller.rollout.observation import Pair
-from controller.rollout.spending import cost_caps
 from controller.store import rules
 from controller.store.ingest import Changes, Kind, Reach
 

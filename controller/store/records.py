@@ -13,10 +13,10 @@ from sqlalchemy import Connection, func, select, update
 from controller.ports import Commit, Head, Sight
 from controller.rollout.accounting_state import micros
 from controller.rollout.anchors import anchor_hour, next_anchor
+from controller.rollout.caps import cost_caps
 from controller.rollout.codec import canonical, decode
 from controller.rollout.plan import Plan
 from controller.rollout.record import Anchor, Record, Sealed
-from controller.rollout.spending import cost_caps
 from controller.rollout.state import State
 from controller.store import outbox, rules, schema
 from controller.store.engine import Database, add, ignoring_known
