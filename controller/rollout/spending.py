@@ -20,9 +20,9 @@ from typing import ClassVar, Final
 import numpy as np
 
 from controller.rollout.by_minute import FAILING, PASSING, ByMinute
-from controller.rollout.caps import NUSD, cap_nusd
+from controller.rollout.caps import NUSD, cap_nusd, most_nusd
 from controller.rollout.metrics import MICRO, capped
-from controller.rollout.plan import Arm, Judge, ModelRef, Plan, Rule
+from controller.rollout.plan import Arm, Judge, Plan, Rule
 from controller.rollout.proofs import RATE_ALTERNATIVE
 from controller.rollout.reader import Reader
 from controller.rollout.state import Epoch
@@ -58,24 +58,6 @@ class Policy:
     most_nusd: int | None
     failing: Balance
     passing: Balance | None
-
-
-def most_nusd(plan: Plan, arm: Arm) -> int | None:
-    """The most that a request of an arm can cost: each of its calls a full context and a full answer at list price.
-
-    The candidate's may take one call of the baseline too. None where a price or a limit is not known.
-    """
-    models = (plan.baseline,) if arm is Arm.BASELINE else (plan.candidate, plan.baseline)
-    calls = [_most_of_call(model) for model in models]
-    known = [one for one in calls if one is not None]
-    return sum(known) if len(known) == len(calls) else None
-
-
-def _most_of_call(model: ModelRef) -> int | None:
-    if model.price is None or model.context_window is None or model.output_limit is None:
-        return None
-    dearest = max(model.price.input, model.price.cached_input)
-    return math.ceil(dearest * model.context_window + model.price.output * model.output_limit)
 
 
 def policy_of(plan: Plan, rule: Rule) -> Policy:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.reconcile.observe import needed, tallies_of
-from controller.rollout.caps import NUSD, cap_nusd, cost_caps
+from controller.rollout.caps import NUSD, cap_nusd, cost_caps, most_nusd
 from controller.rollout.commands import Apply
 from controller.rollout.metrics import CATALOGUE, MICRO, capped
 from controller.rollout.needs import needs
@@ -31,7 +31,7 @@ from controller.rollout.plan import (
 )
 from controller.rollout.readings import read
 from controller.rollout.rules import alpha_of, is_provable, judge
-from controller.rollout.spending import TOLD, most_nusd, policy_of
+from controller.rollout.spending import TOLD, policy_of
 from controller.rollout.verdict import Outcome
 from controller.stats.betting import log_threshold
 from tests.rollout.factories import ACCURACY, ESCALATION, GPT_41, MINI, NOW, at_step
