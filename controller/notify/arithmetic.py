@@ -23,6 +23,7 @@ from controller.notify.figures import (
     ratio_counts_words,
     ratio_words,
     share_above,
+    spent_words,
     value_beside,
     window_words,
     without_errors,
@@ -134,6 +135,8 @@ def _proven(rule: Rule, verdict: Verdict, proof: Proof) -> str:
         return f"{name} {figure}; {ratio_counts_words(proof)}; {against}"
     if rule.metric.kind is Kind.QUANTILE:
         counts, figure = counts_words(rule, look.counts), _share_figure(rule, look, verdict.intent)
+    elif rule.metric.kind is Kind.COST:
+        counts, figure = spent_words(rule, proof), _figure(rule, look, verdict.intent)
     else:
         counts = counts_words(rule, look.counts, "episodes")
         figure = _figure(rule, look, verdict.intent)
@@ -249,7 +252,15 @@ def _unproven(reading: Reading, rule: Rule) -> str:
         )
     if reading.passing is not None:
         proofs.append(_kept(reading, rule))
+    elif rule.metric.kind is Kind.COST and reading.failing is not None:
+        proofs.append(_UNBOUNDED)
     return f"not proven either way ({'; '.join(proofs)})" if proofs else _nothing_yet(rule)
+
+
+_UNBOUNDED = (
+    "that it is kept cannot be proven: the plan does not know what a request can cost at most, "
+    "which takes price, contextWindow and outputLimit of the models"
+)
 
 
 def _nothing_yet(rule: Rule) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import assert_never
 
+from controller.rollout.caps import NUSD, cap_nusd
 from controller.rollout.comparison import limit_of
 from controller.rollout.coverage import Straying, straying
 from controller.rollout.metrics import MICRO, SERVED, Kind, MeasureUnit, Metric
@@ -151,6 +152,24 @@ def ratio_words(rule: Rule, proof: Proof, intent: str | None) -> str:
         f"{_percent(counts.candidate)} of requests{on} above {_ratio_limit(rule, proof.claim)} "
         f"({format_limit(rule.metric, rule.limit)} × {frozen}), where {_percent(counts.baseline)} of the baseline's "
         f"are above that {percentile}"
+    )
+
+
+def spent_words(rule: Rule, proof: Proof) -> str:
+    """`4,120 candidate requests at 12.36 USD, each counted up to 0.02 USD (12 of unknown cost as 0); 1,100 of 1,204
+    graded answers right`: what a failing proof of a cost per correct answer counts.
+    """
+    tally = proof.tally
+    arm = (rule.arm or Arm.CANDIDATE).value
+    cost, cap = (
+        format_usd(round(one / NUSD, 6)) for one in (tally.get("cost_nusd", 0), cap_nusd(rule))
+    )
+    unknown = tally.get("unknown", 0)
+    as_nothing = f" ({unknown:,} of unknown cost as 0)" if unknown else ""
+    right = f"{round(tally.get('correct_u', 0) / MICRO, 1):,g}"
+    return (
+        f"{tally.get('requests', 0):,} {arm} requests at {cost}, each counted up to {cap}{as_nothing}; "
+        f"{right} of {tally.get('graded', 0):,} graded answers right"
     )
 
 

@@ -9,10 +9,12 @@ from itertools import accumulate
 from controller.plans import cost
 from controller.plans.finding import Finding, by_level, error, info, rounded, warning
 from controller.plans.lint_labels import on_labels
+from controller.rollout.caps import most_nusd
 from controller.rollout.metrics import PER_HOUR, Kind
 from controller.rollout.plan import (
     FULL_BP,
     Advance,
+    Arm,
     Evidence,
     Intent,
     ModelRef,
@@ -292,6 +294,20 @@ def _alphas(plan: Plan) -> Iterator[Finding]:
         )
 
 
+def _unbounded_costs(plan: Plan) -> Iterator[Finding]:
+    """Costs per correct answer that cannot be proven to keep their limit: nobody knows what a request can cost."""
+    for index, rule in enumerate(plan.rules):
+        if rule.metric.kind is not Kind.COST or not is_provable(rule):
+            continue
+        if most_nusd(plan, rule.arm or Arm.CANDIDATE) is None:
+            yield info(
+                "cost-without-bound",
+                f"spec.rules[{index}].metric",
+                f"{rule.name}: it can be proven to fail, never to pass: what a request can cost at most is not known; "
+                "write `price`, `contextWindow` and `outputLimit` of both models",
+            )
+
+
 def _control(plan: Plan) -> Iterator[Finding]:
     last = len(plan.steps) - 1
     if plan.share_at(last) < FULL_BP:
@@ -375,6 +391,7 @@ _LINTS: tuple[Callable[[Plan], Iterator[Finding]], ...] = (
     _proof,
     _windows,
     _alphas,
+    _unbounded_costs,
     _control,
     _spikes,
     _intents,

@@ -31,7 +31,7 @@ from controller.rollout.rules import has_confident_form, is_provable
 from controller.rollout.timeline import MINUTE
 from controller.rollout.units import format_duration, format_percent
 
-_PROVABLE = "only rates, percentiles, their ratio, accuracy and accuracy_delta can be proven"
+_PROVABLE = "only rates, percentiles, their ratio, accuracy, accuracy_delta and cost_per_correct can be proven"
 _LEAST_ALPHA = Fraction(1, 10**9)  # less is lost in the rounding of what is left
 _NAMED_METRIC = re.compile(r"custom\.([A-Za-z][A-Za-z0-9_]{0,62})")
 
@@ -190,7 +190,7 @@ def _unprovable(shape: RuleShape, metric: Metric) -> str | None:
         return f"{metric.name} has no confident form: {_PROVABLE}"
     if had(shape, "spike"):
         return "a spike has no confident form: what is usual is only estimated"
-    if metric.kind is Kind.QUANTILE_RATIO and shape.below is not None:
+    if metric.kind in (Kind.QUANTILE_RATIO, Kind.COST) and shape.below is not None:
         return f"{metric.name} has no confident form with `below`"
     return None
 
@@ -287,6 +287,8 @@ def _wrong_limit(shape: RuleShape, metric: Metric, limit: float) -> str | None:
         return f"{metric.name} is never above {text}, so the rule could never fail"
     if shape.below is not None and limit <= 0:
         return f"{metric.name} is never below {text}, so the rule could never fail"
+    if metric.kind is Kind.COST and limit <= 0 and _asks_for_proof(shape):
+        return f"{text} leaves nothing to prove: a proof is of a limit above 0, such as `0.001 USD`"
     share = metric.unit is MeasureUnit.FRACTION and has_confident_form(metric)
     if share and not 0 < limit < 1 and _asks_for_proof(shape):
         return f"{text} leaves nothing to prove: a proof is of a limit between 0% and 100%, such as `99.9%`"

@@ -162,15 +162,15 @@ class RuleShape(Shape):
     alpha: Rate | None = Field(
         None,
         description="This rule's part of the plan's alpha, over all its intents, for rates, percentiles, their ratio, "
-        "accuracy and accuracy_delta: the chance that a proof stops a rollout which keeps the limit. A larger part "
-        "proves sooner; the rules without one share what is left equally.",
+        "accuracy, accuracy_delta and cost_per_correct: the chance that a proof stops a rollout which keeps the limit. "
+        "A larger part proves sooner; the rules without one share what is left equally.",
     )
     min_window: Duration | None = Field(
         None,
         alias="minWindow",
-        description="The shortest stretch that a proof may blame, for rates, percentiles, their ratio, accuracy and "
-        "accuracy_delta: with `1h` short ones too, with the window's own length whole windows only. Never shorter than "
-        "`for`.",
+        description="The shortest stretch that a proof may blame, for rates, percentiles, their ratio, accuracy, "
+        "accuracy_delta and cost_per_correct: with `1h` short ones too, with the window's own length whole windows "
+        "only. Never shorter than `for`.",
         json_schema_extra={"default": "1m"},
     )
     spike: SpikeShape | None = Field(

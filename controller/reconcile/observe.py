@@ -9,12 +9,13 @@ from datetime import datetime, timedelta
 
 from controller.ports import Sight, Standing, Store, VerifiedStretch
 from controller.reconcile.freeze import active_freeze
+from controller.rollout.caps import cost_caps
 from controller.rollout.columns import at
 from controller.rollout.comparison import LEAST, Frozen, compared, frozen_buckets, reference_key
 from controller.rollout.coverage import coverage_between
 from controller.rollout.force import InForceTime, Stretch, merged
 from controller.rollout.looks import known_and_traffic, quantiles
-from controller.rollout.metrics import MICRO, Kind
+from controller.rollout.metrics import MICRO, Kind, capped
 from controller.rollout.plan import FULL_BP, Arm, Plan
 from controller.rollout.powered import KEYS as BY_PEOPLE
 from controller.rollout.proofs import limit_bucket
@@ -344,6 +345,7 @@ def needed(plan: Plan) -> Callable[[str], bool]:
         keys.add("f.escalated")
     if plan.labels.people_u:
         keys.update(BY_PEOPLE)
+    keys.update(map(capped, cost_caps(plan)))
     prefixes = ["b.", "p.", "pv."]
     for rule in plan.rules:
         keys.update(known_and_traffic(rule.metric))
@@ -357,6 +359,7 @@ def needed(plan: Plan) -> Callable[[str], bool]:
                 for part in subject.split("/"):
                     keys.update((f"s.{part}", f"c.{part}"))
             case Kind.COST:
+                keys.add("correct_u")
                 for part in ("cost_nusd", "input_tokens", "output_tokens"):
                     keys.update((f"s.{part}", f"c.{part}"))
     starts = tuple(prefixes)

@@ -51,6 +51,7 @@ class Terms:
     delay: timedelta  # until a label may be used for a block
     sampled_u: int  # the part of answers that is graded, in millionths
     people_u: int = 0  # the part of units that people grade beside the judge; 0: nobody does
+    cost_caps: tuple[int, ...] = ()  # nano-USD up to which each request's cost is summed too
 
 
 @dataclass(slots=True)
@@ -148,7 +149,8 @@ class Account:
 
     def settle(self) -> Regraded:
         """Put everything back, with what it counts now. Called once, at the end."""
-        count_new_requests(self.tally, self.new_requests.values())
+        caps = {name: one.cost_caps for name, one in self._terms.items() if one.cost_caps}
+        count_new_requests(self.tally, self.new_requests.values(), caps)
         count_findings(self.tally, self._stored.values(), +1)
         news = self._news()
         changed = {one.id: one for one, _ in news if one.id not in self._new_episodes}

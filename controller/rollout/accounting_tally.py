@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, TypeVar
 
 from controller.rollout.accounting_state import MINUTE_US, Block, Episode, Request, rounded
-from controller.rollout.metrics import MICRO
+from controller.rollout.metrics import MICRO, capped
 from controller.rollout.observation import BOTH_ARMS, QUANTITIES, Cohort, Pair
 from controller.rollout.timeline import minute_of
 from controller.stats.histogram import buckets_of
@@ -17,6 +18,8 @@ RowKey = tuple[str, int, int, str, str, str, str]
 
 T = TypeVar("T")
 COMPARED: Final = Cohort.COMPARED.value
+NO_CAPS: Final[Mapping[str, Sequence[int]]] = MappingProxyType({})
+_COST: Final = QUANTITIES.index("cost_nusd")
 _NO_ENDPOINT: Final = ""
 _HISTOGRAMS: Final = {"latency_us": "h.latency.", "ttft_us": "h.ttft."}
 _QUANTITY_KEYS: Final = [(f"c.{name}", f"s.{name}", _HISTOGRAMS.get(name)) for name in QUANTITIES]
@@ -50,9 +53,11 @@ def merged(stats: Mapping[str, int], delta: Mapping[str, int]) -> dict[str, int]
     return total
 
 
-def count_new_requests(tally: Tally, requests: Iterable[Request]) -> None:
+def count_new_requests(
+    tally: Tally, requests: Iterable[Request], caps: Mapping[str, Sequence[int]] = NO_CAPS
+) -> None:
     """Count requests: once and for all themselves, their units' assignments and their quantities; and what is known of
-    them by now.
+    them by now. `caps`, by rollout: up to how much their costs are summed too.
     """
     for key, together in _by_row(requests, _request_key).items():
         row = tally.row(key)
@@ -66,7 +71,14 @@ def count_new_requests(tally: Tally, requests: Iterable[Request]) -> None:
             if histogram is not None:
                 for bucket, times in buckets_of([one / MICRO for one in values]).items():
                     row[f"{histogram}{bucket}"] += times
+        for cap in caps.get(key[0], ()):
+            row[capped(cap)] += _sum_up_to(cap, together)
         _count_findings(row, together, +1)
+
+
+def _sum_up_to(cap: int, together: Sequence[Request]) -> int:
+    costs = [request.quantities[_COST] for request in together]
+    return sum([min(cost, cap) for cost in costs if cost is not None])
 
 
 def count_findings(tally: Tally, requests: Iterable[Request], sign: int) -> None:

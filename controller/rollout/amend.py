@@ -14,6 +14,7 @@ from controller.rollout.decision import Refusal
 from controller.rollout.metrics import Kind
 from controller.rollout.plan import FULL_BP, Plan, Rule
 from controller.rollout.rules import alpha_of, is_provable
+from controller.rollout.spending import policy_of
 from controller.rollout.state import Epoch, Pause, State
 from controller.rollout.timeline import EPOCH
 from controller.rollout.units import format_percent
@@ -117,6 +118,8 @@ def _judged_otherwise(old: Plan, was: Rule, new: Plan, rule: Rule) -> bool:
     if rule.metric.kind is Kind.LOSS and _loss_bets_on(old) != _loss_bets_on(new):
         return True
     if rule.metric.kind is Kind.ACCURACY and old.labels.judge != new.labels.judge:
+        return True
+    if rule.metric.kind is Kind.COST and policy_of(old, was) != policy_of(new, rule):
         return True
     first = Epoch(number=0, start=EPOCH)
     return old.horizon != new.horizon or alpha_of(new, rule, first) > alpha_of(old, was, first)

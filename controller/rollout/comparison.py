@@ -10,29 +10,26 @@ slows both sides (`stats.matched`).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, TypeAlias
+from typing import ClassVar, Final, TypeAlias
 
 import numpy as np
 
+from controller.rollout.by_minute import FAILING, PASSING, ByMinute
 from controller.rollout.metrics import MICRO, Kind, above
-from controller.rollout.observation import MATCHED
 from controller.rollout.plan import Arm, Plan, Rule
-from controller.rollout.proofs import RATE_ALTERNATIVE, Strongest, starts_and_thresholds
+from controller.rollout.proofs import RATE_ALTERNATIVE
 from controller.rollout.reader import Reader
 from controller.rollout.rules import bound_of, is_provable
 from controller.rollout.state import Epoch, Reference
 from controller.rollout.sums import Minutes, Table
-from controller.rollout.timeline import minute_of, minutes
+from controller.rollout.timeline import minute_of
 from controller.stats.histogram import bucket_of, upper_edge
-from controller.stats.matched import log_e_of_wealth, log_wealth_nano, strongest_windows
+from controller.stats.matched import log_wealth_nano
 
 LEAST: Final = 100
 """Requests of the baseline in a rule's window from which its percentile is frozen."""
-HOUR_MIN: Final = 60
-
-FAILING, PASSING = slice(0, 3), slice(3, 6)
 # Candidate requests, those above its limit for certain, those that may be, those that would be if it was as the
 # baseline (in millionths); baseline requests, those above its limit.
 N, OVER, PERHAPS, EXPECTED_U, K, BASELINE_OVER = range(6, 12)
@@ -76,16 +73,11 @@ def frozen_buckets(rule: Rule, reference: Reference) -> tuple[int, int]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+class Comparison(ByMinute):
     """Both arms of one rule on one intent, from the minute `start` on."""
 
-    rule: Rule
-    reader: Reader
-    intent: str | None
+    width: ClassVar[int] = WIDTH
     references: tuple[Reference, ...]
-    start: int
-    # Both proofs of a tick ask for the same minutes.
-    _known: dict[tuple[int, int], Table] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def of(
@@ -100,85 +92,8 @@ class Comparison:
         start = max(minute_of(epoch.start), in_force_from(references[0]))
         return cls(rule=rule, reader=reader, intent=intent, references=references, start=start)
 
-    def failing(self, epoch: Epoch, ends: Minutes, *, alpha: float, horizon_min: int) -> Strongest:
-        """As `proofs.failing`: the strongest window against "above its limit no more often than the baseline"."""
-        rule = self.rule
-        starts, thresholds = starts_and_thresholds(
-            rule, epoch, ends, alpha=alpha, horizon_min=horizon_min
-        )
-        # What was before a percentile was frozen says nothing: it is 0 there.
-        marks = np.concatenate([np.maximum(starts, self.start), np.maximum(ends, self.start)])
-        table = self._before(marks)
-        opened, closed = table[: len(starts)], table[len(starts) :]
-        strongest = strongest_windows(
-            opened[:, FAILING],
-            closed[:, FAILING],
-            starts=starts,
-            ends=ends,
-            window_min=minutes(rule.window),
-            min_window_min=minutes(rule.least_window),
-            thresholds=thresholds,
-        )
-
-        def tally(i: int) -> dict[str, int]:
-            return _told(closed[i] - opened[starts.searchsorted(strongest.start[i])], OVER)
-
-        return Strongest(
-            log_e=strongest.log_e, margin=strongest.margin, start=strongest.start, tally=tally
-        )
-
-    def passing(self, end: int) -> tuple[float, dict[str, int]]:
-        """As `proofs.passing`: log E for "above its limit less often than the baseline", and what was seen."""
-        row = self._before(np.array([max(end, self.start)]))[0]
-        return float(log_e_of_wealth(row[PASSING])), _told(row, PERHAPS)
-
-    # Sums by minute
-
-    def _before(self, asked: Minutes) -> Table:
-        """Sums since `start` before each minute, none of which lies before it; (M, WIDTH)."""
-        hours = self._full_hours(int(asked.max()))
-        summed = _from_zero(self._added(hours, HOUR_MIN))
-        place = hours.searchsorted(asked, side="right")
-        table: Table = summed[place]
-        begun = np.concatenate([[self.start], hours])[place]
-        rest = asked > begun
-        if rest.any():
-            first = int(begun[rest].min())
-            within = self._within(first, int(asked.max()))
-            table[rest] += within[asked[rest] - first] - within[begun[rest] - first]
-        return table
-
-    def _full_hours(self, end: int) -> Minutes:
-        first = self.start - self.start % HOUR_MIN + HOUR_MIN
-        return np.arange(first, end + 1, HOUR_MIN, dtype=np.int64)
-
-    def _within(self, first: int, end: int) -> Table:
-        """Sums over [first, m) for each m in [first, end]; (end − first + 1, WIDTH)."""
-        if end - first > HOUR_MIN:
-            return self._summed(first, end)
-        # The hour that a tick is in: most of its minutes are those of the last tick.
-        return _from_zero(self._added(np.arange(first + 1, end + 1, dtype=np.int64), 1))
-
-    def _added(self, marks: Minutes, length: int) -> Table:
-        """Sums of so many minutes before each mark, no further back than `start`: nothing that comes after a mark, so
-        those up to the first change stand.
-        """
-        names, intent = self._about()
-        return self.reader.tallies.at_marks(
-            marks,
-            arm=MATCHED,
-            about=((*names, f"{length} min"), intent),
-            until=lambda asked: self._over(asked, length),
-        )
-
-    def _over(self, marks: Minutes, length: int) -> Table:
-        if not len(marks):
-            return np.zeros((0, WIDTH), dtype=np.int64)
-        opened = np.maximum(marks - length, self.start)
-        first = int(opened.min())
-        summed = self._summed(first, int(marks.max()))
-        table: Table = summed[marks - first] - summed[opened - first]
-        return table
+    def _tally(self, row: Table, *, failing: bool) -> dict[str, int]:
+        return _told(row, OVER if failing else PERHAPS)
 
     def _about(self) -> tuple[tuple[str, ...], str | None]:
         rule = self.rule
@@ -202,19 +117,11 @@ class Comparison:
             Arm.BASELINE: (known, above(subject, bucket)),
         }
 
-    def _summed(self, first: int, end: int) -> Table:
-        """Sums over [first, m) for each m in [first, end]; (end − first + 1, WIDTH)."""
-        known = self._known.get((first, end))
-        if known is not None:
-            return known
-        added = np.zeros((end - first + 1, WIDTH), dtype=np.int64)
+    def _in_minutes(self, first: int, end: int) -> Table:
+        added = np.zeros((end - first, WIDTH), dtype=np.int64)
         for reference, opened, closed in self._spans(first, end):
-            added[opened - first + 1 : closed - first + 1] = self._minutes(
-                reference, opened, closed
-            )
-        summed: Table = added.cumsum(axis=0)
-        self._known[first, end] = summed
-        return summed
+            added[opened - first : closed - first] = self._minutes(reference, opened, closed)
+        return added
 
     def _minutes(self, reference: Reference, first: int, end: int) -> Table:
         """What each minute of [first, end) adds; (end − first, WIDTH)."""
@@ -240,11 +147,6 @@ class Comparison:
                     arms[arm] = arms[arm] + counts if arm in arms else counts
         both = (arms for arms in found.values() if len(arms) == len(Arm))
         return [(arms[Arm.CANDIDATE], arms[Arm.BASELINE]) for arms in both]
-
-
-def _from_zero(added: Table) -> Table:
-    """Running sums, and 0 before the first."""
-    return np.concatenate([np.zeros((1, added.shape[1]), dtype=np.int64), added.cumsum(axis=0)])
 
 
 def _rows(candidate: Table, baseline: Table, *, level: float) -> Table:

@@ -14,6 +14,7 @@ from typing import assert_never
 
 import numpy as np
 
+from controller.rollout import metrics
 from controller.rollout.columns import Column, at, divided, lesser, where, zero_if_nan
 from controller.rollout.metrics import MICRO, SERVED, Kind, Metric
 from controller.rollout.observation import BOTH_ARMS
@@ -372,7 +373,7 @@ def _cost(rule: Rule, intent: str | None, reader: Reader, windows: Windows) -> M
         case "per_1k":
             spent, n = _spent(rule.arm or Arm.CANDIDATE, intent, reader, windows)
             return _amounts(divided(spent * 1_000, n), None, n, None)
-        case "per_correct":
+        case metrics.PER_CORRECT:
             return _per_correct(rule.arm or Arm.CANDIDATE, intent, reader, windows)
         case "ratio":
             candidate, candidate_n = _spent(Arm.CANDIDATE, intent, reader, windows)

@@ -14,6 +14,8 @@ Statistics are kept per rollout, split version, arm, intent, endpoint and minute
     h.X.B                 log-bucket histogram of X (latency, ttft; seconds): count in bucket B
     x.X.B                 how many of it lie in buckets above B: not stored, but summed where it is read, for those B
                           that a rule's limit asks for
+    k.cost.K              where a rule on cost_per_correct asks for it: the sum of what each request cost, up to K
+                          nano-USD
     b.V                   under the arm `both`: closed accuracy blocks of value V (baseline mean − candidate mean)
     p.XY                  under the arm `both`: pairs; X and Y are 1 or 0, baseline then candidate right
     pv.V                  the same of pairs with a grade between 0 and 1 (prompts run several times): V as of blocks
@@ -33,6 +35,7 @@ from enum import StrEnum
 MICRO = 1_000_000
 PER_HOUR = ("per_hour", "tokens_per_hour")  # subjects of what is spent in a time
 SERVED = "served"  # subject of the accuracy that grades what the client got
+PER_CORRECT = "per_correct"  # subject of the one cost that can be proven
 DERIVED = "x."  # statistics that are made of stored ones
 FLAGS = (
     "error",
@@ -62,7 +65,7 @@ class Kind(StrEnum):
     QUANTILE = "quantile"
     QUANTILE_RATIO = "quantile_ratio"  # candidate's quantile / baseline's: plain threshold
     MEAN = "mean"  # sum / count of one arm
-    COST = "cost"  # cost accounting: plain threshold
+    COST = "cost"  # cost accounting: plain threshold; per correct answer, confident too
     SAMPLE_RATIO = "sample_ratio"  # candidate's share of newly assigned units
     COVERAGE = "coverage"  # share of one arm's requests that have a grade
 
@@ -101,6 +104,11 @@ class Metric:
 def above(histogram: str, bucket: int) -> str:
     """The statistic that counts what lies in buckets above one."""
     return f"{DERIVED}{histogram}.{bucket}"
+
+
+def capped(cap_nusd: int) -> str:
+    """The statistic that sums what requests cost, each up to a cap."""
+    return f"k.cost.{cap_nusd}"
 
 
 def _rate(name: str, flag: str, *, labelled: bool = False) -> Metric:
@@ -177,7 +185,7 @@ CATALOGUE: dict[str, Metric] = {
             name="cost_per_correct",
             kind=Kind.COST,
             unit=MeasureUnit.USD,
-            subject="per_correct",
+            subject=PER_CORRECT,
             labelled=True,
         ),
         Metric(

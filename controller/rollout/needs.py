@@ -68,8 +68,8 @@ def needs(plan: Plan, state: State, verdict: Verdict) -> Needs | None:
     rule = plan.rule(verdict.rule)
     if rule is None or verdict.confident is not Outcome.INSUFFICIENT or not is_provable(rule):
         return None
-    if rule.metric.kind is Kind.QUANTILE_RATIO:
-        return None  # what a minute adds depends on both arms' traffic in it
+    if rule.metric.kind in (Kind.QUANTILE_RATIO, Kind.COST):
+        return None  # what a minute adds depends on how much of each sample there is in it
     if has_people(plan, rule):
         return _of_people(plan, state, rule, verdict.reading)
     reading = verdict.reading

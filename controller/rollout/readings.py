@@ -31,6 +31,7 @@ from controller.rollout.plan import Arm, Rule
 from controller.rollout.powered import HOUR_MIN, Powered
 from controller.rollout.reader import Windows
 from controller.rollout.rules import is_provable, kept_limit, limit_in
+from controller.rollout.spending import Spending
 from controller.rollout.state import Epoch
 from controller.rollout.sums import Minutes
 from controller.rollout.timeline import Window, minute_of, minutes
@@ -69,10 +70,13 @@ def read(view: View, rule: Rule, intent: str | None) -> Reading:
     there = counted(view, rule, intent, minute_of(epoch.start))
     found, for_passing = _evidence(view, rule, intent), _passing_evidence(view, rule, intent)
     compared = _comparison(view, rule, intent, epoch)
+    spent = _spending(view, rule, intent, epoch)
     powered = Powered.of(view.plan, rule, intent, view.reader, epoch)
     by_people = () if powered is None else (powered,)
     end = int(span.ends[-1])
-    passing = _passing(view, rule, intent, epoch, end, by_people or for_passing or compared, latest)
+    bounded = tuple(one for one in spent if one.can_pass)
+    for_pass = by_people or for_passing or compared or bounded
+    passing = _passing(view, rule, intent, epoch, end, for_pass, latest)
     return Reading(
         rule=rule.name,
         intent=intent,
@@ -81,7 +85,13 @@ def read(view: View, rule: Rule, intent: str | None) -> Reading:
         latest=latest,
         worst=_worst(rule, measured, span, latest),
         failing=_failing(
-            view, rule, intent, epoch, span.ends, (*(found or compared), *by_people), latest
+            view,
+            rule,
+            intent,
+            epoch,
+            span.ends,
+            (*(found or compared or spent), *by_people),
+            latest,
         ),
         passing=passing,
         worst_case=_worst_case(view, rule, epoch, by_people or for_passing, passing, intent),
@@ -161,26 +171,27 @@ def _failing(
     return best
 
 
-Found: TypeAlias = proofs.Evidence | Comparison | Powered
+Found: TypeAlias = proofs.Evidence | Comparison | Spending | Powered
+BY_MINUTE = (Kind.QUANTILE_RATIO, Kind.COST)
 
 
 def _strongest_of(
     view: View, rule: Rule, epoch: Epoch, one: Found, ends: Minutes, alpha: float
 ) -> proofs.Strongest:
     horizon_min = view.horizon_min
-    if isinstance(one, Comparison | Powered):
+    if isinstance(one, Comparison | Spending | Powered):
         return one.failing(epoch, ends, alpha=alpha, horizon_min=horizon_min)
     return proofs.failing(view.plan, rule, epoch, one, ends, alpha=alpha, horizon_min=horizon_min)
 
 
 def _evidence(view: View, rule: Rule, intent: str | None) -> tuple[proofs.Evidence, ...]:
-    if not is_provable(rule) or rule.metric.kind is Kind.QUANTILE_RATIO:
+    if not is_provable(rule) or rule.metric.kind in BY_MINUTE:
         return ()
     return proofs.evidence(rule, intent, view.reader, (rule.arm or Arm.CANDIDATE).value)
 
 
 def _passing_evidence(view: View, rule: Rule, intent: str | None) -> tuple[proofs.Evidence, ...]:
-    if not is_provable(rule) or rule.metric.kind is Kind.QUANTILE_RATIO:
+    if not is_provable(rule) or rule.metric.kind in BY_MINUTE:
         return ()
     return proofs.passing_evidence(rule, intent, view.reader, (rule.arm or Arm.CANDIDATE).value)
 
@@ -193,6 +204,13 @@ def _comparison(view: View, rule: Rule, intent: str | None, epoch: Epoch) -> tup
     if not frozen:
         return ()
     return (Comparison.of(rule, intent, view.reader, epoch, frozen),)
+
+
+def _spending(view: View, rule: Rule, intent: str | None, epoch: Epoch) -> tuple[Spending, ...]:
+    """What a cost per correct answer is proven on."""
+    if rule.metric.kind is not Kind.COST or not is_provable(rule):
+        return ()
+    return (Spending.of(view.plan, rule, intent, view.reader, epoch),)
 
 
 def _strongest(
@@ -266,11 +284,14 @@ def _look_beside(
     tally: Mapping[str, int],
     latest: Look,
 ) -> Look:
-    """The figure to a proof: of the very window for a rate or an accuracy (a percentile's is the share above its
-    limit), of the rule's whole window for a loss, by whose grades it is proven.
+    """The figure to a proof: of the very window for a rate or an accuracy (a percentile's is the share above its limit,
+    a cost's that of a right answer as the proof counts it), of the rule's whole window for a loss, by whose grades it
+    is proven.
     """
     if isinstance(one, Powered):
         return one.look(_opened(rule, epoch, end), end)
+    if isinstance(one, Spending):
+        return one.look(start, end, tally)
     if rule.metric.kind is Kind.LOSS:
         if minute_of(latest.window.end) == end:
             return replace(latest, complete=False)
@@ -334,7 +355,7 @@ def _passing(
 def _passed(
     view: View, rule: Rule, epoch: Epoch, one: Found, end: int
 ) -> tuple[float, dict[str, int]]:
-    if isinstance(one, Comparison | Powered):
+    if isinstance(one, Comparison | Spending | Powered):
         return one.passing(end)
     return proofs.passing(view.plan, rule, epoch, one, end)
 

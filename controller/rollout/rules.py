@@ -5,7 +5,9 @@ observed   FAIL when the value over a complete window with enough samples passes
 confident  FAIL when the e-process disproves that all is well and, for a loss, the observed size passes the limit
            (the guarded form with `then: pause`); PASS when the opposite e-process proves that the limit is kept.
            A percentile keeps its limit if no more than its share of requests lies above it: p95, 5%; a ratio of
-           two, if no more of the candidate's than of the baseline's do (`controller.rollout.comparison`). A rule with
+           two, if no more of the candidate's than of the baseline's do (`controller.rollout.comparison`). What a right
+           answer costs keeps its limit if the mean cost is at most the limit times the mean grade
+           (`controller.rollout.spending`). A rule with
            `below` has the same two proofs with their sides changed. Where the arms' label coverage differs, a loss
            PASSES only if it also does with every missing label against it. Where people grade some answers beside a
            judge, a loss PASSES by their grades alone (`controller.rollout.powered`), and FAILS by either's.
@@ -19,13 +21,14 @@ from __future__ import annotations
 from math import fsum
 from typing import assert_never
 
-from controller.rollout.metrics import SERVED, Kind, Metric
+from controller.rollout.metrics import PER_CORRECT, SERVED, Kind, Metric
 from controller.rollout.plan import Evidence, Plan, Rule
 from controller.rollout.state import Epoch, State
 from controller.rollout.verdict import Availability, Look, Outcome, Proof, Reading, Seen, Verdict
 
 CONFIDENT_KINDS = (Kind.RATE, Kind.ACCURACY, Kind.QUANTILE, Kind.QUANTILE_RATIO, Kind.LOSS)
-_COMPARED = (Kind.QUANTILE_RATIO, Kind.LOSS)
+_ONE_SIDED = (Kind.QUANTILE_RATIO, Kind.LOSS, Kind.COST)
+_LEAST_USD = 1e-9  # costs are whole billionths of a dollar
 
 
 def judge_all(plan: Plan, state: State, seen: Seen) -> tuple[Verdict, ...]:
@@ -66,8 +69,11 @@ def judge(rule: Rule, reading: Reading) -> Verdict:
 def has_confident_form(metric: Metric) -> bool:
     """Whether a rule on it can be judged by proof.
 
-    Grades of served answers are kept by request alone, and those of one conversation are no independent samples.
+    Grades of served answers are kept by request alone, and those of one conversation are no independent samples. What
+    is spent is accounting, but for what a right answer costs.
     """
+    if metric.kind is Kind.COST:
+        return metric.subject == PER_CORRECT
     return metric.kind in CONFIDENT_KINDS and metric.subject != SERVED
 
 
@@ -77,9 +83,12 @@ def is_provable(rule: Rule) -> bool:
     A share at most 0 or at least 1 is disproved by a single observation or by none: there is nothing to bet on.
     """
     # That the candidate is not better by enough: nobody asks for it.
-    turned = rule.below and rule.metric.kind in _COMPARED
-    has_form = has_confident_form(rule.metric) and rule.usual is None
-    return has_form and not turned and 0 < bound_of(rule) < 1
+    turned = rule.below and rule.metric.kind in _ONE_SIDED
+    if turned or rule.usual is not None or not has_confident_form(rule.metric):
+        return False
+    if rule.metric.kind is Kind.COST:
+        return rule.limit >= _LEAST_USD
+    return 0 < bound_of(rule) < 1
 
 
 def bound_of(rule: Rule) -> float:
@@ -209,7 +218,7 @@ def _confident(rule: Rule, reading: Reading) -> Outcome:
     return Outcome.PASS if holds else Outcome.INSUFFICIENT
 
 
-_LATER_PROVEN = (Kind.QUANTILE, Kind.ACCURACY, Kind.QUANTILE_RATIO)
+_LATER_PROVEN = (Kind.QUANTILE, Kind.ACCURACY, Kind.QUANTILE_RATIO, Kind.COST)
 
 
 def _is_past(rule: Rule, failing: Proof) -> bool:
@@ -221,6 +230,8 @@ def _is_past(rule: Rule, failing: Proof) -> bool:
             bound = failing.claim
         case Kind.QUANTILE_RATIO:
             bound = 0.0  # the figure is a difference of shares
+        case Kind.COST if observed is None:
+            return True  # something was spent, and nothing is right
         case _:
             bound = bound_of(rule)
     return observed is not None and (observed < bound if rule.below else observed > bound)

@@ -172,6 +172,10 @@ class Proof:
     window), and the figure beside it by how much the share of requests above the limit is larger than it would be on
     the baseline.
 
+    A cost per correct answer is judged minute by minute too, and its tally is a summary (`spending.TOLD`): a failing
+    proof counts of each request what it cost up to a cap, 0 where that is not known, a passing one as much as it can
+    have cost. The figure beside it is of that.
+
     A loss by people's grades is judged hour by hour, and its tally is a summary too (`powered.TOLD`); the figure beside
     it is the prediction-powered loss over the rule's whole window.
     """

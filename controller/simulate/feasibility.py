@@ -201,7 +201,11 @@ class Outlook(Expected):
     def _proof_against(
         self, rule: Rule, intent: str | None, step: int, size: float
     ) -> tuple[float, ProofAgainst] | None:
-        """How many observations there are a minute, and when they prove it; None where too little is known."""
+        """How many observations there are a minute, and when they prove it; None where too little is known: of bills,
+        how much they scatter.
+        """
+        if rule.metric.kind is Kind.COST:
+            return None
         if rule.metric.kind is Kind.QUANTILE:
             arm = rule.arm or Arm.CANDIDATE
             known = self.usual.of(arm, rule.metric.subject)

@@ -139,4 +139,5 @@ def worth_catching(rule: Rule) -> float:
 
 def is_reckoned(rule: Rule) -> bool:
     """Whether a scenario can be about it: a share of answers or a loss that can be proven."""
-    return is_provable(rule) and rule.metric.kind not in (Kind.QUANTILE, Kind.QUANTILE_RATIO)
+    others = (Kind.QUANTILE, Kind.QUANTILE_RATIO, Kind.COST)
+    return is_provable(rule) and rule.metric.kind not in others

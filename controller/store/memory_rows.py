@@ -26,6 +26,7 @@ from controller.rollout.accounting_state import (
     micros,
 )
 from controller.rollout.accounting_tally import RowKey
+from controller.rollout.caps import cost_caps
 from controller.rollout.observation import Pair
 from controller.store import rules
 from controller.store.ingest import Changes, Kind, Reach
@@ -209,6 +210,7 @@ class MemoryRows:
                 delay=plan.labels.delay,
                 sampled_u=plan.labels.sampled_u,
                 people_u=plan.labels.people_u,
+                cost_caps=cost_caps(plan),
             )
             for name, plan in plans.items()
         }

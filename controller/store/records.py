@@ -13,6 +13,7 @@ from sqlalchemy import Connection, func, select, update
 from controller.ports import Commit, Head, Sight
 from controller.rollout.accounting_state import micros
 from controller.rollout.anchors import anchor_hour, next_anchor
+from controller.rollout.caps import cost_caps
 from controller.rollout.codec import canonical, decode
 from controller.rollout.plan import Plan
 from controller.rollout.record import Anchor, Record, Sealed
@@ -244,6 +245,7 @@ def _write_head(connection: Connection, commit: Commit) -> None:
         "delay_us": plan.labels.delay // timedelta(microseconds=1),
         "sampled_u": plan.labels.sampled_u,
         "people_u": plan.labels.people_u,
+        "cost_caps": ",".join(map(str, cost_caps(plan))),
     }
     table = schema.rollouts
     if commit.expected is None:

@@ -81,6 +81,7 @@ _TERMS = select(
     schema.rollouts.c.delay_us,
     schema.rollouts.c.sampled_u,
     schema.rollouts.c.people_u,
+    schema.rollouts.c.cost_caps,
     schema.rollouts.c.ingest_seq,
 ).where(listed(schema.rollouts.c.rollout))
 _KNOWN: Mapping[Kind, Select[Any]] = {
@@ -212,7 +213,7 @@ class SqlRows:
 
     def terms(self, rollouts: Collection[str]) -> dict[str, Terms]:
         terms = {}
-        for rollout, unit, horizon, delay, sampled_u, people_u, seq in self._among(
+        for rollout, unit, horizon, delay, sampled_u, people_u, caps, seq in self._among(
             _TERMS, rollouts
         ):
             self._seqs[rollout] = seq
@@ -222,6 +223,7 @@ class SqlRows:
                 delay=timedelta(microseconds=delay),
                 sampled_u=sampled_u,
                 people_u=people_u,
+                cost_caps=tuple(map(int, caps.split(","))) if caps else (),
             )
         return terms
 

@@ -29,7 +29,7 @@ from sqlalchemy import (
 from controller.rollout.accounting_state import Fate
 from controller.rollout.observation import QUANTITIES
 
-HEAD: Final = "0010"  # the newest revision in migrations/versions; a test holds the two together
+HEAD: Final = "0011"  # the newest revision in migrations/versions; a test holds the two together
 APPEND_ONLY: Final = ("records", "plans", "anchors")
 PARTITIONED: Final = {"episodes": "start", "observations": "at", "outcomes": "at", "pairs": "at"}
 """Tables that PostgreSQL keeps by the week of this column, which is part of their key there."""
@@ -102,6 +102,7 @@ rollouts = Table(
     # The default is what the release before, which does not know the column, counts by.
     Column("sampled_u", BigInteger, nullable=False, server_default="1000000"),
     Column("people_u", BigInteger, nullable=False, server_default="0"),
+    Column("cost_caps", Text, nullable=False, server_default=text("''")),  # nano-USD, by commas
     Column("ingest_seq", BigInteger, nullable=False, server_default="0"),
     UniqueConstraint("name", "attempt"),
     Index("ix_rollouts_tips", "rollout", "seq", "ingest_seq"),  # `tips` reads this index alone

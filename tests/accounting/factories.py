@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from controller.ports import Commit, Head, SplitVersion, Store
@@ -54,7 +54,9 @@ def plan(
     delay: timedelta = timedelta(0),
     sampled_u: int = MICRO,
     people_u: int = 0,
+    cost_limits: Sequence[float] = (),
 ) -> Plan:
+    """`cost_limits` are those of rules on cost_per_correct, in US dollars."""
     return Plan(
         name=name,
         baseline=ModelRef(model="gpt-4.1"),
@@ -70,6 +72,16 @@ def plan(
                 limit=0.02,
                 window=DAY,
                 then=Then.ROLLBACK,
+            ),
+            *(
+                Rule(
+                    name=f"right below {limit} USD",
+                    metric=CATALOGUE["cost_per_correct"],
+                    limit=limit,
+                    window=DAY,
+                    then=Then.PAUSE,
+                )
+                for limit in cost_limits
             ),
         ),
         labels=Labels(delay=delay, horizon=horizon, sampled_u=sampled_u, people_u=people_u),
@@ -156,6 +168,7 @@ def started(
     delay: timedelta = timedelta(0),
     sampled_u: int = MICRO,
     people_u: int = 0,
+    cost_limits: Sequence[float] = (),
     shares: Mapping[str, int] | None = HALF,
 ) -> str:
     """A rollout in the store, with split version 1 in force."""
@@ -167,6 +180,7 @@ def started(
         delay=delay,
         sampled_u=sampled_u,
         people_u=people_u,
+        cost_limits=cost_limits,
     )
     store.commit(commit(rollout=rollout, of=of, shares=shares))
     return rollout

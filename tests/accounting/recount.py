@@ -57,6 +57,7 @@ class Recount:
     shares: dict[int, dict[str, int]]
     sampled: Fraction = Fraction(1)
     people: Fraction = Fraction(0)  # what is graded by them beside all others
+    cost_caps: tuple[int, ...] = ()
     observations: dict[str, Observation] = field(default_factory=dict)
     counted: dict[str, list[Outcome]] = field(default_factory=dict)
     waiting: list[Outcome] = field(default_factory=list)
@@ -188,6 +189,8 @@ class Recount:
             if name in ("latency_us", "ttft_us"):
                 bucket = math.ceil(math.log(value / 1e6) / math.log(1.02))
                 row[f"h.{name.removesuffix('_us')}.{bucket}"] += 1
+        for cap in self.cost_caps if "cost_nusd" in one.quantities else ():
+            row[f"k.cost.{cap}"] += min(one.quantities["cost_nusd"], cap)
         row.update(_of_flags(self._flags([one.id]), ""))
         grade = self._grade(one.id)
         if grade is not None:

@@ -36,6 +36,8 @@ from tests.accounting.stores import DATABASES, STORES
 
 SHARES = {1: {"refund": 5000, "order-status": 2500}, 2: {"refund": 8000, "order-status": 0}}
 NEVER = timedelta(days=3650)
+# Costs are up to 0.01 USD: ten times the one limit is less, ten times the other more.
+COST_LIMITS, COST_CAPS = (0.0001, 0.5), (1_000_000, 5_000_000_000)
 Sent = Observation | Outcome | Pair
 T = TypeVar("T")
 _numbers = itertools.count()
@@ -175,6 +177,7 @@ def new_rollout(
         delay=delay,
         sampled_u=sampled_u,
         people_u=people_u,
+        cost_limits=COST_LIMITS,
     )
     store.commit(commit(rollout=rollout, of=of, shares=SHARES[1]))
     store.commit(commit(store.head(rollout), rollout=rollout, shares=SHARES[2], version=2))
@@ -192,6 +195,7 @@ def recount_of(
         shares=SHARES,
         sampled=Fraction(sampled_u, MICRO),
         people=Fraction(people_u, MICRO),
+        cost_caps=COST_CAPS,
     )
 
 

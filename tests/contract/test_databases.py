@@ -296,6 +296,25 @@ def test_a_rollout_from_before_people_graded_beside_a_judge_counts_as_it_did(
     assert totals(store)["graded"] == 1
 
 
+def test_a_rollout_that_the_release_before_writes_sums_no_costs_up_to_a_cap_until_its_next_record(
+    store: Store, url: str
+):
+    started(store, cost_limits=[0.002])
+    engine = connect(url)
+    with raw_writing(engine) as connection:
+        command.downgrade(migrate._config(connection), "0010")
+    with raw_writing(engine) as connection:
+        command.upgrade(migrate._config(connection), "head")
+    engine.dispose()
+
+    send(store, observation("a", quantities={"cost_nusd": 30_000_000}))
+    assert "k.cost.20000000" not in totals(store)
+
+    store.commit(commit(store.head(ROLLOUT)))
+    send(store, observation("b", quantities={"cost_nusd": 30_000_000}))
+    assert totals(store)["k.cost.20000000"] == 20_000_000
+
+
 def test_the_schema_names_the_newest_migration():
     config = Config()
     config.set_main_option("script_location", str(migrate.migrations_dir()))

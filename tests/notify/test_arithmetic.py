@@ -312,6 +312,58 @@ def test_a_ratio_that_fails_by_proof_names_both_arms_shares_and_the_frozen_perce
     )
 
 
+COSTS = rule("right", "cost_per_correct", 0.002, evidence=Evidence.CONFIDENT, window=HOUR)
+
+
+def test_a_cost_per_correct_answer_that_fails_by_proof_says_what_was_counted():
+    tally = {
+        "requests": 4_120,
+        "cost_nusd": 12_360_000_000,
+        "unknown": 12,
+        "graded": 1_204,
+        "correct_u": 1_100_500_000,
+        "correct.expected_u": 3_766_000_000,
+    }
+    counts = amounts(0.003282, candidate_n=4_120)
+    found = replace(proof(1_240, 403, counts, claim=0.002), tally=tally)
+    failed = verdict(COSTS, "refund", failing=found)
+
+    assert title_line(failed, plan(COSTS)) == (
+        "cost_per_correct 0.003282 USD on refund above 0.002 USD"
+    )
+    assert line(failed, of=plan(COSTS)) == (
+        "cost_per_correct 0.003282 USD on refund above 0.002 USD in 2026-11-20 03:14..2026-11-21 03:14Z; "
+        "4,120 candidate requests at 12.36 USD, each counted up to 0.02 USD (12 of unknown cost as 0); "
+        '1,100.5 of 1,204 graded answers right; e-value 1,240 ≥ 403 against "at most 0.002 USD"'
+    )
+
+
+def test_one_of_which_no_answer_is_right_fails_without_a_figure():
+    tally = {"requests": 400, "cost_nusd": 1_000_000_000, "graded": 120}
+    found = replace(proof(1_240, 403, amounts(None, candidate_n=400), claim=0.002), tally=tally)
+    failed = verdict(COSTS, failing=found)
+
+    assert failed.outcome is Outcome.FAIL
+    assert "400 candidate requests at 1 USD, each counted up to 0.02 USD; 0 of 120 graded" in line(
+        failed, of=plan(COSTS)
+    )
+
+
+def test_an_undecided_cost_says_how_far_both_proofs_are_and_where_one_cannot_come():
+    of = amounts(0.0018, candidate_n=400)
+    failing, passing = proof(3, 403, of, claim=0.002), proof(2, 20, of, claim=0.002)
+    latest = look(0.0018, of, samples=400, span=HOUR)
+
+    both = line(verdict(COSTS, latest=latest, failing=failing, passing=passing), of=plan(COSTS))
+    alone = line(verdict(COSTS, latest=latest, failing=failing), of=plan(COSTS))
+
+    assert (
+        'not proven either way (e-value 3 < 403 against "at most 0.002 USD"; '
+        'e-value 2 < 20 against "0.002 USD or more")'
+    ) in both
+    assert "the plan does not know what a request can cost at most" in alone
+
+
 def test_an_undecided_ratio_says_what_it_waits_for():
     slower = rule("slower", "latency_p95_ratio", 1.25, evidence=Evidence.CONFIDENT, window=HOUR)
     counts = amounts(1.3, 1.1, candidate_n=400, baseline_n=900)

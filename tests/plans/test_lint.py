@@ -8,7 +8,7 @@ import pytest
 from controller.plans.finding import Finding, Level
 from controller.plans.lint import check
 from controller.rollout.metrics import Kind
-from controller.rollout.plan import PauseShare, Plan, Scope
+from controller.rollout.plan import Arm, PauseShare, Plan, Scope
 from tests.plans.factories import TODAY, load, plan_text, with_rule
 
 UNHELD = ("  holdback: 1%  ", "  #")
@@ -375,3 +375,16 @@ def test_people_that_no_rule_looks_at_are_told():
 
     assert finding.level is Level.WARNING
     assert not found(replace(by_people, rules=by_flags), "graded-by-people")
+
+
+def test_where_nobody_knows_what_a_request_can_cost_it_is_said_that_its_cost_is_never_proven_to_pass():
+    costs = "{name: right, metric: cost_per_correct, above: 0.002 USD, window: 24h, then: pause}"
+    known = load(with_rule(costs))
+    unknown = replace(known, candidate=replace(known.candidate, context_window=None))
+
+    assert not found(known, "cost-without-bound")
+    finding = one(unknown, "cost-without-bound")
+    assert (finding.level, finding.path) == (Level.INFO, "spec.rules[0].metric")
+    assert "it can be proven to fail, never to pass" in finding.message
+    ours = replace(unknown, rules=(replace(unknown.rules[0], arm=Arm.BASELINE),))
+    assert not found(ours, "cost-without-bound")

@@ -172,6 +172,19 @@ def test_rules_may_take_the_whole_of_alpha_where_no_other_needs_any():
     assert [rule.alpha for rule in plan.rules] == [0.03, 0.02, None, None]
 
 
+def test_a_cost_per_correct_answer_may_ask_for_proof_a_part_of_alpha_and_a_shortest_stretch():
+    plan = load(
+        with_rule(
+            "{name: right, metric: cost_per_correct, above: 0.002 USD, window: 24h, then: pause, "
+            "evidence: confident, alpha: 1%, minWindow: 1h}"
+        )
+    )
+
+    rule = plan.rules[0]
+    assert (rule.evidence, rule.alpha, rule.min_window) == (Evidence.CONFIDENT, 0.01, HOUR)
+    assert rule.limit == 0.002
+
+
 def test_a_percentile_may_ask_for_proof_and_for_a_part_of_alpha():
     rule = (
         "{name: slow, metric: latency_p95, above: 800ms, window: 1h, minWindow: 10m, alpha: 1%, "

@@ -236,8 +236,14 @@ def test_one_mistake_is_one_problem_at_its_own_place(old: str, new: str, message
         ("{name: x, metric: error_rate, above: 1%, window: 1h, then: pause, intents: [refund, refund]}",
          "named twice"),
         ("{name: x, metric: coverage, below: 90%, window: 1h, minWindow: 1h, then: pause}",
-         "coverage has no confident form: only rates, percentiles, their ratio, accuracy and accuracy_delta can be "
-         "proven"),
+         "coverage has no confident form: only rates, percentiles, their ratio, accuracy, accuracy_delta and "
+         "cost_per_correct can be proven"),
+        ("{name: x, metric: cost_per_correct, below: 1 USD, window: 1h, then: pause, evidence: confident}",
+         "cost_per_correct has no confident form with `below`; write `observed`"),
+        ("{name: x, metric: cost_per_correct, above: 0 USD, window: 1h, then: pause, evidence: confident}",
+         "`0 USD` leaves nothing to prove"),
+        ("{name: x, metric: cost_per_1k, above: 2 USD, window: 1h, then: pause, evidence: confident}",
+         "cost_per_1k has no confident form"),
         ("{name: x, metric: latency_p95_ratio, below: 2, window: 1h, then: pause, evidence: confident}",
          "latency_p95_ratio has no confident form with `below`; write `observed`"),
         ("{name: x, metric: latency_p95_ratio, below: 2, window: 1h, then: pause, minWindow: 5m}",

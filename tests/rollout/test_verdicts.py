@@ -110,7 +110,7 @@ def test_other_kinds_without_a_proof_are_undecided_or_have_none():
     assert not is_provable(replace(ACCURACY, below=True))  # a small loss is good
 
 
-def test_shares_percentiles_their_ratios_and_losses_can_be_proven_and_nothing_else():
+def test_shares_percentiles_their_ratios_losses_and_costs_of_right_answers_can_be_proven_and_nothing_else():
     half = replace(COST, limit=0.5)
     provable = {
         metric.kind for metric in CATALOGUE.values() if is_provable(replace(half, metric=metric))
@@ -122,7 +122,12 @@ def test_shares_percentiles_their_ratios_and_losses_can_be_proven_and_nothing_el
         Kind.QUANTILE,
         Kind.QUANTILE_RATIO,
         Kind.LOSS,
+        Kind.COST,
     }
+    of_costs = {metric.name for metric in CATALOGUE.values() if metric.kind is Kind.COST}
+    assert [name for name in of_costs if is_provable(replace(half, metric=CATALOGUE[name]))] == [
+        "cost_per_correct"
+    ]
 
 
 @pytest.mark.parametrize("limit", [0.0, 1.0])

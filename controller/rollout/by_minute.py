@@ -1,0 +1,138 @@
+"""Proofs that are a product over minutes: each minute adds to the wealth of three bets, and sums of that are kept."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import ClassVar, Final
+
+import numpy as np
+
+from controller.rollout.observation import MATCHED
+from controller.rollout.plan import Rule
+from controller.rollout.proofs import Strongest, starts_and_thresholds
+from controller.rollout.reader import Reader
+from controller.rollout.state import Epoch
+from controller.rollout.sums import Minutes, Table
+from controller.rollout.timeline import minutes
+from controller.stats.matched import log_e_of_wealth, strongest_windows
+
+HOUR_MIN: Final = 60
+FAILING, PASSING = slice(0, 3), slice(3, 6)
+"""Where in a minute's row the two proofs' wealth is, in billionths; what comes after it is what was seen."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ByMinute(ABC):
+    """One rule on one intent, from the minute `start` on."""
+
+    width: ClassVar[int]  # of a minute's row
+    rule: Rule
+    reader: Reader
+    intent: str | None
+    start: int
+    # Both proofs of a tick ask for the same minutes.
+    _known: dict[tuple[int, int], Table] = field(default_factory=dict, compare=False, repr=False)
+
+    @abstractmethod
+    def _about(self) -> tuple[tuple[str, ...], str | None]:
+        """What its sums are remembered by. Names a statistic of grades if they are made of grades too."""
+
+    @abstractmethod
+    def _in_minutes(self, first: int, end: int) -> Table:
+        """What each minute of [first, end) adds; (end − first, width)."""
+
+    @abstractmethod
+    def _tally(self, row: Table, *, failing: bool) -> dict[str, int]:
+        """What a proof tells of the minutes that a row is the sum of."""
+
+    def failing(self, epoch: Epoch, ends: Minutes, *, alpha: float, horizon_min: int) -> Strongest:
+        """As `proofs.failing`: the strongest window against the rule's claim."""
+        rule = self.rule
+        starts, thresholds = starts_and_thresholds(
+            rule, epoch, ends, alpha=alpha, horizon_min=horizon_min
+        )
+        # What was before its start says nothing: it is 0 there.
+        marks = np.concatenate([np.maximum(starts, self.start), np.maximum(ends, self.start)])
+        table = self._before(marks)
+        opened, closed = table[: len(starts)], table[len(starts) :]
+        strongest = strongest_windows(
+            opened[:, FAILING],
+            closed[:, FAILING],
+            starts=starts,
+            ends=ends,
+            window_min=minutes(rule.window),
+            min_window_min=minutes(rule.least_window),
+            thresholds=thresholds,
+        )
+
+        def tally(i: int) -> dict[str, int]:
+            since = opened[starts.searchsorted(strongest.start[i])]
+            return self._tally(closed[i] - since, failing=True)
+
+        return Strongest(
+            log_e=strongest.log_e, margin=strongest.margin, start=strongest.start, tally=tally
+        )
+
+    def passing(self, end: int) -> tuple[float, dict[str, int]]:
+        """As `proofs.passing`: log E for "the limit is kept", and what was seen."""
+        row = self._before(np.array([max(end, self.start)]))[0]
+        return float(log_e_of_wealth(row[PASSING])), self._tally(row, failing=False)
+
+    def _before(self, asked: Minutes) -> Table:
+        """Sums since `start` before each minute, none of which lies before it; (M, width)."""
+        hours = self._full_hours(int(asked.max()))
+        summed = _from_zero(self._added(hours, HOUR_MIN))
+        place = hours.searchsorted(asked, side="right")
+        table: Table = summed[place]
+        begun = np.concatenate([[self.start], hours])[place]
+        rest = asked > begun
+        if rest.any():
+            first = int(begun[rest].min())
+            within = self._within(first, int(asked.max()))
+            table[rest] += within[asked[rest] - first] - within[begun[rest] - first]
+        return table
+
+    def _full_hours(self, end: int) -> Minutes:
+        first = self.start - self.start % HOUR_MIN + HOUR_MIN
+        return np.arange(first, end + 1, HOUR_MIN, dtype=np.int64)
+
+    def _within(self, first: int, end: int) -> Table:
+        """Sums over [first, m) for each m in [first, end]; (end − first + 1, width)."""
+        if end - first > HOUR_MIN:
+            return self._summed(first, end)
+        # The hour that a tick is in: most of its minutes are those of the last tick.
+        return _from_zero(self._added(np.arange(first + 1, end + 1, dtype=np.int64), 1))
+
+    def _added(self, marks: Minutes, length: int) -> Table:
+        """Sums of so many minutes before each mark, no further back than `start`: nothing that comes after a mark, so
+        those up to the first change stand.
+        """
+        names, intent = self._about()
+        return self.reader.tallies.at_marks(
+            marks,
+            arm=MATCHED,
+            about=((*names, f"{length} min"), intent),
+            until=lambda asked: self._over(asked, length),
+        )
+
+    def _over(self, marks: Minutes, length: int) -> Table:
+        if not len(marks):
+            return np.zeros((0, self.width), dtype=np.int64)
+        opened = np.maximum(marks - length, self.start)
+        first = int(opened.min())
+        summed = self._summed(first, int(marks.max()))
+        table: Table = summed[marks - first] - summed[opened - first]
+        return table
+
+    def _summed(self, first: int, end: int) -> Table:
+        """Sums over [first, m) for each m in [first, end]; (end − first + 1, width)."""
+        known = self._known.get((first, end))
+        if known is None:
+            known = self._known[first, end] = _from_zero(self._in_minutes(first, end))
+        return known
+
+
+def _from_zero(added: Table) -> Table:
+    """Running sums, and 0 before the first."""
+    return np.concatenate([np.zeros((1, added.shape[1]), dtype=np.int64), added.cumsum(axis=0)])

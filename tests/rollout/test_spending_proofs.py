@@ -1,0 +1,376 @@
+"""What a right answer costs, judged by proof: every request and grade counted again, minute by minute."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from datetime import timedelta
+from fractions import Fraction
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from controller.reconcile.observe import needed, tallies_of
+from controller.rollout.caps import NUSD, cap_nusd, cost_caps, most_nusd
+from controller.rollout.commands import Apply
+from controller.rollout.metrics import CATALOGUE, MICRO, capped
+from controller.rollout.needs import needs
+from controller.rollout.plan import (
+    Arm,
+    Evidence,
+    Judge,
+    Labels,
+    ModelRef,
+    Plan,
+    Price,
+    Priors,
+    Rule,
+    Scope,
+    Then,
+)
+from controller.rollout.readings import read
+from controller.rollout.rules import alpha_of, is_provable, judge
+from controller.rollout.spending import TOLD, policy_of
+from controller.rollout.verdict import Outcome
+from controller.stats.betting import log_threshold
+from tests.rollout.factories import ACCURACY, ESCALATION, GPT_41, MINI, NOW, at_step
+from tests.rollout.factories import plan as usual_plan
+from tests.rollout.test_commands import ANN, LATER, on
+from tests.rollout.test_readings import START, row, view
+from tests.stats.test_balanced import bets, true_log
+
+LIMIT_USD = 0.002
+LIMIT = round(LIMIT_USD * NUSD)
+COSTS = Rule(
+    name="right",
+    metric=CATALOGUE["cost_per_correct"],
+    limit=LIMIT_USD,
+    window=timedelta(hours=1),
+    then=Then.PAUSE,
+)
+PROVEN = replace(COSTS, evidence=Evidence.CONFIDENT)
+HORIZON_H = 312  # of the usual plan: holds and bake
+CHEAP = Price(input=Fraction(400), cached_input=Fraction(100), output=Fraction(1600))
+# 100,000 tokens in and 1,000 out at 0.4 and 1.6 USD a million: 0.0416 USD; the baseline the same.
+SMALL = {"context_window": 100_000, "output_limit": 1_000}
+MOST = 2 * 41_600_000
+CAP = cap_nusd(COSTS)
+brief = settings(max_examples=40, deadline=None)
+
+
+def plan(rule: Rule = COSTS, **changes) -> Plan:
+    """Whose labels are there at once, and whose models' largest calls are known."""
+    known = {
+        "baseline": ModelRef(model="gpt-4.1", price=CHEAP, **SMALL),
+        "candidate": ModelRef(model="gpt-4.1-mini", price=CHEAP, **SMALL),
+        "labels": Labels(),
+    }
+    return usual_plan(rules=(rule,), **{**known, **changes})
+
+
+def answered(minute: int, *requests, caps=(CAP,), arm="candidate", intent="refund"):
+    """Requests as (nano-USD or None, grade or None)."""
+    costs = [cost for cost, _ in requests if cost is not None]
+    grades = [grade for _, grade in requests if grade is not None]
+    stats = {
+        "n": len(requests),
+        "e": len(requests),
+        "c.cost_nusd": len(costs),
+        "s.cost_nusd": sum(costs),
+        "graded": len(grades),
+        "correct_u": sum(round(grade * MICRO) for grade in grades),
+    }
+    stats |= {capped(cap): sum(min(cost, cap) for cost in costs) for cap in caps}
+    return row(minute, {key: n for key, n in stats.items() if n}, arm=arm, intent=intent)
+
+
+def sums_log(of, requests, factor, *, failing: bool, rule: Rule = COSTS) -> float:
+    """One bet's log of one minute, of sums alone: as many costs of the largest as make up the sum, the others 0."""
+    policy = policy_of(of, rule)
+    balance = policy.failing if failing else policy.passing
+    most = cap_nusd(rule) if failing else MOST
+    n, grades = len(requests), [grade for _, grade in requests if grade is not None]
+    if not n or not grades:
+        return 0.0
+    costs = [(0 if failing else MOST) if cost is None else min(cost, most) for cost, _ in requests]
+    sign = 1 if failing else -1
+    on_cost, on_grade, part = bets(balance, n, len(grades), factor, sign)
+    m, whole, right = balance.reference, sum(costs) / most, sum(grades)
+    cost_log = whole * math.log(1 + sign * on_cost * (most / LIMIT - m))
+    cost_log += (n - whole) * math.log(1 - sign * on_cost * m)
+    grade_log = right * math.log(1 - sign * on_grade * (balance.high - m))
+    grade_log += (len(grades) - right) * math.log(1 + sign * on_grade * (m - balance.low))
+    return part * cost_log + (1 - part) * grade_log
+
+
+def merged(logs) -> float:
+    top = max(logs)
+    return top + math.log(sum(math.exp(one - top) for one in logs) / 3)
+
+
+costs = st.one_of(
+    st.none(), st.integers(0, MOST), st.integers(0, 2 * LIMIT), st.sampled_from([LIMIT, CAP, MOST])
+)
+grades = st.one_of(st.none(), st.sampled_from([0.0, 0.5, 1.0]))
+minute = st.lists(st.tuples(costs, grades), max_size=5)
+by_minute = st.lists(
+    st.tuples(st.sampled_from(["refund", "order-status"]), minute), min_size=3, max_size=130
+)
+
+
+@brief
+@given(by_minute)
+def test_both_proofs_are_those_of_the_minutes_recounted(served):
+    of = plan()
+    rows = [answered(START + i, *those, intent=intent) for i, (intent, those) in enumerate(served)]
+    rows += [answered(START, (9 * MOST, 0.0), arm="baseline")]  # the other arm's say nothing
+    last = len(served)
+
+    found = read(
+        view(rows, minutes=last - 1, of=of, state=at_step(0, of, started_at=NOW)), COSTS, None
+    )
+
+    def logs(start: int, *, failing: bool) -> float:
+        each = [
+            math.fsum(sums_log(of, those, factor, failing=failing) for _, those in served[start:])
+            for factor in (0.5, 1, 2)
+        ]
+        return merged(each)
+
+    alpha = alpha_of(of, COSTS, at_step(0, of, started_at=NOW).epoch("right"))
+    best = (-math.inf, 0.0)
+    for number, start in enumerate(range(0, last, 60), start=1):
+        if last - 60 <= start:
+            needed = log_threshold(
+                alpha=alpha, start_number=number, planned_starts=HORIZON_H, first=0.25
+            )
+            best = max(best, (logs(start, failing=True) - needed, needed))
+    assert found.failing is not None
+    assert found.passing is not None
+    assert found.failing.log_e - found.failing.log_threshold == pytest.approx(best[0], abs=1e-5)
+    assert found.failing.log_threshold == pytest.approx(best[1])
+    assert found.passing.log_e == pytest.approx(logs(0, failing=False), abs=1e-5)
+    assert (found.failing.claim, found.passing.claim) == (LIMIT_USD, LIMIT_USD)
+
+
+@brief
+@given(
+    st.lists(
+        st.lists(st.tuples(st.integers(0, 20 * LIMIT), st.floats(0, 1)), min_size=1, max_size=5),
+        min_size=1,
+        max_size=50,
+    )
+)
+def test_the_proof_from_capped_sums_is_never_above_that_of_every_cost_and_grade(served):
+    of = plan()
+    rows = [answered(START + i, *those) for i, those in enumerate(served)]
+
+    found = read(
+        view(rows, minutes=len(served) - 1, of=of, state=at_step(0, of, started_at=NOW)),
+        COSTS,
+        None,
+    )
+
+    balance = policy_of(of, COSTS).failing
+    true = merged(
+        [
+            math.fsum(
+                true_log(
+                    [cost / LIMIT for cost, _ in those],
+                    [round(grade * MICRO) / MICRO for _, grade in those],
+                    balance=balance,
+                    factor=factor,
+                    sign=1,
+                )
+                for those in served
+            )
+            for factor in (0.5, 1, 2)
+        ]
+    )
+    assert found.failing is not None
+    assert found.failing.log_e <= true + 1e-6
+
+
+def test_the_tally_says_what_was_counted_and_the_figure_is_of_it():
+    of = plan()
+    # Two of four right; 1, 3 and 30 times the limit, of which 10 count, and one that is not known.
+    those = [(LIMIT, 1.0), (3 * LIMIT, 0.0), (30 * LIMIT, 1.0), (None, 0.0)]
+    rows = [answered(START + i, *those) for i in range(60)]
+    rows += [answered(START + 5, intent="order-status")]
+
+    found = read(view(rows, minutes=59, of=of, state=at_step(0, of, started_at=NOW)), COSTS, None)
+
+    assert found.failing is not None
+    assert dict(found.failing.tally) == dict(
+        zip(TOLD, (240, 60 * 14 * LIMIT, 60, 240, 120 * MICRO, 120 * MICRO), strict=True)
+    )
+    # 14 limits a minute for two right answers.
+    assert found.failing.look.value == pytest.approx(7 * LIMIT_USD)
+    assert found.failing.look.samples == 240
+    assert found.passing is not None
+    assert found.passing.tally["cost_nusd"] == 60 * min(34 * LIMIT + MOST, 4 * MOST)
+
+
+def judged(rule: Rule, cost: float, right: float, *, minutes: int = 60, **changes):
+    """Twenty requests a minute at so many limits each, so many of them right."""
+    of = plan(rule, **changes)
+    good = round(20 * right)
+    those = [(round(cost * LIMIT), 1.0)] * good + [(round(cost * LIMIT), 0.0)] * (20 - good)
+    rows = [answered(START + i, *those) for i in range(minutes)]
+    return judge(
+        rule,
+        read(
+            view(rows, minutes=minutes - 1, of=of, state=at_step(0, of, started_at=NOW)), rule, None
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("cost", "right", "outcome"),
+    [
+        (0.3, 0.95, Outcome.PASS),
+        (0.95, 0.95, Outcome.INSUFFICIENT),
+        (1.8, 0.95, Outcome.FAIL),
+        (0.95, 0.4, Outcome.FAIL),
+        (0.5, 0.0, Outcome.FAIL),
+    ],
+    ids=["cheap", "at the limit", "dear", "half as often right", "never right"],
+)
+def test_a_confident_cost_is_judged_by_proof(cost, right, outcome):
+    assert judged(PROVEN, cost, right).outcome is outcome
+
+
+def test_an_observed_cost_fails_sooner_by_proof():
+    found = judged(COSTS, 4.0, 0.9, minutes=15)
+
+    assert (found.outcome, found.observed) == (Outcome.FAIL, Outcome.INSUFFICIENT)
+
+
+def test_where_it_is_not_known_what_a_request_can_cost_it_fails_by_proof_and_never_passes():
+    unknown = {"candidate": MINI}
+
+    cheap, dear = (judged(PROVEN, cost, 0.95, **unknown) for cost in (0.3, 1.8))
+
+    assert (cheap.outcome, cheap.reading.passing) == (Outcome.INSUFFICIENT, None)
+    assert dear.outcome is Outcome.FAIL
+
+
+@pytest.mark.parametrize(
+    ("arm", "most"),
+    [(Arm.CANDIDATE, MOST), (Arm.BASELINE, MOST // 2)],
+    ids=["candidate", "baseline"],
+)
+def test_a_request_can_cost_a_full_context_and_answer_of_each_model_that_it_may_call(arm, most):
+    assert most_nusd(plan(), arm) == most
+    assert most_nusd(plan(baseline=GPT_41), arm) is None  # its limits are not known
+
+
+def test_a_minute_in_which_the_cap_was_not_counted_says_nothing_against_the_rule():
+    of = plan(PROVEN)
+    dear = [(2 * LIMIT, 1.0)] * 20
+    before = [answered(START + i, *dear, caps=()) for i in range(30)]
+    after = [answered(START + i, *dear) for i in range(30, 60)]
+
+    def proof(rows):
+        return read(
+            view(rows, minutes=59, of=of, state=at_step(0, of, started_at=NOW)), PROVEN, None
+        ).failing
+
+    found, alone = proof(before + after), proof(after)
+    assert found is not None
+    assert found.tally["requests"] == 600
+    assert (found.log_e, found.tally) == (alone.log_e, alone.tally)
+    # Another limit's sum is none of this one's.
+    other = [answered(START + i, *dear, caps=(7,)) for i in range(60)]
+    assert dict(proof(other).tally) == {}
+
+
+@brief
+@given(st.lists(st.dictionaries(st.integers(0, 150), minute, max_size=5), max_size=6))
+def test_what_is_remembered_between_ticks_follows_every_late_change(fed):
+    of = plan()
+    kept = tallies_of(of)
+    known: dict[int, list] = {}
+    for number, change in enumerate(fed):
+        known |= change
+        kept.feed([answered(START + at, *those) for at, those in change.items()], number)
+        state = at_step(0, of, started_at=NOW)
+        found = read(replace(view([], minutes=150, of=of, state=state), tallies=kept), COSTS, None)
+
+        fresh = [answered(START + at, *those) for at, those in known.items()]
+        again = read(view(fresh, minutes=150, of=of, state=state), COSTS, None)
+        assert (found.failing, found.passing) == (again.failing, again.passing)
+
+
+def test_a_judge_that_errs_is_allowed_for():
+    # Every answer is right; of a judge of sensitivity 0.8 and specificity 0.9 four in five look so. At 0.9 limits each
+    # that is 1.125 limits for what looks right, and 0.9 for what is.
+    errs = Labels(judge=Judge(sensitivity=0.8, specificity=0.9))
+    known = {"minutes": 60, "priors": Priors(accuracy=0.95)}
+
+    naive, allowed = (
+        judged(PROVEN, 1.1, 0.8, **known),
+        judged(PROVEN, 1.1, 0.8, labels=errs, **known),
+    )
+
+    assert naive.reading.failing.look.value == pytest.approx(1.1 / 0.8 * LIMIT_USD)
+    # (0.8 − 0.1) / 0.7 = 1: all are right.
+    assert allowed.reading.failing.look.value == pytest.approx(1.1 * LIMIT_USD)
+    assert allowed.reading.failing.log_e < naive.reading.failing.log_e
+
+
+# The plan
+
+
+def test_only_a_limit_above_nothing_that_is_not_turned_around_can_be_proven():
+    assert is_provable(COSTS)
+    assert is_provable(replace(COSTS, limit=50.0))
+    assert not is_provable(replace(COSTS, below=True))
+    assert not is_provable(replace(COSTS, limit=0.0))
+    assert not is_provable(replace(COSTS, usual=timedelta(days=7)))
+    for other in ("cost_per_hour", "cost_per_1k", "cost_ratio", "token_burn_rate"):
+        assert not is_provable(replace(COSTS, metric=CATALOGUE[other]))
+
+
+def test_the_caps_of_a_plan_are_ten_times_its_limits_each_once():
+    rules = (
+        COSTS,
+        replace(COSTS, name="again", scope=Scope.EACH),
+        replace(COSTS, name="dearer", limit=0.5),
+        replace(COSTS, name="turned", limit=0.7, below=True),
+        ESCALATION,
+        ACCURACY,
+    )
+
+    assert cost_caps(usual_plan(rules=rules)) == (20_000_000, 5_000_000_000)
+    assert cost_caps(usual_plan()) == ()
+    assert needed(plan())("k.cost.20000000")
+    assert not needed(plan())("k.cost.5000000000")
+
+
+def test_nothing_is_said_of_how_many_more_are_needed():
+    of = plan(PROVEN)
+    found = judged(PROVEN, 0.95, 0.95)
+
+    assert needs(of, at_step(0, of, started_at=NOW), found) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "anew"),
+    [
+        ({"rules": (replace(COSTS, limit=0.003),)}, True),
+        ({"priors": Priors(accuracy=0.8)}, True),
+        ({"labels": Labels(judge=Judge(sensitivity=0.9, specificity=0.9))}, True),
+        ({"candidate": ModelRef(model="gpt-4.1-mini", price=CHEAP)}, True),
+        ({"max_blind": timedelta(hours=1)}, False),
+    ],
+    ids=["limit", "priors", "judge", "most that a call costs", "something else"],
+)
+def test_a_revision_that_changes_what_is_bet_on_starts_a_new_epoch(changes, anew):
+    of = plan()
+    state = at_step(0, of, started_at=NOW)
+
+    amended = on(state, Apply(plan=replace(of, **changes), **ANN), of=of).state
+
+    assert (amended.epoch("right").start == LATER) is anew
