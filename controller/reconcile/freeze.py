@@ -35,9 +35,25 @@ def _holds(freeze: Freeze, now: datetime) -> bool:
         return started and (freeze.end is None or now < freeze.end)
     if freeze.duration is None:
         raise LookupError(f"freeze {freeze.cron!r} has no duration")
-    trigger = _schedule(freeze.cron, freeze.zone)
     # The last start that could still hold is less than `duration` ago: is there a start in (now - duration, now]?
-    begun = trigger.get_next_fire_time(None, now - freeze.duration)
-    if begun is not None and begun.astimezone(UTC) == now - freeze.duration:
-        begun = trigger.get_next_fire_time(begun, begun)
-    return begun is not None and begun.astimezone(UTC) <= now
+    since = now - freeze.duration
+    begun = _start_from(freeze.cron, freeze.zone, since.replace(minute=0, second=0, microsecond=0))
+    while begun is not None and begun <= since:
+        begun = _start_after(freeze.cron, freeze.zone, begun)
+    return begun is not None and begun <= now
+
+
+@lru_cache(
+    maxsize=4096
+)  # many looks in an hour, and many simulated rollouts come by the same hours
+def _start_from(cron: str, zone: str, moment: datetime) -> datetime | None:
+    """The first start at a moment or after it, in UTC."""
+    begun = _schedule(cron, zone).get_next_fire_time(None, moment)
+    return begun.astimezone(UTC) if begun is not None else None
+
+
+@lru_cache(maxsize=4096)
+def _start_after(cron: str, zone: str, start: datetime) -> datetime | None:
+    """The next start after one, in UTC."""
+    begun = _schedule(cron, zone).get_next_fire_time(start, start)
+    return begun.astimezone(UTC) if begun is not None else None
