@@ -20,6 +20,7 @@ from controller.rollout.observation import BOTH_ARMS
 from controller.rollout.plan import Arm
 from controller.rollout.sums import Minutes, Table
 from controller.rollout.tallies import StratumSums
+from controller.simulate.block_sums import Blocks, BlockSums, Floats
 
 UNITS, ESCALATED, FAILED, GRADED, RIGHT_U = range(1, 6)
 REQUESTS, REQUESTS_ESCALATED, REQUESTS_FAILED, REQUESTS_GRADED = range(6, 10)
@@ -70,16 +71,6 @@ REQUESTS_APART: Final = Columns(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Blocks:
-    """Blocks of one intent by their minutes; `places` says where in `values_u` (ascending millionths) each value is."""
-
-    intent: str
-    values_u: tuple[int, ...]
-    minutes: Minutes
-    places: NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Counted:
     """What came in over some minutes; tables are (intents, columns, minutes), in the order of `DenseTallies`'s.
 
@@ -111,11 +102,13 @@ class _Prefix:
         self.sums: Table = np.zeros((intents + 1, width, room + 1), dtype=np.int64)
 
     def set(self, start: int, counts: Table) -> None:
+        # The first column is nobody's.
+        counts, sums = counts[:, 1:], self.sums[:, 1:]
         span = slice(start + 1, start + 1 + counts.shape[2])
-        part = self.sums[:-1, :, span]
+        part = sums[:-1, :, span]
         np.cumsum(counts, axis=2, out=part)
-        part += self.sums[:-1, :, start : start + 1]
-        np.sum(part, axis=0, out=self.sums[-1, :, span])
+        part += sums[:-1, :, start : start + 1]
+        np.add.reduce(part, axis=0, out=sums[-1, :, span])
 
     def amend(self, place: int, column: int, grown: Minutes, start: int) -> None:
         """Add to an intent's sums before each minute after `start`, and to those of all."""
@@ -166,86 +159,6 @@ def _columns(sums: Table, places: Sequence[int], at: Minutes) -> Table:
     return table.T
 
 
-class _BlockSums:
-    """Blocks of one intent under one split version before each minute from `first` on; a row for each value seen.
-
-    `places` says where the values are in a row of both arms.
-    """
-
-    __slots__ = ("_row_places", "_rows", "_sums", "_values_u", "end", "first", "places", "version")
-
-    def __init__(
-        self, version: int, first: int, values_u: tuple[int, ...], row_places: dict[str, int]
-    ) -> None:
-        self.version = version
-        self.first = self.end = first
-        self.places: list[int] = []
-        self._sums: Table = np.zeros((0, 1), dtype=np.int64)
-        self._values_u = values_u
-        self._rows = np.full(len(values_u), -1)  # of each value; −1: it has none yet
-        self._row_places = row_places
-
-    def at(self, minutes: Minutes) -> Table:
-        """(values, minutes)"""
-        if len(minutes) and minutes.min() >= self.end:
-            return np.broadcast_to(self.row(self.end)[:, None], (len(self.places), len(minutes)))
-        at = np.minimum(np.maximum(minutes, self.first), self.end) - self.first
-        return np.take(self._sums, at, axis=1)
-
-    def row(self, minute: int) -> Minutes:
-        row: Minutes = self._sums[:, min(max(minute, self.first), self.end) - self.first]
-        return row
-
-    def until(self, minutes: Minutes, keys: Sequence[str]) -> Table:
-        """As `Sums.until`."""
-        known = self.at(minutes)
-        rows = {place: row for row, place in enumerate(self.places)}
-        table = np.zeros((len(minutes), len(keys)), dtype=np.int64)
-        for column, key in enumerate(keys):
-            row = rows.get(self._row_places.get(key, 0))
-            if row is not None:
-                table[:, column] = known[row]
-        return table
-
-    def until_one(self, minute: int, keys: tuple[str, ...]) -> list[int]:
-        """As `Sums.until_one`."""
-        (row,) = self.until(np.array([minute]), keys).tolist()
-        return list(row)
-
-    def extend(self, length: int, found: Blocks) -> None:
-        known = self.end - self.first
-        self._make_room(found.places, known + length)
-        cells = self._rows[found.places] * length + (found.minutes - self.end)
-        counts = np.bincount(cells, minlength=len(self.places) * length)
-        part = self._sums[:, known + 1 : known + 1 + length]
-        np.cumsum(counts.reshape(-1, length), axis=1, out=part)
-        part += self._sums[:, known : known + 1]
-        self.end += length
-
-    def amend(self, minutes: Minutes, places: NDArray[np.int64], sign: int) -> None:
-        """Put in (+1) or take out (−1) blocks of minutes that are there."""
-        self._make_room(places, self.end - self.first)
-        start = int(minutes.min()) - self.first
-        length = self.end - self.first - start
-        cells = self._rows[places] * length + (minutes - self.first - start)
-        counts = np.bincount(cells, minlength=len(self.places) * length).reshape(-1, length)
-        np.cumsum(counts, axis=1, out=counts)
-        self._sums[:, start + 1 : start + 1 + length] += sign * counts
-
-    def _make_room(self, seen: NDArray[np.int64], minutes: int) -> None:
-        there = np.bincount(seen, minlength=len(self._rows)) > 0
-        new = (there & (self._rows < 0)).nonzero()[0].tolist()
-        rows, columns = self._sums.shape
-        # Twice as much each time, so that a long run does not copy all of it every day.
-        lacking = max(2 * minutes + 1 - columns, 0) if minutes + 1 > columns else 0
-        if new or lacking:
-            self._sums = np.pad(self._sums, ((0, len(new)), (0, lacking)))
-        self._rows[new] = np.arange(rows, rows + len(new))
-        for place in new:
-            key = f"b.{self._values_u[place]}"
-            self.places.append(self._row_places.setdefault(key, len(self._row_places)))
-
-
 @dataclass(slots=True)
 class _Version:
     number: int
@@ -272,7 +185,7 @@ class DenseTallies:
         self._compared = {arm.value: _Prefix(len(intents), columns.width, room) for arm in Arm}
         self._outside: _Prefix | None = None
         self._versions: list[_Version] = []
-        self._blocks: dict[str, list[_BlockSums]] = {}
+        self._blocks: dict[str, list[BlockSums]] = {}
         self._block_places: dict[str, int] = {"": 0}  # in a row of both arms
 
     # Filling
@@ -311,12 +224,10 @@ class DenseTallies:
         for column, counts in added.items():
             prefix.amend(place, column, sign * np.cumsum(counts), start)
 
-    def amend_blocks(
-        self, version: int, intent: str, minutes: Minutes, places: Minutes, sign: int
-    ) -> None:
-        """Put in (+1) or take out (−1) blocks of a split version's minutes that are there."""
+    def put_blocks(self, version: int, intent: str, minutes: Minutes, places: Minutes) -> None:
+        """Instead of all blocks of a split version that there were, in order of their minutes."""
         kept = next(one for one in self._blocks[intent] if one.version == version)
-        kept.amend(minutes, places, sign)
+        kept.put(minutes, places)
 
     def cut(self, end: int) -> None:
         """Forget the minutes from `end` on: they will be under another split."""
@@ -324,16 +235,59 @@ class DenseTallies:
         self.end = version.end = end
         for kept in self._blocks.values():
             if kept[-1].first >= version.first:
-                kept[-1].end = end
+                kept[-1].cut(end)
 
-    def _block_sums(self, found: Blocks) -> _BlockSums:
+    def _block_sums(self, found: Blocks) -> BlockSums:
         kept = self._blocks.setdefault(found.intent, [])
         version = self._versions[-1]
         if not kept or kept[-1].first < version.first:
             kept.append(
-                _BlockSums(version.number, version.first, found.values_u, self._block_places)
+                BlockSums(version.number, version.first, found.values_u, self._block_places)
             )
         return kept[-1]
+
+    # Reading, many at once
+
+    def stretch(
+        self,
+        first: int,
+        last: int,
+        keys: Sequence[str],
+        *,
+        arm: str,
+        intents: Sequence[str | None],
+    ) -> Table:
+        """Sums of compared traffic before each minute of first .. last, which lie in those that there are; (keys,
+        intents, minutes).
+        """
+        sums = self._compared[arm].sums[:, :, first - self.first : last + 1 - self.first]
+        rows = [self._place[one] if one is not None else -1 for one in intents]
+        places = _places(tuple(keys), self.columns)
+        return (
+            sums[rows][:, places].swapaxes(0, 1)
+            if len(rows) > 1
+            else sums[rows[0], places][:, None]
+        )
+
+    def wealth(
+        self,
+        intent: str | None,
+        about: str,
+        logs: Callable[[Floats], Floats],
+        starts: Minutes,
+        bounds: Minutes,
+    ) -> tuple[Floats, Floats]:
+        """What blocks have made of each bet: the logarithm of its wealth before some minutes, (bets, starts); and at
+        most the largest from each bound to the next, (bets, bounds − 1).
+
+        `logs` tells what one block of each value adds to it, and `about` is its name.
+        """
+        opened, largest = np.zeros((1, len(starts))), np.zeros((1, len(bounds) - 1))
+        for kept in self._kept_blocks(intent):
+            if kept.places:
+                before, most = kept.wealth(about, logs, starts, bounds)
+                opened, largest = opened + before, largest + most
+        return opened, largest
 
     # Reading: as `Tallies`
 
@@ -446,7 +400,7 @@ class DenseTallies:
         column: NDArray[np.int64] = self._compared[arm].sums[place, self.columns.places.get(key, 0)]
         return column
 
-    def _kept_blocks(self, intent: str | None) -> Iterator[_BlockSums]:
+    def _kept_blocks(self, intent: str | None) -> Iterator[BlockSums]:
         for name, kept in self._blocks.items():
             if intent is None or name == intent:
                 yield from kept

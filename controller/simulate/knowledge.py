@@ -7,6 +7,7 @@ a decision is found by halving.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +36,16 @@ class Coming:
     values: Values | None
 
 
+@dataclass(frozen=True, slots=True)
+class ComingBlocks:
+    """Blocks of one intent and split version, and when each comes to be known; `places` says where in `values`."""
+
+    values: Values
+    minutes: Minutes
+    places: NDArray[np.int64]
+    known: Minutes
+
+
 class _Changes:
     """Changes of old minutes, in order of when they come to be known; the first `told` of them are in the sums."""
 
@@ -59,6 +70,10 @@ class _Changes:
         if self.told >= before:
             return self.rows[:, before : self.told], +1
         return self.rows[:, self.told : before], -1
+
+    def there(self) -> NDArray[np.int64]:
+        """Those that are in the sums."""
+        return self.rows[:, : self.told]
 
     def changed(self, since: int, until: int) -> Minutes:
         """The minutes that changed after one minute and up to another."""
@@ -112,14 +127,34 @@ class Knowledge:
             if len(minutes):
                 labels = LateLabels(minutes, right.astype(np.bool_), requests)
                 self._tallies.grade(arm, intent, labels, sign)
+        self.close(minute)
+        for key, blocks in self._blocks.items():
+            (changed, _), _ = blocks.move(minute)
+            if len(changed):
+                minutes, places = blocks.there()
+                order = minutes.argsort(kind="stable")
+                self._tallies.put_blocks(*key, minutes[order], places[order])
+
+    def close(self, minute: int) -> None:
+        """Form the blocks of labels that come up to a minute; the sums stay as they are."""
         for key, line in self._lines.items():
-            blocks = self._blocks[key]
             if line.through < minute:
                 known, minutes, places = line.advance(minute)
-                blocks.add(known, np.stack([minutes, places]))
-            (minutes, places), sign = blocks.move(minute)
-            if len(minutes):
-                self._tallies.amend_blocks(*key, minutes, places, sign)
+                self._blocks[key].add(known, np.stack([minutes, places]))
+
+    def blocks(self, intent: str | None) -> Iterator[ComingBlocks]:
+        """Those of one intent or of all that were formed, by split version."""
+        for key, blocks in self._blocks.items():
+            if intent is None or key[1] == intent:
+                minutes, places = blocks.rows
+                yield ComingBlocks(self._lines[key].values, minutes, places, blocks.known)
+
+    def first_changed(self, since: int, until: int) -> int:
+        """The first minute of which something came to be known after one minute and up to another; `until` if none."""
+        every = (*self._grades.values(), *self._blocks.values())
+        return min(
+            (int(one.changed(since, until).min(initial=until)) for one in every), default=until
+        )
 
     def changed(self, since: int, until: int) -> list[int]:
         """The minutes of which something came to be known after one minute and up to another, ascending."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -15,7 +15,7 @@ from controller.rollout.accounting_state import rounded
 from controller.rollout.metrics import MICRO
 from controller.rollout.plan import Arm
 from controller.rollout.sums import Minutes
-from controller.simulate.dense import Blocks
+from controller.simulate.block_sums import Blocks
 
 Grades = NDArray[np.bool_]
 
@@ -158,37 +158,44 @@ class LateLine:
             coming.usable, coming.codes = coming.usable[reached:], coming.codes[reached:]
         moments = np.unique(np.concatenate(list(usable.values())))
         until = {arm: usable[arm].searchsorted(moments, side="right").tolist() for arm in Arm}
-        closed: list[tuple[int, int, int]] = []
-        done = dict.fromkeys(Arm, 0)
-        for number, moment in enumerate(moments.tolist()):
-            for arm, coming in self._coming.items():
-                coming.waiting += codes[arm][done[arm] : until[arm][number]]
-                done[arm] = until[arm][number]
-            closed += ((moment, *block) for block in self._close())
+        closed, counts, taken = self._close(moments.tolist(), until, codes)
         if not closed:
             return NOTHING, NOTHING, NOTHING
-        when, minutes, places = np.array(closed, dtype=np.int64).T
-        return when, minutes, places
-
-    def _close(self) -> list[tuple[int, int]]:
-        sizes = self.values.sizes
-        count = min(len(self._coming[arm].waiting) // size for arm, size in sizes.items())
-        if not count:
-            return []
-        taken = {}
-        for arm, size in sizes.items():
-            waiting = self._coming[arm].waiting
-            waiting.sort()
-            taken[arm], waiting[: count * size] = waiting[: count * size], []
-        return [self._block(taken, number) for number in range(count)]
-
-    def _block(self, taken: Mapping[Arm, list[int]], number: int) -> tuple[int, int]:
-        right, last = [], 0
+        right, last = {}, []
         for arm, size in self.values.sizes.items():
-            members = taken[arm][number * size : (number + 1) * size]
-            right.append(sum(member & 1 for member in members))
-            last = max(last, members[-1])
-        return last >> _MINUTE_BITS, int(self.values.places[right[0], right[1]])
+            members = np.array(taken[arm], dtype=np.int64).reshape(-1, size)
+            right[arm] = (members & 1).sum(axis=1)
+            last.append(members[:, -1] >> _MINUTE_BITS)
+        places = self.values.places[right[Arm.BASELINE], right[Arm.CANDIDATE]]
+        return np.repeat(closed, counts), np.maximum(*last), places
+
+    def _close(
+        self,
+        moments: Sequence[int],
+        until: Mapping[Arm, Sequence[int]],
+        codes: Mapping[Arm, Sequence[int]],
+    ) -> tuple[list[int], list[int], dict[Arm, list[int]]]:
+        """The moments in which blocks close, how many do in each, and their labels, block after block."""
+        closed, counts = [], []
+        taken: dict[Arm, list[int]] = {arm: [] for arm in Arm}
+        done = dict.fromkeys(Arm, 0)
+        # Two arms by name: this runs once for every minute of a rollout.
+        (one, of_one), (other, of_other) = self.values.sizes.items()
+        first, second = self._coming[one].waiting, self._coming[other].waiting
+        for number, moment in enumerate(moments):
+            first += codes[one][done[one] : until[one][number]]
+            second += codes[other][done[other] : until[other][number]]
+            done[one], done[other] = until[one][number], until[other][number]
+            count = min(len(first) // of_one, len(second) // of_other)
+            if count:
+                first.sort()
+                second.sort()
+                taken[one] += first[: count * of_one]
+                taken[other] += second[: count * of_other]
+                del first[: count * of_one], second[: count * of_other]
+                closed.append(moment)
+                counts.append(count)
+        return closed, counts, taken
 
     def cut(self, end: int) -> bool:
         """Forget labels of the minutes from `end` on. Whether what was closed in those minutes is closed anew."""

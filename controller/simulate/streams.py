@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from controller.rollout.accounting_blocks import Sizes, block_sizes
 from controller.rollout.metrics import MICRO, Kind
 from controller.rollout.plan import FULL_BP, Arm, Plan
+from controller.rollout.sums import Table
 from controller.rollout.timeline import MINUTE
+from controller.simulate.block_sums import Blocks
 from controller.simulate.dense import (
     ESCALATED,
     FAILED,
@@ -31,7 +33,6 @@ from controller.simulate.dense import (
     REQUESTS_GRADED,
     RIGHT_U,
     UNITS,
-    Blocks,
     Columns,
     Counted,
 )
@@ -123,8 +124,8 @@ class Streams:
         compared = {
             arm.value: np.zeros((groups, self.columns.width, length), dtype=np.int64) for arm in Arm
         }
-        outside = (
-            np.zeros((groups, self.columns.width, length), dtype=np.int64) if split.pinned else None
+        outside = np.zeros(
+            (groups if split.pinned else 0, self.columns.width, length), dtype=np.int64
         )
         wrong_served = np.zeros(length)
         blocks, coming = [], []
@@ -139,17 +140,17 @@ class Streams:
                 if not share:
                     continue
                 of = self._rates(arm, intent, minutes)
-                answered = self._answered(random, of, arriving * share, minutes, sizes)
-                if intent in split.pinned and outside is not None:
-                    outside[place] = answered.counts
+                counted = outside if intent in split.pinned else compared[arm.value]
+                counts = counted[place]
+                answered = self._answered(random, of, arriving * share, minutes, sizes, counts)
+                if intent in split.pinned:
                     continue
-                compared[arm.value][place] = answered.counts
                 if answered.labels is not None:
                     labels[arm] = answered.labels
                 if answered.come is not None:
                     coming.append(answered.come.coming(arm, intent, values))
                 if arm is Arm.CANDIDATE:
-                    requests = answered.counts[self.columns.requests]
+                    requests = counts[self.columns.requests]
                     wrong_served += requests * (of.wrong - of.escalated)
             if values is not None and self.scenario.lateness is not None:
                 blocks.append(
@@ -161,7 +162,12 @@ class Streams:
                 line = self._lines.setdefault((split.version, intent), Line(sizes))
                 blocks.append(line.close(intent, labels))
         return Drawn(
-            counted=Counted(length=length, compared=compared, outside=outside, blocks=blocks),
+            counted=Counted(
+                length=length,
+                compared=compared,
+                outside=outside if split.pinned else None,
+                blocks=blocks,
+            ),
             wrong_served=wrong_served,
             coming=coming,
         )
@@ -179,20 +185,21 @@ class Streams:
         per_minute: float,
         minutes: NDArray[np.int64],
         sizes: Sizes | None,
+        counts: Table,
     ) -> _Answered:
         graded, mean = (
             _Graded(self.traffic.label_rate, self.plan.labels.sampled),
             self.traffic.requests_per_unit,
         )
         if sizes is None and self.scenario.lateness is None:
-            return _Answered.counted(random, of, per_minute, graded, len(minutes), mean)
+            return _Answered.counted(random, of, per_minute, graded, counts, mean)
         late = None
         if self.scenario.lateness is not None:
             delay, horizon = (
                 span // MINUTE for span in (self.plan.labels.delay, self.plan.labels.horizon)
             )
             late = _Late(self.scenario.lateness, delay, horizon)
-        return _Answered.one_by_one(random, of, per_minute, graded, minutes, mean, late)
+        return _Answered.one_by_one(random, of, per_minute, graded, minutes, counts, mean, late)
 
     def _blocks_wanted(self, intent: str) -> bool:
         """Whether a rule bets on them."""
@@ -261,10 +268,11 @@ class _Late:
 
 @dataclass(frozen=True, slots=True)
 class _Answered:
-    """The answers of one arm to one intent; `labels` None where their order is of no use, `come` where none is late."""
+    """The answers of one arm to one intent, counted into a table of zeros, (columns, minutes); `labels` None where
+    their order is of no use, `come` where none is late.
+    """
 
-    counts: NDArray[np.int64]
-    labels: Labels | None
+    labels: Labels | None = None
     come: _Come | None = None
 
     @classmethod
@@ -274,14 +282,14 @@ class _Answered:
         of: Rates,
         per_minute: float,
         graded: _Graded,
-        length: int,
+        counts: Table,
         mean: float,
     ) -> _Answered:
         """By kind of answer: each kind of a Poisson stream is a Poisson stream of its own."""
 
         def kind(part: Rate) -> Number:
             there = part.any() if isinstance(part, np.ndarray) else part > 0
-            return random.poisson(per_minute * part, length) if there else 0
+            return random.poisson(per_minute * part, counts.shape[1]) if there else 0
 
         right = kind(graded.ordinary * (1 - of.graded_wrong))
         wrong = kind(graded.ordinary * (of.graded_wrong - of.escalated))
@@ -289,9 +297,6 @@ class _Answered:
         escalated = kind(of.escalated - of.failed)
         failed = kind(of.failed)
         known, known_failed = graded.known(random, escalated), graded.known(random, failed)
-        counts = np.zeros(
-            ((REQUESTS_APART if mean > 1 else ONE_REQUEST).width, length), dtype=np.int64
-        )
         counts[GRADED] = right + wrong + known + known_failed
         counts[UNITS] = right + wrong + ungraded + escalated + failed
         counts[ESCALATED], counts[FAILED] = escalated + failed, failed
@@ -306,7 +311,7 @@ class _Answered:
             counts[REQUESTS_FAILED], counts[REQUESTS_ESCALATED] = of_failed, of_wrong
             counts[REQUESTS_GRADED] = of_known + of_ordinary
             counts[REQUESTS] = of_wrong + of_ordinary + _requests_of(random, ungraded, mean)
-        return cls(counts, None)
+        return cls()
 
     @classmethod
     def one_by_one(
@@ -316,6 +321,7 @@ class _Answered:
         per_minute: float,
         graded: _Graded,
         minutes: NDArray[np.int64],
+        counts: Table,
         mean: float,
         late: _Late | None,
     ) -> _Answered:
@@ -343,9 +349,6 @@ class _Answered:
         right = np.ones(len(when), dtype=np.bool_)
         right[hit(of.graded_wrong)] = False
         labels, come = Labels(when + minutes[0], right), None
-        counts = np.zeros(
-            ((REQUESTS_APART if mean > 1 else ONE_REQUEST).width, length), dtype=np.int64
-        )
         counts[UNITS] = counts[GRADED] = n
         if mean > 1:
             counts[REQUESTS] = counts[REQUESTS_GRADED] = requests_by_minute(slice(None))
@@ -376,7 +379,7 @@ class _Answered:
                 counts[column] = by_minute(hit(rate))
                 if mean > 1:
                     counts[of_requests] = requests_by_minute(hit(rate))
-        return cls(counts, labels, come)
+        return cls(labels, come)
 
 
 def _requests_of(random: np.random.Generator, units: Number, mean: float) -> Number:

@@ -1,8 +1,8 @@
 """One simulated rollout: the real readings and `decide`, on simulated streams, with a clock that jumps.
 
-A controller looks every minute. Here the rollout is looked at every four days, and where a hold or a reaction ends:
-reading judges every window that closed since the last look, so what a minute's look would have failed is failed by the
-next one. The first minute with a decision is then found by halving, and time goes on from there under the new split
+A controller looks every minute. Here failures are looked for in all minutes of two days at once (`failing`), and a look
+is made in the first that has one; where a hold, a freeze or a reaction ends; and while a step waits for more than that,
+where the first minute with a decision is found by halving. Time goes on from there under the new split
 (`docs/adr/014-a-simulation-looks-rarely-and-decides-the-same.md`).
 
 A look at a minute sees all of it, as the last one within it would. The split is taken as verified in force throughout.
@@ -10,28 +10,23 @@ A look at a minute sees all of it, as the last one within it would. The split is
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from datetime import datetime, timedelta
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from controller.ports import Split, Standing
-from controller.reconcile.freeze import active_freeze
 from controller.reconcile.observe import see
 from controller.rollout.advance import requirement
 from controller.rollout.commands import AnyCommand, Apply, Approve
 from controller.rollout.decide import decide, start
 from controller.rollout.decision import Action, Decision, Wait, Waiting
 from controller.rollout.force import InForceTime, Stretch
-from controller.rollout.looks import measure
 from controller.rollout.metrics import Kind
-from controller.rollout.plan import FULL_BP, Advance, Arm, Evidence, Freeze, Plan, Rule
+from controller.rollout.plan import FULL_BP, Advance, Arm, Plan, Rule
 from controller.rollout.readings import proven, read
-from controller.rollout.route import route_of
 from controller.rollout.rules import judge
 from controller.rollout.state import Cause, Phase, State, shares
 from controller.rollout.timeline import minute_of, minutes, start_of
@@ -39,16 +34,20 @@ from controller.rollout.verdict import Outcome
 from controller.rollout.view import View
 from controller.simulate.backtest import Ending
 from controller.simulate.dense import DenseTallies
+from controller.simulate.failing import suspects
+from controller.simulate.freezes import thaw
 from controller.simulate.knowledge import Knowledge
+from controller.simulate.late import LateBounds, may_be_proven, suspected_hours
 from controller.simulate.scenarios import DAY_MIN, Scenario, Traffic
+from controller.simulate.standing import standing_of
 from controller.simulate.streams import STRETCH_MIN, InForce, Streams
 
 ACTOR: Final = "simulation"
 LOOK_MIN: Final = 96 * 60
-FIRST_LOOK_MIN: Final = 24 * 60
-"""After a failure, and from there on twice as far each time: what was drawn and read beyond a decision is lost."""
-HOUR_MIN: Final = 60
-NEAR_LOOK_MIN: Final = HOUR_MIN  # where what is asked for comes and goes
+AHEAD_MIN: Final = 48 * 60
+"""As far ahead failures are looked for: what was drawn beyond one is lost."""
+FIRST_AHEAD_MIN: Final = 24 * 60  # after one
+NEAR_LOOK_MIN: Final = 60  # where what is asked for comes and goes
 FEW_UNITS: Final = 15  # e⁻¹⁵: how often as many as are expected do not come at all
 COMES_AND_GOES: Final = frozenset(
     (
@@ -59,7 +58,7 @@ COMES_AND_GOES: Final = frozenset(
         Waiting.UNMEASURED,
     )
 )
-HOLD_OVER: Final = frozenset((Action.ADVANCE, Action.BAKE, Action.COMPLETE))
+ASKED: Final = "approval"  # what is told when a step waits for it alone
 PENDING_MIN: Final = 10
 FIRST_STRETCH_MIN: Final = 60
 """Minutes drawn together before the first share: it mostly takes one."""
@@ -130,6 +129,14 @@ def _units_in_windows(setup: Setup) -> Iterator[float]:
                     yield (1 - share) * in_window * traffic.units_per_minute
 
 
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """A look in the minute `until` that judges what was not judged by an earlier one."""
+
+    judged: int
+    until: int
+
+
 class _Run:
     """Invariant: no look at a minute up to `_judged` makes a decision that was not taken."""
 
@@ -138,7 +145,8 @@ class _Run:
         self._plan = setup.plan
         self._number = number
         self._look_min = look_min
-        self._apart_min = look_min
+        self._looks_at_all = look_min == 1
+        self._ahead_min = AHEAD_MIN
         applied = Apply(actor=ACTOR, reason=setup.scenario.text, plan=setup.plan)
         self._state = start(applied, setup.start).state
         self._first = self._judged = minute_of(setup.start)
@@ -151,19 +159,19 @@ class _Run:
         self._tallies = DenseTallies(
             tuple(self._streams.groups), first=self._first, room=room, columns=columns
         )
-        self._late = self._knowledge() if is_judged_again(setup) else None
+        delay_min = minutes(setup.plan.labels.delay)
+        late = is_judged_again(setup)
+        self._late = Knowledge(self._tallies, delay_min=delay_min) if late else None
         self._wrong_served: list[tuple[int, NDArray[np.float64]]] = []
         self._shifting: list[Stretch] = []  # in which the candidate had a share
         self._shifting_since: datetime | None = None
         self._approve_min: int | None = None
+        self._frozen_until = self._first
         self._fresh = True  # nothing was looked at since the last decision
         self._path = [(0, 0)]
         self._decided: Decision | None = None
         self._waits: tuple[Wait, ...] = ()
         self._begin_version()
-
-    def _knowledge(self) -> Knowledge:
-        return Knowledge(self._tallies, delay_min=minutes(self._plan.labels.delay))
 
     def to_its_end(self) -> Trial:
         while (ending := _ending(self._state)) is None:
@@ -177,69 +185,73 @@ class _Run:
         """To the next decision, or to the next look if none is made."""
         until = self._next_look()
         self._draw(until + 1)
-        until, decision = self._first_decision(until)
-        if not decision.recorded and until == self._approve_min:
+        failing = None if self._looks_at_all else self._first_failing(until)
+        self._ahead_min = min(2 * self._ahead_min, AHEAD_MIN)
+        if failing is None and until < self._quiet_until() and not self._looks_at_all:
+            self._judged = until
+            return
+        until, decision = self._first_decision(failing or _Span(until - 1, until))
+        if self._approve_min is not None and until >= self._approve_min and not decision.recorded:
             self._approve_min = None
             decision = self._decision(until, Approve(actor=ACTOR, reason="asked for"))
         self._judged, self._fresh, self._waits = until, decision.recorded, decision.waits
-        self._apart_min = min(2 * self._apart_min, self._look_min)
+        if any(wait.waiting is Waiting.FREEZE for wait in decision.waits):
+            self._frozen_until = thaw(self._plan.freezes, until)
         if decision.failures and decision.recorded:  # mostly another rule or intent fails soon
-            self._apart_min = min(FIRST_LOOK_MIN, self._look_min)
+            self._ahead_min = FIRST_AHEAD_MIN
         if decision.recorded:
             self._follow(decision, until)
 
-    def _first_decision(self, until: int) -> tuple[int, Decision]:
-        """The first decision since the last look and its minute; what is held at `until`, if there is none."""
-        for moment in self._proven(until):
+    def _first_decision(self, last: _Span) -> tuple[int, Decision]:
+        """The first decision since the last look and its minute; what is held in the last minute, if there is none.
+
+        Nothing fails before that.
+        """
+        for moment in self._proven(last.until):
             decision = self._decision(moment)
             if decision.recorded:
                 return self._earliest(moment, decision)
-        decision = self._decision(until)
+        decision = self._decision(last.until, judged=last.judged)
         if decision.recorded:
-            return self._earliest(until, decision)
-        for moment in self._overlooked(decision, until):
-            earlier = self._decision(moment)
-            if earlier.recorded:
-                return self._earliest(moment, earlier)
-        return until, decision
+            return self._earliest(last.until, decision)
+        return last.until, decision
 
     def _next_look(self) -> int:
-        state, now = self._state, self._judged
-        known = [self._approve_min] if self._approve_min is not None else []
-        if self._is_frozen():
-            known.append(thaw(self._plan.freezes, now))
-        if state.phase is Phase.PENDING and not self._is_frozen():
-            known.append(now + PENDING_MIN)
-        # A minute before as well: what is decided at a known moment is then not looked for in all that went before.
-        moments = [one for moment in known for one in (moment - 1, moment)]
-        moments += self._hold_ends()
-        return min(one for one in (*moments, now + self._next_apart_min(), self._last) if one > now)
+        now, quiet = self._judged, self._quiet_until()
+        if self._looks_at_all:
+            return min(now + 1, self._last)
+        if quiet > now:
+            return min(quiet, now + self._ahead_min, self._last)
+        if self._state.phase is Phase.PENDING:
+            return min(now + (1 if self._fresh else PENDING_MIN), self._last)
+        return min(now + min(self._apart_min(), self._ahead_min), self._last)
 
-    def _next_apart_min(self) -> int:
-        """How far looks are apart: less where an advance waits for nothing but what may be there in between."""
-        waiting = {wait.waiting for wait in self._waits}
-        near = waiting & COMES_AND_GOES and Waiting.HOLD_TIME not in waiting
-        near = near and not self._is_frozen()
-        return min(self._apart_min, NEAR_LOOK_MIN) if near else self._apart_min
-
-    def _is_frozen(self) -> bool:
-        """Whether there is a freeze: until it is over nothing advances, whatever else may come and go."""
-        return any(wait.waiting is Waiting.FREEZE for wait in self._waits)
-
-    def _hold_ends(self) -> list[int]:
-        """The minute in which the present hold or bake is over; none before the first share."""
-        match self._state.phase:
+    def _quiet_until(self) -> int:
+        """The minute before which nothing but a failure decides anything: a hold, a freeze or an approver's reaction
+        is not over.
+        """
+        state, moments = self._state, [self._frozen_until]
+        if self._approve_min is not None:
+            moments.append(self._approve_min)
+        match state.phase:
             case Phase.PROGRESSING:
-                return [self._held_min(self._plan.steps[self._state.step].hold)]
+                moments.append(self._held_min(self._plan.steps[state.step].hold))
             case Phase.BAKING:
-                return [self._held_min(self._plan.bake)]
-            case _:
-                return []
+                moments.append(self._held_min(self._plan.bake))
+        return max(moments)
 
     def _held_min(self, needed: timedelta) -> int:
         """The minute in which a hold is over; the next one if it was over when the last decision was taken."""
         over = minute_of(self._state.hold_from) + minutes(needed - self._state.held)
         return max(over, self._judged + 1) if self._fresh else over
+
+    def _apart_min(self) -> int:
+        """How far looks are apart where a step has been held: less where an advance waits for nothing but what may be
+        there in between.
+        """
+        waiting = {wait.waiting for wait in self._waits}
+        near = waiting & COMES_AND_GOES and Waiting.HOLD_TIME not in waiting
+        return min(self._look_min, NEAR_LOOK_MIN) if near else self._look_min
 
     def _proven(self, until: int) -> list[int]:
         """The minutes before `until` in which the proof that the step asks for comes, where that could be enough.
@@ -249,15 +261,13 @@ class _Run:
         state, plan = self._state, self._plan
         if state.phase is not Phase.PROGRESSING:
             return []
-        first = max(self._judged + 1, self._held_min(plan.steps[state.step].hold))
+        first = max(self._judged + 1, self._quiet_until())
         if first >= until or requirement(plan, state.step) is not Advance.PROVEN:
             return []
         moments = np.arange(first, until)
-        if self._late is None:
-            there = self._are_proven(self._view(until), moments)
-        else:  # by what was known in each of them
-            each = [self._are_proven(self._view(one), np.array([one])) for one in moments.tolist()]
-            there = np.concatenate(each)
+        if self._late is not None:
+            return self._proven_late(self._late, moments)
+        there = self._are_proven(self._view(until - 1, until), moments)
         there[1:] &= ~there[:-1]
         comes: list[int] = moments[there].tolist()
         return comes
@@ -265,25 +275,35 @@ class _Run:
     def _are_proven(self, view: View, moments: NDArray[np.int64]) -> NDArray[np.bool_]:
         there = np.ones(len(moments), dtype=np.bool_)
         for rule, intent in self._losses():
-            there &= proven(
-                view, rule, intent, moments - minute_of(view.now) + view.watermark(rule)
-            )
+            ends = moments - minute_of(view.now) + view.watermark(rule)
+            there &= proven(view, rule, intent, ends)
         return there
 
-    def _overlooked(self, decision: Decision, until: int) -> list[int]:
-        """The minutes before `until` of the worst windows of rules that have nothing to judge at `until` itself.
-
-        Where there is no traffic nothing fails, whatever was seen before; in those minutes there was some.
+    def _proven_late(self, late: Knowledge, moments: NDArray[np.int64]) -> list[int]:
+        """The first of some minutes in which the proof is there by what was known in it, if it is in the last that it
+        can be.
         """
-        view, found = self._view(until), set()
-        for verdict in decision.verdicts:
-            rule = self._plan.rule(verdict.rule)
-            if verdict.outcome is not Outcome.UNMEASURED or rule is None:
-                continue
-            for seen in (verdict.reading.worst, verdict.reading.failing):
-                if seen is not None:
-                    found.add(minute_of(seen.window.end) - view.watermark(rule) + until)
-        return sorted(one for one in found if self._judged < one < until)
+        last = int(moments[-1])
+        late.close(last)
+        view, may = (
+            self._view(self._judged, last, known=None),
+            np.ones(len(moments), dtype=np.bool_),
+        )
+        for rule, intent in self._losses():
+            may &= may_be_proven(view, late, rule, intent, moments)
+        left: list[int] = moments[may].tolist()
+        found: list[int] = []
+        place = len(left) - 1
+        while left and place >= 0:
+            at = np.array([left[place]])
+            if self._are_proven(self._view(left[place] - 1, left[place]), at)[0]:
+                found, left = [left[place]], left[:place]
+            elif found:
+                left = left[place + 1 :]
+            else:
+                break
+            place = len(left) // 2 if left else -1
+        return found
 
     def _losses(self) -> Iterator[tuple[Rule, str]]:
         """The loss rules on the intents that a step's proof is about."""
@@ -296,15 +316,7 @@ class _Run:
 
     def _earliest(self, until: int, decision: Decision) -> tuple[int, Decision]:
         """The first minute since the last look in which a decision is made, by halving, and that decision."""
-        if decision.action in HOLD_OVER and until in self._hold_ends():
-            return until, decision  # not before the hold is over, and nothing failed meanwhile
-        if decision.failures:
-            until = self._first_failing(until, decision)
-            # Up to the minute before no window fails, so the newest ones tell all that a look there would see.
-            before = until - 1
-            if before > self._judged and not self._decision(before, judged=before - 1).recorded:
-                self._judged = before
-            decision = self._decision(until)
+        self._judged = max(self._judged, min(self._quiet_until(), until) - 1)
         # Mostly it is the moment that was chosen for the look, or that of the failure.
         probe = until - 1
         while probe > self._judged:
@@ -316,56 +328,82 @@ class _Run:
             probe = (self._judged + until) // 2
         return until, decision
 
-    def _first_failing(self, until: int, decision: Decision) -> int:
-        """The first minute in which one of the rules fails that fail at `until`: what fails stays so, so no other does
-        before. Reading these alone is several times quicker than all that a decision is made of.
-        """
-        failed = {(one.rule, one.intent) for one in decision.failures}
-        before = self._judged
-        # Mostly it is the first whose window is over its limit: then two looks tell it, that one and the one before.
-        over = min(self._over_limit(until, failed), default=None)
-        guesses = [] if over is None else [over - 1, over]
-        while until - before > 1:
-            guess = guesses.pop() if guesses else until
-            middle = guess if before < guess < until else (before + until) // 2
-            view = self._view(middle, before)
-            if any(self._is_failing(view, *one) for one in failed):
+    def _first_failing(self, until: int) -> _Span | None:
+        """The first minute up to one in which a rule fails, or nothing was measured for too long."""
+        view = self._view(self._judged, until, known=self._judged)
+        rules, late = self._plan.rules, self._late is not None
+        in_time = {rule.name for rule in rules if not (late and rule.metric.labelled)}
+        first: int | None = None
+        for minute, name, intent in suspects(view, self._tallies, in_time):
+            rule = self._plan.rule(name)
+            if rule is not None and self._stops(minute, rule, intent):
+                first = minute
+                break
+        found = None if first is None else _Span(first - 1, first)
+        return self._first_failing_late(until if first is None else first) or found
+
+    def _first_failing_late(self, until: int) -> _Span | None:
+        """The same of rules whose labels come late: in looks an hour apart, of which few need to be made."""
+        late = self._late
+        rules = [rule for rule in self._plan.rules if rule.metric.labelled]
+        if late is None or not rules or self._state.step < 0:
+            return None
+        late.close(until)
+        bounds = [
+            LateBounds(self._view(self._judged, until, known=None), late, rule) for rule in rules
+        ]
+        for judged, end in suspected_hours(
+            self._judged, until, lambda *span: any(one.may_fail(*span) for one in bounds)
+        ):
+            failing = [
+                (rule, intent)
+                for rule in rules
+                for intent in self._judged_intents(rule)
+                if self._fails(rule, intent, _Span(judged, end))
+            ]
+            if failing:
+                return self._narrowed(_Span(judged, end), failing)
+        return None
+
+    def _narrowed(self, span: _Span, failing: list[tuple[Rule, str | None]]) -> _Span:
+        """To the first minute in which one of these fails, by halving."""
+        first, until = span.judged, span.until
+        while until - first > 1:
+            middle = (first + until) // 2
+            if any(self._fails(*one, _Span(span.judged, middle)) for one in failing):
                 until = middle
             else:
-                before = middle
-        return until
+                first = middle
+        return _Span(span.judged, until)
 
-    def _over_limit(self, until: int, failed: Set[tuple[str, str | None]]) -> Iterator[int]:
-        """The first minute in which each of these rules, as written, has a window that is over its limit."""
-        view = self._view(until)
-        for name, intent in failed:
-            rule = self._plan.rule(name)
-            if rule is None or rule.evidence is not Evidence.OBSERVED:
-                continue
-            span = view.span(rule, view.state.epoch(name))
-            found = measure(rule, intent, view.reader, span.windows)
-            values, samples = np.atleast_1d(found.values), np.atleast_1d(found.samples)
-            over = values < rule.limit if rule.below else values > rule.limit
-            over &= span.complete & (samples >= rule.min_samples)
-            if over.any():
-                yield int(span.windows.ends[over.argmax()]) + until - view.watermark(rule)
+    def _judged_intents(self, rule: Rule) -> list[str | None]:
+        return [one for one in self._plan.judged_intents(rule) if one not in self._state.pins]
 
-    def _is_failing(self, view: View, name: str, intent: str | None) -> bool:
-        rule = self._plan.rule(name)
-        return rule is not None and judge(rule, read(view, rule, intent)).outcome is Outcome.FAIL
+    def _fails(self, rule: Rule, intent: str | None, span: _Span) -> bool:
+        """Whether a look at the end of a span finds a failure that is new."""
+        verdict = judge(rule, read(self._view(span.judged, span.until), rule, intent))
+        return verdict.outcome is Outcome.FAIL and not self._state.failed(verdict)
+
+    def _stops(self, minute: int, rule: Rule, intent: str | None) -> bool:
+        seen = read(self._view(minute - 1, minute), rule, intent)
+        return judge(rule, seen).outcome is Outcome.FAIL or seen.blind > self._plan.max_blind
 
     def _decision(
         self, minute: int, command: AnyCommand | None = None, *, judged: int | None = None
     ) -> Decision:
-        seen = see(self._view(minute, judged), self._standing)
-        return decide(self._plan, self._state, seen, command, start_of(minute))
+        """What a look in a minute decides; where not said else, all that was to be judged before it was."""
+        view = self._view(minute - 1 if judged is None else judged, minute)
+        return decide(self._plan, self._state, see(view, self._standing), command, start_of(minute))
 
-    def _view(self, minute: int, judged: int | None = None) -> View:
+    def _view(self, judged: int, minute: int, *, known: int | None = -1) -> View:
+        """Of a minute, where windows were judged up to an earlier one.
+
+        It holds the labels that were known in it; or, where that is said, in another one, or (None) in any.
+        """
         now, touched = start_of(minute), []
-        judged = self._judged if judged is None else judged
-        if self._late is not None:
-            self._late.know(minute)
-            touched = self._late.changed(judged, minute)
+        if self._late is not None and known is not None:
+            self._late.know(minute if known < 0 else known)
+            touched = self._late.changed(judged, minute) if known < 0 else []
         stretches = list(self._shifting)
         if self._shifting_since is not None:
             stretches.append((self._shifting_since, now))
@@ -388,14 +426,11 @@ class _Run:
             self._begin_version()
         if decision.state.share_bp != before.share_bp:
             self._path.append((minute - self._first, decision.state.share_bp))
-        if decision.action is Action.NOTIFY and self._asked(decision):
+        if decision.action is Action.NOTIFY and ASKED in {*decision.state.told} - {*before.told}:
             self._approve_min = minute + max(minutes(self._setup.reaction), 1)
         elif decision.state.step != before.step:
             self._approve_min = None
         self._decided = decision
-
-    def _asked(self, decision: Decision) -> bool:
-        return {wait.waiting for wait in decision.waits} == {Waiting.APPROVAL}
 
     def _begin_version(self) -> None:
         state, plan = self._state, self._plan
@@ -453,23 +488,6 @@ class _Run:
         )
 
 
-def thaw(freezes: tuple[Freeze, ...], minute: int) -> int:
-    """The first minute after a frozen one that is not: an opening between two freezes, if it lasts an hour."""
-    hour = minute - minute % HOUR_MIN + HOUR_MIN
-    while _is_frozen_at(freezes, hour):
-        hour += HOUR_MIN
-    frozen, free = max(hour - HOUR_MIN, minute), hour
-    while free - frozen > 1:
-        middle = (frozen + free) // 2
-        frozen, free = (middle, free) if _is_frozen_at(freezes, middle) else (frozen, middle)
-    return free
-
-
-@lru_cache(maxsize=1 << 14)  # hours that every run comes by
-def _is_frozen_at(freezes: tuple[Freeze, ...], minute: int) -> bool:
-    return active_freeze(freezes, start_of(minute)) is not None
-
-
 def _ending(state: State) -> Ending | None:
     match state.phase:
         case Phase.COMPLETE | Phase.RETIRED:
@@ -480,19 +498,3 @@ def _ending(state: State) -> Ending | None:
             return Ending.PAUSED
         case _:
             return None
-
-
-def standing_of(plan: Plan, state: State) -> Standing:
-    """A target that has the committed split in force everywhere."""
-    of = shares(plan, state)
-    split = Split(
-        rollout=state.rollout,
-        fence=1,
-        version=state.version,
-        shares=of,
-        settled=of,
-        salt=state.salt,
-        expires=datetime.max.replace(tzinfo=UTC),
-        route=route_of(plan, state),
-    )
-    return Standing(split=split, since=state.updated_at)

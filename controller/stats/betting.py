@@ -316,7 +316,7 @@ def _close_to_strongest(
     moved = (np.diff(first) != 0) | (np.diff(stop) != 0)
     heads = np.concatenate([[0], moved.nonzero()[0] + 1])
     of = np.concatenate([[0], np.cumsum(moved)])
-    gained = closed - _least(opened, first[heads], stop[heads]).take(of, axis=1)
+    gained = closed - least(opened, first[heads], stop[heads]).take(of, axis=1)
     top = gained.max(axis=0)
     close = (top >= min(0.0, float(top.max()) - math.log(len(opened))) - room).nonzero()[0]
     largest = top.take(close)
@@ -328,14 +328,14 @@ def _close_to_strongest(
     return found
 
 
-def _least(opened: Floats, first: NDArray[np.intp], stop: NDArray[np.intp]) -> Floats:
+def least(opened: Floats, first: NDArray[np.intp], stop: NDArray[np.intp]) -> Floats:
     """The least wealth of each bet among starts first .. stop - 1; infinite where there are none."""
     bounded = np.column_stack([opened, np.full(len(opened), np.inf)])
     # Reduced from each index to the next where that is larger; between a stop and the next first lies nothing asked.
     ranges = np.column_stack([first, stop]).ravel()
-    least: Floats = np.minimum.reduceat(bounded, ranges, axis=1)[:, ::2]
-    least[:, first >= stop] = np.inf
-    return least
+    found: Floats = np.minimum.reduceat(bounded, ranges, axis=1)[:, ::2]
+    found[:, first >= stop] = np.inf
+    return found
 
 
 def _wealth(

@@ -1,0 +1,265 @@
+"""In which minutes of a stretch a rule may fail: all of them at once, without a look at each.
+
+Whether a window is over its limit, and whether a proof fires, the rules' own functions tell of many ends together. Most
+rules of most stretches need not even that: of rates on all their intents, and of losses, bounds tell that nothing can
+fire. What is named here is then read, as a look in that minute would; what is not named fails in no such look. That it
+leaves out nothing is held by `tests/simulate/test_failing.py`, and by trials that look in every minute.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from controller.rollout import proofs
+from controller.rollout.looks import known_and_traffic, measure, with_usual
+from controller.rollout.metrics import Kind
+from controller.rollout.plan import FULL_BP, Arm, Evidence, Rule
+from controller.rollout.rules import is_provable
+from controller.rollout.sums import Minutes
+from controller.rollout.timeline import MINUTE, minute_of, minutes
+from controller.rollout.view import Span, View, whole_windows
+from controller.simulate.block_sums import Floats
+from controller.simulate.dense import DenseTallies
+from controller.stats.betting import Bets, least, log_increments
+
+Flags: TypeAlias = NDArray[np.bool_]
+Suspect: TypeAlias = tuple[int, str, str | None]
+"""A minute in which a rule may fail on an intent."""
+
+SLACK: Final = 1e-6  # of a sum of logarithms: far more than what it is rounded by
+OVER: Final = 1 - 1e-12  # of a limit: far more than what a rate is rounded by
+
+
+def suspects(view: View, tallies: DenseTallies, in_time: Set[str]) -> Iterator[Suspect]:
+    """The minutes up to `view.now`, since those that were judged, in which a look may find a failure that is new, or
+    nothing measured for longer than the plan bears; ascending. Failures are those of some rules, whose windows do not
+    change once they are there.
+    """
+    if view.state.step < 0:
+        return iter(())
+    found: list[Iterator[Suspect]] = []
+    for rule in view.plan.rules:
+        if rule.metric.comparing and view.state.share_bp >= FULL_BP:
+            continue
+        ahead = minute_of(view.now) - view.watermark(rule)
+        judged = [one for one in view.plan.judged_intents(rule) if one not in view.state.pins]
+        new = [one for one in judged if rule.name in in_time and not _has_failed(view, rule, one)]
+        for intent, ends in (*_failing(view, tallies, rule, new), *_blind(view, rule, judged)):
+            if len(ends):
+                found.append(_at(ends + ahead, rule, intent))
+    return heapq.merge(*found, key=lambda one: one[0])
+
+
+def _at(moments: Minutes, rule: Rule, intent: str | None) -> Iterator[Suspect]:
+    for moment in moments.tolist():
+        yield moment, rule.name, intent
+
+
+def _has_failed(view: View, rule: Rule, intent: str | None) -> bool:
+    epoch = view.state.epoch(rule.name).number
+    return any(
+        (one.rule, one.intent, one.epoch) == (rule.name, intent, epoch)
+        for one in view.state.failures
+    )
+
+
+def _failing(
+    view: View, tallies: DenseTallies, rule: Rule, intents: Sequence[str | None]
+) -> Iterator[tuple[str | None, Minutes]]:
+    """Of each intent the ends at which the rule may fail."""
+    if not intents:
+        return
+    span = view.span(rule, view.state.epoch(rule.name))
+    may = np.ones(len(intents), dtype=np.bool_)
+    if rule.metric.kind is Kind.RATE and rule.usual is None and len(span.ends) > 1:
+        may = _rates_may_fail(view, tallies, rule, intents, span)
+    elif rule.metric.kind is Kind.LOSS and rule.evidence is Evidence.CONFIDENT:
+        may = _losses_may_fire(view, tallies, rule, intents, span)
+    for place in may.nonzero()[0].tolist():
+        yield intents[place], failing_ends(view, rule, intents[place], span)
+
+
+# By the rules' own functions
+
+
+def failing_ends(view: View, rule: Rule, intent: str | None, span: Span) -> Minutes:
+    """The ends of a span at which a look at each alone would find the rule failing, as far as windows and proofs go."""
+    found = np.zeros(len(span.ends), dtype=np.bool_)
+    if rule.evidence is Evidence.OBSERVED:
+        found |= _is_over(view, rule, intent, span)
+    if is_provable(rule):
+        found |= _is_disproved(view, rule, intent, span)
+    ends: Minutes = span.ends[found]
+    return ends
+
+
+def _is_over(view: View, rule: Rule, intent: str | None, span: Span) -> Flags:
+    """Whether the rule as written fails at each end."""
+    sampled_u = view.plan.labels.sampled_u
+    found = measure(rule, intent, view.reader, span.windows, sampled_u=sampled_u)
+    limit: Floats | float = rule.limit
+    if rule.usual is not None:
+        earliest = minute_of(view.state.started_at)
+        found = with_usual(found, rule, intent, view.reader, span.windows, earliest)
+        limit = rule.limit * np.atleast_1d(np.asarray(found.usual, dtype=np.float64))
+    values, samples = np.atleast_1d(found.values), np.atleast_1d(found.samples)
+    over = np.asarray(values < limit if rule.below else values > limit, dtype=np.bool_)
+    over[~span.complete | (samples < rule.min_samples)] = False
+    lasting = np.lib.stride_tricks.sliding_window_view(over, minutes(rule.sustained) + 1)
+    return np.asarray(lasting.all(axis=1))
+
+
+def _is_disproved(view: View, rule: Rule, intent: str | None, span: Span) -> Flags:
+    """Whether there is a proof against the rule's claim at each end."""
+    epoch = view.state.epoch(rule.name)
+    kinds = proofs.evidence(rule, intent, view.reader, (rule.arm or Arm.CANDIDATE).value)
+    ends = proofs.ends_served(rule, epoch, span.ends)
+    fires = np.zeros(len(ends), dtype=np.bool_)
+    for one in kinds:
+        alpha = view.alpha(rule, epoch) / len(kinds)
+        strongest = proofs.failing(
+            view.plan, rule, epoch, one, ends, alpha=alpha, horizon_min=view.horizon_min
+        )
+        fires |= strongest.margin >= 0
+    if rule.metric.kind is Kind.LOSS and fires.any():
+        windows = whole_windows(rule, minute_of(epoch.start), ends[fires])
+        lost = np.atleast_1d(measure(rule, intent, view.reader, windows).values)
+        fires[fires] = lost > rule.limit
+    if minutes(rule.least_window) <= 1:
+        return fires
+    # What was proven at an end that a start serves holds for a while: the first of those is right.
+    there = ends[fires]
+    return span.ends >= (there[0] if len(there) else np.inf)
+
+
+# Bounds
+
+
+def _rates_may_fail(
+    view: View, tallies: DenseTallies, rule: Rule, intents: Sequence[str | None], span: Span
+) -> Flags:
+    """Whether a rule on a rate may fail on each intent at any end. Needs ends that follow one another."""
+    metric, ends, window = rule.metric, span.ends, minutes(rule.window)
+    epoch_min = minute_of(view.state.epoch(rule.name).start)
+    first = max(int(ends[0]) - window - proofs.RATE_START_MIN, epoch_min)
+    keys = (metric.known[0], f"f.{metric.subject}", metric.known[1], f"ef.{metric.subject}")
+    of, count, episodes, flagged = tallies.stretch(
+        first, int(ends[-1]), keys, arm=(rule.arm or Arm.CANDIDATE).value, intents=intents
+    )
+    may = np.zeros(len(intents), dtype=np.bool_)
+    if rule.evidence is Evidence.OBSERVED and span.complete.any():
+        opened = np.maximum(ends - window, epoch_min) - first
+        closed = slice(int(ends[0]) - first, None)
+        count = count[:, closed] - count.take(opened, axis=1)
+        of = of[:, closed] - of.take(opened, axis=1)
+        over = (
+            count <= of * (rule.limit / OVER) if rule.below else count >= of * (rule.limit * OVER)
+        )
+        over &= of >= max(rule.min_samples, 1)
+        complete = span.complete[-len(ends) :]  # without those of `for`
+        may |= (over & complete).any(axis=1)
+    if is_provable(rule):
+        bets = proofs.failing_bets(view.plan, rule, "episodes")
+        logs = log_increments(proofs.bad_side(rule) * proofs.RATE_VALUES, bets)[:, :, None, None]
+        race = Race.of(view, rule, span.ends)
+
+        def wealth(at: NDArray[np.int64] | slice) -> Floats:
+            n, hits = episodes[:, at] - episodes[:, :1], flagged[:, at] - flagged[:, :1]
+            each: Floats = logs[:, 0] * n + (logs[:, 1] - logs[:, 0]) * hits
+            return each.reshape(len(logs) * len(intents), -1)
+
+        heads = race.ends[race.heads] - race.ends[0]
+        closed = slice(int(race.ends[0]) - first, int(race.ends[-1]) + 1 - first)
+        best = np.maximum.reduceat(wealth(closed), heads, axis=1)
+        margins = race.margins(wealth(race.starts - first), best)
+        may |= (margins.reshape(len(logs), -1) >= -SLACK).any(axis=0)
+    return may
+
+
+def _losses_may_fire(
+    view: View, tallies: DenseTallies, rule: Rule, intents: Sequence[str | None], span: Span
+) -> Flags:
+    """Whether a proof of a loss may fire on each intent at any end."""
+    race = Race.of(view, rule, span.ends)
+    logs = partial(_increments, rule, proofs.failing_bets(view.plan, rule, "blocks"))
+    bounds = np.append(race.ends[race.heads], race.ends[-1])
+    may = np.zeros(len(intents), dtype=np.bool_)
+    for place, intent in enumerate(intents):
+        opened, best = tallies.wealth(intent, rule.name, logs, race.starts, bounds)
+        may[place] = (race.margins(opened, best) >= -SLACK).any()
+    return may
+
+
+def _increments(rule: Rule, bets: Bets, values: Floats) -> Floats:
+    return log_increments(proofs.bad_side(rule) * values, bets)
+
+
+@dataclass(frozen=True, slots=True)
+class Race:
+    """The starts of a rule's e-processes that serve some ends, what each needs, and which ends are served alike: from
+    each of `heads` to the next by starts `first` .. `stop` − 1.
+    """
+
+    ends: Minutes
+    starts: Minutes
+    needed: Floats
+    heads: NDArray[np.intp]
+    first: NDArray[np.intp]
+    stop: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, view: View, rule: Rule, ends: Minutes) -> Race:
+        epoch = view.state.epoch(rule.name)
+        ends = proofs.ends_served(rule, epoch, ends)
+        starts, needed = proofs.starts_and_thresholds(
+            rule, epoch, ends, alpha=view.alpha(rule, epoch), horizon_min=view.horizon_min
+        )
+        first = starts.searchsorted(ends - minutes(rule.window), side="left")
+        stop = starts.searchsorted(ends - minutes(rule.least_window), side="right")
+        moved = (first[1:] != first[:-1]) | (stop[1:] != stop[:-1])
+        heads = np.concatenate([[0], moved.nonzero()[0] + 1])
+        return cls(ends, starts, needed, heads, first[heads], stop[heads])
+
+    def margins(self, opened: Floats, best: Floats) -> Floats:
+        """At most how far over its threshold each bet is at any end; (rows,).
+
+        By its wealth at starts, and the largest at ends that are served alike; as if it alone were the mean of all
+        bets, and each end had the start with the least to itself.
+        """
+        margins: Floats = (best - least(opened + self.needed, self.first, self.stop)).max(axis=1)
+        return margins
+
+
+# Blindness
+
+
+def _blind(
+    view: View, rule: Rule, intents: Sequence[str | None]
+) -> Iterator[tuple[str | None, Minutes]]:
+    """Of each intent the ends before which nothing was measured for longer than `maxBlind`."""
+    known, traffic = known_and_traffic(rule.metric)
+    if known == traffic or rule.metric.kind is Kind.SAMPLE_RATIO or not view.state.share_bp:
+        return
+    arm, since = Arm.CANDIDATE.value, minute_of(view.state.hold_from)
+    last = view.watermark(rule)
+    for intent in intents:
+        every = view.reader.between(
+            since, max(last, since), (known, traffic), arm=arm, intent=intent
+        )
+        if every[0] == every[1]:
+            continue
+        ends = view.span(rule, view.state.epoch(rule.name)).ends
+        ends = ends[ends - since > view.plan.max_blind // MINUTE]
+        before = ends - (view.plan.max_blind // MINUTE + 1)
+        counts = [
+            view.tallies.until(one, (known,), arm=arm, intent=intent)[:, 0]
+            for one in (before, ends)
+        ]
+        yield intent, ends[counts[0] == counts[1]]
