@@ -323,9 +323,9 @@ SECTIONS: Final[Mapping[str, Section]] = {
     "simulate": Section(
         "A simulation",
         "`canaryctl simulate` of healthy rollouts over two weeks: 50 units a minute, five intents of which one is "
-        "critical and has a fifth of them. The whole command with all its processes. What bounds it are some ten looks "
-        "a run that each read four days of windows for every rule and intent, and the drawing of each day; with late "
-        "labels the looks, one an hour.",
+        "critical and has a fifth of them. The whole command with all its processes. What bounds it is the drawing "
+        "of each day, most of it random numbers, then some ten looks a run; with late labels the drawing of each of "
+        "them, and standing them in line.",
         simulate,
     ),
 }

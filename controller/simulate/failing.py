@@ -110,11 +110,10 @@ def _is_over(view: View, rule: Rule, intent: str | None, span: Span) -> Flags:
         found = with_usual(found, rule, intent, view.reader, span.windows, earliest)
         limit = rule.limit * np.atleast_1d(np.asarray(found.usual, dtype=np.float64))
     values, samples = np.atleast_1d(found.values), np.atleast_1d(found.samples)
-    over: Flags = np.less(values, limit) if rule.below else np.greater(values, limit)
-    over &= span.complete & (samples >= rule.min_samples)
+    over = np.asarray(values < limit if rule.below else values > limit, dtype=np.bool_)
+    over[~span.complete | (samples < rule.min_samples)] = False
     lasting = np.lib.stride_tricks.sliding_window_view(over, minutes(rule.sustained) + 1)
-    throughout: Flags = lasting.all(axis=1)
-    return throughout
+    return np.asarray(lasting.all(axis=1))
 
 
 def _is_disproved(view: View, rule: Rule, intent: str | None, span: Span) -> Flags:

@@ -29,7 +29,7 @@ from controller.rollout.state import State
 from controller.rollout.tallies import Tallies
 from controller.rollout.timeline import minute_of, start_of
 from controller.rollout.view import View
-from controller.simulate.trials import standing_of
+from controller.simulate.standing import standing_of
 
 LOOK_MIN: Final = 60
 STOPS: Final = (Action.PAUSE, Action.ROLLBACK)

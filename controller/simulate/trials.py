@@ -1,8 +1,8 @@
 """One simulated rollout: the real readings and `decide`, on simulated streams, with a clock that jumps.
 
-A controller looks every minute. Here the rollout is looked at every four days, and where a hold or a reaction ends:
-reading judges every window that closed since the last look, so what a minute's look would have failed is failed by the
-next one. The first minute with a decision is then found by halving, and time goes on from there under the new split
+A controller looks every minute. Here failures are looked for in all minutes of two days at once (`failing`), and a look
+is made in the first that has one; where a hold, a freeze or a reaction ends; and while a step waits for more than that,
+where the first minute with a decision is found by halving. Time goes on from there under the new split
 (`docs/adr/014-a-simulation-looks-rarely-and-decides-the-same.md`).
 
 A look at a minute sees all of it, as the last one within it would. The split is taken as verified in force throughout.
@@ -12,15 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from datetime import datetime, timedelta
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from controller.ports import Split, Standing
-from controller.reconcile.freeze import active_freeze
 from controller.reconcile.observe import see
 from controller.rollout.advance import requirement
 from controller.rollout.commands import AnyCommand, Apply, Approve
@@ -28,9 +25,8 @@ from controller.rollout.decide import decide, start
 from controller.rollout.decision import Action, Decision, Wait, Waiting
 from controller.rollout.force import InForceTime, Stretch
 from controller.rollout.metrics import Kind
-from controller.rollout.plan import FULL_BP, Advance, Arm, Freeze, Plan, Rule
+from controller.rollout.plan import FULL_BP, Advance, Arm, Plan, Rule
 from controller.rollout.readings import proven, read
-from controller.rollout.route import route_of
 from controller.rollout.rules import judge
 from controller.rollout.state import Cause, Phase, State, shares
 from controller.rollout.timeline import minute_of, minutes, start_of
@@ -39,9 +35,11 @@ from controller.rollout.view import View
 from controller.simulate.backtest import Ending
 from controller.simulate.dense import DenseTallies
 from controller.simulate.failing import suspects
+from controller.simulate.freezes import thaw
 from controller.simulate.knowledge import Knowledge
 from controller.simulate.late import LateBounds, may_be_proven, suspected_hours
 from controller.simulate.scenarios import DAY_MIN, Scenario, Traffic
+from controller.simulate.standing import standing_of
 from controller.simulate.streams import STRETCH_MIN, InForce, Streams
 
 ACTOR: Final = "simulation"
@@ -49,8 +47,7 @@ LOOK_MIN: Final = 96 * 60
 AHEAD_MIN: Final = 48 * 60
 """As far ahead failures are looked for: what was drawn beyond one is lost."""
 FIRST_AHEAD_MIN: Final = 24 * 60  # after one
-HOUR_MIN: Final = 60
-NEAR_LOOK_MIN: Final = HOUR_MIN  # where what is asked for comes and goes
+NEAR_LOOK_MIN: Final = 60  # where what is asked for comes and goes
 FEW_UNITS: Final = 15  # e⁻¹⁵: how often as many as are expected do not come at all
 COMES_AND_GOES: Final = frozenset(
     (
@@ -162,7 +159,9 @@ class _Run:
         self._tallies = DenseTallies(
             tuple(self._streams.groups), first=self._first, room=room, columns=columns
         )
-        self._late = self._knowledge() if is_judged_again(setup) else None
+        delay_min = minutes(setup.plan.labels.delay)
+        late = is_judged_again(setup)
+        self._late = Knowledge(self._tallies, delay_min=delay_min) if late else None
         self._wrong_served: list[tuple[int, NDArray[np.float64]]] = []
         self._shifting: list[Stretch] = []  # in which the candidate had a share
         self._shifting_since: datetime | None = None
@@ -173,9 +172,6 @@ class _Run:
         self._decided: Decision | None = None
         self._waits: tuple[Wait, ...] = ()
         self._begin_version()
-
-    def _knowledge(self) -> Knowledge:
-        return Knowledge(self._tallies, delay_min=minutes(self._plan.labels.delay))
 
     def to_its_end(self) -> Trial:
         while (ending := _ending(self._state)) is None:
@@ -335,9 +331,10 @@ class _Run:
     def _first_failing(self, until: int) -> _Span | None:
         """The first minute up to one in which a rule fails, or nothing was measured for too long."""
         view = self._view(self._judged, until, known=self._judged)
-        rules = [rule for rule in self._plan.rules if not self._is_late(rule)]
+        rules, late = self._plan.rules, self._late is not None
+        in_time = {rule.name for rule in rules if not (late and rule.metric.labelled)}
         first: int | None = None
-        for minute, name, intent in suspects(view, self._tallies, {rule.name for rule in rules}):
+        for minute, name, intent in suspects(view, self._tallies, in_time):
             rule = self._plan.rule(name)
             if rule is not None and self._stops(minute, rule, intent):
                 first = minute
@@ -348,7 +345,7 @@ class _Run:
     def _first_failing_late(self, until: int) -> _Span | None:
         """The same of rules whose labels come late: in looks an hour apart, of which few need to be made."""
         late = self._late
-        rules = [rule for rule in self._plan.rules if self._is_late(rule)]
+        rules = [rule for rule in self._plan.rules if rule.metric.labelled]
         if late is None or not rules or self._state.step < 0:
             return None
         late.close(until)
@@ -381,9 +378,6 @@ class _Run:
 
     def _judged_intents(self, rule: Rule) -> list[str | None]:
         return [one for one in self._plan.judged_intents(rule) if one not in self._state.pins]
-
-    def _is_late(self, rule: Rule) -> bool:
-        return self._late is not None and rule.metric.labelled
 
     def _fails(self, rule: Rule, intent: str | None, span: _Span) -> bool:
         """Whether a look at the end of a span finds a failure that is new."""
@@ -494,23 +488,6 @@ class _Run:
         )
 
 
-def thaw(freezes: tuple[Freeze, ...], minute: int) -> int:
-    """The first minute after a frozen one that is not: an opening between two freezes, if it lasts an hour."""
-    hour = minute - minute % HOUR_MIN + HOUR_MIN
-    while _is_frozen_at(freezes, hour):
-        hour += HOUR_MIN
-    frozen, free = max(hour - HOUR_MIN, minute), hour
-    while free - frozen > 1:
-        middle = (frozen + free) // 2
-        frozen, free = (middle, free) if _is_frozen_at(freezes, middle) else (frozen, middle)
-    return free
-
-
-@lru_cache(maxsize=1 << 14)  # hours that every run comes by
-def _is_frozen_at(freezes: tuple[Freeze, ...], minute: int) -> bool:
-    return active_freeze(freezes, start_of(minute)) is not None
-
-
 def _ending(state: State) -> Ending | None:
     match state.phase:
         case Phase.COMPLETE | Phase.RETIRED:
@@ -521,19 +498,3 @@ def _ending(state: State) -> Ending | None:
             return Ending.PAUSED
         case _:
             return None
-
-
-def standing_of(plan: Plan, state: State) -> Standing:
-    """A target that has the committed split in force everywhere."""
-    of = shares(plan, state)
-    split = Split(
-        rollout=state.rollout,
-        fence=1,
-        version=state.version,
-        shares=of,
-        settled=of,
-        salt=state.salt,
-        expires=datetime.max.replace(tzinfo=UTC),
-        route=route_of(plan, state),
-    )
-    return Standing(split=split, since=state.updated_at)

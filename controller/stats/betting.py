@@ -333,9 +333,9 @@ def least(opened: Floats, first: NDArray[np.intp], stop: NDArray[np.intp]) -> Fl
     bounded = np.column_stack([opened, np.full(len(opened), np.inf)])
     # Reduced from each index to the next where that is larger; between a stop and the next first lies nothing asked.
     ranges = np.column_stack([first, stop]).ravel()
-    least: Floats = np.minimum.reduceat(bounded, ranges, axis=1)[:, ::2]
-    least[:, first >= stop] = np.inf
-    return least
+    found: Floats = np.minimum.reduceat(bounded, ranges, axis=1)[:, ::2]
+    found[:, first >= stop] = np.inf
+    return found
 
 
 def _wealth(

@@ -22,9 +22,10 @@ from controller.rollout.plan import (
 from controller.rollout.state import Cause
 from controller.rollout.timeline import minute_of
 from controller.simulate.backtest import Ending
+from controller.simulate.freezes import thaw
 from controller.simulate.lateness import Lateness
 from controller.simulate.scenarios import HEALTHY, Fault, Scenario, Traffic
-from controller.simulate.trials import Setup, Trial, is_sparse, thaw, trial
+from controller.simulate.trials import Setup, Trial, is_sparse, trial
 from tests.simulate.factories import plan, rule
 
 START = datetime(2026, 1, 5, tzinfo=UTC)  # a Monday
