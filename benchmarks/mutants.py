@@ -3,7 +3,8 @@
 mutmut changes one operator, number, word or argument of a function at a time; a test must fail for each. MODULE is one
 as in `stats.betting`, or a group of them: `stats`, and of `rollout` `decisions`, `evidence`, `sums`, `accounting`,
 `records`. `--again` runs only survivors that have no reason and what was not run; `--none` runs nothing and writes the
-page anew. Work is done on a copy in .mutants/, which git ignores, with what came before kept.
+page anew. `--within S` leaves out tests that took more seconds: what survives then is run on all with `--again`.
+Work is done on a copy in .mutants/, which git ignores, with what came before kept.
 
 Writes docs/mutation.md, and docs/mutation.json with what it tells. Why a survivor may live is said in
 benchmarks/mutants.toml: a test sees to it that each has its reason. Needs the dependency group `mutation`.
@@ -15,6 +16,7 @@ import argparse
 import difflib
 import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -26,6 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.quickest_first import WITHIN
 from benchmarks.write import FOLDER, table, wrapped
 
 KEPT: Final = FOLDER / "docs" / "mutation.json"
@@ -34,7 +37,7 @@ REASONS: Final = FOLDER / "benchmarks" / "mutants.toml"
 WORK: Final = FOLDER / ".mutants"
 QUICKEST_FIRST: Final = FOLDER / "benchmarks" / "quickest_first.py"
 AT_ONCE: Final = 2
-NAMES: Final = 200  # in one run: mutmut compares each mutant with each of them
+NAMES: Final = 2000  # in one run: mutmut compares each mutant with each of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,14 @@ GROUPS: Final = {
                 for name in (
                     *("readings", "starts", "in_force", "force", "judge", "metrics_by_hand"),
                     *("coverage", "coverage_edges", "sampled_coverage", "sampling", "spike"),
-                    *("percentile_proofs", "ratio_proofs", "below_proofs", "alpha"),
+                    *(
+                        "looks",
+                        "proofs",
+                        "percentile_proofs",
+                        "ratio_proofs",
+                        "below_proofs",
+                        "alpha",
+                    ),
                     *("needs", "needs_by_hand", "prospects"),
                 )
             ),
@@ -102,7 +112,7 @@ GROUPS: Final = {
         [
             f"tests/rollout/test_{name}.py"
             for name in (
-                *("tallies", "readings", "metrics_by_hand", "coverage_edges", "spike"),
+                *("sums", "tallies", "readings", "metrics_by_hand", "coverage_edges", "spike"),
                 *("percentile_proofs", "ratio_proofs", "below_proofs"),
             )
         ],
@@ -270,13 +280,14 @@ def lay_out(name: str) -> Path:
     return work
 
 
-def run(group: str, names: Sequence[str], at_once: int) -> None:
+def run(group: str, names: Sequence[str], at_once: int, within: float | None) -> None:
     """mutmut itself, on mutants by name or pattern."""
     mutmut = Path(sys.executable).parent / "mutmut"
     if not mutmut.exists():
         raise LookupError(f"{mutmut} is missing; install the dependency group `mutation`")
     command = [str(mutmut), "run", "--max-children", str(at_once), *names]
-    subprocess.run(command, cwd=WORK / group, check=True)
+    limit = {} if within is None else {WITHIN: str(within)}
+    subprocess.run(command, cwd=WORK / group, env=os.environ | limit, check=True)
 
 
 # Reading what mutmut found
@@ -459,6 +470,9 @@ def main() -> None:
     parser.add_argument(
         "--at-once", type=int, default=AT_ONCE, metavar="N", help="mutants at a time"
     )
+    parser.add_argument(
+        "--within", type=float, metavar="S", help="leave out tests that took more seconds"
+    )
     parser.add_argument("--none", action="store_true", help="run nothing, write the page")
     asked = parser.parse_args()
     kept = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {}
@@ -467,7 +481,9 @@ def main() -> None:
         for group in GROUPS:
             own = [one for one in wanted if group_of(one) == group]
             if own and not asked.none:
-                kept |= _found(group, own, survivors=asked.again, at_once=asked.at_once)
+                kept |= _found(
+                    group, own, survivors=asked.again, at_once=asked.at_once, within=asked.within
+                )
     except LookupError as problem:
         parser.error(str(problem))
     KEPT.write_text(
@@ -476,17 +492,20 @@ def main() -> None:
     PAGE.write_text(page(kept, reasons()), encoding="utf-8")
 
 
-def _found(group: str, own: Sequence[str], *, survivors: bool, at_once: int) -> dict[str, Any]:
+def _found(
+    group: str, own: Sequence[str], *, survivors: bool, at_once: int, within: float | None
+) -> dict[str, Any]:
     """What is found in these modules. A whole group goes on where it was left; a module is run anew."""
     lay_out(group)
     if survivors:
-        _run_those(group, [name for one in own for name in _unexplained(one)], at_once)
+        _run_those(group, [name for one in own for name in _unexplained(one)], at_once, within)
         # Of functions that changed since
-        _run_those(group, [name for one in own for name in _named(one, {"not run"})], at_once)
+        left = [name for one in own for name in _named(one, {"not run"})]
+        _run_those(group, left, at_once, within)
     elif own == GROUPS[group].modules:
-        run(group, [], at_once)
+        run(group, [], at_once, within)
     else:
-        run(group, [f"controller.{module}.*" for module in own], at_once)
+        run(group, [f"controller.{module}.*" for module in own], at_once, within)
     return {module: told(module) for module in own}
 
 
@@ -504,9 +523,9 @@ def _named(module: str, statuses: Set[str]) -> list[str]:
     return [name for name, code in outcomes(module).items() if _status(code) in statuses]
 
 
-def _run_those(group: str, names: Sequence[str], at_once: int) -> None:
+def _run_those(group: str, names: Sequence[str], at_once: int, within: float | None) -> None:
     for start in range(0, len(names), NAMES):
-        run(group, names[start : start + NAMES], at_once)
+        run(group, names[start : start + NAMES], at_once, within)
 
 
 if __name__ == "__main__":

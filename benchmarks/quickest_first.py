@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 KEPT = Path("mutmut-stats.json")  # mutmut writes it, beside the tests that it runs
+WITHIN = "MUTANTS_WITHIN_S"
+"""The environment variable that says which tests are left out: those that took more seconds than it says."""
 
 
-def pytest_collection_modifyitems(items: list[Any]) -> None:
+def pytest_collection_modifyitems(config: Any, items: list[Any]) -> None:
     took = _took() if KEPT.exists() else {}
     items.sort(key=lambda item: took.get(item.nodeid, 0.0))
+    within = os.environ.get(WITHIN)
+    if within and not config.option.collectonly:
+        items[:] = [item for item in items if took.get(item.nodeid, 0.0) <= float(within)]
 
 
 @cache

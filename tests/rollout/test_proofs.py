@@ -306,16 +306,21 @@ def test_the_kind_of_evidence_that_is_furthest_over_what_it_needs_is_told():
 
 
 @pytest.mark.parametrize("late", [5, 59, 60, 100])
-def test_a_late_change_is_in_every_proof_that_it_touches(late):
+@pytest.mark.parametrize("escalated", [0, 700])
+def test_a_late_change_is_in_every_proof_that_it_touches(late, escalated):
     of = plan(rules=(ESCALATION,))
-    rows = [requests(START + i, 20, i % 3) for i in range(130)]
+    # A quiet hour, and one that is not, from whose beginning the proof is strongest.
+    rows = [requests(START + i, 20, 0 if i < 60 else 3) for i in range(130)]
+    changed = requests(START + late, 900, escalated)
     kept = view(rows, minutes=129, of=of)
-    assert read(kept, ESCALATION, None).failing is not None
+    before = read(kept, ESCALATION, None).failing
+    assert before is not None
+    assert before.window.start == start_of(START + 60)
 
-    kept.tallies.feed([requests(START + late, 90, 70)], 2)
+    kept.tallies.feed([changed], 2)
     again = read(replace(view([], minutes=129, of=of), tallies=kept.tallies), ESCALATION, None)
 
-    rows[late] = requests(START + late, 90, 70)
+    rows[late] = changed
     fresh = read(view(rows, minutes=129, of=of), ESCALATION, None)
     assert (again.failing, again.passing) == (fresh.failing, fresh.passing)
 

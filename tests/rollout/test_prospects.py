@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller.rollout import prospects
-from controller.rollout.accounting_blocks import block_sizes
+from controller.rollout import proofs, prospects
+from controller.rollout.accounting_blocks import Sizes, block_sizes
+from controller.rollout.metrics import CATALOGUE
 from controller.rollout.observation import BOTH_ARMS
+from controller.rollout.plan import Priors
 from controller.rollout.readings import read
+from controller.stats.passage import Passage, growth
 from tests.rollout.factories import ACCURACY, ESCALATION, plan
 from tests.rollout.test_readings import START, requests, row, view
 
@@ -86,3 +90,66 @@ def test_the_wealth_it_starts_from_and_the_bets_are_those_of_a_live_reading():
 
     assert not reached(math.ceil(first) - 1)
     assert reached(math.ceil(first))
+
+
+def test_what_is_caught_and_kept_is_bet_on_with_the_bets_of_its_kind_and_from_its_side():
+    of = plan(priors=Priors(discordance=0.2))  # other bets than a block's
+    worse, alike = prospects.pairs(0.2, 0.05), prospects.pairs(0.2, 0.0)
+    against = proofs.failing_bets(of, ACCURACY, "pairs")
+    within = proofs.passing_bets(of, ACCURACY, "pairs")
+
+    caught = prospects.catching(of, ACCURACY, "pairs", worse)
+    kept = prospects.keeping(of, ACCURACY, "pairs", alike, before=((40.0, worse),))
+
+    # Two rules' 5%, and three quarters of it for a loss's first start (docs/adr/024); 5% for a pass.
+    first = Passage(growth=growth(worse, against), log_threshold=-math.log(0.75 * 0.025))
+    assert caught.quantile(0.5) == pytest.approx(first.quantile(0.5), rel=1e-12)
+    after = Passage(
+        growth=growth(alike.negated, within),
+        log_threshold=math.log(20),
+        before=((40.0, growth(worse.negated, within)),),
+    )
+    assert kept.quantile(0.5) == pytest.approx(after.quantile(0.5), rel=1e-12)
+    alone = prospects.keeping(of, ACCURACY, "pairs", alike)
+    assert alone.log_threshold == pytest.approx(math.log(20))
+    assert alone.quantile(0.5) < kept.quantile(0.5) - 1
+
+
+def test_a_rate_that_must_not_fall_is_caught_by_what_is_not_there():
+    right = replace(ESCALATION, name="right", metric=CATALOGUE["accuracy"], limit=0.9, below=True)
+    of = plan(rules=(right,))
+    bad, good = prospects.episodes(0.8), prospects.episodes(0.97)
+
+    caught = prospects.catching(of, right, "labels", bad)
+    kept = prospects.keeping(of, right, "labels", good)
+
+    against, within = (
+        proofs.failing_bets(of, right, "labels"),
+        proofs.passing_bets(of, right, "labels"),
+    )
+    first = Passage(growth=growth(bad.negated, against), log_threshold=math.log(4 / 0.05))
+    whole = Passage(growth=growth(good, within), log_threshold=math.log(20))
+    assert caught.quantile(0.5) == pytest.approx(first.quantile(0.5), rel=1e-12)
+    assert kept.quantile(0.5) == pytest.approx(whole.quantile(0.5), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("n", "wrong", "likely"),
+    [
+        (2, 0.5, [0.25, 0.5, 0.25]),
+        (3, 0.0, [0, 0, 0, 1]),
+        (3, 1.0, [1, 0, 0, 0]),
+        (1, 0.05, [0.05, 0.95]),
+    ],
+)
+def test_so_many_of_a_blocks_labels_are_right(n, wrong, likely):
+    """Against one label of the other arm that is always right: the mean of the block is the part that is wrong."""
+    of = prospects.blocks(Sizes(baseline=1, candidate=n), baseline_wrong=0.0, candidate_wrong=wrong)
+
+    known = {
+        round(value, 9): part
+        for value, part in zip(of.values.tolist(), of.probabilities.tolist(), strict=True)
+        if part
+    }
+    expected = {round(1 - k / n, 9): part for k, part in enumerate(likely) if part}
+    assert known == pytest.approx(expected)

@@ -270,3 +270,15 @@ def test_a_gap_is_chance_by_the_rate_at_which_requests_were_measured(missed, min
     rows = [row(START, {"n": 500, "d.error": 100}), row(START + 1, {"n": missed})]
 
     assert blind_minutes(rows, minutes=1) == minutes
+    # On another intent all were, and then more were missed.
+    other = [
+        row(START, {"n": 500, "d.error": 500}, intent="order-status"),
+        row(START + 1, {"n": 40}, intent="order-status"),
+    ]
+    assert blind_minutes([*rows, *other], minutes=1, intent="refund") == minutes
+
+
+def test_after_a_single_request_that_was_measured_the_next_that_is_not_is_no_chance():
+    rows = [row(START, {"n": 1, "d.error": 1}), row(START + 1, {"n": 5})]
+
+    assert blind_minutes(rows, minutes=1) == 1
