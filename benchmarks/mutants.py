@@ -91,6 +91,7 @@ GROUPS: Final = {
                     *("coverage", "coverage_edges", "sampled_coverage", "sampling", "spike"),
                     *(
                         "looks",
+                        "view",
                         "proofs",
                         "percentile_proofs",
                         "ratio_proofs",
@@ -180,7 +181,7 @@ survivor without a reason is when tests do. *Not run* were those for which there
 
 mutmut changes nothing outside of functions (constants, defaults of fields), nothing below a decorator other than
 `staticmethod` and `classmethod` (properties, cached functions), and here neither the wording of errors that are raised
-nor `assert_never`.
+nor `assert_never`. A module with no mutants has nothing else: types, with a property at most.
 """
 
 

@@ -187,6 +187,15 @@ def test_a_step_younger_than_the_labels_has_no_samples_yet():
         assert found.in_step == samples
 
 
+def test_a_step_that_began_after_the_last_labelled_minute_has_no_samples_of_labels():
+    rows = [row(START + i, {"n": 1, "d.grounding_failure": 1}) for i in range(120)]
+    state = at_step(0, OF, started_at=NOW, step_started_at=NOW + timedelta(minutes=60))
+
+    (found,) = counted(view(rows, minutes=119, of=OF, state=state), LABELLED, "refund", START)
+
+    assert (found.known, found.in_step) == (29, 0)
+
+
 def had(traffic: int, known: int, younger: int = 0) -> Counted:
     return Counted(traffic=traffic, known=known, younger=younger, in_step=0)
 
