@@ -20,6 +20,7 @@ from typing import Final
 
 from controller.ports import Store
 from controller.reconcile.observe import see, tallies_of
+from controller.rollout.caps import cost_caps
 from controller.rollout.decide import decide
 from controller.rollout.decision import Action, Decision
 from controller.rollout.force import InForceTime
@@ -122,6 +123,7 @@ def unused(plan: Plan, other: Plan) -> tuple[str, ...]:
         "candidate": (plan.candidate.model, other.candidate.model),
         "assignment.unit": (plan.unit, other.unit),
         "labels.sampled": (plan.labels.sampled_u, other.labels.sampled_u),
+        "rules (proofs of cost_per_correct at another limit)": (set(), _uncounted(plan, other)),
         "intents (names)": (_names(plan), _names(other)),
         "intents (pins)": (pinned[0], pinned[1]),
         "steps": (plan.steps, other.steps),
@@ -130,6 +132,11 @@ def unused(plan: Plan, other: Plan) -> tuple[str, ...]:
         "freeze": (plan.freezes, other.freezes),
     }
     return tuple(name for name, (one, two) in ways.items() if one != two)
+
+
+def _uncounted(plan: Plan, other: Plan) -> set[int]:
+    """Up to what costs were not summed, and proofs of the other plan ask for."""
+    return {*cost_caps(other)} - {*cost_caps(plan)}
 
 
 def _names(plan: Plan) -> set[str]:
