@@ -303,8 +303,8 @@ def test_what_is_remembered_between_ticks_follows_every_late_change(fed):
 
 
 def test_a_judge_that_errs_is_allowed_for():
-    # Every answer is right; of a judge of sensitivity 0.8 and specificity 0.9 four in five look so. At 0.9 limits each
-    # that is 1.125 limits for what looks right, and 0.9 for what is.
+    # Every answer is right; of a judge of sensitivity 0.8 and specificity 0.9 four in five look so. At 1.1 limits each
+    # that is 1.375 limits for what looks right, and 1.1 for what is.
     errs = Labels(judge=Judge(sensitivity=0.8, specificity=0.9))
 
     naive, allowed = judged(PROVEN, 1.1, 0.8), judged(PROVEN, 1.1, 0.8, labels=errs)
