@@ -255,6 +255,26 @@ def test_where_it_is_not_known_what_a_request_can_cost_it_fails_by_proof_and_nev
     assert dear.outcome is Outcome.FAIL
 
 
+def test_requests_of_unknown_cost_are_against_either_proof():
+    of = plan(PROVEN)
+    state = at_step(0, of, started_at=NOW)
+
+    def found(cost: int, unknown: int):
+        those = [(cost, 1.0)] * (20 - unknown) + [(None, 1.0)] * unknown
+        rows = [answered(START + i, *those) for i in range(60)]
+        return read(view(rows, minutes=59, of=of, state=state), PROVEN, None)
+
+    cheap, dear = LIMIT // 4, 2 * LIMIT
+    assert judge(PROVEN, found(cheap, 0)).outcome is Outcome.PASS
+    assert judge(PROVEN, found(cheap, 1)).outcome is Outcome.INSUFFICIENT
+    assert judge(PROVEN, found(dear, 0)).outcome is Outcome.FAIL
+    failing = [found(dear, unknown).failing for unknown in (0, 5, 15)]
+    evidence = [one.log_e for one in failing if one is not None]
+    assert evidence == sorted(evidence, reverse=True)
+    # Nineteen of twenty are not known, and one alone cost twice the limit: that is a tenth of it for each.
+    assert judge(PROVEN, found(dear, 19)).outcome is not Outcome.FAIL
+
+
 @pytest.mark.parametrize(
     ("arm", "most"),
     [(Arm.CANDIDATE, MOST), (Arm.BASELINE, MOST // 2)],
