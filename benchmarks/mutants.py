@@ -128,7 +128,19 @@ GROUPS: Final = {
             *("tests/rollout/test_prospects.py", "tests/rollout/test_needs.py"),
             *("-k", "not sqlite and not postgresql and not seems_to_lose and not then_take"),
         ],
-        ("accounting", "accounting_blocks", "accounting_state", "accounting_tally"),
+        (
+            *("accounting", "accounting_blocks", "accounting_people", "accounting_state"),
+            "accounting_tally",
+        ),
+    ),
+    # Proofs that are a product over stretches of both arms or of bills and grades.
+    "stretches": Group(
+        "rollout",
+        [
+            f"tests/rollout/test_{name}.py"
+            for name in ("powered", "spending_proofs", "ratio_proofs")
+        ],
+        ("powered", "by_minute", "caps", "spending"),
     ),
     "records": Group(
         "rollout",
@@ -177,7 +189,9 @@ test failed. *Timed out*: a test did not end, which is noticed too. *Survived*: 
 missing or the change is none: each is listed below with the reason why it may live.
 
 Each count is of the last time that a change was tried: all changes of a function are tried anew when it changes, and a
-survivor without a reason is when tests do. *Not run* were those for which there was no time.
+survivor without a reason is when tests do. *Not run* were those for which there was no time. A survivor with a reason
+may have been tried on the quickest of its tests only, and some results of proofs, comparison, needs, force and readings
+are of a run with fewer tests than those below.
 
 mutmut changes nothing outside of functions (constants, defaults of fields), nothing below a decorator other than
 `staticmethod` and `classmethod` (properties, cached functions), and here neither the wording of errors that are raised

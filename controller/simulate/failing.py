@@ -132,7 +132,7 @@ def _is_disproved(view: View, rule: Rule, intent: str | None, span: Span) -> Fla
         windows = whole_windows(rule, minute_of(epoch.start), ends[fires])
         lost = np.atleast_1d(measure(rule, intent, view.reader, windows).values)
         fires[fires] = lost > rule.limit
-    if minutes(rule.least_window) <= 1:
+    if np.array_equal(ends, span.ends):
         return fires
     # What was proven at an end that a start serves holds for a while: the first of those is right.
     there = ends[fires]

@@ -20,6 +20,7 @@ from typing import Final
 
 from controller.ports import Store
 from controller.reconcile.observe import see, tallies_of
+from controller.rollout.caps import cost_caps
 from controller.rollout.decide import decide
 from controller.rollout.decision import Action, Decision
 from controller.rollout.force import InForceTime
@@ -125,6 +126,7 @@ def unused(plan: Plan, other: Plan) -> tuple[str, ...]:
         "assignment.unit": (plan.unit, other.unit),
         "labels.sampled": (plan.labels.sampled_u, other.labels.sampled_u),
         "labels.people": (plan.labels.people_u, other.labels.people_u),
+        "rules (proofs of cost_per_correct at another limit)": (set(), _uncounted(plan, other)),
         "intents (names)": (_names(plan), _names(other)),
         "intents (pins)": (pinned[0], pinned[1]),
         "steps": (plan.steps, other.steps),
@@ -133,6 +135,11 @@ def unused(plan: Plan, other: Plan) -> tuple[str, ...]:
         "freeze": (plan.freezes, other.freezes),
     }
     return tuple(name for name, (one, two) in ways.items() if one != two)
+
+
+def _uncounted(plan: Plan, other: Plan) -> set[int]:
+    """Up to what costs were not summed, and proofs of the other plan ask for."""
+    return {*cost_caps(other)} - {*cost_caps(plan)}
 
 
 def _names(plan: Plan) -> set[str]:

@@ -53,7 +53,7 @@ PROVEN = replace(COSTS, evidence=Evidence.CONFIDENT)
 HORIZON_H = 312  # of the usual plan: holds and bake
 CHEAP = Price(input=Fraction(400), cached_input=Fraction(100), output=Fraction(1600))
 # 100,000 tokens in and 1,000 out at 0.4 and 1.6 USD a million: 0.0416 USD; the baseline the same.
-SMALL = {"context_window": 100_000, "output_limit": 1_000}
+SMALL = ModelRef(model="", price=CHEAP, context_window=100_000, output_limit=1_000)
 MOST = 2 * 41_600_000
 CAP = cap_nusd(COSTS)
 brief = settings(max_examples=40, deadline=None)
@@ -62,8 +62,8 @@ brief = settings(max_examples=40, deadline=None)
 def plan(rule: Rule = COSTS, **changes) -> Plan:
     """Whose labels are there at once, and whose models' largest calls are known."""
     known = {
-        "baseline": ModelRef(model="gpt-4.1", price=CHEAP, **SMALL),
-        "candidate": ModelRef(model="gpt-4.1-mini", price=CHEAP, **SMALL),
+        "baseline": replace(SMALL, model="gpt-4.1"),
+        "candidate": replace(SMALL, model="gpt-4.1-mini"),
         "labels": Labels(),
     }
     return usual_plan(rules=(rule,), **{**known, **changes})
@@ -89,6 +89,7 @@ def sums_log(of, requests, factor, *, failing: bool, rule: Rule = COSTS) -> floa
     """One bet's log of one minute, of sums alone: as many costs of the largest as make up the sum, the others 0."""
     policy = policy_of(of, rule)
     balance = policy.failing if failing else policy.passing
+    assert balance is not None
     most = cap_nusd(rule) if failing else MOST
     n, grades = len(requests), [grade for _, grade in requests if grade is not None]
     if not n or not grades:
@@ -248,12 +249,30 @@ def test_an_observed_cost_fails_sooner_by_proof():
 
 
 def test_where_it_is_not_known_what_a_request_can_cost_it_fails_by_proof_and_never_passes():
-    unknown = {"candidate": MINI}
-
-    cheap, dear = (judged(PROVEN, cost, 0.95, **unknown) for cost in (0.3, 1.8))
+    cheap, dear = (judged(PROVEN, cost, 0.95, candidate=MINI) for cost in (0.3, 1.8))
 
     assert (cheap.outcome, cheap.reading.passing) == (Outcome.INSUFFICIENT, None)
     assert dear.outcome is Outcome.FAIL
+
+
+def test_requests_of_unknown_cost_are_against_either_proof():
+    of = plan(PROVEN)
+    state = at_step(0, of, started_at=NOW)
+
+    def found(cost: int, unknown: int):
+        those = [(cost, 1.0)] * (20 - unknown) + [(None, 1.0)] * unknown
+        rows = [answered(START + i, *those) for i in range(60)]
+        return read(view(rows, minutes=59, of=of, state=state), PROVEN, None)
+
+    cheap, dear = LIMIT // 4, 2 * LIMIT
+    assert judge(PROVEN, found(cheap, 0)).outcome is Outcome.PASS
+    assert judge(PROVEN, found(cheap, 1)).outcome is Outcome.INSUFFICIENT
+    assert judge(PROVEN, found(dear, 0)).outcome is Outcome.FAIL
+    failing = [found(dear, unknown).failing for unknown in (0, 5, 15)]
+    evidence = [one.log_e for one in failing if one is not None]
+    assert evidence == sorted(evidence, reverse=True)
+    # Nineteen of twenty are not known, and one alone cost twice the limit: that is a tenth of it for each.
+    assert judge(PROVEN, found(dear, 19)).outcome is not Outcome.FAIL
 
 
 @pytest.mark.parametrize(
@@ -304,15 +323,11 @@ def test_what_is_remembered_between_ticks_follows_every_late_change(fed):
 
 
 def test_a_judge_that_errs_is_allowed_for():
-    # Every answer is right; of a judge of sensitivity 0.8 and specificity 0.9 four in five look so. At 0.9 limits each
-    # that is 1.125 limits for what looks right, and 0.9 for what is.
+    # Every answer is right; of a judge of sensitivity 0.8 and specificity 0.9 four in five look so. At 1.1 limits each
+    # that is 1.375 limits for what looks right, and 1.1 for what is.
     errs = Labels(judge=Judge(sensitivity=0.8, specificity=0.9))
-    known = {"minutes": 60, "priors": Priors(accuracy=0.95)}
 
-    naive, allowed = (
-        judged(PROVEN, 1.1, 0.8, **known),
-        judged(PROVEN, 1.1, 0.8, labels=errs, **known),
-    )
+    naive, allowed = judged(PROVEN, 1.1, 0.8), judged(PROVEN, 1.1, 0.8, labels=errs)
 
     assert naive.reading.failing.look.value == pytest.approx(1.1 / 0.8 * LIMIT_USD)
     # (0.8 − 0.1) / 0.7 = 1: all are right.

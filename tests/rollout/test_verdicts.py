@@ -99,6 +99,18 @@ def test_a_percentile_of_a_record_without_proofs_has_no_confident_form_and_one_w
     assert judge(LATENCY, reading(LATENCY, failing=None, passing=proof(9.0))).confident is PASS
 
 
+def test_a_cost_per_correct_answer_of_a_record_without_proofs_has_no_confident_form():
+    right = replace(COST, metric=CATALOGUE["cost_per_correct"], limit=0.002)
+
+    assert judge(right, reading(right, **NO_PROOF)).confident is Outcome.NOT_APPLICABLE
+    dear = proof(9.0, observed=0.0021)
+    assert judge(right, reading(right, failing=dear, passing=None)).confident is FAIL
+    edge = proof(9.0, observed=0.002)
+    assert judge(right, reading(right, failing=edge, passing=None)).confident is OPEN
+    nothing_right = replace(dear, look=replace(dear.look, value=None))
+    assert judge(right, reading(right, failing=nothing_right, passing=None)).confident is FAIL
+
+
 def test_other_kinds_without_a_proof_are_undecided_or_have_none():
     assert judge(ESCALATION, reading(ESCALATION, **NO_PROOF)).confident is OPEN
     # Whatever stands beside it, a sum of money is a plain threshold.

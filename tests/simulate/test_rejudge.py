@@ -138,6 +138,16 @@ def test_the_way_stays_the_recorded_one_and_what_is_not_used_is_named():
     assert unused(here, other) == ("intents (names)", "steps")
 
 
+def test_costs_are_not_summed_up_to_another_limits_cap_so_that_nothing_is_proven_of_it():
+    here, lower, none = (
+        small(ACCURACY, *(rule("cost_per_correct", limit=limit) for limit in limits))
+        for limits in ([0.002], [0.001], [])
+    )
+
+    assert unused(here, lower) == ("rules (proofs of cost_per_correct at another limit)",)
+    assert unused(here, here) == unused(here, none) == ()
+
+
 def test_the_sampled_part_of_labels_stays_for_the_counts_were_made_by_it():
     here = small(ACCURACY)
     other = small(ACCURACY, labels=Labels(delay=HOUR, sampled_u=300_000))
