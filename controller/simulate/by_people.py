@@ -25,7 +25,7 @@ def require_one_grader(plan: Plan, what: str) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Expected:
+class Answers:
     """One arm's graded answers: a minute, and which part is wrong, or escalated and so wrong without anybody."""
 
     graded: float
@@ -33,12 +33,12 @@ class Expected:
     escalated: float = 0.0
 
 
-def drawn(plan: Plan, *arms: Expected) -> float:
+def drawn(plan: Plan, *arms: Answers) -> float:
     """How many people grade, a minute, of the arm with fewer."""
     return plan.labels.people * min(one.graded for one in arms)
 
 
-def keeping(plan: Plan, rule: Rule, candidate: Expected, baseline: Expected) -> Growth:
+def keeping(plan: Plan, rule: Rule, candidate: Answers, baseline: Answers) -> Growth:
     """What the proof that the limit is kept gains by one answer that people grade, of the arm with fewer, what is
     graded of the other meanwhile, and what the judge alone grades of both.
     """
@@ -54,7 +54,7 @@ def keeping(plan: Plan, rule: Rule, candidate: Expected, baseline: Expected) -> 
     )
 
 
-def _in(plan: Plan, arm: Expected, length_min: float) -> Graded:
+def _in(plan: Plan, arm: Answers, length_min: float) -> Graded:
     """So many minutes of an arm, by who calls its answers right."""
     judge, share = plan.labels.judge, plan.labels.people
     if judge is None:

@@ -336,20 +336,20 @@ class Outlook(Expected):
             return self.blocks(intent, step)
         if block_sizes(self.plan.share_at(step)) is None:
             return 0.0
-        return by_people.drawn(self.plan, *self._expected(intent, step))
+        return by_people.drawn(self.plan, *self._answers(intent, step))
 
-    def _expected(self, intent: str, step: int) -> tuple[by_people.Expected, by_people.Expected]:
+    def _answers(self, intent: str, step: int) -> tuple[by_people.Answers, by_people.Answers]:
         """Both arms' graded answers, of a candidate that loses nothing."""
         return (
-            self._expected_of(Arm.CANDIDATE, intent, step),
-            self._expected_of(Arm.BASELINE, intent, step),
+            self._answers_of(Arm.CANDIDATE, intent, step),
+            self._answers_of(Arm.BASELINE, intent, step),
         )
 
-    def _expected_of(self, arm: Arm, intent: str, step: int) -> by_people.Expected:
+    def _answers_of(self, arm: Arm, intent: str, step: int) -> by_people.Answers:
         graded = self.graded(arm)
         escalated = self.traffic.escalation if arm is Arm.CANDIDATE else 0.0
         known = self.plan.labels.sampled * escalated
-        return by_people.Expected(
+        return by_people.Answers(
             graded=self.units(arm, intent, step) * graded,
             wrong=self.wrong_if_graded(arm),
             escalated=known / graded if graded else 0.0,
@@ -378,7 +378,7 @@ class Outlook(Expected):
         if self._by_people:
 
             def growth(stage: int) -> Growth:
-                return by_people.keeping(self.plan, rule, *self._expected(intent, stage))
+                return by_people.keeping(self.plan, rule, *self._answers(intent, stage))
 
             return Passage(
                 growth=growth(step),

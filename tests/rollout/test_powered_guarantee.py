@@ -14,7 +14,7 @@ from controller.rollout.metrics import MICRO
 from controller.rollout.observation import BOTH_ARMS
 from controller.rollout.plan import Judge, Plan
 from controller.rollout.readings import proven
-from controller.simulate.by_people import Expected, drawn, keeping
+from controller.simulate.by_people import Answers, drawn, keeping
 from controller.stats.passage import Passage
 from tests.rollout.factories import ACCURACY, plan
 from tests.rollout.test_readings import START, row, view
@@ -128,7 +128,7 @@ def test_a_fair_judge_passes_sooner_with_people_where_they_grade_enough():
 @pytest.mark.slow
 def test_what_check_reckons_is_what_comes():
     of = planned(350_000)
-    candidate, baseline = (Expected(graded=n / 60, wrong=1 - ACCURATE) for n in EVERY_HOUR)
+    candidate, baseline = (Answers(graded=n / 60, wrong=1 - ACCURATE) for n in EVERY_HOUR)
     passage = Passage(
         growth=keeping(of, LOSS, candidate, baseline), log_threshold=math.log(1 / ALPHA)
     )
