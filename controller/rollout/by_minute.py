@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
@@ -48,30 +49,15 @@ class ByMinute(ABC):
 
     def failing(self, epoch: Epoch, ends: Minutes, *, alpha: float, horizon_min: int) -> Strongest:
         """As `proofs.failing`: the strongest window against the rule's claim."""
-        rule = self.rule
-        starts, thresholds = starts_and_thresholds(
-            rule, epoch, ends, alpha=alpha, horizon_min=horizon_min
-        )
-        # What was before its start says nothing: it is 0 there.
-        marks = np.concatenate([np.maximum(starts, self.start), np.maximum(ends, self.start)])
-        table = self._before(marks)
-        opened, closed = table[: len(starts)], table[len(starts) :]
-        strongest = strongest_windows(
-            opened[:, FAILING],
-            closed[:, FAILING],
-            starts=starts,
-            ends=ends,
-            window_min=minutes(rule.window),
-            min_window_min=minutes(rule.least_window),
-            thresholds=thresholds,
-        )
-
-        def tally(i: int) -> dict[str, int]:
-            since = opened[starts.searchsorted(strongest.start[i])]
-            return self._tally(closed[i] - since, failing=True)
-
-        return Strongest(
-            log_e=strongest.log_e, margin=strongest.margin, start=strongest.start, tally=tally
+        return strongest_since(
+            self.rule,
+            epoch,
+            ends,
+            # What was before its start says nothing: it is 0 there.
+            before=lambda marks: self._before(np.maximum(marks, self.start)),
+            tally=lambda row: self._tally(row, failing=True),
+            alpha=alpha,
+            horizon_min=horizon_min,
         )
 
     def passing(self, end: int) -> tuple[float, dict[str, int]]:
@@ -81,8 +67,8 @@ class ByMinute(ABC):
 
     def _before(self, asked: Minutes) -> Table:
         """Sums since `start` before each minute, none of which lies before it; (M, width)."""
-        hours = self._full_hours(int(asked.max()))
-        summed = _from_zero(self._added(hours, HOUR_MIN))
+        hours = full_hours(self.start, int(asked.max()))
+        summed = from_zero(self._added(hours, HOUR_MIN))
         place = hours.searchsorted(asked, side="right")
         table: Table = summed[place]
         begun = np.concatenate([[self.start], hours])[place]
@@ -93,16 +79,12 @@ class ByMinute(ABC):
             table[rest] += within[asked[rest] - first] - within[begun[rest] - first]
         return table
 
-    def _full_hours(self, end: int) -> Minutes:
-        first = self.start - self.start % HOUR_MIN + HOUR_MIN
-        return np.arange(first, end + 1, HOUR_MIN, dtype=np.int64)
-
     def _within(self, first: int, end: int) -> Table:
         """Sums over [first, m) for each m in [first, end]; (end − first + 1, width)."""
         if end - first > HOUR_MIN:
             return self._summed(first, end)
         # The hour that a tick is in: most of its minutes are those of the last tick.
-        return _from_zero(self._added(np.arange(first + 1, end + 1, dtype=np.int64), 1))
+        return from_zero(self._added(np.arange(first + 1, end + 1, dtype=np.int64), 1))
 
     def _added(self, marks: Minutes, length: int) -> Table:
         """Sums of so many minutes before each mark, no further back than `start`: nothing that comes after a mark, so
@@ -129,10 +111,48 @@ class ByMinute(ABC):
         """Sums over [first, m) for each m in [first, end]; (end − first + 1, width)."""
         known = self._known.get((first, end))
         if known is None:
-            known = self._known[first, end] = _from_zero(self._in_minutes(first, end))
+            known = self._known[first, end] = from_zero(self._in_minutes(first, end))
         return known
 
 
-def _from_zero(added: Table) -> Table:
+def strongest_since(
+    rule: Rule,
+    epoch: Epoch,
+    ends: Minutes,
+    *,
+    before: Callable[[Minutes], Table],
+    tally: Callable[[Table], dict[str, int]],
+    alpha: float,
+    horizon_min: int,
+) -> Strongest:
+    """The strongest window against a rule's claim, by sums of log wealth (their columns `FAILING`) `before` minutes."""
+    starts, thresholds = starts_and_thresholds(
+        rule, epoch, ends, alpha=alpha, horizon_min=horizon_min
+    )
+    table = before(np.concatenate([starts, ends]))
+    opened, closed = table[: len(starts)], table[len(starts) :]
+    strongest = strongest_windows(
+        opened[:, FAILING],
+        closed[:, FAILING],
+        starts=starts,
+        ends=ends,
+        window_min=minutes(rule.window),
+        min_window_min=minutes(rule.least_window),
+        thresholds=thresholds,
+    )
+    return Strongest(
+        log_e=strongest.log_e,
+        margin=strongest.margin,
+        start=strongest.start,
+        tally=lambda i: tally(closed[i] - opened[starts.searchsorted(strongest.start[i])]),
+    )
+
+
+def full_hours(start: int, end: int) -> Minutes:
+    """After `start`, up to `end`."""
+    return np.arange(start - start % HOUR_MIN + HOUR_MIN, end + 1, HOUR_MIN, dtype=np.int64)
+
+
+def from_zero(added: Table) -> Table:
     """Running sums, and 0 before the first."""
     return np.concatenate([np.zeros((1, added.shape[1]), dtype=np.int64), added.cumsum(axis=0)])

@@ -11,10 +11,10 @@ import numpy as np
 
 from controller.rollout import proofs, prospects
 from controller.rollout.accounting_blocks import block_sizes
+from controller.rollout.by_minute import HOUR_MIN
 from controller.rollout.metrics import MICRO, Kind
 from controller.rollout.plan import FULL_BP, Plan, Rule
 from controller.rollout.powered import (
-    HOUR_MIN,
     as_graded,
     has_people,
     is_by_people,

@@ -14,16 +14,24 @@ from typing import Final
 
 import numpy as np
 
+from controller.rollout.by_minute import (
+    FAILING,
+    HOUR_MIN,
+    PASSING,
+    from_zero,
+    full_hours,
+    strongest_since,
+)
 from controller.rollout.coverage import coverage_of_people
 from controller.rollout.metrics import MICRO, Kind
 from controller.rollout.observation import MATCHED
 from controller.rollout.plan import Arm, Plan, Rule
-from controller.rollout.proofs import Strongest, claim_of, starts_and_thresholds
+from controller.rollout.proofs import Strongest, claim_of
 from controller.rollout.reader import Reader
 from controller.rollout.rules import bound_of, is_provable
 from controller.rollout.state import Epoch
 from controller.rollout.sums import Minutes, Table
-from controller.rollout.timeline import Window, minute_of, minutes
+from controller.rollout.timeline import Window, minute_of
 from controller.rollout.verdict import (
     ArmByPeople,
     Coverage,
@@ -33,7 +41,7 @@ from controller.rollout.verdict import (
     Proof,
 )
 from controller.stats.betting import Floats
-from controller.stats.matched import log_e_of_wealth, strongest_windows
+from controller.stats.matched import log_e_of_wealth
 from controller.stats.noise import Estimate
 from controller.stats.powered import (
     Graded,
@@ -45,7 +53,6 @@ from controller.stats.powered import (
     powered_accuracy,
 )
 
-HOUR_MIN: Final = 60
 PRIOR_WEIGHT: Final = 100
 """Answers that the plan's assumptions count for beside those that people graded, to reckon what is lacking."""
 LEAST: Final = 50
@@ -56,7 +63,7 @@ KEYS: Final = (
     *("both", "both.judge_u", "both.person_u", "both.product_u"),
 )
 _GRADED, _CORRECT, _DRAWN, _DRAWN_JUDGE, _BOTH, _BOTH_JUDGE, _BOTH_PERSON, _PRODUCT = range(8)
-FAILING, PASSING, AT_WORST = slice(0, 3), slice(3, 6), slice(6, 9)
+AT_WORST: Final = slice(6, 9)
 COUNTS: Final = slice(9, 17)  # `TOLD`
 WIDTH: Final = 17
 TOLD: Final = tuple(
@@ -114,27 +121,14 @@ class Powered:
 
     def failing(self, epoch: Epoch, ends: Minutes, *, alpha: float, horizon_min: int) -> Strongest:
         """As `proofs.failing`: the strongest window of full hours against the rule's claim."""
-        rule = self.rule
-        starts, thresholds = starts_and_thresholds(
-            rule, epoch, ends, alpha=alpha, horizon_min=horizon_min
-        )
-        table = self._before(np.concatenate([starts, ends]))
-        opened, closed = table[: len(starts)], table[len(starts) :]
-        strongest = strongest_windows(
-            opened[:, FAILING],
-            closed[:, FAILING],
-            starts=starts,
-            ends=ends,
-            window_min=minutes(rule.window),
-            min_window_min=minutes(rule.least_window),
-            thresholds=thresholds,
-        )
-
-        def tally(i: int) -> dict[str, int]:
-            return _told(closed[i] - opened[starts.searchsorted(strongest.start[i])])
-
-        return Strongest(
-            log_e=strongest.log_e, margin=strongest.margin, start=strongest.start, tally=tally
+        return strongest_since(
+            self.rule,
+            epoch,
+            ends,
+            before=self._before,
+            tally=_told,
+            alpha=alpha,
+            horizon_min=horizon_min,
         )
 
     def passing(self, end: int) -> tuple[float, dict[str, int]]:
@@ -203,17 +197,12 @@ class Powered:
 
     def _before(self, asked: Minutes) -> Table:
         """Sums of the full hours since `start` before each minute, none of which lies before it; (M, WIDTH)."""
-        hours = self._full_hours(int(asked.max()))
+        hours = full_hours(self.start, int(asked.max()))
         by_hour = self.reader.tallies.at_marks(
             hours, arm=MATCHED, about=self._about(), until=self._of_hours
         )
-        summed = np.concatenate([np.zeros((1, WIDTH), dtype=np.int64), by_hour.cumsum(axis=0)])
-        table: Table = summed[hours.searchsorted(asked, side="right")]
+        table: Table = from_zero(by_hour)[hours.searchsorted(asked, side="right")]
         return table
-
-    def _full_hours(self, end: int) -> Minutes:
-        first = self.start - self.start % HOUR_MIN + HOUR_MIN
-        return np.arange(first, end + 1, HOUR_MIN, dtype=np.int64)
 
     def _about(self) -> tuple[tuple[str, ...], str | None]:
         # `KEYS` name what it is made of: labels that come late change it. The bets may be another plan's elsewhere.

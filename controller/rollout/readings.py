@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from controller.rollout import proofs
 from controller.rollout.availability import availability, blind, counted
+from controller.rollout.by_minute import HOUR_MIN
 from controller.rollout.columns import at
 from controller.rollout.comparison import Comparison, frozen_by, reference_key
 from controller.rollout.comparison import shares as shares_above
@@ -28,7 +29,7 @@ from controller.rollout.coverage import (
 from controller.rollout.looks import Measured, measure, with_usual
 from controller.rollout.metrics import MICRO, Kind
 from controller.rollout.plan import Arm, Rule
-from controller.rollout.powered import HOUR_MIN, Powered
+from controller.rollout.powered import Powered
 from controller.rollout.reader import Windows
 from controller.rollout.rules import is_provable, kept_limit, limit_in
 from controller.rollout.spending import Spending

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from controller.errors import DataError
+from controller.rollout.by_minute import HOUR_MIN
 from controller.rollout.plan import Plan, Rule
-from controller.rollout.powered import HOUR_MIN, policy_of
+from controller.rollout.powered import policy_of
 from controller.rollout.rules import bound_of
 from controller.stats.passage import Growth
 from controller.stats.powered import Graded, chances, powered_growth
