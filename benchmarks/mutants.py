@@ -138,7 +138,7 @@ GROUPS: Final = {
         "rollout",
         [
             f"tests/rollout/test_{name}.py"
-            for name in ("powered", "spending_proofs", "ratio_proofs")
+            for name in ("powered", "needs_of_people", "spending_proofs", "ratio_proofs")
         ],
         ("powered", "by_minute", "caps", "spending"),
     ),
