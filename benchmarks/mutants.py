@@ -54,7 +54,7 @@ class Group:
         return [f"{self.package}.{one}" for one in self.names or every if one != "__init__"]
 
 
-_STORED: Final = ("ingest", "blocks", "sampled", "prune")
+_STORED: Final = ("ingest", "blocks", "sampled", "people", "capped", "prune")
 
 GROUPS: Final = {
     # Without simulations and searches that take seconds: other tests look at the same functions.
@@ -146,6 +146,8 @@ GROUPS: Final = {
         "rollout",
         [
             *("tests/contract/test_store.py", "tests/rollout/test_walks.py"),
+            *("tests/rollout/test_chain.py", "tests/rollout/test_codec.py"),
+            "tests/rollout/test_plan.py",
             *("tests/reconcile/test_ratio.py", "tests/rollout/test_decide.py"),
             *("tests/plans/test_load.py", "tests/plans/test_units.py", "tests/plans/test_diff.py"),
             *("tests/gateway/test_meter.py", "tests/rollout/test_status.py"),
