@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.quickest_first import WITHIN
+from benchmarks.quickest_first import TOLD_OF_TESTS, WITHIN
 from benchmarks.write import FOLDER, table, wrapped
 
 KEPT: Final = FOLDER / "docs" / "mutation.json"
@@ -123,7 +123,8 @@ GROUPS: Final = {
     "accounting": Group(
         "rollout",
         [
-            *("tests/accounting/test_conservation.py", "tests/rollout/test_sampling.py"),
+            *("tests/accounting/test_counting.py", "tests/accounting/test_conservation.py"),
+            "tests/rollout/test_sampling.py",
             *(f"tests/contract/test_store_{name}.py" for name in _STORED),
             *("tests/rollout/test_prospects.py", "tests/rollout/test_needs.py"),
             *("-k", "not sqlite and not postgresql and not seems_to_lose and not then_take"),
@@ -264,14 +265,18 @@ def group_of(module: str) -> str:
 
 
 def lay_out(name: str) -> Path:
-    """A copy of the project beside what mutmut kept of the last time; a file that is the same keeps its time."""
+    """A copy of the project beside what mutmut kept of the last time; a file that is the same keeps its time.
+
+    Which tests reach which functions is found out anew once a test is another one: mutmut knows them by name alone.
+    """
     work = WORK / name
+    reached = work / "mutants" / TOLD_OF_TESTS
     for part in ("controller", "tests"):
         here, there = FOLDER / part, work / part
-        for gone in [
-            path for path in there.rglob("*.py") if not (here / path.relative_to(there)).exists()
-        ]:
-            gone.unlink()
+        for path in list(there.rglob("*.py")):
+            if path.name != QUICKEST_FIRST.name and not (here / path.relative_to(there)).exists():
+                path.unlink()
+                reached.unlink(missing_ok=True)
         for path in here.rglob("*"):
             copy = there / path.relative_to(here)
             if path.is_dir() or "__pycache__" in path.parts:
@@ -279,6 +284,8 @@ def lay_out(name: str) -> Path:
             if not copy.exists() or copy.read_bytes() != path.read_bytes():
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(path, copy)
+                if part == "tests":
+                    reached.unlink(missing_ok=True)
     shutil.copy(QUICKEST_FIRST, work / "tests")
     shared = work / "shared"  # where the tests look for cases that are kept outside the project
     if not shared.is_symlink():
