@@ -190,11 +190,15 @@ def test_other_intents_have_no_part_in_it():
 
 
 def test_at_worst_what_nobody_graded_is_right_for_the_baseline_and_wrong_for_the_candidate():
-    rows = hours(3, FAIR, BASELINE, missing=2)  # right by the judge, which errs so of the candidate
+    rows = hours(3, FAIR, BASELINE, missing=2)  # right by the judge
+    for number in range(3):
+        for arm in ("candidate", "baseline"):  # and five that are wrong by the judge
+            stats = dict.fromkeys(("n", "e", "graded", "e.graded", "drawn"), 5)
+            rows.append(row(START + HOUR * number + 8, stats, arm=arm))
     found = by_people(rows, after=3 * HOUR)
 
-    candidate = ((18, 1, 0 + 2, 1), FAIR[1])
-    baseline = ((54 + 2, 3, 0, 3), BASELINE[1])
+    candidate = ((18, 1, 0 + 2, 1 + 5), FAIR[1])
+    baseline = ((54 + 2, 3 + 5, 0, 3), BASELINE[1])
 
     hour = (candidate, baseline)
     ends = [START + HOUR * number for number in range(4)]
@@ -368,7 +372,7 @@ def people(both: tuple[int, int, int, int], others: tuple[int, int], drawn: int 
 
 
 def test_strata_weigh_as_much_as_was_graded_in_them_and_their_errors_add_up():
-    arms = {2: (BASELINE, FAIR), 3: (((9, 2, 1, 8), (30, 30)), ((10, 1, 3, 6), (25, 15)))}
+    arms = {2: (BASELINE, UNDONE), 3: (((9, 2, 1, 8), (30, 30)), ((10, 1, 3, 6), (25, 15)))}
     nobody = ((0, 0, 0, 0), (0, 40))
     strata = [
         PoweredStratum(version=1, intent="refund", baseline=people(*nobody), candidate=people(*FAIR)),
@@ -464,7 +468,8 @@ def test_what_is_remembered_for_one_plan_is_not_taken_for_another():
 def test_what_is_remembered_of_one_epoch_is_not_taken_for_another():
     rows = hours(20, UNDONE, BASELINE)
     first = at_step(0, OF, started_at=NOW)
-    later = replace(first, epochs={LOSS.name: Epoch(number=1, start=NOW + timedelta(hours=7))})
+    # Within the first hour, so that both have the same full hours.
+    later = replace(first, epochs={LOSS.name: Epoch(number=1, start=NOW + timedelta(minutes=30))})
     tallies = view(rows, minutes=20 * HOUR, of=OF).tallies
     counted = []
 
@@ -475,7 +480,7 @@ def test_what_is_remembered_of_one_epoch_is_not_taken_for_another():
         assert (found.passing, found.failing) == (alone.passing, alone.failing)
         counted.append(found.passing.tally["candidate"])
 
-    assert counted == [20 * 20, 13 * 20]
+    assert counted == [20 * 20, 19 * 20]
 
 
 def _read(tallies: Tallies, after: int) -> Reading:

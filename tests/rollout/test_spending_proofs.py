@@ -223,21 +223,22 @@ def figure(tally) -> Look:
 
 
 @pytest.mark.parametrize(
-    ("tally", "usd", "n"),
+    ("tally", "usd", "n", "samples"),
     [
-        ({}, None, 0),
-        ({"requests": 4, "graded": 4, "cost_nusd": NUSD}, None, 4),
-        ({"requests": 4, "graded": 4, "correct.expected_u": 4 * MICRO}, 0.0, 4),
-        ({"requests": 1, "graded": 1, "cost_nusd": NUSD, "correct.expected_u": 500_000}, 2.0, 1),
+        ({}, None, 0, 0),
+        ({"requests": 4}, None, 4, 0),
+        ({"requests": 4, "graded": 3, "cost_nusd": NUSD}, None, 4, 3),
+        ({"requests": 4, "graded": 4, "correct.expected_u": 4 * MICRO}, 0.0, 4, 4),
+        ({"requests": 1, "graded": 1, "cost_nusd": NUSD, "correct.expected_u": 500_000}, 2.0, 1, 1),
     ],
-    ids=["nothing", "none right", "free", "half a right answer"],
+    ids=["nothing", "no grade", "none right", "free", "half a right answer"],
 )
-def test_a_figure_is_what_was_spent_over_how_many_are_right(tally, usd, n):
+def test_a_figure_is_what_was_spent_over_how_many_are_right(tally, usd, n, samples):
     assert figure(tally) == Look(
         window=Window.of_minutes(START, START + 60),
         value=usd,
         counts=Amounts(candidate=usd, baseline=None, candidate_n=n, baseline_n=0),
-        samples=n,
+        samples=samples,
         complete=False,
     )
 
