@@ -254,8 +254,11 @@ def windowed_log_e(
         return _none(ends.size)
     if ends.size == 1:
         part = slice(int(first[0]), int(stop[0]))
-        return _strongest_before_one(
-            before[part], after[0], values, bets, starts[part], needed[part]
+        best, evidence, margin = strongest_start(
+            after[0] - before[part], values, bets, needed[part]
+        )
+        return Windows(
+            log_e=np.array([evidence]), start=starts[part][[best]], margin=np.array([margin])
         )
     _check_rising(before, after, first, stop)
     told = np.arange(ends.size)
@@ -393,14 +396,18 @@ def _contenders(
     return row[near], slot[near]
 
 
-def _strongest_before_one(
-    before: Floats, after: Floats, values: Floats, bets: Bets, starts: Ints, needed: Floats
-) -> Windows:
-    """The same for the one end of a usual look: its admissible starts are at hand as they are."""
-    evidence = log_e(after - before, values, bets)
-    margin = evidence - needed
-    best = np.array([margin.argmax()])
-    return Windows(log_e=evidence[best], start=starts[best], margin=margin[best])
+def strongest_start(
+    gained: Counts, values: Floats, bets: Bets, thresholds: Floats
+) -> tuple[int, float, float]:
+    """Of e-processes that end in the same minute, the one furthest over its threshold: which, log E, log E - threshold.
+
+    Row k of `gained` (K, V), K >= 1, holds the counts of each value since the k-th start, `thresholds` (K,) what each
+    must reach. Of equals the first. What `windowed_log_e` tells of one end, its admissible starts known.
+    """
+    evidence = log_e(gained, values, bets)
+    margin = evidence - thresholds
+    best = int(margin.argmax())
+    return best, float(evidence[best]), float(margin[best])
 
 
 def _cumulative(name: str, counts: Counts, rows: int, width: int) -> Floats:

@@ -264,9 +264,7 @@ def test_a_requests_grade_is_of_the_arms_own_answer(flags, attempt, served, grad
 
 def test_of_a_sample_what_is_wrong_without_a_grade_counts_within_it_alone():
     wrong = {"escalated": True}
-    drawn = [
-        request(id=f"r{n}", flags=wrong, sampled_u=MICRO // 2).grade_u() for n in range(400)
-    ]
+    drawn = [request(id=f"r{n}", flags=wrong, sampled_u=MICRO // 2).grade_u() for n in range(400)]
 
     assert set(drawn) == {0, None}
     assert 150 < drawn.count(0) < 250  # a hash of their names: 200 and five standard deviations

@@ -118,10 +118,10 @@ def test_a_record_that_was_replaced_is_named_by_the_one_after_it():
     replaced = [*RECORDS]
     replaced[1] = seal(replace(RECORDS[1].value, reason="another"))
 
-    with pytest.raises(ChainBroken, match="record 3 says .* but record 2 hashes to"):
+    with pytest.raises(ChainBroken, match=r"record 3 says .* but record 2 hashes to"):
         verify_chain(replaced)
     elsewhere = [seal(replace(RECORDS[0].value, prev="f" * 64))]
-    with pytest.raises(ChainBroken, match="record 1 says .* but record 0 hashes to 000000000000…"):
+    with pytest.raises(ChainBroken, match=r"record 1 says .* but record 0 hashes to 000000000000…"):
         verify_chain(elsewhere)
 
 
@@ -183,7 +183,7 @@ def test_an_anchor_that_was_changed_is_missing_or_was_replaced_is_named():
     with pytest.raises(ChainBroken, match="anchor 2 follows anchor 0; anchor 1 is missing"):
         verify_anchors([second], known)
     other = seal(replace(first.value, heads={}))
-    with pytest.raises(ChainBroken, match="anchor 2 says .* but anchor 1 hashes to"):
+    with pytest.raises(ChainBroken, match=r"anchor 2 says .* but anchor 1 hashes to"):
         verify_anchors([other, second], known)
 
 
@@ -194,10 +194,10 @@ def test_a_record_that_an_anchor_holds_is_there_and_as_it_was():
     def instead(other):
         return lambda rollout, seq: other.get((rollout, seq), known(rollout, seq))
 
-    with pytest.raises(ChainBroken, match="anchor 2 of .* holds record 1 of b/1, .* was cut"):
+    with pytest.raises(ChainBroken, match=r"anchor 2 of .* holds record 1 of b/1, .* was cut"):
         verify_anchors(anchors(), instead(cut))
     with pytest.raises(
-        ChainBroken, match="holds record 3 of a/1 as aaaaaaaaaaaa…, .* ffffffffffff…: .* rewritten"
+        ChainBroken, match=r"holds record 3 of a/1 as aaaaaaaaaaaa…, .* ffffffffffff…: .* rewritten"
     ):
         verify_anchors(anchors(), instead(rewritten))
 

@@ -1,4 +1,4 @@
-"""Values to canonical JSON and back: one text for one value, whichever way it is written, and nothing that is no value."""
+"""Values to canonical JSON and back: one text for one value however it is written, and nothing that is no value."""
 
 from __future__ import annotations
 
@@ -52,7 +52,9 @@ class Everything:
     plain: str | None = "here"
     pair: tuple[int, str] = (1, "x")
     row: tuple[Alone, ...] = (Alone(only=2), Alone(only=3))
-    named: Mapping[str, Alone] = field(default_factory=lambda: {"b": Alone(only=4), "a": Alone(only=5)})
+    named: Mapping[str, Alone] = field(
+        default_factory=lambda: {"b": Alone(only=4), "a": Alone(only=5)}
+    )
     counts: dict[str, int] = field(default_factory=lambda: {"é": 2, "a": 1})
 
 
@@ -125,7 +127,9 @@ json_values = st.recursive(
         st.floats(allow_nan=False, allow_infinity=False),
         st.text(),
     ),
-    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.text(), inner, max_size=4)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4), st.dictionaries(st.text(), inner, max_size=4)
+    ),
     max_leaves=12,
 )
 

@@ -1,4 +1,4 @@
-"""What a loss by people's grades still lacks: as both grade now, and as the plan assumes where people have graded few."""
+"""What a loss by people's grades lacks: as both grade now, and as the plan assumes where people graded few."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 from controller.rollout.needs import PEOPLE, needs
 from controller.rollout.plan import Judge, Labels, Priors
 from controller.rollout.powered import PRIOR_WEIGHT, as_graded, is_by_people, loss_of, policy_of
-from controller.rollout.proofs import start_threshold
 from controller.rollout.rules import alpha_of, judge
+from controller.rollout.starts import start_threshold
 from controller.rollout.timeline import Window
 from controller.rollout.verdict import Look, Outcome, PoweredCounts, PoweredStratum, Verdict
 from controller.stats.passage import Passage
@@ -67,7 +67,7 @@ def test_answers_come_as_seen_and_as_the_plan_assumes_where_few_are_graded():
     for found, (drawn, others), n in ((candidate, FAIR, 1), (baseline, BASELINE, 3)):
         corner = 2 * np.array(drawn) + PRIOR_WEIGHT * expected
         rest = 2 * np.array(others) + PRIOR_WEIGHT * np.array([1 - judged, judged])
-        # One that people grade of the arm with fewer, three of the other; four others beside each, for a fifth is drawn.
+        # One that people grade of the arm with fewer, three of the other; four beside each, for a fifth is drawn.
         assert found.drawn[0].tolist() == pytest.approx((n * corner / corner.sum()).tolist())
         assert found.others[0].tolist() == pytest.approx((4 * n * rest / rest.sum()).tolist())
         assert (found.drawn.shape, found.others.shape) == ((1, 4), (1, 2))

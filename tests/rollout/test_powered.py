@@ -20,9 +20,9 @@ from controller.rollout.metrics import MICRO
 from controller.rollout.observation import BOTH_ARMS
 from controller.rollout.plan import Advance, Judge, Plan, Step, Then
 from controller.rollout.powered import LEAST, Powered, as_graded, estimate_of, policy_of
-from controller.rollout.proofs import start_threshold
 from controller.rollout.readings import proven, read
 from controller.rollout.rules import alpha_of, judge, kept_limit
+from controller.rollout.starts import start_threshold
 from controller.rollout.state import Epoch
 from controller.rollout.tallies import Tallies
 from controller.rollout.timeline import minute_of, start_of
@@ -375,7 +375,9 @@ def test_strata_weigh_as_much_as_was_graded_in_them_and_their_errors_add_up():
     arms = {2: (BASELINE, UNDONE), 3: (((9, 2, 1, 8), (30, 30)), ((10, 1, 3, 6), (25, 15)))}
     nobody = ((0, 0, 0, 0), (0, 40))
     strata = [
-        PoweredStratum(version=1, intent="refund", baseline=people(*nobody), candidate=people(*FAIR)),
+        PoweredStratum(
+            version=1, intent="refund", baseline=people(*nobody), candidate=people(*FAIR)
+        ),
         *(
             PoweredStratum(
                 version=version, intent="refund", baseline=people(*b), candidate=people(*c)

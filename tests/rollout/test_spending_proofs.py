@@ -400,9 +400,7 @@ def test_what_is_remembered_of_one_epoch_or_plan_is_not_taken_for_another():
     """Two plans may judge the same counts, as `replay --plan` has them do."""
     of = plan()
     first = at_step(0, of, started_at=NOW)
-    later = replace(
-        first, epochs={COSTS.name: Epoch(number=1, start=NOW + timedelta(minutes=40))}
-    )
+    later = replace(first, epochs={COSTS.name: Epoch(number=1, start=NOW + timedelta(minutes=40))})
     rows = [answered(START + i, *[(2 * LIMIT, 1.0)] * (5 if i < 40 else 1)) for i in range(150)]
     tallies = view(rows, minutes=149, of=of).tallies
     found = []

@@ -102,9 +102,7 @@ def test_of_costs_and_grades_that_are_all_or_nothing_sums_say_all(
     costs, grades = [balance.most] * dear + [0] * cheap, [1] * right + [0] * wrong
     values = [balance.low + (balance.high - balance.low) * one for one in grades]
 
-    (logs,) = wealth(
-        len(costs), sum(costs), len(grades), sum(grades), balance=balance, sign=sign
-    )
+    (logs,) = wealth(len(costs), sum(costs), len(grades), sum(grades), balance=balance, sign=sign)
 
     for factor, log in zip((0.5, 1, 2), logs.tolist(), strict=True):
         true = true_log(costs, values, balance=balance, factor=factor, sign=sign)

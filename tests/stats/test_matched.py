@@ -163,7 +163,7 @@ def test_the_strongest_window_is_the_best_of_all_that_serve_an_end(data):
             continue
         best = max(one for one, _ in there)
         assert found.margin[i] == pytest.approx(best)
-        margin = dict((start, one) for one, start in there)[int(found.start[i])]
+        margin = {start: one for one, start in there}[int(found.start[i])]
         assert margin == pytest.approx(best)
         needed = thresholds[starts.tolist().index(int(found.start[i]))]
         assert found.log_e[i] == pytest.approx(margin + needed)
