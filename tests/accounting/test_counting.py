@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -181,8 +182,8 @@ def test_a_unit_is_heard_until_the_end_of_its_five_minutes():
     assert [heard_until(at) for at in (0, 1, five - 1, five)] == [five, five, five, 2 * five]
 
 
-def episode(**changes) -> Episode:
-    usual = {
+def episode(**changes: Any) -> Episode:
+    usual: dict[str, Any] = {
         "id": "r1",
         "rollout": ROLLOUT,
         "unit": "u1",
@@ -219,8 +220,8 @@ def test_an_episodes_grade_is_the_mean_of_its_requests(graded, grades_u, grade_u
     assert episode(graded=graded, grades_u=grades_u).grade_u() == grade_u
 
 
-def request(**changes) -> Request:
-    usual = {
+def request(**changes: Any) -> Request:
+    usual: dict[str, Any] = {
         "id": "r1",
         "rollout": ROLLOUT,
         "at": START,

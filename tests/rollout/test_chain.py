@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ from controller.rollout.verdict import Seen
 from tests.rollout.factories import HOUR, NOW, plan, seen
 
 OF = plan()
-BY = {"actor": "ann", "reason": "cheaper"}
+BY: dict[str, Any] = {"actor": "ann", "reason": "cheaper"}
 MOVED = plan(bake=timedelta(days=8))
 
 

@@ -128,6 +128,7 @@ def test_a_loss_below_its_limit_goes_towards_a_pass_from_what_is_proven():
 
     assert found is not None
     assert (found.kind, found.proof) == (PEOPLE, Outcome.PASS)
+    assert found.observations is not None
     assert found.observations == pytest.approx(
         expected(counts, sign=-1, margin=0.015, held=0.5, log_threshold=math.log(20))
     )
@@ -149,6 +150,7 @@ def test_a_loss_over_its_limit_goes_towards_a_failure_from_its_strongest_window(
 
     assert found is not None
     assert (found.kind, found.proof) == (PEOPLE, Outcome.FAIL)
+    assert found.observations is not None
     assert found.observations == pytest.approx(
         expected(counts, sign=1, margin=0.0, held=0.7, log_threshold=6.5)
     )

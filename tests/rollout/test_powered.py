@@ -480,6 +480,7 @@ def test_what_is_remembered_of_one_epoch_is_not_taken_for_another():
         found = read(replace(usual, tallies=tallies), LOSS, "refund")
         alone = read(usual, LOSS, "refund")
         assert (found.passing, found.failing) == (alone.passing, alone.failing)
+        assert found.passing is not None
         counted.append(found.passing.tally["candidate"])
 
     assert counted == [20 * 20, 19 * 20]

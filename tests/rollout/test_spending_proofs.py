@@ -278,6 +278,7 @@ def test_each_intent_is_judged_by_its_own_requests():
     cheap, dear = (judge(each, read(seen, each, intent)) for intent in ("refund", "order-status"))
 
     assert (cheap.outcome, dear.outcome) == (Outcome.PASS, Outcome.FAIL)
+    assert cheap.reading.passing is not None
     assert cheap.reading.passing.tally["requests"] == 20 * 60
 
 
@@ -410,6 +411,7 @@ def test_what_is_remembered_of_one_epoch_or_plan_is_not_taken_for_another():
         kept = read(replace(usual, tallies=tallies), COSTS, None)
         alone = read(usual, COSTS, None)
         assert (kept.failing, kept.passing) == (alone.failing, alone.passing)
+        assert kept.passing is not None
         found.append(kept.passing)
 
     assert found[0].tally["requests"] - found[1].tally["requests"] == 40 * 5
