@@ -2,8 +2,9 @@
 
 mutmut changes one operator, number, word or argument of a function at a time; a test must fail for each. MODULE is one
 as in `stats.betting`, or a group of them: `stats`, and of `rollout` `decisions`, `evidence`, `sums`, `accounting`,
-`records`. `--again` runs only survivors that have no reason and what was not run; `--none` runs nothing and writes the
-page anew. `--within S` leaves out tests that took more seconds: what survives then is run on all with `--again`.
+`stretches`, `records`. `--again` runs only survivors that have no reason and what was not run; `--none` runs nothing
+and writes the page anew. `--within S` leaves out tests that took more seconds: what survives then is run on all with
+`--again`. `--at-once N` runs so many mutants side by side.
 Work is done on a copy in .mutants/, which git ignores, with what came before kept.
 
 Writes docs/mutation.md, and docs/mutation.json with what it tells. Why a survivor may live is said in
