@@ -159,7 +159,7 @@ GROUPS: Final = {
         [
             *("tests/contract/test_store.py", "tests/rollout/test_walks.py"),
             *("tests/rollout/test_chain.py", "tests/rollout/test_codec.py"),
-            "tests/rollout/test_plan.py",
+            *("tests/rollout/test_plan.py", "tests/rollout/test_catalogue.py"),
             *("tests/reconcile/test_ratio.py", "tests/rollout/test_decide.py"),
             *("tests/plans/test_load.py", "tests/plans/test_units.py", "tests/plans/test_diff.py"),
             *("tests/gateway/test_meter.py", "tests/rollout/test_status.py"),
