@@ -26,9 +26,9 @@ from controller.rollout.accounting_state import (
     moment_of,
     rounded,
 )
-from controller.rollout.accounting_tally import COMPARED, Tally, count_block, merged
+from controller.rollout.accounting_tally import COMPARED, Tally, count_block, count_pair, merged
 from controller.rollout.metrics import MICRO
-from controller.rollout.observation import BOTH_ARMS
+from controller.rollout.observation import BOTH_ARMS, Pair
 from controller.rollout.plan import Arm
 from controller.rollout.timeline import EPOCH
 from tests.accounting.factories import NOW, ROLLOUT, SECOND
@@ -157,6 +157,37 @@ def test_a_change_is_added_and_what_comes_to_nothing_is_left_out():
 
     assert merged(kept, {"f.error": -1, "n": 2, "graded": 4}) == {"n": 5, "graded": 4}
     assert kept == {"n": 3, "f.error": 1}
+
+
+@pytest.mark.parametrize(
+    ("baseline", "candidate", "key"),
+    [
+        (1, 1, "p.11"),
+        (1.0, 0.0, "p.10"),
+        (0, 1, "p.01"),
+        (0, 0, "p.00"),
+        (1.0, 0.5, "pv.500000"),
+        (0.25, 1.0, "pv.-750000"),
+        (0.5, 0.5, "pv.0"),
+    ],
+)
+def test_a_pair_is_counted_by_both_grades_or_by_their_difference(baseline, candidate, key):
+    tally = Tally()
+
+    count_pair(
+        tally,
+        Pair(
+            id="p1",
+            rollout=ROLLOUT,
+            at=NOW,
+            intent="refund",
+            version=3,
+            baseline_correct=baseline,
+            candidate_correct=candidate,
+        ),
+    )
+
+    assert tally.minutes() == {ROW: {key: 1}}
 
 
 # Moments, grades, episodes
