@@ -26,11 +26,21 @@ from controller.rollout.accounting_state import (
     moment_of,
     rounded,
 )
-from controller.rollout.accounting_tally import COMPARED, Tally, count_block, count_pair, merged
+from controller.rollout.accounting_tally import (
+    COMPARED,
+    Tally,
+    count_block,
+    count_episodes,
+    count_findings,
+    count_new_requests,
+    count_pair,
+    merged,
+)
 from controller.rollout.metrics import MICRO
-from controller.rollout.observation import BOTH_ARMS, Pair
+from controller.rollout.observation import BOTH_ARMS, QUANTITIES, Pair
 from controller.rollout.plan import Arm
 from controller.rollout.timeline import EPOCH
+from controller.stats.histogram import bucket_of
 from tests.accounting.factories import NOW, ROLLOUT, SECOND
 
 START = micros(NOW)
@@ -157,6 +167,103 @@ def test_a_change_is_added_and_what_comes_to_nothing_is_left_out():
 
     assert merged(kept, {"f.error": -1, "n": 2, "graded": 4}) == {"n": 5, "graded": 4}
     assert kept == {"n": 3, "f.error": 1}
+
+
+REQUESTS = (ROLLOUT, START // MINUTE_US, 3, "candidate", "refund", "chat.completions", COMPARED)
+
+
+def test_what_is_known_of_requests_goes_into_their_row_and_out_again():
+    tally = Tally()
+    flags = {"error": False, "escalated": True}
+    together = [
+        request(id="r1", flags=flags, served_n=2, served_u=9, attempt_n=1, attempt_u=5),
+        request(id="r2", flags=flags, served_n=1, served_u=7),
+        request(id="r3", flags={"error": True}, attempt_n=1, attempt_u=8),
+        request(id="r4", flags=dict(flags)),
+    ]
+
+    count_findings(tally, together, +1)
+    count_findings(tally, together[:2], +1)
+
+    assert tally.minutes() == {
+        REQUESTS: {
+            "d.error": 6,
+            "f.error": 1,
+            "d.escalated": 5,
+            "f.escalated": 5,
+            # An escalated answer that is not graded itself is wrong.
+            "graded": 4 + 2,
+            "correct_u": (5 + 0 + 8 + 0) + (5 + 0),
+            "served": 2 + 2,
+            "served_u": (4 + 7) + (4 + 7),  # 4.5, to even
+        }
+    }
+    count_findings(tally, together[:2], -1)
+    count_findings(tally, together, -1)
+    assert tally.minutes() == {}
+
+
+def test_what_is_known_of_episodes_goes_into_their_row_and_out_again():
+    tally = Tally()
+    flags = {"error": False, "escalated": True}
+    together = [
+        episode(id="r1", flags=flags, graded=2, grades_u=9),
+        episode(id="r2", flags=flags),
+        episode(id="r3", flags={"error": True}, graded=1, grades_u=8),
+    ]
+
+    count_episodes(tally, together, +1)
+    count_episodes(tally, together[:2], +1)
+
+    assert tally.minutes() == {
+        REQUESTS: {
+            "e": 5,
+            "ed.error": 5,
+            "ef.error": 1,
+            "ed.escalated": 4,
+            "ef.escalated": 4,
+            "e.graded": 2 + 1,
+            "e.correct_u": (4 + 8) + 4,
+        }
+    }
+    count_episodes(tally, together[:2], -1)
+    count_episodes(tally, together, -1)
+    assert tally.minutes() == {}
+
+
+def test_new_requests_are_counted_with_what_they_took_and_cost():
+    tally = Tally()
+
+    def quantities(latency_us: int | None, cost_nusd: int | None) -> tuple[int | None, ...]:
+        known = {"latency_us": latency_us, "cost_nusd": cost_nusd, "output_tokens": 3}
+        return tuple(known.get(name) for name in QUANTITIES)
+
+    together = [
+        request(id="r1", assigned=True, quantities=quantities(MICRO, 50)),
+        request(id="r2", quantities=quantities(MICRO, 7), flags={"error": True}),
+        request(id="r3", assigned=True, quantities=quantities(None, None)),
+    ]
+
+    count_new_requests(tally, together, {ROLLOUT: (10, 20), "another": (30,)})
+    count_new_requests(tally, [request(id="r4", quantities=quantities(None, 60))])
+
+    found = tally.minutes()[REQUESTS]
+    assert found == {
+        "n": 4,
+        "units": 2,
+        "c.latency_us": 2,
+        "s.latency_us": 2 * MICRO,
+        f"h.latency.{bucket_of(1.0)}": 2,
+        "c.cost_nusd": 3,
+        "s.cost_nusd": 117,
+        "c.output_tokens": 4,
+        "s.output_tokens": 12,
+        "k.cost.10": 17,
+        "k.cost.20": 27,
+        "d.error": 1,
+        "f.error": 1,
+        "graded": 1,
+    }
 
 
 @pytest.mark.parametrize(
