@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from controller.errors import DataError
+from controller.rollout.accounting import joined, kept, request_of, require_countable
 from controller.rollout.accounting_blocks import (
     Sizes,
     amend,
@@ -19,6 +22,7 @@ from controller.rollout.accounting_state import (
     MINUTE_US,
     Block,
     Episode,
+    KeptOutcome,
     Label,
     Request,
     heard_until,
@@ -37,11 +41,11 @@ from controller.rollout.accounting_tally import (
     merged,
 )
 from controller.rollout.metrics import MICRO
-from controller.rollout.observation import BOTH_ARMS, QUANTITIES, Pair
+from controller.rollout.observation import BOTH_ARMS, QUANTITIES, Grades, Pair
 from controller.rollout.plan import Arm
 from controller.rollout.timeline import EPOCH
 from controller.stats.histogram import bucket_of
-from tests.accounting.factories import NOW, ROLLOUT, SECOND
+from tests.accounting.factories import NOW, ROLLOUT, SECOND, observation, outcome
 
 START = micros(NOW)
 ROW = (ROLLOUT, START // MINUTE_US, 3, BOTH_ARMS, "refund", "", COMPARED)
@@ -169,6 +173,100 @@ def test_a_change_is_added_and_what_comes_to_nothing_is_left_out():
     assert kept == {"n": 3, "f.error": 1}
 
 
+# What is sent
+
+EVERY = dict(zip(QUANTITIES, (11, 12, 13, 14, 15, 16), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept_as"),
+    [
+        (EVERY, (11, 12, 13, 14, 15, 16)),
+        (dict(reversed(EVERY.items())), (11, 12, 13, 14, 15, 16)),
+        ({"latency_us": 15, "input_tokens": 0}, (0, None, None, None, 15, None)),
+        ({}, (None,) * 6),
+    ],
+    ids=["all", "in another order", "some", "none"],
+)
+def test_a_request_is_kept_as_it_was_sent_with_its_quantities_in_order(sent, kept_as):
+    found = request_of(
+        observation(
+            "r1",
+            at=NOW + SECOND,
+            unit="u1",
+            version=3,
+            assigned=True,
+            endpoint="responses",
+            flags={"error": True},
+            quantities=sent,
+        )
+    )
+
+    assert found == request(
+        at=START + 1_000_000,
+        assigned=True,
+        endpoint="responses",
+        flags={"error": True},
+        quantities=kept_as,
+    )
+
+
+def test_an_outcome_is_kept_as_it_was_sent_with_its_grade_in_millionths():
+    sent = outcome(
+        "r1", 0.25, name="o1", grades=Grades.ATTEMPT, flags={"complaint": False}, source="person"
+    )
+
+    assert kept(sent, NOW + SECOND) == KeptOutcome(
+        id="o1",
+        observation="r1",
+        at=START,
+        received=START + 1_000_000,
+        correct_u=250_000,
+        grades="attempt",
+        flags={"complaint": False},
+        source="person",
+    )
+    assert kept(outcome("r1"), NOW).correct_u is None
+
+
+@pytest.mark.parametrize("grade", [-0.01, 1.01, math.nan])
+def test_what_is_no_grade_is_refused(grade: float):
+    with pytest.raises(DataError, match="outcome o1: correct is"):
+        kept(outcome("r1", grade, name="o1"), NOW)
+    assert [kept(outcome("r1", one), NOW).correct_u for one in (0, 1)] == [0, MICRO]
+
+
+def test_what_no_metric_reads_and_what_no_sum_may_hold_is_refused_by_name():
+    good = observation("good", flags={"error": True, "custom.tone": True}, quantities=EVERY)
+    require_countable([good], [outcome("good", flags={"complaint": True, "custom.x": False})])
+    require_countable([], [])
+
+    unknown = observation("bad", quantities={"minutes": 1, "input_tokens": 2})
+    with pytest.raises(DataError, match="observation bad: no quantity is called minutes"):
+        require_countable([good, unknown], [])
+    below = observation("bad", quantities={"input_tokens": 0, "output_tokens": -1})
+    with pytest.raises(DataError, match="observation bad: .* has a negative quantity"):
+        require_countable([good, below], [])
+    flagged = observation("bad", flags={"error": True, "slow": True, "custom": True})
+    with pytest.raises(DataError, match="observation bad: no flag is called slow, custom"):
+        require_countable([good, flagged], [])
+    with pytest.raises(DataError, match="outcome bad: no flag is called slow"):
+        require_countable([good], [outcome("r1", name="bad", flags={"slow": False})])
+
+
+def test_a_flag_that_is_true_once_stays_true():
+    known = {"error": True, "retry": False}
+
+    assert joined(known, {"error": False, "retry": True, "refusal": False}) == {
+        "error": True,
+        "retry": True,
+        "refusal": False,
+    }
+    assert joined(known, {}) == known
+
+
+# What goes into rows
+
 REQUESTS = (ROLLOUT, START // MINUTE_US, 3, "candidate", "refund", "chat.completions", COMPARED)
 
 
@@ -176,7 +274,15 @@ def test_what_is_known_of_requests_goes_into_their_row_and_out_again():
     tally = Tally()
     flags = {"error": False, "escalated": True}
     together = [
-        request(id="r1", flags=flags, served_n=2, served_u=9, attempt_n=1, attempt_u=5),
+        request(
+            id="r1",
+            at=START + MINUTE_US - 1,
+            flags=flags,
+            served_n=2,
+            served_u=9,
+            attempt_n=1,
+            attempt_u=5,
+        ),
         request(id="r2", flags=flags, served_n=1, served_u=7),
         request(id="r3", flags={"error": True}, attempt_n=1, attempt_u=8),
         request(id="r4", flags=dict(flags)),
@@ -207,7 +313,7 @@ def test_what_is_known_of_episodes_goes_into_their_row_and_out_again():
     tally = Tally()
     flags = {"error": False, "escalated": True}
     together = [
-        episode(id="r1", flags=flags, graded=2, grades_u=9),
+        episode(id="r1", start=START + MINUTE_US - 1, flags=flags, graded=2, grades_u=9),
         episode(id="r2", flags=flags),
         episode(id="r3", flags={"error": True}, graded=1, grades_u=8),
     ]
@@ -303,7 +409,8 @@ def test_a_pair_is_counted_by_both_grades_or_by_their_difference(baseline, candi
 def test_a_moment_is_kept_in_microseconds():
     moment = EPOCH + timedelta(days=1, microseconds=5)
 
-    assert micros(moment) == 86_400_000_005
+    assert repr(micros(moment)) == "86400000005"  # a whole number
+    assert micros(moment + timedelta(days=40_000)) == 40_001 * 86_400_000_000 + 5
     assert moment_of(86_400_000_005) == moment
 
 
