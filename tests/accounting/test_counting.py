@@ -245,7 +245,7 @@ def test_what_no_metric_reads_and_what_no_sum_may_hold_is_refused_by_name():
     with pytest.raises(DataError, match="observation bad: no quantity is called minutes"):
         require_countable([good, unknown], [])
     below = observation("bad", quantities={"input_tokens": 0, "output_tokens": -1})
-    with pytest.raises(DataError, match="observation bad: .* has a negative quantity"):
+    with pytest.raises(DataError, match=r"observation bad: .* has a negative quantity"):
         require_countable([good, below], [])
     flagged = observation("bad", flags={"error": True, "slow": True, "custom": True})
     with pytest.raises(DataError, match="observation bad: no flag is called slow, custom"):
