@@ -350,22 +350,24 @@ def test_new_requests_are_counted_with_what_they_took_and_cost():
         request(id="r3", assigned=True, quantities=quantities(None, None)),
     ]
 
-    count_new_requests(tally, together, {ROLLOUT: (10, 20), "another": (30,)})
-    count_new_requests(tally, [request(id="r4", quantities=quantities(None, 60))])
+    caps = {ROLLOUT: (10, 20), "another": (30,)}
+    count_new_requests(tally, together, caps)
+    more = request(id="r4", assigned=True, quantities=quantities(MICRO, 60))
+    count_new_requests(tally, [more], caps)
 
     found = tally.minutes()[REQUESTS]
     assert found == {
         "n": 4,
-        "units": 2,
-        "c.latency_us": 2,
-        "s.latency_us": 2 * MICRO,
-        f"h.latency.{bucket_of(1.0)}": 2,
+        "units": 3,
+        "c.latency_us": 3,
+        "s.latency_us": 3 * MICRO,
+        f"h.latency.{bucket_of(1.0)}": 3,
         "c.cost_nusd": 3,
         "s.cost_nusd": 117,
         "c.output_tokens": 4,
         "s.output_tokens": 12,
-        "k.cost.10": 17,
-        "k.cost.20": 27,
+        "k.cost.10": 27,
+        "k.cost.20": 47,
         "d.error": 1,
         "f.error": 1,
         "graded": 1,
