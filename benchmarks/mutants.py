@@ -174,6 +174,7 @@ GROUPS: Final = {
 
 SETTINGS: Final[Mapping[str, Any]] = {
     "source_paths": ["controller"],
+    "also_copy": ["rollout_plans"],  # tests load them
     # No test is about the wording of an error, and a branch that types rule out cannot be taken.
     "do_not_mutate_patterns": [r"raise \w+\(", r"assert_never\("],
     # Two collections of garbage would cost more than most tests.
@@ -282,7 +283,7 @@ def lay_out(name: str) -> Path:
     """
     work = WORK / name
     reached = work / "mutants" / TOLD_OF_TESTS
-    for part in ("controller", "tests"):
+    for part in ("controller", "tests", "rollout_plans"):
         here, there = FOLDER / part, work / part
         for path in list(there.rglob("*.py")):
             if path.name != QUICKEST_FIRST.name and not (here / path.relative_to(there)).exists():
