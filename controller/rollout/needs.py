@@ -68,6 +68,8 @@ def needs(plan: Plan, state: State, verdict: Verdict) -> Needs | None:
     rule = plan.rule(verdict.rule)
     if rule is None or verdict.confident is not Outcome.INSUFFICIENT or not is_provable(rule):
         return None
+    if verdict.reading.passing is not None and verdict.reading.passing.reached:
+        return None  # it lacks the labels that are missing, which the verdict names, and no more of them
     if rule.metric.kind in (Kind.QUANTILE_RATIO, Kind.COST):
         return None  # what a minute adds depends on how much of each sample there is in it
     if has_people(plan, rule):
