@@ -12,7 +12,7 @@ from controller.notify.refusals import refusal_line
 from controller.notify.waits import wait_line
 from controller.rollout.decision import Refusal, Wait, Waiting
 from controller.rollout.metrics import CATALOGUE
-from controller.rollout.plan import Evidence, Intent, Judge, Labels
+from controller.rollout.plan import Arm, Evidence, Intent, Judge, Labels
 from controller.rollout.verdict import Availability, Coverage, Outcome, WorstCase
 from tests.notify.factories import (
     ACCURACY,
@@ -236,12 +236,24 @@ def test_a_percentile_that_passes_says_what_is_disproved():
 
 
 def test_a_cost_of_the_whole_rollout_counts_both_arms():
-    dear = amounts(61.2, candidate_n=7_762, baseline_n=69_858)
+    """As it is measured: one figure, of what both arms' requests cost together."""
+    dear = look(61.2, amounts(61.2, candidate_n=77_620), span=HOUR)
+    of_one_arm = replace(SPEND, arm=Arm.BASELINE)
 
-    assert line(verdict(SPEND, worst=look(61.2, dear, span=HOUR))) == (
+    assert line(verdict(SPEND, worst=dear)) == (
         "cost_per_hour 61.2 USD above 50 USD in 2026-11-21 02:14..2026-11-21 03:14Z; "
-        "7,762 candidate and 69,858 baseline requests"
+        "77,620 requests of the whole rollout"
     )
+    assert line(verdict(of_one_arm, worst=dear), of=plan(of_one_arm)).endswith(
+        "77,620 baseline requests"
+    )
+
+
+def test_a_cost_per_correct_answer_as_written_counts_graded_episodes():
+    costs = replace(COSTS, evidence=Evidence.OBSERVED)
+    dear = verdict(costs, worst=look(0.003, amounts(0.003, candidate_n=1_204), span=HOUR))
+
+    assert line(dear, of=plan(costs)).endswith("1,204 candidate graded episodes")
 
 
 def test_a_value_never_looks_like_the_limit_that_it_passed():
