@@ -353,11 +353,16 @@ def test_a_cost_per_correct_answer_that_fails_by_proof_says_what_was_counted():
 def test_one_of_which_no_answer_is_right_fails_without_a_figure():
     tally = {"requests": 400, "cost_nusd": 1_000_000_000, "graded": 120}
     found = replace(proof(1_240, 403, amounts(None, candidate_n=400), claim=0.002), tally=tally)
-    failed = verdict(COSTS, failing=found)
+    failed = verdict(COSTS, "refund", failing=found)
 
     assert failed.outcome is Outcome.FAIL
-    assert "400 candidate requests at 1 USD, each counted up to 0.02 USD; 0 of 120 graded" in line(
-        failed, of=plan(COSTS)
+    assert title_line(failed, plan(COSTS)) == (
+        "cost_per_correct on refund above 0.002 USD, for no answer is right"
+    )
+    assert line(failed, of=plan(COSTS)) == (
+        "cost_per_correct above 0.002 USD on refund, for no answer is right, in 2026-11-20 03:14..2026-11-21 03:14Z; "
+        "400 candidate requests at 1 USD, each counted up to 0.02 USD; 0 of 120 graded answers right; "
+        'e-value 1,240 ≥ 403 against "at most 0.002 USD"'
     )
 
 
