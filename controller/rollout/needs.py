@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from controller.rollout.powered import (
 from controller.rollout.proofs import bad_side
 from controller.rollout.rules import alpha_of, is_provable, shown_bound
 from controller.rollout.state import State
-from controller.rollout.timeline import minutes
+from controller.rollout.timeline import minute_of, minutes
 from controller.rollout.verdict import (
     LossCounts,
     Outcome,
@@ -140,8 +140,14 @@ def _of_people(plan: Plan, state: State, rule: Rule, reading: Reading) -> Needs 
         proof=proof,
         kind=PEOPLE,
         observations=found,
-        after=timedelta(minutes=math.ceil(found / a_minute)) if a_minute else None,
+        after=_to_full_hour(look.window.end, found / a_minute) if a_minute else None,
     )
+
+
+def _to_full_hour(end: datetime, wait_min: float) -> timedelta:
+    """Until the hour is full in which that wait ends: such a proof says nothing sooner."""
+    now = minute_of(end)
+    return timedelta(minutes=-(-math.ceil(now + wait_min) // HOUR_MIN) * HOUR_MIN - now)
 
 
 # What was seen

@@ -18,6 +18,7 @@ from controller.rollout.commands import Apply
 from controller.rollout.decide import decide
 from controller.rollout.decision import Action
 from controller.rollout.metrics import MICRO
+from controller.rollout.needs import needs
 from controller.rollout.observation import BOTH_ARMS
 from controller.rollout.plan import Advance, Judge, Plan, Step, Then
 from controller.rollout.powered import LEAST, Powered, estimate_of, policy_of
@@ -467,6 +468,24 @@ def test_a_failure_by_people_pauses_and_replays():
 
     assert decided.action is Action.PAUSE
     assert again == decided
+
+
+@pytest.mark.parametrize("after", [4 * HOUR, 4 * HOUR + 1, 4 * HOUR + 59])
+def test_what_is_lacking_comes_at_a_full_hour(after: int):
+    """A proof by people's grades changes when an hour is over, never within."""
+    verdict = verdict_of(hours(4, FAIR, BASELINE), after=after)
+
+    lacking = needs(OF, at_step(0, OF, started_at=NOW), verdict)
+
+    assert lacking is not None
+    assert lacking.after is not None
+    look = verdict.reading.by_people
+    assert look is not None
+    assert minute_of(look.window.end + lacking.after) % HOUR == 0
+    a_minute = look.samples / (look.window.span / timedelta(minutes=1))
+    assert lacking.observations is not None
+    waited = lacking.after / timedelta(minutes=1) - lacking.observations / a_minute
+    assert 0 <= waited <= HOUR
 
 
 def test_nobody_is_asked_where_people_do_not_grade():
