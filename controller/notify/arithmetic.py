@@ -110,6 +110,19 @@ def title_line(verdict: Verdict, plan: Plan) -> str:
 # FAIL
 
 
+def failed_look(verdict: Verdict, plan: Plan) -> Look | None:
+    """What a failure's line begins with, as a look: of the window that the observed form blames, else beside the proof.
+
+    A proof of a percentile counts shares, which are no figure of its metric: then the last look.
+    """
+    rule = _rule(verdict.rule, plan)
+    look, proof = _deciding_look(verdict, rule), verdict.reading.failing
+    in_its_unit = rule.metric.kind not in (Kind.QUANTILE, Kind.QUANTILE_RATIO)
+    if look is None and proof is not None and in_its_unit:
+        return proof.look
+    return look or verdict.reading.latest
+
+
 def _failed(verdict: Verdict, rule: Rule) -> str:
     reading = verdict.reading
     look = _deciding_look(verdict, rule)

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from controller.errors import NotFound
-from controller.notify.arithmetic import title_line, verdict_line
+from controller.notify.arithmetic import failed_look, title_line, verdict_line
 from controller.notify.figures import e_value, proof_words
 from controller.notify.refusals import refusal_line
 from controller.notify.waits import wait_line
@@ -35,6 +35,7 @@ from tests.notify.factories import (
     rule,
     stratum,
     verdict,
+    window,
 )
 
 CONFIDENT_ESCALATION = rule(evidence=Evidence.CONFIDENT)
@@ -444,6 +445,26 @@ def test_a_percentile_with_a_lower_limit_names_the_share_that_it_asks_for():
 
     assert '"at least 50% above 500ms"' in text
     assert '"50% or less above 500ms"' in text
+
+
+def test_the_figure_that_failed_is_the_one_that_the_line_begins_with():
+    """What a machine is told of a proof by one hour is not the mild day around it."""
+    day, hour = rate_look(100, 10_000), rate(60, 500)
+    by_proof = verdict(ESCALATION, latest=day, worst=day, failing=proof(812, 403, hour, span=HOUR))
+    as_written = verdict(ESCALATION, latest=day, worst=rate_look(300, 10_000))
+    tardy = verdict(
+        TARDY,
+        latest=look(1.4, amounts(1.4, candidate_n=4_000)),
+        failing=proof(812, 403, rate(400, 4_000), claim=0.05),
+    )
+
+    found = failed_look(by_proof, plan(ESCALATION))
+    assert found is not None
+    assert (found.value, found.window) == (0.12, window(HOUR))
+    assert line(by_proof).startswith("escalation_rate 12%")
+    assert failed_look(as_written, plan(ESCALATION)) == rate_look(300, 10_000)
+    # Its proof is a share of requests above 2 s, and not a percentile.
+    assert failed_look(tardy, plan(TARDY)) == tardy.reading.latest
 
 
 # PASS and INSUFFICIENT
