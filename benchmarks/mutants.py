@@ -104,7 +104,17 @@ GROUPS: Final = {
             *("-k", "not hardly_ever_stopped and not seems_to_lose and not then_take"),
         ],
         (
-            *("proofs", "comparison", "readings", "needs", "looks", "force", "prospects", "view"),
+            *(
+                "proofs",
+                "starts",
+                "comparison",
+                "readings",
+                "needs",
+                "looks",
+                "force",
+                "prospects",
+                "view",
+            ),
             *("availability", "coverage", "sampling"),
         ),
     ),

@@ -23,6 +23,7 @@ from controller.rollout.powered import (
 )
 from controller.rollout.proofs import bad_side
 from controller.rollout.rules import alpha_of, is_provable, shown_bound
+from controller.rollout.starts import start_threshold
 from controller.rollout.state import State
 from controller.rollout.timeline import minute_of, minutes
 from controller.rollout.verdict import (
@@ -283,7 +284,7 @@ def _fail_threshold(plan: Plan, state: State, rule: Rule, proof: Proof | None) -
         return proof.log_threshold
     kinds = 2 if has_people(plan, rule) else 1
     alpha = alpha_of(plan, rule, state.epoch(rule.name)) / kinds
-    return proofs.start_threshold(rule, alpha=alpha, horizon_min=minutes(plan.horizon))
+    return start_threshold(rule, alpha=alpha, horizon_min=minutes(plan.horizon))
 
 
 def _instead(

@@ -22,9 +22,9 @@ from controller.rollout.needs import needs
 from controller.rollout.observation import BOTH_ARMS
 from controller.rollout.plan import Advance, Judge, Plan, Step, Then
 from controller.rollout.powered import LEAST, Powered, estimate_of, policy_of
-from controller.rollout.proofs import start_threshold
 from controller.rollout.readings import proven, read
 from controller.rollout.rules import alpha_of, judge, kept_limit
+from controller.rollout.starts import start_threshold
 from controller.rollout.state import Epoch
 from controller.rollout.tallies import Tallies
 from controller.rollout.timeline import minute_of, start_of
