@@ -41,6 +41,8 @@ from controller.stats.histogram import bucket_of
 
 Counts = NDArray[np.int64]
 RATE_NAMES, PAIR_NAMES = ("0", str(MICRO)), (str(-MICRO), "0", str(MICRO))
+KEPT_FACTORS = (0.5, 0.75, 1.5)
+"""Of the bet on "no loss at all", what a pass of a loss bets: docs/adr/032. Hardly any candidate gains a margin."""
 RATE_ALTERNATIVE = 1.5  # times the limit: the rate worth catching where the plan does not say
 RATES = (
     Kind.RATE,
@@ -170,6 +172,7 @@ def passing_bets(plan: Plan, rule: Rule, kind: str) -> Bets:
         margin=margin,
         effect=margin * (rule.alternative or rule.limit) / rule.limit,
         variance=_loss_variance(plan, kind),
+        factors=KEPT_FACTORS,
     )
 
 

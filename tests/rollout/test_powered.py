@@ -12,11 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from controller.rollout.accounting_state import rounded
 from controller.rollout.codec import decode, encode
 from controller.rollout.commands import Apply
 from controller.rollout.decide import decide
 from controller.rollout.decision import Action
 from controller.rollout.metrics import MICRO
+from controller.rollout.needs import needs
 from controller.rollout.observation import BOTH_ARMS
 from controller.rollout.plan import Advance, Judge, Plan, Step, Then
 from controller.rollout.powered import LEAST, Powered, as_graded, estimate_of, policy_of
@@ -452,6 +454,50 @@ def test_what_is_remembered_of_hours_is_what_is_there(drawn, data):
     assert found.by_people == again.by_people
 
 
+grades_u = st.sampled_from([0, 1, 100_000, 333_333, 500_000, 666_667, 999_999, MICRO])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(grades_u, min_size=1, max_size=25),
+    st.lists(grades_u, min_size=1, max_size=25),
+    st.sampled_from([MICRO, None]),
+    st.booleans(),
+    st.integers(0, 2),
+)
+def test_whatever_part_of_an_answer_is_right_an_hour_has_a_reading(
+    ours, theirs, one_says, is_the_judge, missing
+):
+    """Where one grader calls everything right nothing is wrong to both: exactly nothing, not nearly."""
+
+    def graded_u(grades, arm):
+        person, judge = grades, [one_says if one_says is not None else grade for grade in grades]
+        if not is_the_judge:
+            person, judge = judge, person
+        n, others = len(grades), 3
+        stats = {
+            "e": n + missing + others,
+            "e.graded": n + missing + others,
+            "e.correct_u": sum(judge) + missing * 700_000 + 1,
+            "drawn": n + missing,
+            "drawn.judge_u": sum(judge) + missing * 700_000,
+            "both": n,
+            "both.judge_u": sum(judge),
+            "both.person_u": sum(person),
+            "both.product_u": sum(
+                rounded(p * j, MICRO) for p, j in zip(person, judge, strict=True)
+            ),
+        }
+        return row(START + 1, {key: count for key, count in stats.items() if count}, arm=arm)
+
+    rows = [graded_u(ours, "candidate"), graded_u(theirs, "baseline")]
+
+    found = read(view(rows, minutes=2 * HOUR, of=OF), LOSS, "refund")
+
+    assert found.by_people is not None
+    assert found.by_people.samples == min(len(ours), len(theirs))
+
+
 def test_what_is_remembered_for_one_plan_is_not_taken_for_another():
     """Two plans may judge the same counts, as `replay --plan` has them do."""
     wider = planned(rule=replace(LOSS, limit=0.05))
@@ -567,6 +613,24 @@ def test_a_failure_by_people_pauses_and_replays():
 
     assert decided.action is Action.PAUSE
     assert again == decided
+
+
+@pytest.mark.parametrize("after", [4 * HOUR, 4 * HOUR + 1, 4 * HOUR + 59])
+def test_what_is_lacking_comes_at_a_full_hour(after: int):
+    """A proof by people's grades changes when an hour is over, never within."""
+    verdict = verdict_of(hours(4, FAIR, BASELINE), after=after)
+
+    lacking = needs(OF, at_step(0, OF, started_at=NOW), verdict)
+
+    assert lacking is not None
+    assert lacking.after is not None
+    look = verdict.reading.by_people
+    assert look is not None
+    assert minute_of(look.window.end + lacking.after) % HOUR == 0
+    a_minute = look.samples / (look.window.span / timedelta(minutes=1))
+    assert lacking.observations is not None
+    waited = lacking.after / timedelta(minutes=1) - lacking.observations / a_minute
+    assert 0 <= waited <= HOUR
 
 
 @pytest.mark.parametrize(

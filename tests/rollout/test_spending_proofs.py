@@ -469,9 +469,21 @@ def test_only_a_limit_above_nothing_that_is_not_turned_around_can_be_proven():
     assert is_provable(replace(COSTS, limit=50.0))
     assert not is_provable(replace(COSTS, below=True))
     assert not is_provable(replace(COSTS, limit=0.0))
+    assert not is_provable(replace(COSTS, limit=1e-10))
+    assert is_provable(replace(COSTS, limit=10_000.0))
+    assert not is_provable(replace(COSTS, limit=10_001.0))
     assert not is_provable(replace(COSTS, usual=timedelta(days=7)))
     for other in ("cost_per_hour", "cost_per_1k", "cost_ratio", "token_burn_rate"):
         assert not is_provable(replace(COSTS, metric=CATALOGUE[other]))
+
+
+@pytest.mark.parametrize("limit", [1e-10, 1e-9, 10_000.0, 1e12])
+def test_however_far_off_a_limit_is_the_rule_is_judged(limit):
+    """What a request is bounded by follows the limit, and its sums have to fit."""
+    found = judged(replace(COSTS, limit=limit), 1.8, 0.95)
+
+    assert found.outcome in (Outcome.FAIL, Outcome.INSUFFICIENT)
+    assert (found.reading.passing is None) == (limit in (1e-10, 1e12))
 
 
 def test_the_caps_of_a_plan_are_ten_times_its_limits_each_once():

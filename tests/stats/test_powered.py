@@ -297,7 +297,8 @@ def test_of_no_stretches_nothing_is_said():
 )
 def test_the_estimate_is_the_prediction_powered_mean_of_the_same_grades(both, rest, weight):
     h, f = np.array(both, dtype=float).T
-    table = corners(*(np.array([one]) for one in (len(both), h.sum(), f.sum(), (h * f).sum())))
+    sums = (len(both), h.sum(), f.sum(), (h * f).sum())
+    table = corners(*(np.array([one], dtype=float) for one in sums)).astype(float)
 
     found = powered_accuracy(
         Graded(table, np.array([[rest.count(0), rest.count(1)]], float)), weight
