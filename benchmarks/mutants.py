@@ -3,8 +3,8 @@
 mutmut changes one operator, number, word or argument of a function at a time; a test must fail for each. MODULE is one
 as in `stats.betting`, or a group of them: `stats`, and of `rollout` `decisions`, `evidence`, `sums`, `accounting`,
 `stretches`, `records`. `--again` runs only survivors that have no reason and what was not run; `--none` runs nothing
-and writes the page anew. `--within S` leaves out tests that took more seconds: what survives then is run on all with
-`--again`. `--at-once N` runs so many mutants side by side.
+and writes the page anew, with what a run that was broken off has found of each MODULE. `--within S` leaves out tests
+that took more seconds: what survives then is run on all with `--again`. `--at-once N` runs so many side by side.
 Work is done on a copy in .mutants/, which git ignores, with what came before kept.
 
 Writes docs/mutation.md, and docs/mutation.json with what it tells. Why a survivor may live is said in
@@ -514,6 +514,8 @@ def main() -> None:
     kept = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {}
     try:
         wanted = modules(asked.modules)
+        if asked.none and asked.modules:
+            kept |= {module: told(module) for module in wanted if outcomes(module)}
         for group in GROUPS:
             own = [one for one in wanted if group_of(one) == group]
             if own and not asked.none:
