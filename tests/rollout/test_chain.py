@@ -237,7 +237,8 @@ def test_what_was_decided_is_decided_again():
     assert replay(values(), plan_of) == ()
     without = [replace(values()[0], command=None), *values()[1:]]
     assert replay(without, plan_of) == ()  # the first plan is known by its digest too
-    assert replay(values()[:1], {}.__getitem__) == ()  # and by the command that applied it
+    unknown: dict[str, Plan] = {}
+    assert replay(values()[:1], unknown.__getitem__) == ()  # and by the command that applied it
 
 
 @pytest.mark.parametrize(
