@@ -1,11 +1,11 @@
 """Whether the tests would notice a wrong line: `python -m benchmarks.mutants [MODULE ...] [--again] [--none]`.
 
 mutmut changes one operator, number, word or argument of a function at a time; a test must fail for each. MODULE is one
-as in `stats.betting`, or a group of them: `stats`, and of `rollout` `decisions`, `evidence`, `sums`, `accounting`,
-`stretches`, `records`. `--again` runs only survivors that have no reason and what was not run; `--none` runs nothing
-and writes the page anew, with what a run that was broken off has found of each MODULE. `--within S` leaves out tests
-that took more seconds: what survives then is run on all with `--again`. `--at-once N` runs so many side by side.
-Work is done on a copy in .mutants/, which git ignores, with what came before kept.
+as in `stats.betting`, or a group of them: `stats`, and of `rollout` `decisions`, `evidence`, `measures`, `sums`,
+`accounting`, `stretches`, `records`. `--again` runs only survivors that have no reason and what was not run; `--none`
+runs nothing and writes the page anew, with what a run that was broken off has found of each MODULE. `--within S` leaves
+out tests that took more seconds: what survives then is run on all with `--again`. `--at-once N` runs so many side by
+side. Work is done on a copy in .mutants/, which git ignores, with what came before kept.
 
 Writes docs/mutation.md, and docs/mutation.json with what it tells. Why a survivor may live is said in
 benchmarks/mutants.toml: a test sees to it that each has its reason. Needs the dependency group `mutation`.
@@ -99,25 +99,24 @@ GROUPS: Final = {
                         "below_proofs",
                         "alpha",
                     ),
-                    *("needs", "needs_by_hand", "prospects"),
+                    *("needs", "needs_by_hand", "needs_of_people", "prospects"),
                 )
             ),
             *("-k", "not hardly_ever_stopped and not seems_to_lose and not then_take"),
         ],
         (
-            *(
-                "proofs",
-                "starts",
-                "comparison",
-                "readings",
-                "needs",
-                "looks",
-                "force",
-                "prospects",
-                "view",
-            ),
-            *("availability", "coverage", "sampling"),
+            *("proofs", "starts", "comparison", "readings", "needs", "force", "prospects"),
+            *("coverage", "sampling"),
         ),
+    ),
+    # What proofs are about, without proofs.
+    "measures": Group(
+        "rollout",
+        [
+            f"tests/rollout/test_{name}.py"
+            for name in ("view", "looks", "metrics_by_hand", "spike", "starts", "readings")
+        ],
+        ("looks", "view", "availability"),
     ),
     "sums": Group(
         "rollout",
