@@ -185,6 +185,33 @@ def test_the_sample_ratio_is_the_candidates_part_of_new_units():
     assert counts == Amounts(candidate=0.25, baseline=None, candidate_n=48, baseline_n=0)
 
 
+PAIRED = [
+    row(START + 7, {"p.10": 3, "p.11": 9, "pv.250000": 2}, arm=BOTH_ARMS, intent=intent)
+    for intent in ("refund", "order-status")
+]
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+@pytest.mark.parametrize("arm", [None, *Arm])
+def test_an_intent_is_measured_by_its_own_requests_alone(name, arm):
+    # The other intent has the arms' figures the other way round.
+    other = [
+        replace(one, intent="order-status", arm={"candidate": "baseline"}.get(one.arm, "candidate"))
+        for one in ROWS
+    ]
+
+    alone = measured(rule(name, arm=arm))
+    beside = measured(rule(name, arm=arm), rows=[*ROWS, *other])
+    with_pairs = measured(rule(name, arm=arm), rows=[*ROWS, *other, *PAIRED])
+
+    assert beside == pytest.approx(alone, nan_ok=True)
+    if name == "accuracy_delta":
+        assert with_pairs == measured(rule(name), rows=PAIRED[:1])
+        assert with_pairs[:2] == (pytest.approx(3.5 / 14), 14)
+    else:
+        assert with_pairs == pytest.approx(alone, nan_ok=True)
+
+
 def test_what_nobody_measured_has_no_value():
     nothing = [row(START + 5, {"n": 40}), row(START + 5, {"n": 9}, arm="baseline")]
 
