@@ -8,6 +8,8 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from controller.rollout.columns import at
 from controller.rollout.looks import known_and_traffic, measure
@@ -22,7 +24,7 @@ from controller.rollout.verdict import (
     RateCounts,
     StratumCounts,
 )
-from controller.stats.histogram import value_of
+from controller.stats.histogram import quantile, value_of
 from tests.rollout.factories import ESCALATION
 from tests.rollout.test_readings import START, row, view
 
@@ -102,6 +104,7 @@ def measured(of: Rule, intent: str | None = "refund", rows=ROWS):
     alone = measure(of, intent, reader, Windows.single(START, START + 30))
     starts = np.array([START - 60, START, START + 31])
     several = measure(of, intent, reader, Windows.of(starts, starts + np.array([30, 30, 9])))
+    assert np.ndim(alone.values) == np.ndim(alone.samples) == 0
     found = (at(alone.values, 0), at(alone.samples, 0), alone.counts(0))
     assert at(several.values, 1) == pytest.approx(found[0], nan_ok=True)
     assert (at(several.samples, 1), several.counts(1)) == found[1:]
@@ -183,6 +186,34 @@ def test_the_sample_ratio_is_the_candidates_part_of_new_units():
 
     assert (value, n) == (12 / 48, 48)
     assert counts == Amounts(candidate=0.25, baseline=None, candidate_n=48, baseline_n=0)
+
+
+histograms = st.lists(
+    st.dictionaries(st.integers(-3, 60), st.integers(1, 4), max_size=4), min_size=2, max_size=5
+)
+
+
+@given(histograms, st.sampled_from(["latency_p50", "latency_p95", "latency_p99"]))
+@example([{10: 1, 50: 2}, {}, {7: 1}], "latency_p50")
+def test_a_percentile_is_that_of_its_windows_histogram_and_of_no_requests_there_is_none(
+    minutes, name
+):
+    rows = [
+        row(START + i, {f"h.latency.{bucket}": n for bucket, n in one.items()})
+        for i, one in enumerate(minutes)
+        if one
+    ]
+    reader = view(rows, minutes=40).reader
+    starts = START + np.arange(len(minutes))
+
+    found = measure(rule(name), "refund", reader, Windows.of(starts, starts + 1))
+
+    q = CATALOGUE[name].quantile
+    assert q is not None
+    for i, one in enumerate(minutes):
+        expected = quantile(one, q) if one else math.nan
+        assert at(found.values, i) == pytest.approx(expected, nan_ok=True)
+        assert at(found.samples, i) == sum(one.values())
 
 
 PAIRED = [
