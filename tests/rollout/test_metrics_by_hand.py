@@ -105,6 +105,7 @@ def measured(of: Rule, intent: str | None = "refund", rows=ROWS):
     starts = np.array([START - 60, START, START + 31])
     several = measure(of, intent, reader, Windows.of(starts, starts + np.array([30, 30, 9])))
     assert np.ndim(alone.values) == np.ndim(alone.samples) == 0
+    assert np.shape(several.values) == np.shape(several.samples) == (3,)
     found = (at(alone.values, 0), at(alone.samples, 0), alone.counts(0))
     assert at(several.values, 1) == pytest.approx(found[0], nan_ok=True)
     assert (at(several.samples, 1), several.counts(1)) == found[1:]
@@ -308,6 +309,32 @@ def test_a_loss_is_post_stratified_and_leaves_out_what_cannot_be_compared():
             )
         )
     )
+
+
+def test_a_single_label_of_each_arm_can_be_compared():
+    value, n, _ = measured(rule("accuracy_delta"), rows=graded(2, (1, 1), (0, 1)))
+
+    assert (value, n) == (1.0, 1)
+
+
+def test_a_single_pair_speaks_for_itself_where_none_are_asked_for():
+    rows = [*graded(2, (81, 90), (7, 10)), row(START + 7, {"p.10": 1}, arm=BOTH_ARMS)]
+
+    value, n, counts = measured(replace(rule("accuracy_delta"), min_samples=0), rows=rows)
+
+    assert (value, n) == (1.0, 1)
+    assert isinstance(counts, PairCounts)
+
+
+@pytest.mark.parametrize("name", ["cost_ratio", "latency_p95_ratio"])
+def test_a_ratio_has_the_samples_of_the_smaller_arm_whichever_that_is(name):
+    turned = {"candidate": "baseline", "baseline": "candidate"}
+    rows = [replace(one, arm=turned[one.arm]) for one in ROWS]
+
+    (value, n, _), (other, m, _) = measured(rule(name)), measured(rule(name), rows=rows)
+
+    assert n == m == 40
+    assert value == pytest.approx(1 / other)
 
 
 def test_intents_are_strata_too_where_all_traffic_is_judged_as_one():
