@@ -75,6 +75,16 @@ def test_a_change_has_the_windows_judged_again_that_hold_it_no_further_than_now_
     assert ends(at, lasting) == [*range(101, 110), 121]
 
 
+def test_without_for_those_windows_are_measured_that_are_judged():
+    at = replace(view([], minutes=120, of=OF, judged=START + 119), moved=[START + 60])
+
+    span = at.span(HALF_HOUR, EPOCH)
+
+    assert (span.ends - START).tolist() == [*range(61, 91), 121]
+    assert span.windows.ends.tolist() == span.ends.tolist()
+    assert len(span.complete) == 31
+
+
 def test_with_for_the_windows_of_the_stretch_before_are_measured_too():
     lasting = replace(HALF_HOUR, sustained=timedelta(minutes=10))
     at = view([], minutes=120, of=OF, judged=START + 119)
