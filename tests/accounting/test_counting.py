@@ -363,14 +363,14 @@ def test_the_units_of_a_batch_that_people_grade_are_those_of_the_rollouts_hash()
         ROLLOUT: {one for one in NAMES if is_drawn(ROLLOUT, one, SHARE_U)},
         "third/1": set(),
     }
-    drawn = Drawn({ROLLOUT: SHARE_U}, [])
+    drawn = Drawn({ROLLOUT: SHARE_U}, [], single=())
     for _ in range(2):  # reckoned, and remembered
         assert {one for one in NAMES if drawn.draws(ROLLOUT, one)} == found[ROLLOUT]
     assert not any(drawn.draws("other/1", one) for one in NAMES)
 
 
 def test_peoples_grades_of_one_answer_are_added_up_by_what_they_are_about():
-    drawn = Drawn({ROLLOUT: SHARE_U}, [])
+    drawn = Drawn({ROLLOUT: SHARE_U}, [], single=())
     answer = request(unit=IN, episode=START)
 
     for grade in (1.0, 0.5, 0.0):
@@ -388,7 +388,7 @@ def test_peoples_grades_of_one_answer_are_added_up_by_what_they_are_about():
 
 
 def test_an_answer_of_a_drawn_unit_is_kept_once_there_is_something_to_keep():
-    drawn = Drawn({ROLLOUT: SHARE_U}, [])
+    drawn = Drawn({ROLLOUT: SHARE_U}, [], single=())
 
     drawn.settle(Tally(), [request(unit=IN, episode=START, flags={"error": False})], [])
     assert drawn.changed == {}
