@@ -274,6 +274,14 @@ def test_minutes_are_blind_from_the_last_that_was_measured_in_the_arm_and_intent
     assert blind_minutes(rows, minutes=19, hold_from=NOW + timedelta(minutes=20)) == 0
 
 
+def test_an_intent_is_blind_in_the_minutes_of_its_own_traffic():
+    rows = [row(START + i, {"n": 9, "e": 9}) for i in (5, 6)]
+    rows += [row(START + i, {"n": 9, "e": 9}, intent="order-status") for i in range(20)]
+
+    assert blind_minutes(rows, minutes=19, intent="refund") == 2
+    assert blind_minutes(rows, minutes=19, intent="order-status") == 20
+
+
 def test_nothing_is_blind_without_a_share_before_the_first_step_or_for_what_is_always_known():
     rows = [row(START + i, {"n": 2}) for i in range(20)]
     complaints = replace(ERRORS, metric=CATALOGUE["complaint_rate"])
