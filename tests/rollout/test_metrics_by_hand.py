@@ -166,7 +166,8 @@ def test_the_coverage_of_a_sample_is_of_the_requests_that_are_to_be_graded(arm, 
 
     found = measure(of, "refund", reader, single, sampled_u=800_000)
 
-    assert (found.values, found.samples) == (pytest.approx(value), samples)
+    assert float(at(found.values, 0)) == pytest.approx(value)
+    assert found.samples == samples
     every = measure(of, "refund", reader, single, sampled_u=MICRO)
     assert every.values == measure(of, "refund", reader, single).values
 
