@@ -14,6 +14,7 @@ from controller.rollout.availability import (
     blind,
     by_chance,
     counted,
+    expected_rate,
 )
 from controller.rollout.force import InForceTime
 from controller.rollout.metrics import CATALOGUE
