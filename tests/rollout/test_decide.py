@@ -20,7 +20,7 @@ from controller.rollout.commands import (
 from controller.rollout.decide import decide
 from controller.rollout.decision import Action, Refusal, Waiting
 from controller.rollout.plan import Advance, Intent, PauseShare, Scope, Severity, Then
-from controller.rollout.state import Cause, Phase, shares
+from controller.rollout.state import Cause, Phase, Reference, shares
 from controller.rollout.verdict import (
     Availability,
     Coverage,
@@ -627,3 +627,22 @@ def test_an_expiry_under_a_later_fence_is_recorded_though_its_leaders_clock_is_b
     assert [one.action for one in (first, again, later, once)] == [
         *(Action.EXPIRE, Action.HOLD, Action.EXPIRE, Action.HOLD)
     ]
+
+
+def test_a_percentile_that_is_known_within_a_step_is_frozen_and_told_to_nobody():
+    known = replace(seen(), held=timedelta(0), references={"latency_p95_ratio": 35})
+
+    for step in (0, 1):
+        measured = decide(plan(), at_step(step), known, None, NOW)
+        assert (measured.action, measured.cause, measured.notices) == (
+            Action.MEASURE,
+            Cause.WAITING,
+            (),
+        )
+        frozen = {"latency_p95_ratio": (Reference(bucket=35, since=NOW),)}
+        assert measured.state.references == frozen
+        assert measured.state.share_bp == at_step(step).share_bp
+        assert decide(plan(), measured.state, known, None, NOW).action is Action.HOLD
+    # Before the first step there is nothing to hold against it.
+    idle = replace(known, in_force=InForce.UNVERIFIED)
+    assert decide(plan(), started(), idle, None, NOW).action is Action.HOLD

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from controller.rollout.metrics import CATALOGUE, Kind
-from controller.rollout.plan import Evidence, Intent, Scope, Then
+from controller.rollout.plan import Evidence, Intent, Rule, Scope, Then
 from controller.rollout.rules import bound_of, is_provable, judge, judge_all
 from controller.rollout.verdict import Availability, Coverage, Outcome, WorstCase
 from tests.rollout.factories import (
@@ -174,3 +174,38 @@ def test_what_is_pinned_is_not_judged_and_what_comes_after_it_is():
         ("escalation", None),
     ]
     assert all(one.reading.epoch == 0 for one in found)
+
+
+def provable(metric: str, limit: float, **changes) -> Rule:
+    return replace(ESCALATION, metric=CATALOGUE[metric], limit=limit, then=Then.PAUSE, **changes)
+
+
+@pytest.mark.parametrize(
+    ("rule", "claim", "observed", "outcome"),
+    [
+        (ACCURACY, 0.0, 0.016, Outcome.FAIL),
+        (ACCURACY, 0.0, 0.015, Outcome.INSUFFICIENT),  # "no loss" is disproven, the limit is not
+        (provable("escalation_rate", 0.02), 0.02, 0.021, Outcome.FAIL),
+        (provable("escalation_rate", 0.02), 0.02, 0.02, Outcome.INSUFFICIENT),
+        # Of a judge that errs the figure shows less than the limit does: it is held against what was disproven.
+        (provable("accuracy", 0.9, below=True), 0.87, 0.86, Outcome.FAIL),
+        (provable("accuracy", 0.9, below=True), 0.87, 0.87, Outcome.INSUFFICIENT),
+        (provable("accuracy", 0.9, below=True), 0.87, 0.89, Outcome.INSUFFICIENT),
+        # A part of the requests above the limit, of which one in twenty is meant to be.
+        (provable("latency_p95", 2.0), 0.05, 0.06, Outcome.FAIL),
+        (provable("latency_p95", 2.0), 0.05, 0.05, Outcome.INSUFFICIENT),
+        # A difference of such parts.
+        (provable("latency_p95_ratio", 1.25), 2.0, 0.01, Outcome.FAIL),
+        (provable("latency_p95_ratio", 1.25), 2.0, 0.0, Outcome.INSUFFICIENT),
+        (provable("cost_per_correct", 0.002), 0.002, 0.0021, Outcome.FAIL),
+        (provable("cost_per_correct", 0.002), 0.002, 0.002, Outcome.INSUFFICIENT),
+        (provable("cost_per_correct", 0.002), 0.002, None, Outcome.FAIL),  # none is right
+        (provable("escalation_rate", 0.02), 0.02, None, Outcome.INSUFFICIENT),
+    ],
+)
+def test_a_proof_fails_a_rule_if_its_figure_lies_on_the_wrong_side_too(
+    rule, claim, observed, outcome
+):
+    failing = replace(proof(6.0, observed=observed), claim=claim)
+
+    assert judge(rule, reading(rule, failing=failing, passing=None)).confident is outcome
