@@ -646,3 +646,11 @@ def test_a_percentile_that_is_known_within_a_step_is_frozen_and_told_to_nobody()
     # Before the first step there is nothing to hold against it.
     idle = replace(known, in_force=InForce.UNVERIFIED)
     assert decide(plan(), started(), idle, None, NOW).action is Action.HOLD
+    # The next step goes by what is known when it begins.
+    later = NOW + 5 * DAY
+    go = replace(known, held=4 * DAY, references={"latency_p95_ratio": 40})
+    stepped = decide(plan(), replace(measured.state, step=0), go, None, later)
+    assert stepped.action is Action.ADVANCE
+    assert stepped.state.references["latency_p95_ratio"][-1] == Reference(bucket=40, since=later)
+    held = replace(known, references={"latency_p95_ratio": 40})
+    assert decide(plan(), measured.state, held, None, later).state.references == frozen

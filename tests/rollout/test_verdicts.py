@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from controller.rollout.metrics import CATALOGUE, Kind
 from controller.rollout.plan import Evidence, Intent, Rule, Scope, Then
-from controller.rollout.rules import bound_of, is_provable, judge, judge_all
+from controller.rollout.rules import bound_of, is_provable, judge, judge_all, passes_limit
 from controller.rollout.verdict import Availability, Coverage, Outcome, WorstCase
 from tests.rollout.factories import (
     ACCURACY,
@@ -209,3 +210,29 @@ def test_a_proof_fails_a_rule_if_its_figure_lies_on_the_wrong_side_too(
     failing = replace(proof(6.0, observed=observed), claim=claim)
 
     assert judge(rule, reading(rule, failing=failing, passing=None)).confident is outcome
+
+
+@pytest.mark.parametrize(
+    ("value", "usual", "past"),
+    [
+        (0.031, 0.01, True),
+        (0.03, 0.01, False),  # exactly so many times is still right
+        (0.9, None, False),  # nothing is usual yet
+        (None, 0.01, False),
+        (None, None, False),
+    ],
+)
+def test_a_spike_is_so_many_times_what_is_usual(value, usual, past):
+    spike = replace(ESCALATION, limit=3.0, usual=timedelta(days=7))
+    seen_now = replace(look(value), usual=usual)
+
+    assert passes_limit(spike, seen_now) is past
+    told = judge(spike, reading(spike, worst=seen_now, latest=seen_now, failing=None, passing=None))
+    undecided = value is None or usual is None
+    assert told.observed is (FAIL if past else OPEN if undecided else PASS)
+
+
+def test_a_figure_that_is_not_there_passes_no_limit():
+    assert passes_limit(ESCALATION, look(None)) is False
+    assert passes_limit(replace(ESCALATION, below=True), look(None)) is False
+    assert passes_limit(replace(ESCALATION, below=True), look(0.01)) is True
