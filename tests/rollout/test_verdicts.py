@@ -8,8 +8,16 @@ from datetime import timedelta
 import pytest
 
 from controller.rollout.metrics import CATALOGUE, Kind
-from controller.rollout.plan import Evidence, Intent, Rule, Scope, Then
-from controller.rollout.rules import bound_of, is_provable, judge, judge_all, passes_limit
+from controller.rollout.plan import Evidence, Intent, Judge, Rule, Scope, Then
+from controller.rollout.rules import (
+    PROVABLE_USD,
+    as_shown,
+    bound_of,
+    is_provable,
+    judge,
+    judge_all,
+    passes_limit,
+)
 from controller.rollout.verdict import Availability, Coverage, Outcome, WorstCase
 from tests.rollout.factories import (
     ACCURACY,
@@ -236,3 +244,19 @@ def test_a_figure_that_is_not_there_passes_no_limit():
     assert passes_limit(ESCALATION, look(None)) is False
     assert passes_limit(replace(ESCALATION, below=True), look(None)) is False
     assert passes_limit(replace(ESCALATION, below=True), look(0.01)) is True
+
+
+def test_a_judge_that_errs_shows_another_accuracy_and_any_other_share_as_it_is():
+    right = provable("accuracy", 0.9, below=True)
+    errs = plan(labels=replace(plan().labels, judge=Judge(sensitivity=0.95, specificity=0.9)))
+
+    assert as_shown(errs, right, 0.9) == pytest.approx(0.9 * 0.95 + 0.1 * 0.1)
+    assert as_shown(plan(), right, 0.9) == 0.9
+    assert as_shown(errs, ESCALATION, 0.02) == 0.02
+
+
+def test_the_least_and_the_most_that_a_right_answer_may_cost_can_be_proven():
+    least, most = PROVABLE_USD
+
+    for limit, can_be in ((least, True), (most, True), (least / 2, False), (most * 2, False)):
+        assert is_provable(provable("cost_per_correct", limit)) is can_be
