@@ -65,7 +65,8 @@ def simulate(
             help="What the candidate is: healthy, loss=3pp[@24h], escalation=5%[@24h], error=2%[@24h], "
             "daily-swing[=50%], ramp-mix[=10pp], drift[=3pp@7d], judge-noise[=90%,90%], judge-favours[=3pp], "
             "late-labels[=6h,24h]; @ says how long after the start it begins, of a drift how long it takes; "
-            "late-labels, in which spans half and 90% of the labels come. Several at once: loss=3pp+judge-noise. Repeatable. Default: healthy.",
+            "late-labels, in which spans half and 90% of the labels come. Several at once: loss=3pp+judge-noise. "
+            "Repeatable. Default: healthy.",
             show_default=False,
         ),
     ] = None,

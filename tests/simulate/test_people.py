@@ -7,11 +7,13 @@ from collections import defaultdict
 from dataclasses import replace
 from datetime import timedelta
 from itertools import count
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from controller.rollout import plan as plans
 from controller.rollout.force import InForceTime
@@ -175,22 +177,19 @@ def sent(coming: list[Coming]) -> dict[int, list[Observation | Outcome]]:
         people = of_arm.by_people
         assert people is not None
         looked_at: defaultdict[tuple[int, ...], list[tuple[bool, int]]] = defaultdict(list)
-        columns = (people.minutes, people.judge, people.known, people.person, people.both)
-        for minute, judge, known, person, both in zip(
-            *(one.tolist() for one in columns), strict=True
-        ):
+        said = (people.minutes, people.judge, people.known, people.person, people.both)
+        for minute, judge, known, person, both in zip(*map(list_of, said), strict=True):
             looked_at[minute, judge, known].append((person, both))
         columns = (of_arm.minutes, of_arm.right, of_arm.requests, of_arm.known)
         for number, (minute, right, requests, known) in enumerate(
-            zip(*(one.tolist() for one in columns), strict=True)
+            zip(*map(list_of, columns), strict=True)
         ):
             escalated = known == minute  # graded at once, without an outcome
             # Those that came together and were judged alike differ in nothing.
             alike = looked_at[minute, right, known]
             by_person = alike.pop() if alike else None
-            unit = named(
-                f"{of_arm.arm.value}-{of_arm.intent}-{number}", drawn=by_person is not None
-            )
+            unit = f"{of_arm.arm.value}-{of_arm.intent}-{number}"
+            unit = named(unit, drawn=by_person is not None)
             for request in range(requests):
                 one = observation(
                     f"{unit}-{request}",
@@ -202,14 +201,21 @@ def sent(coming: list[Coming]) -> dict[int, list[Observation | Outcome]]:
                     flags={"escalated": escalated, "error": False},
                 )
                 by_minute[minute].append(one)
-                if not escalated:
-                    by_minute[known].append(outcome(one.id, float(right), at=start_of(known)))
-                if by_person is not None and not escalated:
-                    said, when = float(by_person[0]), by_person[1]
-                    given_ = replace(outcome(one.id, said, at=start_of(when)), source=PERSON)
-                    by_minute[when].append(replace(given_, id=f"{given_.id}/person"))
+                if escalated:
+                    continue
+                by_minute[known].append(outcome(one.id, float(right), at=start_of(known)))
+                if by_person is not None:
+                    right_too, when = by_person
+                    graded = outcome(one.id, float(right_too), at=start_of(when))
+                    graded = replace(graded, id=f"{graded.id}/person", source=PERSON)
+                    by_minute[when].append(graded)
         assert not any(looked_at.values())
     return by_minute
+
+
+def list_of(column: NDArray[Any]) -> list[Any]:
+    found: list[Any] = column.tolist()
+    return found
 
 
 def named(unit: str, *, drawn: bool) -> str:
