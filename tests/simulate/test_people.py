@@ -19,13 +19,14 @@ from controller.rollout import plan as plans
 from controller.rollout.force import InForceTime
 from controller.rollout.metrics import MICRO
 from controller.rollout.observation import PERSON, Observation, Outcome
-from controller.rollout.plan import Arm, Evidence, Intent, Labels, Plan, Scope, Step, Unit
+from controller.rollout.plan import Advance, Arm, Evidence, Intent, Labels, Plan, Scope, Step, Unit
 from controller.rollout.readings import proven, read
 from controller.rollout.sampling import is_drawn
 from controller.rollout.state import Phase
 from controller.rollout.tallies import MinuteSums, Tallies
 from controller.rollout.timeline import minute_of, start_of
 from controller.rollout.view import View
+from controller.simulate.backtest import Ending
 from controller.simulate.dense import (
     BOTH,
     BOTH_JUDGE_U,
@@ -39,8 +40,10 @@ from controller.simulate.dense import (
 )
 from controller.simulate.knowledge import Coming, Knowledge
 from controller.simulate.lateness import Lateness
+from controller.simulate.montecarlo import trials_of
 from controller.simulate.scenarios import HEALTHY, Fault, Judge, Scenario, Traffic
 from controller.simulate.streams import InForce, Streams
+from controller.simulate.trials import Setup
 from controller.store.memory import MemoryStore
 from tests.accounting.factories import HALF, NOW, ROLLOUT, observation, outcome, send
 from tests.accounting.factories import started as in_store
@@ -306,6 +309,37 @@ def test_a_simulated_proof_is_the_one_that_live_counting_makes_of_the_same_strea
     # That something is said at all, and by people: the last hours hold a proof against so large a loss.
     last = view(of_moments[max(of_moments)], max(of_moments))
     assert max(of_moments) < FIRST + 90 or (read(last, LOSS, "refund").failing is not None)
+
+
+# What becomes of rollouts
+
+
+def test_a_judge_that_favours_a_losing_candidate_promotes_it_alone_and_not_beside_people():
+    hours = timedelta(hours=1)
+    rules = (replace(LOSS, limit=0.03, window=12 * hours),)
+    steps = (
+        Step(share_bp=1_000, hold=6 * hours),
+        Step(share_bp=2_500, hold=4 * hours, advance=Advance.PROVEN),
+        Step(share_bp=5_000, hold=hours),
+    )
+    labels = Labels(delay=hours, judge=ERRS)
+    alone = replace(PLAN, rules=rules, steps=steps, labels=labels)
+    beside = replace(alone, labels=replace(labels, people_u=200_000))
+    favoured = Scenario(text="", loss=Fault(size=0.06), favours=0.06)
+
+    def endings(of: Plan) -> list[Ending]:
+        setup = Setup(
+            plan=of,
+            traffic=Traffic(units_per_minute=50.0, mix={"refund": 0.5, "order-status": 0.5}),
+            scenario=favoured,
+            start=NOW,
+            seed=7,
+            max_days=7,
+        )
+        return [one.ending for one in trials_of(setup, range(8))]
+
+    assert endings(alone) == [Ending.COMPLETED] * 8
+    assert endings(beside) == [Ending.PAUSED] * 8
 
 
 # Proofs over many ends
