@@ -228,7 +228,8 @@ class Powered:
         """Of each stratum that has anything the sums of `KEYS` of the baseline and of the candidate; (W, KEYS)."""
         edges = np.unique(np.concatenate([starts, ends]))
         first, last = edges.searchsorted(starts), edges.searchsorted(ends)
-        for arms in self._strata(edges).values():
+        # In order: what is summed over them must not hang on which came first, to the last bit.
+        for _, arms in sorted(self._strata(edges).items()):
             before = [from_zero(arms[arm]) for arm in (Arm.BASELINE, Arm.CANDIDATE)]
             baseline, candidate = (one[last] - one[first] for one in before)
             yield baseline, candidate
