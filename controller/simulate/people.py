@@ -25,11 +25,14 @@ from controller.simulate.dense import (
     PRODUCT_U,
 )
 from controller.simulate.lateness import NEVER_MIN, Lateness
-from controller.simulate.scenarios import Rates, rate_at
+from controller.simulate.scenarios import Rate, Rates, rate_at
 
 Flags = NDArray[np.bool_]
 Change: TypeAlias = tuple[Minutes, Minutes, Mapping[int, NDArray[np.int64]]]
 """Of some answers their minutes, when something of each comes to be known, and what that adds to columns."""
+
+Number: TypeAlias = NDArray[np.int64] | int
+"""How many, in each minute; 0 for none in any."""
 
 SALT: Final = 1
 """Of the numbers that are drawn for them, beside those of the answers."""
@@ -101,7 +104,12 @@ class People:
     def grade(self, judged: Judged, of: Rates, first: int) -> ByPeople:
         """`of` are the rates of the answers in each minute from `first` on."""
         drawn = judged.only(self.random.random(len(judged.minutes)) < self.share)
-        wrong = self.random.random(len(drawn.minutes)) < _wrong_given(drawn, of, first)
+        when = drawn.minutes - first
+        wrong = self.random.random(len(when)) < np.where(
+            drawn.right,
+            rate_at(_wrong_if_called_right(of), when),
+            rate_at(_wrong_if_called_wrong(of), when),
+        )
         return ByPeople(
             minutes=drawn.minutes,
             judge=drawn.right,
@@ -109,6 +117,21 @@ class People:
             known=drawn.known,
             both=np.maximum(drawn.known, drawn.minutes + self._delays(drawn)),
         )
+
+    def count(
+        self, counts: Table, of: Rates, *, right: Number, wrong: Number, escalated: Number
+    ) -> None:
+        """The same of answers that are told by kind alone, into a table of zeros: in each minute those that the judge
+        calls right, those that it calls wrong, and those that are wrong without it. None is late.
+        """
+        called_right, called_wrong, at_once = (
+            self.random.binomial(kind, self.share) for kind in (right, wrong, escalated)
+        )
+        both_right = self.random.binomial(called_right, 1 - _wrong_if_called_right(of))
+        person = both_right + self.random.binomial(called_wrong, 1 - _wrong_if_called_wrong(of))
+        counts[DRAWN] = counts[BOTH] = called_right + called_wrong + at_once
+        counts[DRAWN_JUDGE_U] = counts[BOTH_JUDGE_U] = MICRO * called_right
+        counts[BOTH_PERSON_U], counts[PRODUCT_U] = MICRO * person, MICRO * both_right
 
     def _delays(self, drawn: Judged) -> Minutes:
         if self.lateness is None:
@@ -119,20 +142,17 @@ class People:
         return delays
 
 
-def _wrong_given(judged: Judged, of: Rates, first: int) -> NDArray[np.float64]:
-    """How often an answer that is neither escalated nor failed is wrong, by what the judge says of it."""
-    when = judged.minutes - first
-    wrong, escalated, missed, graded_wrong = (
-        np.asarray(rate_at(rate, when))
-        for rate in (of.wrong, of.escalated, of.missed, of.graded_wrong)
-    )
-    return np.where(
-        judged.right,
-        _part(missed, 1 - graded_wrong),
-        _part(wrong - escalated - missed, graded_wrong - escalated),
-    )
+def _wrong_if_called_right(of: Rates) -> Rate:
+    """How often an answer that is neither escalated nor failed is wrong, if the judge calls it right."""
+    return _part(of.missed, 1 - of.graded_wrong)
 
 
-def _part(of: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
-    """0 where the whole is nothing: no answer is there."""
-    return np.divide(of, whole, out=np.zeros(np.shape(whole)), where=whole > 0)
+def _wrong_if_called_wrong(of: Rates) -> Rate:
+    return _part(of.wrong - of.escalated - of.missed, of.graded_wrong - of.escalated)
+
+
+def _part(of: Rate, whole: Rate) -> Rate:
+    """Within 0 and 1, whatever rounding makes of it; 0 where the whole is nothing, for then no answer is there."""
+    there = np.asarray(whole) > 0
+    part = np.divide(of, whole, out=np.zeros(np.broadcast(of, whole).shape), where=there)
+    return part.clip(0.0, 1.0)

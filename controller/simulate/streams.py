@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, TypeAlias
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +40,7 @@ from controller.simulate.dense import (
 from controller.simulate.knowledge import Coming
 from controller.simulate.lateness import Lateness
 from controller.simulate.lines import NOTHING, Labels, Line, Values, values_of
-from controller.simulate.people import SALT, ByPeople, Judged, People
+from controller.simulate.people import SALT, ByPeople, Judged, Number, People
 from controller.simulate.scenarios import (
     DAY_MIN,
     Rate,
@@ -52,9 +52,6 @@ from controller.simulate.scenarios import (
     rate_at,
     rates,
 )
-
-Number: TypeAlias = NDArray[np.int64] | int
-"""How many, in each minute; 0 for none in any."""
 
 STRETCH_MIN: Final = DAY_MIN
 """Minutes that are drawn together."""
@@ -215,8 +212,8 @@ class Streams:
             _Graded(self.traffic.label_rate, self.plan.labels.sampled),
             self.traffic.requests_per_unit,
         )
-        if sizes is None and self.scenario.lateness is None and people is None:
-            return _Answered.counted(random, of, per_minute, graded, counts, mean)
+        if sizes is None and self.scenario.lateness is None:
+            return _Answered.counted(random, of, per_minute, graded, counts, mean, people)
         late = None
         if self.scenario.lateness is not None:
             delay, horizon = (
@@ -315,6 +312,7 @@ class _Answered:
         graded: _Graded,
         counts: Table,
         mean: float,
+        people: People | None,
     ) -> _Answered:
         """By kind of answer: each kind of a Poisson stream is a Poisson stream of its own."""
 
@@ -332,6 +330,8 @@ class _Answered:
         counts[UNITS] = right + wrong + ungraded + escalated + failed
         counts[ESCALATED], counts[FAILED] = escalated + failed, failed
         counts[RIGHT_U] = right * MICRO
+        if people is not None:
+            people.count(counts, of, right=right, wrong=wrong, escalated=known + known_failed)
         if mean > 1:
             of_known_failed = _requests_of(random, known_failed, mean)
             of_failed = of_known_failed + _requests_of(random, failed - known_failed, mean)
