@@ -316,7 +316,7 @@ def test_of_a_sample_the_first_grade_is_waited_for_as_long_as_chance_may_take():
 
 @pytest.mark.parametrize("rate", [0.05, 0.1, 0.3, 0.7])
 def test_a_healthy_sample_is_hardly_ever_called_blind(rate):
-    """Of 4,000 rollouts of 1,000 requests, each measured or not, one in a hundred at most, and three standard errors."""
+    """One in a hundred of 4,000 rollouts at most, and three standard errors: 1,000 requests each, measured or not."""
     measured = np.random.default_rng(7).random((4_000, 1_000)) < rate
     requests = np.arange(1, 1_001)
     known = np.cumsum(measured, axis=1)
