@@ -119,7 +119,7 @@ class Drawn:
     def _take_flags(self, request: Request) -> None:
         escalated = bool(request.flags.get("escalated"))
         failed = bool(request.flags.get("error"))
-        if not (request.id in self._kept or escalated or failed) or not self._counts(request):
+        if not (escalated or failed) or not self._counts(request):
             return
         one = self._kept.get(request.id)
         if one is None or (one.escalated, one.failed) != (escalated, failed):
@@ -150,10 +150,9 @@ class Drawn:
         """Whether people are to grade the answers of this unit."""
         known = self._is_drawn.get((rollout, unit))
         if known is None:
-            share_u = self._shares_u.get(rollout, 0)
-            known = self._is_drawn[rollout, unit] = bool(share_u) and is_drawn(
-                rollout, unit, share_u
-            )
+            share_u = self._shares_u.get(rollout)
+            known = share_u is not None and is_drawn(rollout, unit, share_u)
+            self._is_drawn[rollout, unit] = known
         return known
 
     def _added(self, episodes: Iterable[Episode]) -> dict[str, Added]:

@@ -123,11 +123,10 @@ def expected(counts: PoweredCounts, *, sign: int, margin: float, held: float, lo
 
 
 def until_full_hour(counts: PoweredCounts, observations: float) -> timedelta:
-    """From the end of what was seen until the first full hour by which so many have come."""
-    end = NOW + timedelta(minutes=round(counts.smaller / A_MINUTE))
-    there = end + timedelta(minutes=math.ceil(observations / A_MINUTE))
-    full = there.replace(minute=0)
-    return (full if full == there else full + HOUR) - end
+    """From the end of what was seen, which began at a full hour, until the one in which so many more have come."""
+    seen_min = round(counts.smaller / A_MINUTE)
+    hours = math.ceil((seen_min + observations / A_MINUTE) / 60)
+    return timedelta(minutes=60 * hours - seen_min)
 
 
 def test_a_loss_below_its_limit_goes_towards_a_pass_from_what_is_proven():
@@ -192,7 +191,7 @@ def test_what_does_not_come_within_a_window_is_not_waited_for():
     found = needs(OF, STATE, open_verdict(counts))
     assert found is not None
     assert found.observations is not None
-    there = timedelta(minutes=found.observations / A_MINUTE)
+    wait = timedelta(minutes=round(found.observations / A_MINUTE))
 
     def within(window: timedelta) -> Outcome:
         rule = replace(LOSS, window=window)
@@ -203,8 +202,8 @@ def test_what_does_not_come_within_a_window_is_not_waited_for():
         return lacking.proof
 
     # A shorter window has fewer starts to share alpha with, so that it needs a little less: not a tenth less.
-    assert within(there * 1.1) is Outcome.FAIL
-    assert within(there * 0.7) is Outcome.INSUFFICIENT
+    assert within(wait * 1.1) is Outcome.FAIL
+    assert within(wait * 0.7) is Outcome.INSUFFICIENT
 
 
 def test_where_no_answers_come_nobody_knows_when():
