@@ -282,12 +282,14 @@ def _graders(plan: Plan) -> Iterator[str]:
     from controller.rollout.units import format_percent
 
     judge, share = plan.labels.judge, plan.labels.people
-    if share and judge is not None:
-        yield (
-            f"Grades: the judge's, which calls {format_percent(judge.sensitivity)} of right answers right and "
-            f"{format_percent(judge.specificity)} of wrong ones wrong where a scenario says nothing else, and people's "
-            f"of {format_percent(share)} of the {plan.unit.value}s, who are right."
-        )
+    if judge is None:
+        return
+    people = f", and people's of {format_percent(share)} of the {plan.unit.value}s, who are right"
+    yield (
+        f"Grades: the judge's, which calls {format_percent(judge.sensitivity)} of right answers right and "
+        f"{format_percent(judge.specificity)} of wrong ones wrong where a scenario says nothing else"
+        f"{people if share else ''}."
+    )
 
 
 def _endings(found: Sequence[Summary]) -> tuple[list[str], list[list[str]]]:
