@@ -26,7 +26,8 @@ from controller.rollout.units import (
     rounded_up,
 )
 from controller.simulate.advice_words import amount, in_percent, on, round_below, written_span
-from controller.simulate.feasibility import SURE, Outlook
+from controller.simulate.feasibility import Outlook
+from controller.simulate.kept import SURE
 from controller.simulate.prospect import Catch, Proving
 from controller.simulate.scenarios import Scenario
 from controller.stats.power import arrivals_at_least

@@ -26,8 +26,9 @@ from controller.simulate.advice import (
     with_rule,
 )
 from controller.simulate.advice_words import in_percent
-from controller.simulate.feasibility import SURE, Outlook
+from controller.simulate.feasibility import Outlook
 from controller.simulate.figures import is_past
+from controller.simulate.kept import SURE
 from controller.simulate.prospect import Feasibility, Row
 from controller.simulate.scenarios import Scenario
 from controller.simulate.written import stopped

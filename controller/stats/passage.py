@@ -97,11 +97,15 @@ class Growth:
 
 def growth(of: Values, bets: Bets) -> Growth:
     """Of one observation. Raises where a value lies below what the bets allow."""
-    gained = log_increments(of.values, bets)
-    mean = gained @ of.probabilities
-    variance = (gained - mean[:, None]) ** 2 @ of.probabilities
+    return growth_of(log_increments(of.values, bets), of.probabilities)
+
+
+def growth_of(gained: Floats, probabilities: Floats) -> Growth:
+    """Of what each bet may gain, (3, N), and how likely each of the N is."""
+    mean = gained @ probabilities
+    variance = (gained - mean[:, None]) ** 2 @ probabilities
     up = np.maximum(gained, 0)
-    cubes, squares = up**3 @ of.probabilities, up**2 @ of.probabilities
+    cubes, squares = up**3 @ probabilities, up**2 @ probabilities
     overshoot = np.divide(cubes, 3 * squares, out=np.zeros(3), where=squares > 0)
     return Growth(
         mean=_three(mean.tolist()),

@@ -11,7 +11,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller.rollout.plan import Advance, Evidence, Intent, Labels, Plan, Scope, Step, Then
+from controller.rollout.plan import (
+    Advance,
+    Arm,
+    Evidence,
+    Intent,
+    Judge,
+    Labels,
+    Plan,
+    Scope,
+    Step,
+    Then,
+)
+from controller.simulate import scenarios
 from controller.simulate.advice import advice
 from controller.simulate.backtest import Ending
 from controller.simulate.feasibility import Outlook, feasibility
@@ -200,6 +212,56 @@ def test_a_losing_candidate_is_caught_when_the_closed_form_says():
     # On refund alone: the other intent's wrong answers are not of this rule. 8% − 1.5% of 20%, 5% − 1.5% of 60%
     part = 0.065 * 0.2 / (0.065 * 0.2 + 0.035 * 0.6)
     assert catch.bad_served == pytest.approx(served * part, rel=0.15)
+
+
+# Judges
+
+
+JUDGED = Labels(delay=6 * HOUR, judge=Judge(model="gpt-5", sensitivity=0.9, specificity=0.8))
+
+
+def test_a_judge_shows_a_loss_smaller_and_an_accuracy_as_it_errs():
+    """Of 5 wrong answers in 100 it calls one right, of 95 right ones 9.5 wrong; what escalated is wrong without it."""
+    baseline = replace(RIGHT, arm=Arm.BASELINE)
+    of = planned(ACCURACY, RIGHT, baseline, labels=JUDGED)
+    alone = outlook(of, replace(TRAFFIC, escalation=0.0))
+
+    assert alone.row(baseline, None, 0).figure == pytest.approx(0.95 * 0.9 + 0.05 * 0.2)
+    assert alone.row(ACCURACY, "refund", 0).figure == pytest.approx(0)
+    # 1.5 in 100 are known to be wrong, of which it would have called a fifth right
+    assert outlook(of).row(ACCURACY, "refund", 0).figure == pytest.approx(0.015 * 0.2)
+    assert outlook(of).row(RIGHT, None, 0).figure == pytest.approx(0.855 + 0.035 * 0.2)
+
+
+def test_a_proof_of_an_accuracy_allows_for_the_judges_errors_and_the_rule_as_written_does_not():
+    """True 95% are shown as 86.2%: below a limit of 90% as written, and not by proof."""
+    written = replace(RIGHT, evidence=Evidence.OBSERVED, window=24 * HOUR)
+    of = outlook(planned(written, labels=JUDGED))
+
+    (row, *_) = feasibility(of, runs=20).rows
+
+    assert row.stopped is not None
+    assert row.stopped.share == 1.0
+    assert not row.is_past
+    assert row.by_proof == pytest.approx(0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("metric", ["accuracy_delta", "accuracy"])
+def test_what_a_judge_sees_is_caught_when_the_closed_form_says(metric: str):
+    judge = scenarios.Judge(sensitivity=0.9, specificity=0.8)
+    of_rule = ACCURACY if metric == "accuracy_delta" else replace(RIGHT, scope=Scope.CRITICAL)
+    steps = (Step(share_bp=1_000, hold=20 * DAY), Step(share_bp=2_000))
+    held = planned(of_rule, steps=steps, labels=JUDGED)
+    size = 0.05 if metric == "accuracy_delta" else 0.12
+    worse = Scenario(text="judged", loss=Fault(size=size), judge=judge)
+
+    ended = [float(one.end_min) for one in stops(held, worse, 200)]
+    (catch,) = outlook(held).row(of_rule, "refund", 0, [worse]).catches
+
+    for part, found in zip((0.5, 0.9), catch.after, strict=True):
+        assert found is not None
+        assert found / timedelta(minutes=1) == pytest.approx(quantile(ended, part), rel=0.15)
 
 
 # Proofs
