@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from controller.cli.context import Context
-from controller.cli.learnt import cost_words, history_words, latency_words
+from controller.cli.learnt import cost_words, history_words, latency_words, usd_each
 from controller.cli.output import console, grid, rough, wrapped
 from controller.cli.simulated import answers_words, progress, traffic_words
-from controller.rollout.metrics import Kind
-from controller.rollout.plan import Evidence
+from controller.rollout.metrics import PER_CORRECT, Kind
+from controller.rollout.plan import Evidence, Then
 from controller.rollout.units import (
     format_duration,
     format_percent,
@@ -342,7 +342,8 @@ def _caught(catch: Catch, row: Row) -> str:
 
 def _by(plan: Plan, catch: Catch, row: Row) -> str:
     """Whose grades are behind it, where people grade beside a judge."""
-    of_grades = row.rule.metric.kind in (Kind.LOSS, Kind.ACCURACY)
+    metric = row.rule.metric
+    of_grades = metric.kind in (Kind.LOSS, Kind.ACCURACY) or metric.subject == PER_CORRECT
     if not of_grades or not plan.labels.people_u:
         return ""
     people = catch.by_people and not catch.is_written_sooner
@@ -379,6 +380,8 @@ def _simulated(context: Context, plan: Plan, found: Rehearsal) -> Iterator[Text]
     for stop in found.healthy_stops:
         where = step_words(plan, stop.step)
         yield Text(f"healthy, stopped at {where}: {_part(stop.part)} by {', '.join(stop.rules)}")
+    if any(rule.then is Then.PIN for rule in plan.rules):
+        yield Text("a rule that pins an intent stops no rollout: it goes on without it, or waits")
     for rule in found.fitted.left_out:
         yield Text(
             f"not simulated: {rule.name} ({rule.metric.name}), reckoned by itself above",
@@ -424,7 +427,7 @@ def _money(plan: Plan, outcome: Outcome) -> Iterator[str]:
     yield (
         f"Cost: {format_duration(bill.span)} as planned, {bill.requests:,.0f} requests of {bill.input_tokens:,} input "
         f"and {bill.output_tokens:,} output tokens: {_usd(bill.rollout_usd)}, against {_usd(bill.baseline_usd)} if all "
-        f"stay on {plan.baseline.model}. A shadow pair costs the candidate's call, {bill.pair_usd:.4g} USD"
+        f"stay on {plan.baseline.model}. A shadow pair costs the candidate's call, {usd_each(bill.pair_usd)}"
         f"{_shadowing(outcome, bill)}."
     )
 

@@ -94,6 +94,7 @@ def _history(history: History | None) -> Document | None:
         "since": precise(history.since),
         "until": precise(history.until),
         "requests": history.requests,
+        "rolled_back": history.rolled_back,
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING, Annotated
 
@@ -114,6 +115,7 @@ def history_of(context: Context, plan: Plan, wanted: bool | None) -> tuple[Histo
 
 def _read(store: Store, plan: Plan) -> History:
     """Of the newest attempt that has enough to learn from. NotFound."""
+    from controller.rollout.state import Phase
     from controller.simulate.history import LEAST, LEAST_MIN, learn
 
     newest = store.head(plan.name).state
@@ -122,7 +124,9 @@ def _read(store: Store, plan: Plan) -> History:
         rows, _ = store.rollups(rollout)
         found = learn(rollout, rows, plan)
         if found is not None:
-            return found
+            # Only what was rolled back is tried again.
+            gone = attempt < newest.attempt or newest.phase is Phase.ROLLED_BACK
+            return replace(found, rolled_back=gone)
     raise NotFound(
         f"No rollout of {plan.name} has had {LEAST} units of the plan's intents in {LEAST_MIN} minutes or more."
     )
@@ -280,9 +284,10 @@ def _latencies(option: str, text: str) -> Latencies:
 
 def history_words(history: History) -> str:
     """`Learnt from support-bot/1, 2026-11-01 10:00Z to 2026-11-08 09:00Z, 36,120 requests; …`"""
+    gone = "It was rolled back: what its candidate did is taken for what is usual."
     return (
         f"Learnt from {history.rollout}, {moment(history.since)} to {moment(history.until)}, "
-        f"{history.requests:,} requests; what options say comes before it."
+        f"{history.requests:,} requests; what options say comes before it.{f' {gone}' * history.rolled_back}"
     )
 
 
@@ -319,12 +324,17 @@ def cost_words(plan: Plan, usual: Usual) -> list[str]:
         return []
     each, spread = [], []
     for arm in (one for one in Arm if one in usual.request_usd):
-        each.append(f"{usual.request_usd[arm]:.4g} USD on the {arm.value}")
+        each.append(f"{usd_each(usual.request_usd[arm])} on the {arm.value}")
         counted = usual.request_spread.get(arm)
         told = "assumed" if counted is None else "counted"
         spread.append(f"{format_percent(round(counted or SPREAD, 2))} ({told})")
     scatter = spread[0] if len(set(spread)) == 1 else ", ".join(spread)
     return [f"A request costs {', '.join(each)}, and scatters by {scatter} of that."]
+
+
+def usd_each(amount: float) -> str:
+    """`0.00003098 USD`"""
+    return f"{Decimal(f'{amount:.4g}'):f} USD"
 
 
 def _percentiles(one: Latencies) -> str:

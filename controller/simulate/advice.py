@@ -228,6 +228,7 @@ def _unproven_one(outlook: Outlook, one: Proving) -> Advice:
         *first_of(still, _with_pairs(outlook, one.pairs)),
     ]
     noun = "people's grades" if one.by_people else "labels"
+    others = "part that people grade" if one.by_people else "number of pairs"
     limit = format_limit(one.rule.metric, one.rule.limit)
     if one.needed[1] is None:
         needs = f"no number of them proves a loss below {limit}"
@@ -243,7 +244,7 @@ def _unproven_one(outlook: Outlook, one: Proving) -> Advice:
         f"{one.rule.name}: leaving {format_share(stage.share_bp)} asks for proof, and {field} "
         f"{format_duration(one.within)} gives {one.have:,.0f} {noun} on {one.intent}{so_far}; {needs}",
         found,
-        "no hold of up to 12 weeks, share or number of pairs is enough: more traffic or labels, or a wider limit",
+        f"no hold of up to 12 weeks, share or {others} is enough: more traffic or labels, or a wider limit",
     )
 
 

@@ -69,15 +69,17 @@ def _stopping(
 
     tries += first_of(still, _proven(outlook, index, catches))
     tries += first_of(still, islice(longer_windows(outlook, index), WINDOWS))
-    tries += first_of(still, _wider(outlook, index))
+    tries += first_of(still, _wider(outlook, index, worst))
     share = worst.stopped.share if worst.stopped is not None else 0.0
     place = f"step {worst.step + 1} ({format_share(outlook.plan.share_at(worst.step))})"
     on = f" on {worst.intent}" if worst.intent else ""
+    does, written = f"stops {in_percent(share)} of", f"as it is written{on}"
+    if rule.then is Then.PIN and worst.intent:
+        does, written = f"pins {worst.intent} in {in_percent(share)} of", "as it is written"
     return advised(
         "healthy-stopped",
         f"spec.rules[{index}].evidence",
-        f"{rule.name}: by itself it stops {in_percent(share)} of rollouts with nothing wrong at {place} as it is "
-        f"written{on}{_shown(worst)}",
+        f"{rule.name}: by itself it {does} rollouts with nothing wrong at {place} {written}{_shown(worst)}",
         tries or list(first_of(still, more_traffic(outlook))),
         "a limit of more than four times as much, or longer windows in longer steps are needed",
     )
@@ -128,19 +130,22 @@ def _proven(outlook: Outlook, index: int, catches: Sequence[Scenario]) -> Iterat
             yield one
 
 
-def _wider(outlook: Outlook, index: int) -> Iterator[Suggestion]:
+def _wider(outlook: Outlook, index: int, worst: Row) -> Iterator[Suggestion]:
+    """A limit further from what is good than it is; or than what is usual, where that is past it."""
     rule = outlook.plan.rules[index]
-    for limit in _limits(rule):
+    usual = worst.figure if rule.usual is None else None
+    since = rule.limit if usual is None or not is_past(rule, usual) else usual
+    for limit in _limits(rule, since):
         word = "below" if rule.below else "above"
         changed = replace(rule, limit=limit, alternative=None)
         text = f"{word} {format_limit(rule.metric, limit)}"
         yield Suggestion(text=text, outlook=with_rule(outlook, index, changed))
 
 
-def _limits(rule: Rule) -> Iterator[float]:
+def _limits(rule: Rule, since: float) -> Iterator[float]:
     """Further from what is good, to two digits."""
     for times in WIDER:
-        limit = float(f"{rule.limit / times if rule.below else rule.limit * times:.2g}")
+        limit = float(f"{since / times if rule.below else since * times:.2g}")
         if rule.metric.unit == "fraction" and rule.usual is None and limit >= 1:
             return
         if limit != rule.limit:

@@ -30,7 +30,7 @@ from controller.simulate.figures import figure, is_past, lacking, true_figure
 from controller.simulate.kept import BLOCKS, MEDIAN, PAIRS, SURE, Kept
 from controller.simulate.laws import cost_part, slow
 from controller.simulate.proof_against import ProofAgainst, Shown, Soonest
-from controller.simulate.prospect import Catch, Feasibility, Row, worth_catching
+from controller.simulate.prospect import Catch, Feasibility, Row, worse_than
 from controller.simulate.scenarios import Scenario
 from controller.simulate.slowness import against_ratio
 from controller.simulate.written import RUNS, WrittenCatch, caught, stopped
@@ -157,7 +157,7 @@ class Outlook(Kept):
         if rule.metric.kind is Kind.COST and usual is not None:
             part = cost_part(self, rule, intent, step)
             stated += [usual * (1 + (times - 1) * part) for times in self.dearer if part]
-        return tuple(size for size in stated if size is not None) or (worth_catching(rule),)
+        return tuple(size for size in stated if size is not None) or (worse_than(rule, usual),)
 
     def _size(self, rule: Rule, scenario: Scenario) -> float | None:
         match rule.metric.name:

@@ -48,6 +48,7 @@ class History:
     input_tokens: int | None
     output_tokens: int | None
     usual: Usual
+    rolled_back: bool = False
 
 
 @dataclass(slots=True)

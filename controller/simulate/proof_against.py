@@ -74,7 +74,7 @@ class Soonest:
         if len(each) == 1:
             return each[0] if each[0] <= most_min else NEVER
         low, high = 0.0, min(*each, most_min)
-        if self.probability(high) < p:
+        if high == most_min and self.probability(high) < p:
             return NEVER
         while high - low > 1e-3 * high:
             middle = (low + high) / 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final, TypeAlias
 
@@ -148,6 +148,16 @@ def worth_catching(rule: Rule) -> float:
         return rule.limit / RATE_ALTERNATIVE
     most = 1.0 if kind in (Kind.COVERAGE, Kind.SAMPLE_RATIO) and rule.usual is None else math.inf
     return min(RATE_ALTERNATIVE * rule.limit, most)
+
+
+def worse_than(rule: Rule, usual: float | None) -> float:
+    """The same, but of a figure that is usual and no better than that as much worse than what is usual."""
+    found = worth_catching(rule)
+    if usual is None or rule.usual is not None or rule.metric.kind is Kind.LOSS:
+        return found
+    if (usual < found) is not rule.below and usual != found:
+        return found
+    return worth_catching(replace(rule, limit=usual, alternative=None))
 
 
 def is_reckoned(rule: Rule) -> bool:

@@ -392,7 +392,7 @@ def test_what_a_right_answer_costs_is_caught_and_kept_by_proof(world: World):
     found = item["feasibility"]
     (first, *_) = found["rules"]
     (catch,) = first["catches"]
-    assert catch["probability"] == 1
+    assert catch["probability"] == pytest.approx(1)
     # The labels' delay of an hour is within it
     assert 3_600 < catch["by_proof_s"]["median"] <= catch["by_proof_s"]["p90"] < 24 * 3_600
     assert catch["bad_answers_served"] is None
@@ -415,7 +415,7 @@ def test_a_dearer_candidate_can_be_stated(world: World):
     assert sizes["bill"] == pytest.approx([3_000 * (times * ours + theirs) for times in (1.5, 3)])
     below, above = (catch["probability"] for catch in rows["right"]["catches"])
     assert below < 0.01
-    assert above == 1
+    assert above == pytest.approx(1)
 
 
 # History
@@ -458,6 +458,16 @@ def test_what_an_option_says_comes_before_the_history(world: World):
 
     assert (found["units_per_minute"], found["escalation"]) == (50, 0.01)
     assert {one["source"][:10] for one in found["latencies"]} == {"log-normal"}
+
+
+def test_it_is_told_that_what_is_learnt_was_rolled_back(world: World):
+    plan = served(world).plan()
+    assert world.cli("rollback", "support-bot", "--reason", "looks wrong").code == 0
+
+    answer = world.cli("check", plan, "--runs", "0")
+
+    said = " ".join(answer.out.split())
+    assert "It was rolled back: what its candidate did is taken for what is usual." in said
 
 
 def test_history_can_be_left_out(world: World):

@@ -28,9 +28,12 @@ from controller.simulate.advice import advice
 from controller.simulate.backtest import Ending
 from controller.simulate.feasibility import Outlook, feasibility
 from controller.simulate.montecarlo import simulate
+from controller.simulate.proof_against import ProofAgainst, Soonest
 from controller.simulate.prospect import worth_catching
 from controller.simulate.scenarios import HEALTHY, Fault, Scenario, Traffic
 from controller.simulate.trials import Trial
+from controller.stats.betting import bets as make_bets
+from controller.stats.passage import Passage, Values, growth
 from tests.simulate.factories import plan, rule
 from tests.simulate.test_trials import setup
 
@@ -262,6 +265,31 @@ def test_what_a_judge_sees_is_caught_when_the_closed_form_says(metric: str):
     for part, found in zip((0.5, 0.9), catch.after, strict=True):
         assert found is not None
         assert found / timedelta(minutes=1) == pytest.approx(quantile(ended, part), rel=0.15)
+
+
+# The first of two proofs
+
+
+def walk(mean: float) -> ProofAgainst:
+    """By values of 1 or -1, which are so far from even."""
+    p = (1 + mean) / 2
+    bets = make_bets(effect=mean, variance=1.0, m=0.0, lo=-1)
+    values = Values(np.array([-1.0, 1.0]), np.array([1 - p, p]))
+    return ProofAgainst(Passage(growth=growth(values, bets), log_threshold=math.log(100)))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.floats(0.05, 0.3), st.floats(0.05, 0.3), st.floats(0.1, 10.0), st.floats(0.05, 0.95))
+def test_the_first_of_two_proofs_is_no_later_than_either(one, two, rate, p):
+    proofs = ((1.0, walk(one)), (rate, walk(two)))
+    both, most = Soonest(proofs), 1e5
+
+    each = [Soonest((alone,)).quantile(p, most) for alone in proofs]
+
+    assert 0 < both.quantile(p, most) <= min(each)
+    assert both.probability(both.quantile(p, most)) == pytest.approx(p, abs=0.02)
+    assert both.mean(most) < math.inf
+    assert both.quantile(p, 0.5 * both.quantile(p, most)) == math.inf
 
 
 # Proofs
