@@ -33,6 +33,7 @@ from controller.rollout.powered import Powered
 from controller.rollout.reader import Windows
 from controller.rollout.rules import fails_by, is_provable, kept_limit, limit_in
 from controller.rollout.spending import Spending
+from controller.rollout.starts import ends_served
 from controller.rollout.state import Epoch
 from controller.rollout.sums import Minutes
 from controller.rollout.timeline import Window, minute_of, minutes
@@ -161,7 +162,7 @@ def _failing(
     of a small loss than people are of one over the limit. None where there is nothing to bet on.
     """
     made: list[Proof] = []
-    ends = proofs.ends_served(rule, epoch, ends)
+    ends = ends_served(rule, epoch, ends)
     # Kinds of evidence share the alpha; people's grades are one beside others, whether those are there yet or not.
     kinds = max(len(found), 2 if any(isinstance(one, Powered) for one in found) else 1)
     for one in found:

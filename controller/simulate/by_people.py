@@ -11,9 +11,10 @@ from controller.errors import DataError
 from controller.rollout.by_minute import HOUR_MIN
 from controller.rollout.plan import Plan, Rule
 from controller.rollout.powered import LEAST, policy_of
-from controller.rollout.proofs import claim_of, start_threshold
+from controller.rollout.proofs import claim_of
 from controller.rollout.prospects import FIRST
 from controller.rollout.rules import alpha_of, bound_of
+from controller.rollout.starts import start_threshold
 from controller.rollout.timeline import minutes
 from controller.simulate.proof_against import ProofAgainst, Shown
 from controller.stats.passage import Growth, Passage

@@ -21,11 +21,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from controller.rollout import proofs
 from controller.rollout.plan import Arm, Rule
 from controller.rollout.prospects import FIRST
 from controller.rollout.rules import alpha_of
 from controller.rollout.spending import policy_of
+from controller.rollout.starts import start_threshold
 from controller.rollout.timeline import minutes
 from controller.simulate.expected import Expected
 from controller.simulate.laws import SPREAD
@@ -52,7 +52,7 @@ def against(
     """To the proof that a right answer costs more than the limit, in graded requests of the arm from a fresh start on,
     where it costs `size` US dollars. None where no cost is known.
     """
-    needed = proofs.start_threshold(
+    needed = start_threshold(
         rule,
         alpha=alpha_of(expected.plan, rule, FIRST),
         horizon_min=minutes(expected.plan.horizon),

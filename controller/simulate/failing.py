@@ -22,6 +22,7 @@ from controller.rollout.looks import known_and_traffic, measure, with_usual
 from controller.rollout.metrics import Kind
 from controller.rollout.plan import FULL_BP, Arm, Evidence, Rule
 from controller.rollout.rules import is_provable
+from controller.rollout.starts import RATE_START_MIN, ends_served, starts_and_thresholds
 from controller.rollout.sums import Minutes
 from controller.rollout.timeline import MINUTE, minute_of, minutes
 from controller.rollout.view import Span, View, whole_windows
@@ -120,7 +121,7 @@ def _is_disproved(view: View, rule: Rule, intent: str | None, span: Span) -> Fla
     """Whether there is a proof against the rule's claim at each end."""
     epoch = view.state.epoch(rule.name)
     kinds = proofs.evidence(rule, intent, view.reader, (rule.arm or Arm.CANDIDATE).value)
-    ends = proofs.ends_served(rule, epoch, span.ends)
+    ends = ends_served(rule, epoch, span.ends)
     fires = np.zeros(len(ends), dtype=np.bool_)
     for one in kinds:
         alpha = view.alpha(rule, epoch) / len(kinds)
@@ -148,7 +149,7 @@ def _rates_may_fail(
     """Whether a rule on a rate may fail on each intent at any end. Needs ends that follow one another."""
     metric, ends, window = rule.metric, span.ends, minutes(rule.window)
     epoch_min = minute_of(view.state.epoch(rule.name).start)
-    first = max(int(ends[0]) - window - proofs.RATE_START_MIN, epoch_min)
+    first = max(int(ends[0]) - window - RATE_START_MIN, epoch_min)
     keys = (metric.known[0], f"f.{metric.subject}", metric.known[1], f"ef.{metric.subject}")
     of, count, episodes, flagged = tallies.stretch(
         first, int(ends[-1]), keys, arm=(rule.arm or Arm.CANDIDATE).value, intents=intents
@@ -217,8 +218,8 @@ class Race:
     @classmethod
     def of(cls, view: View, rule: Rule, ends: Minutes) -> Race:
         epoch = view.state.epoch(rule.name)
-        ends = proofs.ends_served(rule, epoch, ends)
-        starts, needed = proofs.starts_and_thresholds(
+        ends = ends_served(rule, epoch, ends)
+        starts, needed = starts_and_thresholds(
             rule, epoch, ends, alpha=view.alpha(rule, epoch), horizon_min=view.horizon_min
         )
         first = starts.searchsorted(ends - minutes(rule.window), side="left")
