@@ -16,6 +16,7 @@ from typing import Final, TypeAlias
 from controller.plans.finding import Finding, Level
 from controller.rollout.metrics import MICRO, Kind
 from controller.rollout.plan import FULL_BP, Evidence, Plan, Rule, Step
+from controller.rollout.powered import has_people
 from controller.rollout.rules import is_provable
 from controller.rollout.units import (
     format_duration,
@@ -404,7 +405,12 @@ def _uncaught_one(
             needed = outlook.against_by_pairs(rule, catch.size).quantile(SURE)
             yield from _with_pairs(outlook, max(needed, rule.min_samples), " in one window")
 
-    tried = [*first_of(still, longer_windows(outlook, index)), *first_of(still, paired())]
+    people = _with_more_people(outlook) if has_people(outlook.plan, rule) else iter(())
+    tried = [
+        *first_of(still, longer_windows(outlook, index)),
+        *first_of(still, paired()),
+        *first_of(still, people),
+    ]
     return advised(
         "cannot-be-caught",
         f"spec.rules[{index}].window",

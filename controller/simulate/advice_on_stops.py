@@ -68,7 +68,8 @@ def _stopping(
         return _stops(changed, index, worst, seed)
 
     tries += first_of(still, _proven(outlook, index, catches))
-    tries += first_of(still, islice(longer_windows(outlook, index), WINDOWS))
+    if not _is_usually_past(worst):
+        tries += first_of(still, islice(longer_windows(outlook, index), WINDOWS))
     tries += first_of(still, _wider(outlook, index, worst))
     share = worst.stopped.share if worst.stopped is not None else 0.0
     place = f"step {worst.step + 1} ({format_share(outlook.plan.share_at(worst.step))})"
@@ -81,8 +82,16 @@ def _stopping(
         f"spec.rules[{index}].evidence",
         f"{rule.name}: by itself it {does} rollouts with nothing wrong at {place} {written}{_shown(worst)}",
         tries or list(first_of(still, more_traffic(outlook))),
-        "a limit of more than four times as much, or longer windows in longer steps are needed",
+        "a limit beyond what is usual is needed"
+        if _is_usually_past(worst)
+        else "a limit of more than four times as much, or longer windows in longer steps are needed",
     )
+
+
+def _is_usually_past(row: Row) -> bool:
+    """Whether what a healthy candidate shows is past the rule's limit."""
+    rule, usual = row.rule, row.figure
+    return usual is not None and rule.usual is None and is_past(rule, usual)
 
 
 def _shown(row: Row) -> str:
@@ -90,7 +99,7 @@ def _shown(row: Row) -> str:
     rule = row.rule
     if row.figure is None or rule.usual is not None:
         return ""
-    past = ", past its limit of " if is_past(rule, row.figure) else " and a limit of "
+    past = ", past its limit of " if _is_usually_past(row) else " and a limit of "
     usual = format_value(rule.metric, row.figure)
     return f", at a usual {usual}{past}{format_limit(rule.metric, rule.limit)}"
 
@@ -133,8 +142,8 @@ def _proven(outlook: Outlook, index: int, catches: Sequence[Scenario]) -> Iterat
 def _wider(outlook: Outlook, index: int, worst: Row) -> Iterator[Suggestion]:
     """A limit further from what is good than it is; or than what is usual, where that is past it."""
     rule = outlook.plan.rules[index]
-    usual = worst.figure if rule.usual is None else None
-    since = rule.limit if usual is None or not is_past(rule, usual) else usual
+    usual = worst.figure if _is_usually_past(worst) else None
+    since = rule.limit if usual is None else usual
     for limit in _limits(rule, since):
         word = "below" if rule.below else "above"
         changed = replace(rule, limit=limit, alternative=None)

@@ -61,6 +61,12 @@ def generated(seed: int) -> Case:
         {"name": "slow", "metric": "latency_p95_ratio", "above": 1.2},
         {"name": "spend", "metric": "cost_per_hour", "above": "5 USD"},
         {"name": "mean", "metric": "latency_mean", "above": "1500ms"},
+        {
+            "name": "right",
+            "metric": "cost_per_correct",
+            "above": draw.choice(["0.0043 USD", "0.008 USD"]),
+            "evidence": draw.choice(["confident", "observed"]),
+        },
     ]
     rules = [
         {

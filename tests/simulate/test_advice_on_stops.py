@@ -66,6 +66,17 @@ def test_a_limit_far_below_what_is_usual_is_widened_past_that():
     assert catch.size == pytest.approx(9.0)
 
 
+def test_no_window_is_told_for_a_limit_that_a_healthy_candidate_is_past():
+    """One that no step is long enough for fails nothing, and helps nobody."""
+    sizes = rule("sample_ratio", limit=0.6, min_samples=1)
+
+    (found,) = told(outlook(planned(sizes, bake=DAY)))
+
+    assert "at a usual 99%, past its limit of 60%" in found.finding.message
+    assert not any(one.text.startswith("window") for one in found.suggestions)
+    assert found.finding.message.endswith("; a limit beyond what is usual is needed")
+
+
 def test_a_rule_that_pins_is_said_to_pin():
     pins = replace(WRITTEN, then=Then.PIN, scope=Scope.CRITICAL)
 
