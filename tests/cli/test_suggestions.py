@@ -184,6 +184,7 @@ def test_a_suggestion_written_into_the_plan_takes_its_warning_away(world: World,
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)  # a plan is checked once more for each suggestion
 @pytest.mark.parametrize("seed", range(40))
 def test_suggestions_of_many_plans_take_their_warnings_away(world: World, seed: int):
     test_a_suggestion_written_into_the_plan_takes_its_warning_away(world, seed)

@@ -17,6 +17,7 @@ from controller.rollout.plan import (
     Arm,
     Evidence,
     Intent,
+    Judge,
     Labels,
     ModelRef,
     Plan,
@@ -30,9 +31,11 @@ from controller.rollout.spending import Spending
 from controller.rollout.state import Epoch
 from controller.rollout.tallies import Tallies
 from controller.rollout.timeline import minute_of, minutes, start_of
+from controller.simulate import dearness
 from controller.simulate.feasibility import Outlook
 from controller.simulate.scenarios import Traffic
 from controller.simulate.usual import Usual
+from controller.stats.passage import Growth
 from tests.rollout.test_readings import row
 from tests.simulate.factories import plan, rule
 
@@ -45,6 +48,7 @@ EACH = 0.0015  # US dollars
 BASELINE_USD = 0.006
 USUAL = Usual(request_usd={Arm.BASELINE: BASELINE_USD, Arm.CANDIDATE: EACH})
 START = minute_of(start_of(30_000_000))
+ROUGH = Judge(model="gpt-5", sensitivity=0.9, specificity=0.8)
 RUNS = 150
 
 
@@ -63,6 +67,13 @@ def planned(**changes) -> Plan:
 def outlook(of: Plan, usual: Usual = USUAL, **traffic) -> Outlook:
     known = {"units_per_minute": 4.0, "mix": {"refund": 1.0}, **traffic}
     return Outlook(plan=of, traffic=Traffic(**known), usual=usual)
+
+
+def growth(of: Outlook, size: float) -> Growth:
+    """What one graded request adds to the proof of a right answer that costs so much."""
+    found = dearness.growth(of, DEAR, None, 0, size=size, failing=True)
+    assert found is not None
+    return found
 
 
 def spending(of: Plan, served) -> Spending:
@@ -124,6 +135,8 @@ def answered(
             0.003,
         ),
         ({}, {"units_per_minute": 200.0}, 0.0026),
+        # A judge that errs, whose errors the proof takes out.
+        ({"labels": Labels(judge=ROUGH)}, {"accuracy": 0.8}, 0.003),
     ],
 )
 def test_what_costs_too_much_is_proven_when_the_live_proof_says(changes, traffic, size: float):
@@ -157,6 +170,61 @@ def test_what_costs_too_much_is_proven_when_the_live_proof_says(changes, traffic
         assert told is not None
         # 150 runs know a quantile to some 8%; later starts may be sooner than the first: ADR 015.
         assert told / MINUTE == pytest.approx(np.quantile(at, part), rel=0.15, abs=2)
+
+
+def test_more_scatter_takes_as_long_on_average_and_is_less_sure():
+    """Hardly anything is dearer than ten limits, so only the variance differs."""
+    certain, scattered = (
+        growth(
+            outlook(
+                planned(), replace(USUAL, request_spread={Arm.CANDIDATE: spread}), escalation=0.0
+            ),
+            0.003,
+        )
+        for spread in (0.0, 0.6)
+    )
+
+    assert scattered.mean == pytest.approx(certain.mean, rel=0.01)
+    both = zip(scattered.variance, certain.variance, strict=True)
+    assert all(more > 1.2 * less for more, less in both)
+
+
+def test_what_one_graded_request_adds_is_the_same_at_any_load():
+    """Of single requests without escalations, all graded: their number in a minute has nothing to say."""
+    few, many = (
+        growth(outlook(planned(), units_per_minute=n, escalation=0.0), 0.003) for n in (0.02, 2.0)
+    )
+
+    assert few.mean == pytest.approx(many.mean, rel=0.01)
+    assert few.variance == pytest.approx(many.variance, rel=0.05)
+
+
+def test_a_dearer_answer_is_proven_sooner_and_one_within_the_limit_never():
+    of = outlook(planned())
+    found = [of.catch(DEAR, None, 0, size).after[0] for size in (0.0026, 0.003, 0.004, 0.008)]
+
+    times = [one for one in found if one is not None]
+    assert len(times) == len(found)
+    assert times == sorted(times, reverse=True)
+    within = of.catch(DEAR, None, 0, 0.0019)
+    assert within.after == (None, None)
+    assert (within.probability or 0) < 0.01
+
+
+def test_nothing_is_proven_of_what_nobody_grades_or_has_a_price_of():
+    of = outlook(planned(), label_rate=0.0, escalation=0.0)
+    assert of.row(DEAR, None, 0).catches[0].probability is None
+    assert list(of.provings()) == []
+    unknown = outlook(planned(), usual=Usual())
+    assert unknown.row(DEAR, None, 0).lacking == "no price known: say it in the plan"
+    assert list(unknown.provings()) == []
+
+
+def test_without_limits_of_the_models_it_is_never_proven_to_be_kept():
+    of = outlook(planned(candidate=replace(SMALL, model="new", context_window=None)))
+
+    assert list(of.provings()) == []
+    assert of.row(DEAR, None, 0).catches[0].after[1] is not None
 
 
 @pytest.mark.slow
