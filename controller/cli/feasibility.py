@@ -13,7 +13,7 @@ from controller.cli.context import Context
 from controller.cli.learnt import cost_words, history_words, latency_words, usd_each
 from controller.cli.output import console, grid, rough, wrapped
 from controller.cli.simulated import answers_words, progress, traffic_words
-from controller.rollout.metrics import PER_CORRECT, Kind
+from controller.rollout.metrics import Kind
 from controller.rollout.plan import Evidence, Then
 from controller.rollout.units import (
     format_duration,
@@ -307,7 +307,7 @@ def _proofs(plan: Plan, provings: Sequence[Proving]) -> tuple[Sequence[str], lis
             [
                 f"{one.step + 1}: {format_share(plan.share_at(one.step))}{ASKED if one.asked else ''}",
                 about,
-                f"{one.have:,.0f}{_kind_of(one)} in {format_duration(one.within)}",
+                f"{one.have:,.0f}{' by people' if one.by_people else ''} in {format_duration(one.within)}",
                 _two(*(_count(n) for n in one.needed)) if one.after[1] != NO_TIME else "-",
                 _spans(one.after, beyond="never"),
                 f"{100 * one.probability:.0f}%",
@@ -315,12 +315,6 @@ def _proofs(plan: Plan, provings: Sequence[Proving]) -> tuple[Sequence[str], lis
             ]
         )
     return PROOFS, rows
-
-
-def _kind_of(one: Proving) -> str:
-    if one.by_people:
-        return " by people"
-    return " requests" if one.rule.metric.kind is Kind.COST else ""
 
 
 def _count(number: float | None) -> str:
@@ -342,9 +336,7 @@ def _caught(catch: Catch, row: Row) -> str:
 
 def _by(plan: Plan, catch: Catch, row: Row) -> str:
     """Whose grades are behind it, where people grade beside a judge."""
-    metric = row.rule.metric
-    of_grades = metric.kind in (Kind.LOSS, Kind.ACCURACY) or metric.subject == PER_CORRECT
-    if not of_grades or not plan.labels.people_u:
+    if row.rule.metric.kind is not Kind.LOSS or not plan.labels.people_u:
         return ""
     people = catch.by_people and not catch.is_written_sooner
     return " by people" if people else " by the judge"
