@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,6 +21,8 @@ from controller.simulate.proof_against import ProofAgainst, Shown
 from controller.stats.passage import Growth, Passage
 from controller.stats.powered import Graded, chances, powered_accuracy, powered_growth
 
+MOST: Final = 0.999
+"""A correlation above which two proofs are one."""
 MANY: Final = 1e6
 """Answers from which a variance is told."""
 
@@ -98,6 +101,24 @@ def _shown(plan: Plan, rule: Rule, candidate: Answers, baseline: Answers) -> Sho
         limit=rule.limit,
         least=LEAST,
     )
+
+
+def correlation(plan: Plan, candidate: Answers, baseline: Answers) -> float:
+    """Of the loss as people's grades show it, with the judge's beside them, and as the judge's alone do."""
+    weight, together, of_people, of_judge = policy_of(plan).weight, 0.0, 0.0, 0.0
+    for arm in (candidate, baseline):
+        answers = _in(plan, arm, 1.0)
+        drawn_n, others_n = float(answers.drawn_n[0]), float(answers.others_n[0])
+        likely = answers.drawn[0] / drawn_n
+        person, judge = likely[0] + likely[1], likely[0] + likely[2]
+        both = likely[0] - person * judge
+        judged = judge * (1 - judge)
+        together += both / (drawn_n + others_n)
+        of_judge += judged / (drawn_n + others_n)
+        of_people += (person * (1 - person) - 2 * weight * both + weight**2 * judged) / drawn_n
+        of_people += weight**2 * judged / others_n if others_n else 0.0
+    spread = math.sqrt(of_people * of_judge)
+    return min(max(together / spread, 0.0), MOST) if spread else 0.0
 
 
 def _in(plan: Plan, arm: Answers, length_min: float) -> Graded:

@@ -194,7 +194,11 @@ class Outlook(Kept):
         first = min(made, key=lambda one: Soonest((one,)).quantile(MEDIAN, most_min))
         if not math.isfinite(Soonest((first,)).quantile(MEDIAN, most_min)):
             first = max(made, key=lambda one: one[1].probability(one[0] * most_min))
-        caught = self._caught(rule, intent, step, without, Soonest(made), a_minute=first[0])
+        together = 0.0
+        if by_people is not None:
+            together = people.correlation(self.plan, *self.answers(intent, step, size))
+        soonest = Soonest(made, together)
+        caught = self._caught(rule, intent, step, without, soonest, a_minute=first[0])
         return replace(caught, by_people=first is by_people)
 
     def _caught(

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from statistics import NormalDist
 
-from controller.stats.passage import NEVER, Passage
+from controller.stats.passage import NEVER, Passage, either
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,17 +56,19 @@ class ProofAgainst:
 
 @dataclass(frozen=True, slots=True)
 class Soonest:
-    """The first of proofs by different grades, each with how many observations it has a minute; at least one.
+    """The first of one or two proofs by different grades, each with how many observations it has a minute.
 
-    They are taken to be independent: grades by people and by a judge of the same answers are not, and together a little
-    later.
+    Grades of the same answers hang together: `correlation` is that of what both proofs go by.
     """
 
     proofs: tuple[tuple[float, ProofAgainst], ...]
+    correlation: float = 0.0
 
     def probability(self, length_min: float) -> float:
-        missing = (1 - one.probability(n * length_min) for n, one in self.proofs)
-        return 1 - math.prod(missing)
+        first, *others = (one.probability(n * length_min) for n, one in self.proofs)
+        for other in others:
+            first = either(first, other, self.correlation)
+        return first
 
     def quantile(self, p: float, most_min: float) -> float:
         """In minutes; NEVER where it is not so sure within `most_min`."""
