@@ -75,13 +75,10 @@ def growth(
     """
     arm, policy = rule.arm or Arm.CANDIDATE, policy_of(expected.plan, rule)
     balance = policy.failing if failing else policy.passing
-    costs = _costs(expected, arm)
+    costs = _costs(expected, arm, size)
     a_minute = in_proof(expected, rule, intent, step)
     if balance is None or costs is None or not a_minute:
         return None
-    if size is not None:
-        usual = expected.usual.request_usd[arm]
-        costs = costs.times(size * (1 - expected.wrong_if_graded(arm)) / usual)
     answers = _answers(expected, arm, expected.units(arm, intent, step))
     of_minute = _growth(
         answers,
@@ -116,24 +113,36 @@ class Costs:
         )
 
 
-def _costs(expected: Expected, arm: Arm) -> Costs | None:
-    """Of an arm, in US dollars; None where they are not known, or nothing is spent."""
-    usual = expected.usual.request_usd
-    mean = usual.get(arm)
-    if not mean:
+def _costs(expected: Expected, arm: Arm, size: float | None) -> Costs | None:
+    """Of an arm, in US dollars, where a right answer costs `size` or as usual; None where they are not known, or
+    nothing is spent. A candidate is dear by its own calls; what it escalates costs the baseline's beside them.
+    """
+    usual = expected.usual.request_usd.get(arm)
+    if not usual:
         return None
-    escalated = expected.traffic.escalation if arm is Arm.CANDIDATE else 0.0
-    # Dearer by the baseline's call, unless that is more than all of them cost.
-    more = usual.get(Arm.BASELINE, 0.0) if escalated else 0.0
-    more = more if mean > escalated * more else 0.0
-    plain = mean - escalated * more
-    counted = expected.usual.request_spread.get(arm)
+    part = expected.traffic.escalation if arm is Arm.CANDIDATE else 0.0
+    call = expected.usual.request_usd.get(Arm.BASELINE, 0.0) if part else 0.0
+    mean = usual if size is None else size * (1 - expected.wrong_if_graded(arm))
+    plain, more = _split(mean, part, call)
+    return Costs(plain=plain, escalated=plain + more, spread=_spread(expected, arm, part, call))
+
+
+def _split(mean: float, part: float, call: float) -> tuple[float, float]:
+    """The mean of requests without that part that costs another call, and what that is; as if all cost the same where
+    such calls are more than all of them cost.
+    """
+    more = call if mean > part * call else 0.0
+    return mean - part * more, more
+
+
+def _spread(expected: Expected, arm: Arm, part: float, call: float) -> float:
+    """About the mean of their kind, over that: without what both kinds differ by, which was counted with it."""
+    counted, mean = expected.usual.request_spread.get(arm), expected.usual.request_usd[arm]
     if counted is None:
-        return Costs(plain=plain, escalated=plain + more, spread=SPREAD)
-    between = escalated * (1 - escalated) * more**2
-    squares = mean**2 + between
-    within = max((counted * mean) ** 2 - between, 0.0) / squares
-    return Costs(plain=plain, escalated=plain + more, spread=math.sqrt(within))
+        return SPREAD
+    _, more = _split(mean, part, call)
+    between = part * (1 - part) * more**2
+    return math.sqrt(max((counted * mean) ** 2 - between, 0.0) / (mean**2 + between))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -90,7 +90,7 @@ def answered(
     """Unit by unit and request by request: escalated or not, right or not, graded or not, and what each costs."""
     traffic = of.traffic
     cap = cap_nusd(DEAR)
-    plain = (EACH - traffic.escalation * BASELINE_USD) * times
+    plain = EACH * times - traffic.escalation * BASELINE_USD
     sigma = math.sqrt(math.log1p(spread**2))
     for minute in range(length):
         count = random.poisson(of.units(Arm.CANDIDATE, None, 0))
@@ -102,7 +102,7 @@ def answered(
         n = int(each.sum())
         if not n:
             continue
-        mean = np.repeat(np.where(escalated, plain + BASELINE_USD * times, plain), each)
+        mean = np.repeat(np.where(escalated, plain + BASELINE_USD, plain), each)
         costs = NUSD * mean * np.exp(sigma * random.standard_normal(n) - sigma**2 / 2)
         nusd = np.rint(costs).astype(np.int64)
         judge, of_right = of.plan.labels.judge, ~wrong
@@ -209,6 +209,16 @@ def test_a_dearer_answer_is_proven_sooner_and_one_within_the_limit_never():
     within = of.catch(DEAR, None, 0, 0.0019)
     assert within.after == (None, None)
     assert (within.probability or 0) < 0.01
+
+
+def test_a_candidate_is_dear_by_its_own_calls():
+    """However cheap it is usually: what it escalates costs the baseline's call, and no more of those."""
+    cheap = replace(USUAL, request_usd={Arm.BASELINE: BASELINE_USD, Arm.CANDIDATE: 0.0002})
+
+    usual, much_dearer = (growth(outlook(planned(), one), 0.003) for one in (USUAL, cheap))
+
+    assert much_dearer.mean == pytest.approx(usual.mean, rel=0.01)
+    assert much_dearer.variance == pytest.approx(usual.variance, rel=0.05)
 
 
 def test_nothing_is_proven_of_what_nobody_grades_or_has_a_price_of():
