@@ -292,7 +292,8 @@ class Outlook(Kept):
     def against_by_pairs(self, rule: Rule, size: float) -> ProofAgainst:
         """The same by pairs of one window, beside blocks."""
         of = prospects.pairs(self.plan.priors.discordance, size)
-        proof = prospects.catching(self.plan, rule, PAIRS, of, kinds=2)
+        kinds = 2 + self.with_people
+        proof = prospects.catching(self.plan, rule, PAIRS, of, kinds=kinds)
         return ProofAgainst(proof, _beside(rule, of))
 
     def _bad_served(self, rule: Rule, size: float) -> float | None:
