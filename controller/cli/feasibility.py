@@ -196,8 +196,7 @@ def _facts(plan: Plan, asked: Asked) -> Iterator[str]:
         yield (
             f"People grade {format_percent(plan.labels.people)} of the {plan.unit.value}s beside the judge; LABELS and "
             "NEEDED of proofs are theirs. A loss is caught by their proof or by the judge's, whichever is there first; "
-            "as written, and on one arm, rules go by the judge's grades. Nothing is simulated: simulated answers have "
-            "one grade."
+            "as written, and on one arm, rules go by the judge's grades."
         )
     if asked.pairs:
         yield f"Shadow pairs: {asked.pairs:,} on each critical intent."

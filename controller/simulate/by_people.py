@@ -8,7 +8,6 @@ from typing import Final
 
 import numpy as np
 
-from controller.errors import DataError
 from controller.rollout.by_minute import HOUR_MIN
 from controller.rollout.plan import Plan, Rule
 from controller.rollout.powered import LEAST, policy_of
@@ -25,16 +24,6 @@ MOST: Final = 0.999
 """A correlation above which two proofs are one."""
 MANY: Final = 1e6
 """Answers from which a variance is told."""
-
-
-def require_one_grader(plan: Plan, what: str) -> None:
-    """DataError where people grade beside a judge: what is made or recorded has one grade for an answer."""
-    if plan.labels.people_u:
-        raise DataError(
-            f"{plan.name}: people grade beside a judge (labels.people), and {what} has one grade for an answer, so no "
-            "loss would ever be proven to be small. Leave `people` out to see what the judge's grades alone do; "
-            "`check --units-per-day` reckons with people."
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
