@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING, Annotated
 
@@ -114,6 +115,7 @@ def history_of(context: Context, plan: Plan, wanted: bool | None) -> tuple[Histo
 
 def _read(store: Store, plan: Plan) -> History:
     """Of the newest attempt that has enough to learn from. NotFound."""
+    from controller.rollout.state import Phase
     from controller.simulate.history import LEAST, LEAST_MIN, learn
 
     newest = store.head(plan.name).state
@@ -122,7 +124,9 @@ def _read(store: Store, plan: Plan) -> History:
         rows, _ = store.rollups(rollout)
         found = learn(rollout, rows, plan)
         if found is not None:
-            return found
+            # Only what was rolled back is tried again.
+            gone = attempt < newest.attempt or newest.phase is Phase.ROLLED_BACK
+            return replace(found, rolled_back=gone)
     raise NotFound(
         f"No rollout of {plan.name} has had {LEAST} units of the plan's intents in {LEAST_MIN} minutes or more."
     )
@@ -198,11 +202,13 @@ def _usual(
         if text is not None:
             told = _latencies(f"--{subject}", text)
             sizes.update({(arm, subject): told for arm in Arm})
-    usd = dict(usual.request_usd) if not (options.input_tokens or options.output_tokens) else {}
+    of_other_sizes = options.input_tokens is not None or options.output_tokens is not None
+    usd = {} if of_other_sizes else dict(usual.request_usd)
     return replace(
         usual,
         sizes=sizes,
         request_usd={**_priced(plan, traffic, tokens), **usd},
+        request_spread=dict(usual.request_spread) if usd else {},
         request_tokens={
             **dict.fromkeys(Arm, float(sum(tokens))),
             **(usual.request_tokens if usd else {}),
@@ -227,18 +233,37 @@ def _priced(plan: Plan, traffic: Traffic, tokens: tuple[int, int]) -> dict[Arm, 
     }
 
 
-def slower_of(catches: Sequence[str]) -> tuple[list[str], list[float]]:
-    """What should be caught, without `slow=2x`; and how many times as slow as usual that is. DataError."""
-    others, slower = [], []
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stated:
+    """What `--catch` says should be caught: scenarios in words, and how many times as slow or as dear as usual."""
+
+    scenarios: tuple[str, ...]
+    slower: tuple[float, ...]
+    dearer: tuple[float, ...]
+
+
+TIMES = {"slow": "slow=2x", "cost": "cost=1.3x"}
+"""What is said as so many times the usual, by how it is written."""
+
+
+def stated_of(catches: Sequence[str]) -> Stated:
+    """DataError where something is said as no number of times."""
+    said: dict[str, list[float]] = {name: [] for name in TIMES}
+    scenarios = []
     for text in catches:
         name, _, times = text.partition("=")
-        if name != "slow":
-            others.append(text)
+        if name not in TIMES:
+            scenarios.append(text)
         elif not re.fullmatch(r"[0-9]+(\.[0-9]+)?x", times) or float(times[:-1]) <= 1:
-            raise DataError(f"--catch {text}: wanted how many times as slow as usual: slow=2x.")
+            usual = "as slow as usual" if name == "slow" else "the usual cost"
+            raise DataError(
+                f"--catch {text}: wanted how many times {usual}, more than 1: {TIMES[name]}."
+            )
         else:
-            slower.append(float(times[:-1]))
-    return others, slower
+            said[name].append(float(times[:-1]))
+    return Stated(
+        scenarios=tuple(scenarios), slower=tuple(said["slow"]), dearer=tuple(said["cost"])
+    )
 
 
 def _latencies(option: str, text: str) -> Latencies:
@@ -259,9 +284,10 @@ def _latencies(option: str, text: str) -> Latencies:
 
 def history_words(history: History) -> str:
     """`Learnt from support-bot/1, 2026-11-01 10:00Z to 2026-11-08 09:00Z, 36,120 requests; …`"""
+    gone = "It was rolled back: what its candidate did is taken for what is usual."
     return (
         f"Learnt from {history.rollout}, {moment(history.since)} to {moment(history.until)}, "
-        f"{history.requests:,} requests; what options say comes before it."
+        f"{history.requests:,} requests; what options say comes before it.{f' {gone}' * history.rolled_back}"
     )
 
 
@@ -281,6 +307,34 @@ def latency_words(usual: Usual) -> list[str]:
             each = "; ".join(f"{arm} {_percentiles(one)}" for arm, one in told)
             lines.append(f"{name}: {each} ({told[0][1].source}).")
     return lines
+
+
+def cost_words(plan: Plan, usual: Usual) -> list[str]:
+    """`Requests cost 0.0039 USD on the candidate, …`, where a rule is about that."""
+    from controller.rollout.metrics import Kind
+    from controller.rollout.plan import Arm
+    from controller.rollout.units import format_percent
+    from controller.simulate.laws import SPREAD
+
+    in_usd = any(
+        rule.metric.kind is Kind.COST and rule.metric.subject != "tokens_per_hour"
+        for rule in plan.rules
+    )
+    if not in_usd or not usual.request_usd:
+        return []
+    each, spread = [], []
+    for arm in (one for one in Arm if one in usual.request_usd):
+        each.append(f"{usd_each(usual.request_usd[arm])} on the {arm.value}")
+        counted = usual.request_spread.get(arm)
+        told = "assumed" if counted is None else "counted"
+        spread.append(f"{format_percent(round(counted or SPREAD, 2))} ({told})")
+    scatter = spread[0] if len(set(spread)) == 1 else ", ".join(spread)
+    return [f"A request costs {', '.join(each)}, and scatters by {scatter} of that."]
+
+
+def usd_each(amount: float) -> str:
+    """`0.00003098 USD`"""
+    return f"{Decimal(f'{amount:.4g}'):f} USD"
 
 
 def _percentiles(one: Latencies) -> str:

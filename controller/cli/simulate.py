@@ -63,9 +63,10 @@ def simulate(
         typer.Option(
             metavar="SCENARIO",
             help="What the candidate is: healthy, loss=3pp[@24h], escalation=5%[@24h], error=2%[@24h], "
-            "daily-swing[=50%], ramp-mix[=10pp], drift[=3pp@7d], judge-noise[=90%,90%], late-labels[=6h,24h]; @ says "
-            "how long after the start it begins, of a drift how long it takes; late-labels, in which spans half and "
-            "90% of the labels come. Several at once: loss=3pp+judge-noise. Repeatable. Default: healthy.",
+            "daily-swing[=50%], ramp-mix[=10pp], drift[=3pp@7d], judge-noise[=90%,90%], judge-favours[=3pp], "
+            "late-labels[=6h,24h]; @ says how long after the start it begins, of a drift how long it takes; "
+            "late-labels, in which spans half and 90% of the labels come. Several at once: loss=3pp+judge-noise. "
+            "Repeatable. Default: healthy.",
             show_default=False,
         ),
     ] = None,
@@ -255,6 +256,7 @@ def _facts(setups: Sequence[Setup], fitted: Fitted, runs: int) -> Iterator[str]:
     yield (
         f"Answers: {answers_words(setup.plan, setup.traffic)}; approvals after {format_duration(setup.reaction)}."
     )
+    yield from _graders(setup.plan)
     if setup.traffic.requests_per_unit > 1:
         yield (
             "The requests of a unit fare alike: a conversation escalates, fails, and is right or wrong as a whole."
@@ -274,6 +276,20 @@ def _facts(setups: Sequence[Setup], fitted: Fitted, runs: int) -> Iterator[str]:
             f"Not simulated: rule {rule.name} ({rule.metric.name}). It is left out of the runs, so it stops none; "
             "`check` reckons it by itself."
         )
+
+
+def _graders(plan: Plan) -> Iterator[str]:
+    from controller.rollout.units import format_percent
+
+    judge, share = plan.labels.judge, plan.labels.people
+    if judge is None:
+        return
+    people = f", and people's of {format_percent(share)} of the {plan.unit.value}s, who are right"
+    yield (
+        f"Grades: the judge's, which calls {format_percent(judge.sensitivity)} of right answers right and "
+        f"{format_percent(judge.specificity)} of wrong ones wrong where a scenario says nothing else"
+        f"{people if share else ''}."
+    )
 
 
 def _endings(found: Sequence[Summary]) -> tuple[list[str], list[list[str]]]:
@@ -349,6 +365,7 @@ def _document(setup: Setup, fitted: Fitted, found: Sequence[Summary], runs: int)
         "accuracy": traffic.accuracy,
         "escalation": traffic.escalation,
         "label_rate": traffic.label_rate,
+        "people_share": setup.plan.labels.people or None,
         "approve_after_s": setup.reaction.total_seconds(),
         "sparse": is_sparse(setup),
         "not_simulated": [

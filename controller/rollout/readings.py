@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from controller.rollout import proofs
 from controller.rollout.availability import availability, blind, counted
-from controller.rollout.by_minute import HOUR_MIN
 from controller.rollout.columns import at
 from controller.rollout.comparison import Comparison, frozen_by, reference_key
 from controller.rollout.comparison import shares as shares_above
@@ -31,7 +30,7 @@ from controller.rollout.metrics import MICRO, Kind
 from controller.rollout.plan import Arm, Rule
 from controller.rollout.powered import Powered
 from controller.rollout.reader import Windows
-from controller.rollout.rules import is_provable, kept_limit, limit_in
+from controller.rollout.rules import fails_by, is_provable, kept_limit, limit_in
 from controller.rollout.spending import Spending
 from controller.rollout.starts import ends_served
 from controller.rollout.state import Epoch
@@ -158,8 +157,10 @@ def _failing(
     found: Sequence[Found],
     latest: Look,
 ) -> Proof | None:
-    """The strongest proof against the rule's claim; None where there is nothing to bet on."""
-    best: Proof | None = None
+    """The strongest proof against the rule's claim, of those that fail the rule if there are any: a judge may be surer
+    of a small loss than people are of one over the limit. None where there is nothing to bet on.
+    """
+    made: list[Proof] = []
     ends = ends_served(rule, epoch, ends)
     # Kinds of evidence share the alpha; people's grades are one beside others, whether those are there yet or not.
     kinds = max(len(found), 2 if any(isinstance(one, Powered) for one in found) else 1)
@@ -167,10 +168,8 @@ def _failing(
         alpha = view.alpha(rule, epoch) / kinds
         strongest = _strongest_of(view, rule, epoch, one, ends, alpha)
         if np.isfinite(strongest.margin).any():
-            proof = _strongest(view, rule, intent, epoch, ends, one, strongest, latest)
-            if best is None or _margin(proof) > _margin(best):
-                best = proof
-    return best
+            made.append(_strongest(view, rule, intent, epoch, ends, one, strongest, latest))
+    return max(made, key=lambda proof: (fails_by(rule, proof), _margin(proof)), default=None)
 
 
 Found: TypeAlias = proofs.Evidence | Comparison | Spending | Powered
@@ -249,14 +248,11 @@ def _strongest(
 def _values_beside(
     view: View, rule: Rule, intent: str | None, epoch: Epoch, ends: Minutes, one: Found
 ) -> NDArray[np.float64]:
-    """The figure of a loss before each end; by people's grades one for each hour, that of its first end."""
-    if not isinstance(one, Powered):
-        windows = whole_windows(rule, minute_of(epoch.start), ends)
-        return np.asarray(measure(rule, intent, view.reader, windows).values, dtype=np.float64)
-    _, first, of = np.unique(ends // HOUR_MIN, return_index=True, return_inverse=True)
-    looks = [one.look(_opened(rule, epoch, end), end) for end in ends[first].tolist()]
-    values = [math.nan if look.value is None else look.value for look in looks]
-    return np.array(values)[of]
+    """The figure of a loss before each end, by whose grades it is proven."""
+    windows = whole_windows(rule, minute_of(epoch.start), ends)
+    if isinstance(one, Powered):
+        return one.figures(windows.starts, windows.ends)
+    return np.asarray(measure(rule, intent, view.reader, windows).values, dtype=np.float64)
 
 
 def _opened(rule: Rule, epoch: Epoch, end: int) -> int:
@@ -440,7 +436,7 @@ def _proven_by_people(
         return there
     sampled_u = view.plan.labels.sampled_u
     there[there] = ~uneven(view.reader, intent, one.start, ends[there], sampled_u=sampled_u)
-    short = np.array([one.coverage(end).differs for end in ends.tolist()])
+    short = one.fall_short(ends)
     holds: NDArray[np.bool_] = there & (~short | (one.at_worst_by(ends) >= needed))
     return holds
 

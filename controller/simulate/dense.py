@@ -15,15 +15,15 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from controller.rollout.metrics import MICRO
-from controller.rollout.observation import BOTH_ARMS
+from controller.rollout.observation import BOTH_ARMS, MATCHED
 from controller.rollout.plan import Arm
 from controller.rollout.sums import Minutes, Table
-from controller.rollout.tallies import StratumSums
+from controller.rollout.tallies import About, StratumSums
 from controller.simulate.block_sums import Blocks, BlockSums, Floats
 
 UNITS, ESCALATED, FAILED, GRADED, RIGHT_U = range(1, 6)
 REQUESTS, REQUESTS_ESCALATED, REQUESTS_FAILED, REQUESTS_GRADED = range(6, 10)
+DRAWN, DRAWN_JUDGE_U, BOTH, BOTH_JUDGE_U, BOTH_PERSON_U, PRODUCT_U = range(10, 16)
 _OF_UNITS: Final[Mapping[str, int]] = {
     **dict.fromkeys(("e", "units", "ed.escalated", "ed.error"), UNITS),
     "ef.escalated": ESCALATED,
@@ -43,6 +43,10 @@ class Columns:
     @property
     def requests(self) -> int:
         return self.places["n"]
+
+    @property
+    def counted(self) -> frozenset[int]:
+        return frozenset(self.places.values())
 
 
 ONE_REQUEST: Final = Columns(
@@ -70,6 +74,20 @@ REQUESTS_APART: Final = Columns(
 """A unit has several, which are counted beside it. Their grades are summed by unit alone: no rule reads `correct_u`."""
 
 
+@lru_cache(maxsize=8)
+def with_people(columns: Columns) -> Columns:
+    """And people grade some units beside the judge."""
+    of_people = {
+        "drawn": DRAWN,
+        "drawn.judge_u": DRAWN_JUDGE_U,
+        "both": BOTH,
+        "both.judge_u": BOTH_JUDGE_U,
+        "both.person_u": BOTH_PERSON_U,
+        "both.product_u": PRODUCT_U,
+    }
+    return Columns(width=16, places={**columns.places, **of_people})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counted:
     """What came in over some minutes; tables are (intents, columns, minutes), in the order of `DenseTallies`'s.
@@ -81,15 +99,6 @@ class Counted:
     compared: Mapping[str, Table]  # of each arm
     outside: Table | None
     blocks: Sequence[Blocks]
-
-
-@dataclass(frozen=True, slots=True)
-class LateLabels:
-    """Labels of one arm's units of one intent, of these minutes; `requests` is how many requests each grades."""
-
-    minutes: Minutes
-    right: NDArray[np.bool_]
-    requests: NDArray[np.int64]
 
 
 class _Prefix:
@@ -187,6 +196,7 @@ class DenseTallies:
         self._versions: list[_Version] = []
         self._blocks: dict[str, list[BlockSums]] = {}
         self._block_places: dict[str, int] = {"": 0}  # in a row of both arms
+        self._marks: dict[About, tuple[Minutes, Table]] = {}
 
     # Filling
 
@@ -196,6 +206,7 @@ class DenseTallies:
 
     def add(self, counted: Counted) -> None:
         """The next minutes, under the present version."""
+        self._forget_marks(self.end)
         start = self.end - self.first
         for arm, table in counted.compared.items():
             self._compared[arm].set(start, table)
@@ -211,17 +222,16 @@ class DenseTallies:
         self.end += counted.length
         self._versions[-1].end = self.end
 
-    def grade(self, arm: str, intent: str, labels: LateLabels, sign: int) -> None:
-        """Put in (+1) or take out (−1) labels of minutes that are there."""
-        start = int(labels.minutes.min()) - self.first
-        at, length = labels.minutes - self.first - start, self.end - self.first - start
-        added = {GRADED: np.bincount(at, minlength=length)}
-        added[RIGHT_U] = MICRO * np.bincount(at[labels.right], minlength=length)
-        if self.columns is REQUESTS_APART:
-            requests = np.bincount(at, weights=labels.requests, minlength=length)
-            added[REQUESTS_GRADED] = requests.astype(np.int64)
+    def amend(
+        self, arm: str, intent: str, minutes: Minutes, added: Mapping[int, Minutes], sign: int
+    ) -> None:
+        """Put in (+1) or take out (−1) what is added to columns in minutes that are there."""
+        self._forget_marks(int(minutes.min()))
+        start = int(minutes.min()) - self.first
+        at, length = minutes - self.first - start, self.end - self.first - start
         prefix, place = self._compared[arm], self._place[intent]
-        for column, counts in added.items():
+        for column, amounts in added.items():
+            counts = np.bincount(at, weights=amounts, minlength=length).astype(np.int64)
             prefix.amend(place, column, sign * np.cumsum(counts), start)
 
     def put_blocks(self, version: int, intent: str, minutes: Minutes, places: Minutes) -> None:
@@ -232,6 +242,7 @@ class DenseTallies:
     def cut(self, end: int) -> None:
         """Forget the minutes from `end` on: they will be under another split."""
         version = self._versions[-1]
+        self._forget_marks(end)
         self.end = version.end = end
         for kept in self._blocks.values():
             if kept[-1].first >= version.first:
@@ -333,9 +344,25 @@ class DenseTallies:
         return [self._block_places.get(key, 0) for key in keys]
 
     def at_marks(
-        self, marks: Minutes, *, arm: str, about: object, until: Callable[[Minutes], Table]
+        self, marks: Minutes, *, arm: str, about: About, until: Callable[[Minutes], Table]
     ) -> Table:
-        return until(marks)
+        if arm != MATCHED:  # two rows of an array: not worth remembering
+            return until(marks)
+        remembered = self._marks.get(about)
+        known, table = (marks[:0], until(marks[:0])) if remembered is None else remembered
+        there = min(len(known), len(marks))
+        if not np.array_equal(known[:there], marks[:there]):
+            there = 0
+        if there < len(marks):
+            table = np.concatenate([table[:there], until(marks[there:])])
+            self._marks[about] = marks, table
+        return table[: len(marks)]
+
+    def _forget_marks(self, since: int) -> None:
+        """A mark counts what comes before it: those up to a minute stand when what came from it on has changed."""
+        for about, (marks, table) in self._marks.items():
+            standing = int(marks.searchsorted(since, side="right"))
+            self._marks[about] = marks[:standing], table[:standing]
 
     def strata(self, *, arm: str, intent: str | None) -> Iterator[tuple[int, str, StratumSums]]:
         if arm == BOTH_ARMS:

@@ -15,7 +15,6 @@ from controller.rollout.rules import alpha_of, is_provable
 from controller.rollout.state import Epoch
 from controller.rollout.timeline import EPOCH
 from controller.simulate.backtest import Ending
-from controller.simulate.by_people import require_one_grader
 from controller.simulate.processes import in_processes
 from controller.simulate.scenarios import Scenario
 from controller.simulate.trials import Setup, Trial, trial
@@ -51,11 +50,10 @@ class Fitted:
 
 
 def fit(plan: Plan) -> Fitted:
-    """The plan without the rules that there is no stream for. DataError if none is left, or if people grade too.
+    """The plan without the rules that there is no stream for. DataError if none is left.
 
     The rules that stay keep their alpha: leaving one out must not make the others quicker than they will be.
     """
-    require_one_grader(plan, "simulated traffic")
     kept = [rule for rule in plan.rules if rule.metric.name in METRICS]
     left_out = tuple(rule for rule in plan.rules if rule.metric.name not in METRICS)
     if not kept:

@@ -9,8 +9,8 @@ what arrives does not depend on when the rollout is looked at.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,10 +35,12 @@ from controller.simulate.dense import (
     UNITS,
     Columns,
     Counted,
+    with_people,
 )
 from controller.simulate.knowledge import Coming
 from controller.simulate.lateness import Lateness
 from controller.simulate.lines import NOTHING, Labels, Line, Values, values_of
+from controller.simulate.people import SALT, ByPeople, Judged, Number, People
 from controller.simulate.scenarios import (
     DAY_MIN,
     Rate,
@@ -47,11 +49,9 @@ from controller.simulate.scenarios import (
     Traffic,
     kind_of,
     mix,
+    rate_at,
     rates,
 )
-
-Number: TypeAlias = NDArray[np.int64] | int
-"""How many, in each minute; 0 for none in any."""
 
 STRETCH_MIN: Final = DAY_MIN
 """Minutes that are drawn together."""
@@ -110,6 +110,8 @@ class Streams:
     def __post_init__(self) -> None:
         self.groups = groups(self.plan)
         self.columns = REQUESTS_APART if self.traffic.requests_per_unit > 1 else ONE_REQUEST
+        if self.plan.labels.people_u:
+            self.columns = with_people(self.columns)
         self._with_blocks = frozenset(
             intent.name for intent in self.plan.intents if self._blocks_wanted(intent.name)
         )
@@ -118,6 +120,7 @@ class Streams:
         """The `number`-th stretch of a split version: minutes [start, start + length)."""
         key = (self.run, split.version, number)
         random = np.random.default_rng(np.random.SeedSequence(self.entropy, spawn_key=key))
+        people = self._people(key)
         minutes = np.arange(start, start + length, dtype=np.int64)
         parts = mix(self.plan, self.traffic, self.scenario, split.step)
         groups = len(self.groups)
@@ -142,7 +145,12 @@ class Streams:
                 of = self._rates(arm, intent, minutes)
                 counted = outside if intent in split.pinned else compared[arm.value]
                 counts = counted[place]
-                answered = self._answered(random, of, arriving * share, minutes, sizes, counts)
+                looked_at = (
+                    people if intent in self._with_blocks and intent not in split.pinned else None
+                )
+                answered = self._answered(
+                    random, of, arriving * share, minutes, sizes, counts, looked_at
+                )
                 if intent in split.pinned:
                     continue
                 if answered.labels is not None:
@@ -172,6 +180,18 @@ class Streams:
             coming=coming,
         )
 
+    def _people(self, key: tuple[int, ...]) -> People | None:
+        labels = self.plan.labels
+        if not labels.people_u:
+            return None
+        seed = np.random.SeedSequence(self.entropy, spawn_key=(*key, SALT))
+        return People(
+            share=labels.people,
+            random=np.random.default_rng(seed),
+            lateness=self.scenario.lateness,
+            horizon_min=labels.horizon // MINUTE,
+        )
+
     def _rates(self, arm: Arm, intent: str, minutes: NDArray[np.int64]) -> Rates:
         since_start = minutes - self.first
         return rates(
@@ -186,20 +206,23 @@ class Streams:
         minutes: NDArray[np.int64],
         sizes: Sizes | None,
         counts: Table,
+        people: People | None,
     ) -> _Answered:
         graded, mean = (
             _Graded(self.traffic.label_rate, self.plan.labels.sampled),
             self.traffic.requests_per_unit,
         )
         if sizes is None and self.scenario.lateness is None:
-            return _Answered.counted(random, of, per_minute, graded, counts, mean)
+            return _Answered.counted(random, of, per_minute, graded, counts, mean, people)
         late = None
         if self.scenario.lateness is not None:
             delay, horizon = (
                 span // MINUTE for span in (self.plan.labels.delay, self.plan.labels.horizon)
             )
             late = _Late(self.scenario.lateness, delay, horizon)
-        return _Answered.one_by_one(random, of, per_minute, graded, minutes, counts, mean, late)
+        return _Answered.one_by_one(
+            random, of, per_minute, graded, minutes, counts, mean, late, people
+        )
 
     def _blocks_wanted(self, intent: str) -> bool:
         """Whether a rule bets on them."""
@@ -222,22 +245,22 @@ class _Graded:
 
 @dataclass(frozen=True, slots=True)
 class _Come:
-    """The labels of an arm's answers to one intent, where some come late."""
+    """The labels of an arm's answers to one intent, where some come late, and how many requests each grades."""
 
-    minutes: NDArray[np.int64]
-    right: NDArray[np.bool_]
+    judged: Judged
     requests: NDArray[np.int64]
-    known: NDArray[np.int64]
+    by_people: ByPeople | None = None
 
     def coming(self, arm: Arm, intent: str, values: Values | None) -> Coming:
         return Coming(
             arm=arm,
             intent=intent,
-            minutes=self.minutes,
-            right=self.right,
+            minutes=self.judged.minutes,
+            right=self.judged.right,
             requests=self.requests,
-            known=self.known,
+            known=self.judged.known,
             values=values,
+            by_people=self.by_people,
         )
 
 
@@ -255,14 +278,19 @@ class _Late:
         labels: Labels,
         requests: NDArray[np.int64],
         graded: NDArray[np.bool_],
-        at_once: NDArray[np.intp],
+        at_once: NDArray[np.bool_],
     ) -> tuple[_Come, NDArray[np.bool_]]:
         """Of all answers those that are graded ever, and which are graded in time."""
         delays = self.lateness.delays_min(random, len(graded))
         delays[at_once] = 0
         ever = graded & (delays <= self.horizon_min)
-        known = labels.minutes + delays
-        come = _Come(labels.minutes[ever], labels.right[ever], requests[ever], known[ever])
+        every = Judged(
+            minutes=labels.minutes,
+            right=labels.right,
+            escalated=at_once,
+            known=labels.minutes + delays,
+        )
+        come = _Come(every.only(ever), requests[ever])
         return come, ever & (delays <= self.delay_min)
 
 
@@ -284,6 +312,7 @@ class _Answered:
         graded: _Graded,
         counts: Table,
         mean: float,
+        people: People | None,
     ) -> _Answered:
         """By kind of answer: each kind of a Poisson stream is a Poisson stream of its own."""
 
@@ -301,6 +330,8 @@ class _Answered:
         counts[UNITS] = right + wrong + ungraded + escalated + failed
         counts[ESCALATED], counts[FAILED] = escalated + failed, failed
         counts[RIGHT_U] = right * MICRO
+        if people is not None:
+            people.count(counts, of, right=right, wrong=wrong, escalated=known + known_failed)
         if mean > 1:
             of_known_failed = _requests_of(random, known_failed, mean)
             of_failed = of_known_failed + _requests_of(random, failed - known_failed, mean)
@@ -324,6 +355,7 @@ class _Answered:
         counts: Table,
         mean: float,
         late: _Late | None,
+        people: People | None,
     ) -> _Answered:
         """The same with each label, for blocks are made of single ones."""
         length = len(minutes)
@@ -336,7 +368,7 @@ class _Answered:
         requests = random.geometric(1 / mean, len(when)) if mean > 1 else when[:0]
 
         def hit(rate: Rate) -> NDArray[np.intp]:
-            return wrong[of_wrong < _each(rate, when[wrong])]
+            return wrong[of_wrong < rate_at(rate, when[wrong])]
 
         def by_minute(hits: NDArray[np.intp]) -> NDArray[np.int64]:
             return np.bincount(when[hits], minlength=length)
@@ -346,9 +378,14 @@ class _Answered:
                 np.int64
             )
 
-        right = np.ones(len(when), dtype=np.bool_)
-        right[hit(of.graded_wrong)] = False
+        def flags(rate: Rate) -> NDArray[np.bool_]:
+            there = np.zeros(len(when), dtype=np.bool_)
+            there[hit(rate)] = True
+            return there
+
+        right = ~flags(of.graded_wrong)
         labels, come = Labels(when + minutes[0], right), None
+        known = np.ones(len(when), dtype=np.bool_)
         counts[UNITS] = counts[GRADED] = n
         if mean > 1:
             counts[REQUESTS] = counts[REQUESTS_GRADED] = requests_by_minute(slice(None))
@@ -362,7 +399,8 @@ class _Answered:
             )
             if late is not None:
                 of_each = requests if mean > 1 else np.ones_like(when)
-                come, known = late.come(random, labels, of_each, known, without)
+                at_once = flags(of.escalated)
+                come, known = late.come(random, labels, of_each, known, at_once)
             labels = Labels(labels.minutes[known], right[known])
             counts[GRADED] = by_minute(known.nonzero()[0])
             right &= known
@@ -379,7 +417,18 @@ class _Answered:
                 counts[column] = by_minute(hit(rate))
                 if mean > 1:
                     counts[of_requests] = requests_by_minute(hit(rate))
-        return cls(labels, come)
+        if people is None:
+            return cls(labels, come)
+        judged = Judged(
+            minutes=labels.minutes,
+            right=labels.right,
+            escalated=flags(of.escalated)[known],
+            known=labels.minutes,
+        )
+        first = int(minutes[0])
+        by_people = people.grade(judged if come is None else come.judged, of, first)
+        by_people.count(counts, first, late.delay_min if late is not None else 0)
+        return cls(labels, replace(come, by_people=by_people) if come is not None else None)
 
 
 def _requests_of(random: np.random.Generator, units: Number, mean: float) -> Number:
@@ -390,8 +439,3 @@ def _requests_of(random: np.random.Generator, units: Number, mean: float) -> Num
     if not np.any(units):
         return 0
     return units + random.poisson((mean - 1) * random.standard_gamma(units))
-
-
-def _each(rate: Rate, when: NDArray[np.int64]) -> Rate:
-    """The rate of each answer, by its minute."""
-    return rate[when] if isinstance(rate, np.ndarray) and rate.ndim else rate

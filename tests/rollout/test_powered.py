@@ -21,7 +21,14 @@ from controller.rollout.metrics import MICRO
 from controller.rollout.needs import needs
 from controller.rollout.observation import BOTH_ARMS
 from controller.rollout.plan import Advance, Judge, Plan, Step, Then
-from controller.rollout.powered import LEAST, Powered, as_graded, estimate_of, policy_of
+from controller.rollout.powered import (
+    LEAST,
+    Powered,
+    as_graded,
+    estimate_of,
+    is_by_people,
+    policy_of,
+)
 from controller.rollout.readings import proven, read
 from controller.rollout.rules import alpha_of, judge, kept_limit
 from controller.rollout.starts import start_threshold
@@ -224,6 +231,25 @@ def test_a_judge_that_favours_the_candidate_passes_alone_and_is_unmasked_by_peop
     assert failing.look.value == pytest.approx(0.2, abs=1e-9)
     assert found.reading.latest is not None
     assert found.reading.latest.value == pytest.approx(-0.05)
+
+
+def test_people_who_see_a_loss_over_the_limit_stop_it_beside_a_judge_that_is_surer_of_a_smaller_one():
+    """The judge calls most of the candidate's wrong answers right: it proves that some loss is there, half a point."""
+    mild = ((14, 1, 4, 1), (19, 161))
+    judged = {"b.1000000": 60, "b.0": 910, "b.-1000000": 30}
+    rows = hours(30, mild, BASELINE) + [
+        row(START + HOUR * n + 7, judged, arm=BOTH_ARMS) for n in range(30)
+    ]
+
+    found = verdict_of(rows, after=30 * HOUR)
+
+    assert found.reading.latest is not None
+    assert found.reading.latest.value == pytest.approx(0.005)
+    failing = found.reading.failing
+    assert failing is not None
+    assert is_by_people(failing)
+    assert (failing.look.value or 0) > 0.015
+    assert found.confident is Outcome.FAIL
 
 
 def test_no_loss_passes_by_people_however_the_judge_sees_it():
@@ -658,3 +684,39 @@ def test_nobody_is_asked_where_people_do_not_grade():
 
     assert Powered.of(alone, LOSS, "refund", reader, Epoch(number=0, start=NOW)) is None
     assert read(view([], minutes=HOUR, of=alone), LOSS, "refund").by_people is None
+
+
+# Many windows at once
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 400), st.integers(0, 60), st.integers(0, 12), st.booleans()),
+        min_size=1,
+        max_size=30,
+    ),
+    st.lists(st.tuples(st.integers(0, 400), st.integers(1, 300)), min_size=1, max_size=8),
+)
+def test_figures_and_gaps_of_many_windows_are_those_of_each(said, windows):
+    rows = []
+    for minute, n, missing, ours in {one[0]: one for one in said}.values():
+        arm = "candidate" if ours else "baseline"
+        rows.append(
+            graded(START + minute, (n, n // 9, n // 7, n // 8), (5, n), arm=arm, missing=missing)
+        )
+        other = "baseline" if ours else "candidate"
+        rows.append(graded(START + minute, (n, 1, 0, n // 5), (3, 40), arm=other))
+    one = Powered.of(
+        OF, LOSS, "refund", view(rows, minutes=800, of=OF).reader, Epoch(number=0, start=NOW)
+    )
+    assert one is not None
+    starts = START + np.array([start for start, _ in windows])
+    ends = starts + np.array([length for _, length in windows])
+
+    found = one.figures(starts, ends)
+
+    for value, start, end in zip(found.tolist(), starts.tolist(), ends.tolist(), strict=True):
+        look = one.look(start, end)
+        assert math.isnan(value) if look.value is None else value == pytest.approx(look.value)
+    assert one.fall_short(ends).tolist() == [one.coverage(end).differs for end in ends.tolist()]
