@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+import numpy as np
 import pytest
 
 from controller.rollout.metrics import CATALOGUE
 from controller.rollout.readings import read
-from controller.rollout.starts import planned_starts, starts_of
+from controller.rollout.starts import ends_served, planned_starts, starts_of
 from controller.rollout.state import Epoch
-from controller.rollout.timeline import minute_of
-from tests.rollout.factories import ACCURACY, ESCALATION, NOW, at_step, plan
+from controller.rollout.timeline import minute_of, start_of
+from tests.rollout.factories import ACCURACY, ESCALATION, HOUR, NOW, at_step, plan
 from tests.rollout.test_readings import START, row, view
 
 DAY_MIN = 24 * 60
@@ -78,3 +79,23 @@ def test_minutes_without_traffic_are_not_blind_and_what_was_never_measured_is():
     assert found.blind == timedelta(minutes=1)
     none = at_step(0, of, started_at=NOW, share_bp=0)
     assert read(view(rows, minutes=9, of=of, state=none), ERRORS, None).blind == timedelta(0)
+
+
+@pytest.mark.parametrize("begun", [0, 17])
+def test_many_ends_are_served_as_each_alone(begun):
+    """Whole hours alone may be blamed: an end goes by the last full hour after which an hour was over, or the epoch's."""
+    rule = replace(ESCALATION, window=HOUR, min_window=HOUR)
+    epoch = Epoch(number=0, start=start_of(begun))
+    ends = np.arange(begun + 60, begun + 300)
+
+    found = ends_served(rule, epoch, ends)
+
+    def served(end: int) -> int:
+        latest = end - 60
+        return min(end, max(latest - latest % 60, begun) + 60)
+
+    assert found.tolist() == sorted({served(end) for end in ends.tolist()})
+    for end in ends.tolist():
+        assert ends_served(rule, epoch, np.array([end])).tolist() == [served(end)]
+    free = replace(rule, min_window=timedelta(minutes=1))
+    assert ends_served(free, epoch, ends).tolist() == ends.tolist()
