@@ -83,7 +83,7 @@ def test_minutes_without_traffic_are_not_blind_and_what_was_never_measured_is():
 
 @pytest.mark.parametrize("begun", [0, 17])
 def test_many_ends_are_served_as_each_alone(begun):
-    """Whole hours alone may be blamed: an end goes by the last full hour after which an hour was over, or the epoch's."""
+    """Whole hours alone may be blamed: an end goes by the last full hour after which one was over, or the epoch's."""
     rule = replace(ESCALATION, window=HOUR, min_window=HOUR)
     epoch = Epoch(number=0, start=start_of(begun))
     ends = np.arange(begun + 60, begun + 300)
