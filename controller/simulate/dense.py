@@ -7,20 +7,23 @@ it ends. So a window's sum is a difference of two rows of one array, and a strat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from controller.rollout.metrics import MICRO
-from controller.rollout.observation import BOTH_ARMS
+from controller.rollout.metrics import DERIVED, MICRO, above
+from controller.rollout.observation import BOTH_ARMS, MATCHED
 from controller.rollout.plan import Arm
 from controller.rollout.sums import Minutes, Table
-from controller.rollout.tallies import StratumSums
+from controller.rollout.tallies import About, StratumSums, moved_on
 from controller.simulate.block_sums import Blocks, BlockSums, Floats
+from controller.simulate.histograms import Buckets
+from controller.simulate.prefix import Prefix
+from controller.simulate.times import Times
 
 UNITS, ESCALATED, FAILED, GRADED, RIGHT_U = range(1, 6)
 REQUESTS, REQUESTS_ESCALATED, REQUESTS_FAILED, REQUESTS_GRADED = range(6, 10)
@@ -43,6 +46,17 @@ class Columns:
     @property
     def requests(self) -> int:
         return self.places["n"]
+
+    @property
+    def requests_right_u(self) -> int | None:
+        """Where the grades of requests are summed, if apart from those of units."""
+        return self.places.get("correct_u") if self.requests == REQUESTS else None
+
+    def with_more(self, sums: Sequence[str], of_requests: Sequence[str] = ()) -> Columns:
+        """With columns for more sums; and statistics that are the number of requests, for it is known of each."""
+        new = {key: self.width + place for place, key in enumerate(sums)}
+        every = dict.fromkeys(of_requests, self.requests)
+        return Columns(width=self.width + len(new), places={**self.places, **every, **new})
 
 
 ONE_REQUEST: Final = Columns(
@@ -67,20 +81,22 @@ REQUESTS_APART: Final = Columns(
         "graded": REQUESTS_GRADED,
     },
 )
-"""A unit has several, which are counted beside it. Their grades are summed by unit alone: no rule reads `correct_u`."""
+"""A unit has several, which are counted beside it. Their grades are summed by unit alone; few plans read others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counted:
     """What came in over some minutes; tables are (intents, columns, minutes), in the order of `DenseTallies`'s.
 
-    `outside` is what is never compared: pinned intents, on the baseline. None: there is none.
+    `outside` is what is never compared: pinned intents, on the baseline. None: there is none. `times` is how long
+    requests take, by arm and what (`latency`, `ttft`), of each intent.
     """
 
     length: int
     compared: Mapping[str, Table]  # of each arm
     outside: Table | None
     blocks: Sequence[Blocks]
+    times: Mapping[tuple[str, str], Sequence[Buckets]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,31 +106,6 @@ class LateLabels:
     minutes: Minutes
     right: NDArray[np.bool_]
     requests: NDArray[np.int64]
-
-
-class _Prefix:
-    """Sums before each minute: of every intent, then of all of them; (intents + 1, columns, minutes + 1)."""
-
-    __slots__ = ("sums",)
-
-    def __init__(self, intents: int, width: int, room: int) -> None:
-        # Room for the longest run: memory that is never written takes none.
-        self.sums: Table = np.zeros((intents + 1, width, room + 1), dtype=np.int64)
-
-    def set(self, start: int, counts: Table) -> None:
-        # The first column is nobody's.
-        counts, sums = counts[:, 1:], self.sums[:, 1:]
-        span = slice(start + 1, start + 1 + counts.shape[2])
-        part = sums[:-1, :, span]
-        np.cumsum(counts, axis=2, out=part)
-        part += sums[:-1, :, start : start + 1]
-        np.add.reduce(part, axis=0, out=sums[-1, :, span])
-
-    def amend(self, place: int, column: int, grown: Minutes, start: int) -> None:
-        """Add to an intent's sums before each minute after `start`, and to those of all."""
-        span = slice(start + 1, start + 1 + len(grown))
-        self.sums[place, column, span] += grown
-        self.sums[-1, column, span] += grown
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +139,10 @@ class Stratum:
 
 @lru_cache(maxsize=1024)  # the same few at every look
 def _places(keys: tuple[str, ...], columns: Columns) -> tuple[int, ...]:
+    """LookupError for a derived one that was never made, as `Layout.places`."""
+    for key in keys:
+        if key.startswith(DERIVED) and key not in columns.places:
+            raise LookupError(f"{key} is not summed here; it is to be asked for before it is read")
     return tuple(columns.places.get(key, 0) for key in keys)
 
 
@@ -182,11 +177,17 @@ class DenseTallies:
         self.columns = columns
         self._place = {name: place for place, name in enumerate(intents)}
         self._room = room
-        self._compared = {arm.value: _Prefix(len(intents), columns.width, room) for arm in Arm}
-        self._outside: _Prefix | None = None
+        self._compared = {arm.value: Prefix(len(intents), columns.width, room) for arm in Arm}
+        self._outside: Prefix | None = None
         self._versions: list[_Version] = []
         self._blocks: dict[str, list[BlockSums]] = {}
         self._block_places: dict[str, int] = {"": 0}  # in a row of both arms
+        self.times = Times(intents, first)
+        self._summed = columns.width  # as many columns are counted by whoever adds to them
+        self._derived: list[
+            tuple[str, int]
+        ] = []  # what the others count: of what, above which bucket
+        self._marks: dict[object, tuple[Minutes, Table]] = {}
 
     # Filling
 
@@ -200,16 +201,45 @@ class DenseTallies:
         for arm, table in counted.compared.items():
             self._compared[arm].set(start, table)
         if counted.outside is not None and self._outside is None:
-            self._outside = _Prefix(len(self._place), self.columns.width, self._room)
+            self._outside = Prefix(len(self._place), self.columns.width, self._room)
         if self._outside is not None:
-            nothing = np.zeros(
-                (len(self._place), self.columns.width, counted.length), dtype=np.int64
-            )
+            nothing = np.zeros((len(self._place), self._summed, counted.length), dtype=np.int64)
             self._outside.set(start, nothing if counted.outside is None else counted.outside)
         for found in counted.blocks:
             self._block_sums(found).extend(counted.length, found)
+        self.times.extend(counted.length, counted.times)
+        self._derive(start, start + counted.length, self._derived)
         self.end += counted.length
         self._versions[-1].end = self.end
+
+    def widen(self, bounds: Mapping[str, Collection[int]]) -> None:
+        """From now on, and of the minutes that are there, sum how much lies above some buckets too, by histogram."""
+        wanted = [(name, bucket) for name in bounds for bucket in sorted(bounds[name])]
+        new = [one for one in wanted if above(*one) not in self.columns.places]
+        if not new:
+            return
+        first, self.columns = (
+            self.columns.width,
+            self.columns.with_more([above(*one) for one in new]),
+        )
+        for prefix in self._prefixes():
+            prefix.widen(self.columns.width, self.end - self.first)
+        self._derived += new
+        self._derive(0, self.end - self.first, new, first)
+
+    def _derive(
+        self, start: int, end: int, derived: Sequence[tuple[str, int]], first: int | None = None
+    ) -> None:
+        """Sum what lies above buckets in minutes from one to another, into columns from the `first` on."""
+        if derived and start < end:
+            for arm, prefix in self._compared.items():
+                counts = self.times.above(derived, start, end, arm=arm)
+                prefix.set(start, counts, self._summed if first is None else first)
+
+    def _prefixes(self) -> Iterator[Prefix]:
+        yield from self._compared.values()
+        if self._outside is not None:
+            yield self._outside
 
     def grade(self, arm: str, intent: str, labels: LateLabels, sign: int) -> None:
         """Put in (+1) or take out (−1) labels of minutes that are there."""
@@ -217,9 +247,15 @@ class DenseTallies:
         at, length = labels.minutes - self.first - start, self.end - self.first - start
         added = {GRADED: np.bincount(at, minlength=length)}
         added[RIGHT_U] = MICRO * np.bincount(at[labels.right], minlength=length)
-        if self.columns is REQUESTS_APART:
+        if self.columns.requests == REQUESTS:
             requests = np.bincount(at, weights=labels.requests, minlength=length)
             added[REQUESTS_GRADED] = requests.astype(np.int64)
+        if self.columns.requests_right_u is not None:
+            right = np.bincount(
+                at[labels.right], weights=labels.requests[labels.right], minlength=length
+            )
+            added[self.columns.requests_right_u] = MICRO * right.astype(np.int64)
+        self._forget_marks(start + self.first)
         prefix, place = self._compared[arm], self._place[intent]
         for column, counts in added.items():
             prefix.amend(place, column, sign * np.cumsum(counts), start)
@@ -236,6 +272,14 @@ class DenseTallies:
         for kept in self._blocks.values():
             if kept[-1].first >= version.first:
                 kept[-1].cut(end)
+        self.times.cut(end)
+        self._forget_marks(end)
+
+    def _forget_marks(self, changed: int) -> None:
+        """A mark counts what comes before it, so those up to the first minute that changed stand."""
+        for about, (marks, table) in self._marks.items():
+            standing = int(marks.searchsorted(changed, side="right"))
+            self._marks[about] = (marks[:standing], table[:standing])
 
     def _block_sums(self, found: Blocks) -> BlockSums:
         kept = self._blocks.setdefault(found.intent, [])
@@ -333,9 +377,15 @@ class DenseTallies:
         return [self._block_places.get(key, 0) for key in keys]
 
     def at_marks(
-        self, marks: Minutes, *, arm: str, about: object, until: Callable[[Minutes], Table]
+        self, marks: Minutes, *, arm: str, about: About, until: Callable[[Minutes], Table]
     ) -> Table:
-        return until(marks)
+        """Remembered are proofs that go minute by minute: what they add up is more than a look at sums."""
+        if arm != MATCHED:
+            return until(marks)
+        known = self._marks.get(about)
+        found = (marks, until(marks)) if known is None else moved_on(*known, marks, until)
+        self._marks[about] = found
+        return found[1]
 
     def strata(self, *, arm: str, intent: str | None) -> Iterator[tuple[int, str, StratumSums]]:
         if arm == BOTH_ARMS:
@@ -357,8 +407,7 @@ class DenseTallies:
     def histogram(
         self, prefix: str, starts: Minutes, ends: Minutes, *, arm: str, intent: str | None
     ) -> tuple[tuple[int, ...], Table]:
-        """None: what has one is not simulated."""
-        return (), np.zeros((len(ends), 0), dtype=np.int64)
+        return self.times.histogram(prefix, starts, ends, arm=arm, intent=intent)
 
     def values_of_blocks(self, intent: str | None) -> tuple[str, ...]:
         row = self.row(self.end, arm=BOTH_ARMS, intent=intent)
@@ -391,7 +440,7 @@ class DenseTallies:
         # The first minute after which all of it is there: sums only rise, so the search is by halving.
         return int(reached.searchsorted(reached[-1])) - 1 + self.first
 
-    def _outside_of(self, arm: str, compared: bool) -> Iterator[_Prefix]:
+    def _outside_of(self, arm: str, compared: bool) -> Iterator[Prefix]:
         if not compared and arm == Arm.BASELINE.value and self._outside is not None:
             yield self._outside
 
