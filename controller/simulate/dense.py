@@ -172,12 +172,16 @@ class DenseTallies:
         first: int,
         room: int,
         columns: Columns = ONE_REQUEST,
+        spare: int = 0,
     ) -> None:
+        """`spare` is how many columns more there will be, as far as that is known: making room later takes long."""
         self.first = self.end = first
         self.columns = columns
         self._place = {name: place for place, name in enumerate(intents)}
-        self._room = room
-        self._compared = {arm.value: Prefix(len(intents), columns.width, room) for arm in Arm}
+        self._room, self._width = room, columns.width + spare
+        self._compared = {
+            arm.value: Prefix(len(intents), columns.width + spare, room) for arm in Arm
+        }
         self._outside: Prefix | None = None
         self._versions: list[_Version] = []
         self._blocks: dict[str, list[BlockSums]] = {}
@@ -201,7 +205,7 @@ class DenseTallies:
         for arm, table in counted.compared.items():
             self._compared[arm].set(start, table)
         if counted.outside is not None and self._outside is None:
-            self._outside = Prefix(len(self._place), self.columns.width, self._room)
+            self._outside = Prefix(len(self._place), self._width, self._room)
         if self._outside is not None:
             nothing = np.zeros((len(self._place), self._summed, counted.length), dtype=np.int64)
             self._outside.set(start, nothing if counted.outside is None else counted.outside)
@@ -212,8 +216,10 @@ class DenseTallies:
         self.end += counted.length
         self._versions[-1].end = self.end
 
-    def widen(self, bounds: Mapping[str, Collection[int]]) -> None:
-        """From now on, and of the minutes that are there, sum how much lies above some buckets too, by histogram."""
+    def widen(self, bounds: Mapping[str, Collection[int]], since: int) -> None:
+        """Sum how much lies above some buckets too, by histogram: of minutes from `since` on, for what is new. Nobody
+        asks about earlier ones: what is frozen is for what comes.
+        """
         wanted = [(name, bucket) for name in bounds for bucket in sorted(bounds[name])]
         new = [one for one in wanted if above(*one) not in self.columns.places]
         if not new:
@@ -222,10 +228,12 @@ class DenseTallies:
             self.columns.width,
             self.columns.with_more([above(*one) for one in new]),
         )
-        for prefix in self._prefixes():
-            prefix.widen(self.columns.width, self.end - self.first)
+        if self.columns.width > self._width:
+            self._width = self.columns.width
+            for prefix in self._prefixes():
+                prefix.widen(self._width, self.end - self.first)
         self._derived += new
-        self._derive(0, self.end - self.first, new, first)
+        self._derive(since - self.first, self.end - self.first, new, first)
 
     def _derive(
         self, start: int, end: int, derived: Sequence[tuple[str, int]], first: int | None = None
@@ -365,9 +373,9 @@ class DenseTallies:
             return of_both
         at = min(max(minute, self.first), self.end) - self.first
         place = self._place[intent] if intent is not None else -1
-        total: list[int] = self._compared[arm].sums[place, :, at].tolist()
+        total: list[int] = self._compared[arm].sums[place, : self.columns.width, at].tolist()
         for prefix in self._outside_of(arm, compared):
-            more = prefix.sums[place, :, at].tolist()
+            more = prefix.sums[place, : self.columns.width, at].tolist()
             total = [one + other for one, other in zip(total, more, strict=True)]
         return total
 
@@ -397,7 +405,7 @@ class DenseTallies:
         for version in self._versions:
             for name in version.compared:
                 if intent is None or name == intent:
-                    sums = prefix.sums[self._place[name]]
+                    sums = prefix.sums[self._place[name], : self.columns.width]
                     yield (
                         version.number,
                         name,

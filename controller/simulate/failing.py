@@ -17,19 +17,19 @@ from typing import Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from controller.reconcile.observe import bounds
 from controller.rollout import proofs
+from controller.rollout.by_minute import ByMinute
 from controller.rollout.columns import divided
-from controller.rollout.comparison import Frozen
 from controller.rollout.looks import known_and_traffic, measure, with_usual
 from controller.rollout.metrics import Kind, above
-from controller.rollout.plan import FULL_BP, Arm, Evidence, Plan, Rule
+from controller.rollout.plan import FULL_BP, Arm, Evidence, Rule
 from controller.rollout.readings import against, strongest_of
 from controller.rollout.rules import is_provable
 from controller.rollout.sums import Minutes
 from controller.rollout.timeline import MINUTE, minute_of, minutes
 from controller.rollout.view import Span, View, whole_windows
 from controller.simulate.block_sums import Floats
+from controller.simulate.bounds import told_bucket
 from controller.simulate.dense import DenseTallies
 from controller.stats.betting import Bets, least, log_increments
 from controller.stats.histogram import value_of
@@ -155,6 +155,8 @@ def _is_disproved(view: View, rule: Rule, intent: str | None, span: Span) -> Fla
     fires = np.zeros(len(ends), dtype=np.bool_)
     for one in kinds:
         alpha = view.alpha(rule, epoch) / len(kinds)
+        if isinstance(one, ByMinute) and not _may_fire(view, rule, one, span):
+            continue
         fires |= strongest_of(view, rule, epoch, one, ends, alpha).margin >= 0
     if rule.metric.kind is Kind.LOSS and fires.any():
         windows = whole_windows(rule, minute_of(epoch.start), ends[fires])
@@ -222,22 +224,6 @@ def _percentile_keys(rule: Rule) -> tuple[str, str, str, str]:
     return known, above(subject, told_bucket(rule)), known, for_certain
 
 
-def told_bucket(rule: Rule) -> int:
-    """The last bucket that is told as a value which keeps a percentile's limit; for `below`, the last that does not."""
-    bucket = proofs.limit_bucket(rule)
-    shown = value_of(bucket)
-    return bucket - 1 if shown > rule.limit or (rule.below and shown == rule.limit) else bucket
-
-
-def bounds_of(plan: Plan, references: Frozen) -> dict[str, set[int]]:
-    """The buckets above which requests are counted, by histogram: for proofs, and for percentiles as written."""
-    found = bounds(plan, references=[references])
-    for rule in plan.rules:
-        if rule.metric.kind is Kind.QUANTILE:
-            found.setdefault(rule.metric.subject, set()).add(told_bucket(rule))
-    return found
-
-
 def _over(rule: Rule, count: NDArray[np.int64], of: NDArray[np.int64]) -> Flags:
     """Whether so many hits are, or may be by rounding, past the limit of the rule as written."""
     found: Flags
@@ -264,6 +250,15 @@ def _losses_may_fire(
         opened, best = tallies.wealth(intent, rule.name, logs, race.starts, bounds)
         may[place] = (race.margins(opened, best) >= -SLACK).any()
     return may
+
+
+def _may_fire(view: View, rule: Rule, one: ByMinute, span: Span) -> bool:
+    """Whether a proof that goes minute by minute may fire at any end."""
+    race = Race.of(view, rule, span.ends)
+    wealth = one.wealth(np.concatenate([race.starts, race.ends]))
+    opened, closed = wealth[:, : len(race.starts)], wealth[:, len(race.starts) :]
+    best = np.maximum.reduceat(closed, race.heads, axis=1)
+    return bool((race.margins(opened, best) >= -SLACK).any())
 
 
 def _increments(rule: Rule, bets: Bets, values: Floats) -> Floats:

@@ -159,11 +159,20 @@ def _usual(parts: Sequence[Buckets], q: float) -> int:
 def _places(
     parts: Sequence[Buckets], q: float, opened: Minutes, closed: Minutes, low: int, high: int
 ) -> tuple[NDArray[np.int64], Minutes]:
-    table = _windows(parts, opened, closed, low, high)
-    below = table.cumsum(axis=1)
-    n = below[:, -1]
-    place = (below <= (q * (n - 1))[:, None]).sum(axis=1)
-    return np.minimum(place, high - low) + low, n
+    """The first bucket of each window up to which there are more than q (n − 1), by halving; and n."""
+    summed = _summed(parts, low, high)
+    np.cumsum(summed, axis=1, out=summed)
+    n = summed[closed, -1] - summed[opened, -1]
+    rank = q * (n - 1)
+    first, last = np.zeros_like(n), np.full_like(n, high - low)
+    while (first < last).any():
+        middle = (first + last) // 2
+        short = summed[closed, middle] - summed[opened, middle] <= rank
+        first, last = (
+            np.where(short, np.minimum(middle + 1, last), first),
+            np.where(short, last, middle),
+        )
+    return first + low, n
 
 
 def _windows(
@@ -179,12 +188,7 @@ def _windows(
             (row[None, :] for row in _in_window(parts, *at, low, high)),
             start=np.zeros((1, width), dtype=np.int64),
         )
-    length = max(len(one.until) for one in parts)
-    summed = np.zeros((length + 1, width), dtype=np.int64)
-    for one in parts:
-        classes = np.clip(one.buckets, low, high) - np.int64(low)
-        summed[1:] += _by_minute(one, classes, width)
-    np.cumsum(summed, axis=0, out=summed)
+    summed = _summed(parts, low, high)
     table: Table = summed[closed] - summed[opened]
     return table
 
@@ -200,10 +204,18 @@ def _in_window(
         yield np.bincount(classes, weights=times, minlength=high - low + 1).astype(np.int64)
 
 
-def _by_minute(of: Buckets, classes: NDArray[np.int64], width: int) -> Table:
-    """How many requests of each class, (minutes, classes)."""
-    length = len(of.until)
-    cells = np.repeat(np.arange(length) * width, np.diff(of.until, prepend=0))
-    cells += classes
-    counts = np.bincount(cells, weights=of.times, minlength=length * width)
-    return counts.astype(np.int64).reshape(length, width)
+def _summed(parts: Sequence[Buckets], low: int, high: int) -> Table:
+    """Sums before each minute by bucket from `low` to `high`, the outermost with all beyond; (minutes + 1, buckets)."""
+    width, length = high - low + 1, len(parts[0].until)
+    cells = [
+        np.repeat(np.arange(1, length + 1) * width - low, np.diff(one.until, prepend=0))
+        + np.clip(one.buckets, low, high)
+        for one in parts
+    ]
+    weights = None
+    if any(one.times is not None for one in parts):
+        weights = np.concatenate([_times(one) for one in parts])
+    counts = np.bincount(np.concatenate(cells), weights, (length + 1) * width)
+    table: Table = counts.astype(np.int64, copy=False).reshape(length + 1, width)
+    np.cumsum(table, axis=0, out=table)
+    return table

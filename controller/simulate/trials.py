@@ -32,8 +32,8 @@ from controller.rollout.timeline import minute_of, minutes, start_of
 from controller.rollout.verdict import Outcome
 from controller.rollout.view import View
 from controller.simulate.backtest import Ending
-from controller.simulate.dense import DenseTallies
-from controller.simulate.failing import bounds_of, suspects
+from controller.simulate.bounds import bounds_of, tallies_of
+from controller.simulate.failing import suspects
 from controller.simulate.freezes import thaw
 from controller.simulate.frozen import first_measured
 from controller.simulate.knowledge import Knowledge
@@ -157,10 +157,7 @@ class _Run:
         self._streams = Streams(
             setup.plan, setup.traffic, setup.scenario, setup.seed, number, self._first, setup.usual
         )
-        room = setup.max_days * DAY_MIN + 2 * STRETCH_MIN
-        names, columns = tuple(self._streams.groups), self._streams.columns
-        self._tallies = DenseTallies(names, first=self._first, room=room, columns=columns)
-        self._tallies.widen(bounds_of(setup.plan, self._state.references))
+        self._tallies = tallies_of(self._streams, setup.max_days * DAY_MIN + 2 * STRETCH_MIN)
         delay_min = minutes(setup.plan.labels.delay)
         late = is_judged_again(setup)
         self._late = Knowledge(self._tallies, delay_min=delay_min) if late else None
@@ -330,14 +327,14 @@ class _Run:
         return until, decision
 
     def _first_failing(self, until: int) -> _Span | None:
-        """The first minute up to one in which a rule fails, nothing was measured for long, or a percentile is frozen."""
+        """The first minute up to one in which a rule fails, nothing was measured, or a percentile is frozen."""
         view = self._view(self._judged, until, known=self._judged)
         rules, late = self._plan.rules, self._late is not None
         in_time = {rule.name for rule in rules if not (late and rule.metric.labelled)}
         first = first_measured(view)
+        if first is not None:
+            view = self._view(self._judged, first, known=self._judged)
         for minute, name, intent in suspects(view, self._tallies, in_time):
-            if first is not None and minute >= first:
-                break
             rule = self._plan.rule(name)
             if rule is not None and self._stops(minute, rule, intent):
                 first = minute
@@ -426,7 +423,7 @@ class _Run:
             self._cut(minute + 1)
             self._begin_version()
         if decision.state.references is not before.references:
-            self._tallies.widen(bounds_of(self._plan, decision.state.references))
+            self._tallies.widen(bounds_of(self._plan, decision.state.references), minute)
         if decision.state.share_bp != before.share_bp:
             self._path.append((minute - self._first, decision.state.share_bp))
         if decision.action is Action.NOTIFY and ASKED in {*decision.state.told} - {*before.told}:
