@@ -130,7 +130,7 @@ def call_costs(usual: Usual, traffic: Traffic) -> Mapping[Arm, CallCosts]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Times:
+class TimeLaw:
     """Of each size: its bucket, and what that is told as, in microseconds. All buckets lie from `first` on."""
 
     buckets: NDArray[np.int16]
@@ -139,14 +139,14 @@ class _Times:
     width: int
 
     @classmethod
-    def of(cls, law: Latencies) -> _Times:
+    def of(cls, law: Latencies) -> TimeLaw:
         buckets = np.repeat(law.buckets.astype(np.int16), _shares(law))
         first, last = int(law.buckets[0]), int(law.buckets[-1])
         return cls(buckets, np.rint(MICRO * _told(law)).astype(np.int64), first, last - first + 1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Calls:
+class CallLaw:
     """Of each size: what an arm's own call costs, what an escalation costs more (nano-USD), and tokens."""
 
     own: Values
@@ -154,7 +154,7 @@ class _Calls:
     tokens: Values
 
     @classmethod
-    def of(cls, costs: CallCosts, tokens: float, times: float) -> _Calls:
+    def of(cls, costs: CallCosts, tokens: float, times: float) -> CallLaw:
         sizes = times * _relative(COST_CV)
         means = (costs.own * NUSD, costs.escalated * NUSD, tokens)
         return cls(*(np.rint(mean * sizes).astype(np.int64) for mean in means))
@@ -183,8 +183,8 @@ class Quantities:
 
     columns: Columns
     costs: Sequence[str]
-    times: Mapping[tuple[Arm, str], tuple[_Times, _Times]]
-    calls: Mapping[Arm, tuple[_Calls, _Calls]]
+    times: Mapping[tuple[Arm, str], tuple[TimeLaw, TimeLaw]]
+    calls: Mapping[Arm, tuple[CallLaw, CallLaw]]
     slow: Fault | None
     dear: Fault | None
 
@@ -257,7 +257,7 @@ class Quantities:
         escalated = counts[self.columns.places["f.escalated"]]
         for span, faulty in _spans(self.dear if arm is Arm.CANDIDATE else None, since):
             calls = self.calls[arm][faulty]
-            for part in _parts(n, span):
+            for part in in_parts(n, span):
                 sizes = _drawn(random, int(n[part].sum()))
                 nusd = calls.own[sizes]
                 # Which of a minute's requests it is makes no difference.
@@ -277,7 +277,7 @@ class Quantities:
         found = []
         for span, faulty in _spans(self.slow if arm is Arm.CANDIDATE else None, since):
             law = self.times[arm, subject][faulty]
-            for part in _parts(n, span):
+            for part in in_parts(n, span):
                 sizes = _drawn(random, int(n[part].sum()))
                 found.append(Buckets.counted(n[part], law.buckets[sizes], law.first, law.width))
                 if place is not None:
@@ -291,25 +291,25 @@ def _sums_of_costs(plan: Plan, rules: Sequence[Rule]) -> list[str]:
     return [*usd, *([TOKENS] if True in of_tokens else [])]
 
 
-def _times_of(usual: Usual, arm: Arm, subject: str, scenario: Scenario) -> tuple[_Times, _Times]:
+def _times_of(usual: Usual, arm: Arm, subject: str, scenario: Scenario) -> tuple[TimeLaw, TimeLaw]:
     law = usual.of(arm, subject)
     if law is None:
         raise LookupError(f"nothing is known of the {arm.value}'s {subject}")
-    healthy = _Times.of(law)
+    healthy = TimeLaw.of(law)
     if scenario.slow is None or arm is Arm.BASELINE:
         return healthy, healthy
-    return healthy, _Times.of(law.slower(scenario.slow.size))
+    return healthy, TimeLaw.of(law.slower(scenario.slow.size))
 
 
 def _calls_of(
     usual: Usual, traffic: Traffic, scenario: Scenario
-) -> Mapping[Arm, tuple[_Calls, _Calls]]:
+) -> Mapping[Arm, tuple[CallLaw, CallLaw]]:
     costs = call_costs(usual, traffic) if all(arm in usual.request_usd for arm in Arm) else {}
     times = 1.0 if scenario.cost is None else scenario.cost.size
     found = {}
     for arm in Arm:
         of, tokens = costs.get(arm, CallCosts(own=0.0)), usual.request_tokens.get(arm, 0.0)
-        found[arm] = (_Calls.of(of, tokens, 1.0), _Calls.of(of, tokens, times))
+        found[arm] = (CallLaw.of(of, tokens, 1.0), CallLaw.of(of, tokens, times))
     return found
 
 
@@ -331,7 +331,7 @@ def _spans(fault: Fault | None, since: Minutes) -> Iterator[tuple[slice, bool]]:
         yield slice(begins, len(since)), True
 
 
-def _parts(n: NDArray[np.int64], span: slice) -> Iterator[slice]:
+def in_parts(n: NDArray[np.int64], span: slice) -> Iterator[slice]:
     """The minutes of a span, as many at a time as have `MOST` requests, one at least."""
     before = np.concatenate([[0], n.cumsum()])
     first = span.start

@@ -166,6 +166,7 @@ def test_what_is_drawn_of_requests_changes_nothing_of_what_arrives():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("one", [P95, RATIO, PER_CORRECT], ids=lambda one: one.name)
 def test_a_candidate_at_its_limit_is_stopped_by_proof_no_more_often_than_alpha_says(one: Rule):
     """Healthy, and exactly at the limit: p95 3 s, as quick as the baseline, at the cost of a right answer."""
@@ -187,6 +188,7 @@ WIDE = (Step(share_bp=5_000, hold=48 * HOUR), Step(share_bp=9_000))
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("one", "scenario", "times"),
     [
