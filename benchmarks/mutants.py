@@ -2,8 +2,9 @@
 
 mutmut changes one operator, number, word or argument of a function at a time; a test must fail for each. MODULE is one
 as in `stats.betting`, or a group of them: `stats`, and of `rollout` `decisions`, `evidence`, `sums`, `accounting`,
-`records`. `--again` runs only survivors that have no reason and what was not run; `--none` runs nothing and writes the
-page anew. `--within S` leaves out tests that took more seconds: what survives then is run on all with `--again`.
+`stretches`, `records`. `--again` runs only survivors that have no reason and what was not run; `--none` runs nothing
+and writes the page anew. `--within S` leaves out tests that took more seconds: what survives then is run on all with
+`--again`. `--at-once N` runs so many mutants side by side.
 Work is done on a copy in .mutants/, which git ignores, with what came before kept.
 
 Writes docs/mutation.md, and docs/mutation.json with what it tells. Why a survivor may live is said in
@@ -28,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.quickest_first import WITHIN
+from benchmarks.quickest_first import TOLD_OF_TESTS, WITHIN
 from benchmarks.write import FOLDER, table, wrapped
 
 KEPT: Final = FOLDER / "docs" / "mutation.json"
@@ -54,7 +55,7 @@ class Group:
         return [f"{self.package}.{one}" for one in self.names or every if one != "__init__"]
 
 
-_STORED: Final = ("ingest", "blocks", "sampled", "prune")
+_STORED: Final = ("ingest", "blocks", "sampled", "people", "capped", "prune")
 
 GROUPS: Final = {
     # Without simulations and searches that take seconds: other tests look at the same functions.
@@ -104,7 +105,17 @@ GROUPS: Final = {
             *("-k", "not hardly_ever_stopped and not seems_to_lose and not then_take"),
         ],
         (
-            *("proofs", "comparison", "readings", "needs", "looks", "force", "prospects", "view"),
+            *(
+                "proofs",
+                "starts",
+                "comparison",
+                "readings",
+                "needs",
+                "looks",
+                "force",
+                "prospects",
+                "view",
+            ),
             *("availability", "coverage", "sampling"),
         ),
     ),
@@ -123,7 +134,8 @@ GROUPS: Final = {
     "accounting": Group(
         "rollout",
         [
-            *("tests/accounting/test_conservation.py", "tests/rollout/test_sampling.py"),
+            *("tests/accounting/test_counting.py", "tests/accounting/test_conservation.py"),
+            "tests/rollout/test_sampling.py",
             *(f"tests/contract/test_store_{name}.py" for name in _STORED),
             *("tests/rollout/test_prospects.py", "tests/rollout/test_needs.py"),
             *("-k", "not sqlite and not postgresql and not seems_to_lose and not then_take"),
@@ -138,7 +150,7 @@ GROUPS: Final = {
         "rollout",
         [
             f"tests/rollout/test_{name}.py"
-            for name in ("powered", "spending_proofs", "ratio_proofs")
+            for name in ("powered", "needs_of_people", "spending_proofs", "ratio_proofs")
         ],
         ("powered", "by_minute", "caps", "spending"),
     ),
@@ -146,6 +158,8 @@ GROUPS: Final = {
         "rollout",
         [
             *("tests/contract/test_store.py", "tests/rollout/test_walks.py"),
+            *("tests/rollout/test_chain.py", "tests/rollout/test_codec.py"),
+            *("tests/rollout/test_plan.py", "tests/rollout/test_catalogue.py"),
             *("tests/reconcile/test_ratio.py", "tests/rollout/test_decide.py"),
             *("tests/plans/test_load.py", "tests/plans/test_units.py", "tests/plans/test_diff.py"),
             *("tests/gateway/test_meter.py", "tests/rollout/test_status.py"),
@@ -262,14 +276,18 @@ def group_of(module: str) -> str:
 
 
 def lay_out(name: str) -> Path:
-    """A copy of the project beside what mutmut kept of the last time; a file that is the same keeps its time."""
+    """A copy of the project beside what mutmut kept of the last time; a file that is the same keeps its time.
+
+    Which tests reach which functions is found out anew once a test is another one: mutmut knows them by name alone.
+    """
     work = WORK / name
+    reached = work / "mutants" / TOLD_OF_TESTS
     for part in ("controller", "tests"):
         here, there = FOLDER / part, work / part
-        for gone in [
-            path for path in there.rglob("*.py") if not (here / path.relative_to(there)).exists()
-        ]:
-            gone.unlink()
+        for path in list(there.rglob("*.py")):
+            if path.name != QUICKEST_FIRST.name and not (here / path.relative_to(there)).exists():
+                path.unlink()
+                reached.unlink(missing_ok=True)
         for path in here.rglob("*"):
             copy = there / path.relative_to(here)
             if path.is_dir() or "__pycache__" in path.parts:
@@ -277,6 +295,8 @@ def lay_out(name: str) -> Path:
             if not copy.exists() or copy.read_bytes() != path.read_bytes():
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(path, copy)
+                if part == "tests":
+                    reached.unlink(missing_ok=True)
     shutil.copy(QUICKEST_FIRST, work / "tests")
     shared = work / "shared"  # where the tests look for cases that are kept outside the project
     if not shared.is_symlink():

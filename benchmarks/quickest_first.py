@@ -8,7 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-KEPT = Path("mutmut-stats.json")  # mutmut writes it, beside the tests that it runs
+TOLD_OF_TESTS = "mutmut-stats.json"  # mutmut writes it, beside the tests that it runs
+KEPT = Path(TOLD_OF_TESTS)
 WITHIN = "MUTANTS_WITHIN_S"
 """The environment variable that says which tests are left out: those that took more seconds than it says."""
 

@@ -182,7 +182,7 @@ def _rollouts(
             key = patient.environ.get(models.KEY) or None
             yield models.probe_baseline(head.plan, settings.upstream_url, key)
         else:
-            yield models.of_baseline(head.plan, status)
+            yield models.of_baseline(head.plan, status, now)
 
 
 def _newest(heads: Sequence[Head]) -> list[Head]:

@@ -21,6 +21,7 @@ KEY: Final = "OPENAI_API_KEY"
 NEAR: Final = timedelta(days=60)
 """A model that ends this soon after a rollout could is worth a warning."""
 _NANO: Final = 10**9
+_RECENT: Final = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,10 +162,14 @@ def remaining(head: Head) -> timedelta:
             return sum((step.hold for step in plan.steps[max(0, state.step) :]), plan.bake)
 
 
-def of_baseline(plan: Plan, status: Status | None) -> Finding:
-    """Whether the baseline answers, by the requests of the last hour: that costs nothing."""
+def of_baseline(plan: Plan, status: Status | None, now: datetime) -> Finding:
+    """Whether the baseline answers, by the requests of the last hour: that costs nothing.
+
+    What was seen longer ago says nothing of now.
+    """
     name = f"{plan.name}: baseline answers"
-    health = status.seen.baseline if status is not None else Health.UNKNOWN
+    looked = status is not None and now - status.at < _RECENT
+    health = status.seen.baseline if status is not None and looked else Health.UNKNOWN
     match health:
         case Health.ANSWERING:
             return ok(name, "most of its requests of the last hour")

@@ -15,6 +15,7 @@ from controller.rollout.verdict import InForce
 
 OWED_WARNING: Final = timedelta(minutes=5)
 OWED_FAILED: Final = timedelta(hours=1)
+_WEEKS: Final = timedelta(days=14)
 
 
 def of_rollout(
@@ -40,7 +41,7 @@ def _watched(
     last = status.at if status is not None else head.state.started_at
     age = now - last
     if age > unwatched:
-        when = f"not since {_rough(age)} ago" if status is not None else "never"
+        when = f"last {_rough(age)} ago" if status is not None else "never"
         yield failed(
             head.state.rollout,
             f"no controller judges it: {when}",
@@ -106,6 +107,8 @@ def of_outbox(backlog: Sequence[Backlog], now: datetime) -> Iterator[Finding]:
 
 
 def _rough(span: timedelta) -> str:
-    """To the second below two minutes, to the minute above."""
+    """To the second below two minutes, to the minute above, to the day from two weeks on."""
+    if span >= _WEEKS:
+        return format_duration(timedelta(days=span.days))
     seconds = int(span.total_seconds())
     return format_duration(timedelta(seconds=seconds if seconds < 120 else seconds // 60 * 60))

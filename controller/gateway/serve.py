@@ -220,6 +220,10 @@ class _Exchange:
     def _headers(self, answer: Answer) -> CIMultiDict[str]:
         headers = answer.headers()
         headers.extend(self._ours())
+        # What failed or was escalated is wrong without a person.
+        is_own = answer.status < 300 and not self._entry.escalated
+        if is_own and _is_for_people(self._entry.claim, self._entry.placement):
+            headers[GRADE] = PERSON
         return headers
 
     def _ours(self) -> dict[str, str]:
@@ -230,8 +234,6 @@ class _Exchange:
         }
         if self._entry.escalated:
             ours[ESCALATED] = "true"
-        if _is_for_people(self._entry.claim, self._entry.placement):
-            ours[GRADE] = PERSON
         return ours
 
 

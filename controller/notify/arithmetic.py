@@ -98,6 +98,8 @@ def title_line(verdict: Verdict, plan: Plan) -> str:
     if value is not None and _is_headed_by_share(verdict, rule):
         over = f"{share_above(rule, value)}{on(verdict.intent)}"
         return f"{rule.metric.name} {over} above {format_limit(rule.metric, rule.limit)}"
+    if value is None and rule.metric.kind is Kind.COST and _is_by_proof(verdict, rule):
+        return f"{_subject(rule, verdict.intent)} above {_told_limit(rule)}, for no answer is right"
     if value is None:
         return f"{_subject(rule, verdict.intent)} {verdict.outcome.value.replace('_', ' ')}"
     usual = _headline_usual(verdict, rule)
@@ -106,6 +108,19 @@ def title_line(verdict: Verdict, plan: Plan) -> str:
 
 
 # FAIL
+
+
+def failed_look(verdict: Verdict, plan: Plan) -> Look | None:
+    """What a failure's line begins with, as a look: of the window that the observed form blames, else beside the proof.
+
+    A proof of a percentile counts shares, which are no figure of its metric: then the last look.
+    """
+    rule = _rule(verdict.rule, plan)
+    look, proof = _deciding_look(verdict, rule), verdict.reading.failing
+    in_its_unit = rule.metric.kind not in (Kind.QUANTILE, Kind.QUANTILE_RATIO)
+    if look is None and proof is not None and in_its_unit:
+        return proof.look
+    return look or verdict.reading.latest
 
 
 def _failed(verdict: Verdict, rule: Rule) -> str:
@@ -136,7 +151,7 @@ def _proven(rule: Rule, verdict: Verdict, proof: Proof) -> str:
     if rule.metric.kind is Kind.QUANTILE:
         counts, figure = counts_words(rule, look.counts), _share_figure(rule, look, verdict.intent)
     elif rule.metric.kind is Kind.COST:
-        counts, figure = spent_words(rule, proof), _figure(rule, look, verdict.intent)
+        counts, figure = spent_words(rule, proof), _spent_figure(rule, look, verdict.intent)
     else:
         counts = counts_words(rule, look.counts, "episodes")
         figure = _figure(rule, look, verdict.intent)
@@ -373,6 +388,17 @@ def _figure(rule: Rule, look: Look, intent: str | None) -> str:
     interval = interval_words(rule, look.counts)
     bracket = f" ({interval})" if interval else ""
     return f"{shown}{bracket} {_relation(rule, look.value, look.usual)} in {where}"
+
+
+def _spent_figure(rule: Rule, look: Look, intent: str | None) -> str:
+    """As `_figure`; of what a right answer costs where none is right, that this is so."""
+    if look.value is not None:
+        return _figure(rule, look, intent)
+    return f"above {_told_limit(rule)}{on(intent)}, for no answer is right, in {window_words(look.window)}"
+
+
+def _told_limit(rule: Rule) -> str:
+    return format_limit(rule.metric, rule.limit)
 
 
 def _unusual(look: Look, rule: Rule) -> str:

@@ -13,7 +13,15 @@ from typing import assert_never
 from controller.rollout.caps import NUSD, cap_nusd
 from controller.rollout.comparison import limit_of
 from controller.rollout.coverage import Straying, straying
-from controller.rollout.metrics import MICRO, SERVED, Kind, MeasureUnit, Metric
+from controller.rollout.metrics import (
+    MICRO,
+    PER_CORRECT,
+    PER_HOUR,
+    SERVED,
+    Kind,
+    MeasureUnit,
+    Metric,
+)
 from controller.rollout.plan import Arm, Judge, Rule
 from controller.rollout.powered import LEAST, estimate_of
 from controller.rollout.rules import bound_of
@@ -441,12 +449,14 @@ def _amount_words(rule: Rule, amounts: Amounts) -> str:
         )
     if rule.arm is None and amounts.candidate_n and amounts.baseline_n:
         return f"{amounts.candidate_n:,} candidate and {amounts.baseline_n:,} baseline {noun}"
+    if rule.arm is None and rule.metric.subject in PER_HOUR:
+        return f"{amounts.candidate_n:,} {noun} of the whole rollout"
     # The first figure is the named arm's, whichever that is.
     return f"{amounts.candidate_n:,} {(rule.arm or Arm.CANDIDATE).value} {noun}"
 
 
 def _sample_noun(rule: Rule) -> str:
-    if rule.metric.kind is not Kind.ACCURACY:
+    if rule.metric.kind is not Kind.ACCURACY and rule.metric.subject != PER_CORRECT:
         return "requests"
     return "graded requests" if rule.metric.subject == SERVED else "graded episodes"
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from controller.clock import Clock
-from controller.notify.arithmetic import verdict_line
+from controller.notify.arithmetic import failed_look, verdict_line
 from controller.notify.blocks import LATE, record_of
 from controller.notify.failure import Undelivered
 from controller.notify.words import words
@@ -148,7 +148,7 @@ def document(owed: Owed, plan: Plan, now: datetime) -> Mapping[str, Any]:
 
 
 def _failure(verdict: Verdict, plan: Plan) -> Mapping[str, Any]:
-    rule, look = plan.rule(verdict.rule), verdict.reading.worst or verdict.reading.latest
+    rule, look = plan.rule(verdict.rule), failed_look(verdict, plan)
     return {
         "rule": verdict.rule,
         "intent": verdict.intent,

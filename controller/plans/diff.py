@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 
+from controller.rollout.amend import judged_anew
 from controller.rollout.plan import (
     Freeze,
     Intent,
@@ -49,6 +50,7 @@ _REFUSED = (
     "refused: {} cannot change while a rollout runs; retire it or roll back, then start a new one"
 )
 _NEW_EPOCH = "starts a new epoch of this rule: its evidence so far no longer counts"
+_ANEW = "starts a new epoch of {} too: with this a proof is another one, and evidence so far no longer counts"
 _HARDER = "its evidence so far counts, and a proof asks for more of it"
 _OTHERS = (
     "rules without an alpha share what is left, and one whose part grows starts a new epoch too"
@@ -82,6 +84,14 @@ def _changes(old: Plan, new: Plan) -> Iterator[Change]:
     yield from _one("spec.bake", old.bake, new.bake, _NOW)
     yield from _rules(old, new)
     yield from _rest(old, new)
+    if anew := _judged_anew(old, new):
+        yield Change(path="spec.rules", old=None, new=None, effect=_ANEW.format(", ".join(anew)))
+
+
+def _judged_anew(old: Plan, new: Plan) -> list[str]:
+    """Of the rules that start a new epoch those of which nothing was said yet."""
+    told = {one.name for one in new.rules if old.rule(one.name) != one}
+    return [name for name in judged_anew(old, new) if name not in told]
 
 
 def _one(path: str, old: object, new: object, effect: str) -> Iterator[Change]:
@@ -159,8 +169,8 @@ def _labels(old: Labels, new: Labels) -> Iterator[Change]:
     yield from _one(
         "spec.labels.horizon", old.horizon, new.horizon, f"for outcomes that come, {_NOW}"
     )
-    margins = "rules on accuracy_delta start a new epoch: a pass is proven against another margin"
-    yield from _one("spec.labels.judge", _judge(old.judge), _judge(new.judge), margins)
+    errors = f"what its errors hide is reckoned with anew, {_NOW}"
+    yield from _one("spec.labels.judge", _judge(old.judge), _judge(new.judge), errors)
     was, now = (format_percent(one.sampled) for one in (old, new))
     yield from _one("spec.labels.sampled", was, now, _REFUSED.format("the sampled part"))
     share, instead = (format_percent(one.people) if one.people_u else None for one in (old, new))

@@ -27,7 +27,7 @@ from controller.rollout.plan import (
     Scope,
     Then,
 )
-from controller.rollout.rules import has_confident_form, is_provable
+from controller.rollout.rules import PROVABLE_USD, has_confident_form, is_provable
 from controller.rollout.timeline import MINUTE
 from controller.rollout.units import format_duration, format_percent
 
@@ -287,8 +287,12 @@ def _wrong_limit(shape: RuleShape, metric: Metric, limit: float) -> str | None:
         return f"{metric.name} is never above {text}, so the rule could never fail"
     if shape.below is not None and limit <= 0:
         return f"{metric.name} is never below {text}, so the rule could never fail"
-    if metric.kind is Kind.COST and limit <= 0 and _asks_for_proof(shape):
-        return f"{text} leaves nothing to prove: a proof is of a limit above 0, such as `0.001 USD`"
+    least, most = PROVABLE_USD
+    if metric.kind is Kind.COST and not least <= limit <= most and _asks_for_proof(shape):
+        return (
+            f"{text} leaves nothing to prove: a proof is of a limit above 0 and up to {most:,.0f} USD, "
+            "such as `0.001 USD`"
+        )
     share = metric.unit is MeasureUnit.FRACTION and has_confident_form(metric)
     if share and not 0 < limit < 1 and _asks_for_proof(shape):
         return f"{text} leaves nothing to prove: a proof is of a limit between 0% and 100%, such as `99.9%`"

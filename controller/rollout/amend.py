@@ -99,6 +99,16 @@ def _epochs(old: Plan, state: State, new: Plan, now: datetime) -> dict[str, Epoc
     return epochs
 
 
+def judged_anew(old: Plan, new: Plan) -> tuple[str, ...]:
+    """The rules that start a new epoch though nothing of their own evidence changed: what they are proven on did."""
+    kept = [(was, rule) for rule in new.rules if (was := old.rule(rule.name)) is not None]
+    return tuple(
+        rule.name
+        for was, rule in kept
+        if _evidence(was) == _evidence(rule) and _judged_otherwise(old, was, new, rule)
+    )
+
+
 def _evidence(rule: Rule) -> Rule:
     """A rule without what its evidence does not depend on: how loudly its failure is told, how a pause that it causes
     ends, and its part of alpha, of which only more of it matters.

@@ -11,8 +11,9 @@ import numpy as np
 
 from controller.rollout.observation import MATCHED
 from controller.rollout.plan import Rule
-from controller.rollout.proofs import Strongest, starts_and_thresholds
+from controller.rollout.proofs import Strongest
 from controller.rollout.reader import Reader
+from controller.rollout.starts import starts_and_thresholds
 from controller.rollout.state import Epoch
 from controller.rollout.sums import Minutes, Table
 from controller.rollout.timeline import minutes

@@ -279,7 +279,10 @@ Strata = dict[tuple[int, str], dict[Arm, _Graded]]
 
 
 def _strata(intent: str | None, reader: Reader, windows: Windows) -> Strata:
-    """Graded episodes by (version, intent) and arm; strata that no window has any of are left out."""
+    """Graded episodes by (version, intent) and arm; strata that no window has any of are left out.
+
+    In order: what is summed over them must not hang on which came first, to the last bit.
+    """
     strata: Strata = {}
     nothing = _nothing(windows)
     for arm in Arm:
@@ -290,7 +293,7 @@ def _strata(intent: str | None, reader: Reader, windows: Windows) -> Strata:
                 stratum = strata.setdefault((version, name), none)
                 known = stratum[arm]
                 stratum[arm] = _Graded(known.n + n, known.right_u + right_u)
-    return strata
+    return {key: strata[key] for key in sorted(strata)}
 
 
 def _nothing(windows: Windows) -> Column:
@@ -300,7 +303,7 @@ def _nothing(windows: Windows) -> Column:
 def _loss_counts(strata: Strata, i: int) -> LossCounts:
     """The strata of one window that have labels in some arm, by version."""
     rows = []
-    for (version, intent), graded in sorted(strata.items(), key=lambda item: item[0]):
+    for (version, intent), graded in strata.items():
         baseline, candidate = graded[Arm.BASELINE], graded[Arm.CANDIDATE]
         if at(baseline.n, i) or at(candidate.n, i):
             rows.append(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import numpy as np
 
@@ -23,8 +23,9 @@ from controller.rollout.powered import (
 )
 from controller.rollout.proofs import bad_side
 from controller.rollout.rules import alpha_of, is_provable, shown_bound
+from controller.rollout.starts import start_threshold
 from controller.rollout.state import State
-from controller.rollout.timeline import minutes
+from controller.rollout.timeline import minute_of, minutes
 from controller.rollout.verdict import (
     LossCounts,
     Outcome,
@@ -68,6 +69,8 @@ def needs(plan: Plan, state: State, verdict: Verdict) -> Needs | None:
     rule = plan.rule(verdict.rule)
     if rule is None or verdict.confident is not Outcome.INSUFFICIENT or not is_provable(rule):
         return None
+    if verdict.reading.passing is not None and verdict.reading.passing.reached:
+        return None  # it lacks the labels that are missing, which the verdict names, and no more of them
     if rule.metric.kind in (Kind.QUANTILE_RATIO, Kind.COST):
         return None  # what a minute adds depends on how much of each sample there is in it
     if has_people(plan, rule):
@@ -138,8 +141,14 @@ def _of_people(plan: Plan, state: State, rule: Rule, reading: Reading) -> Needs 
         proof=proof,
         kind=PEOPLE,
         observations=found,
-        after=timedelta(minutes=math.ceil(found / a_minute)) if a_minute else None,
+        after=_to_full_hour(look.window.end, found / a_minute) if a_minute else None,
     )
+
+
+def _to_full_hour(end: datetime, wait_min: float) -> timedelta:
+    """Until the hour is full in which that wait ends: such a proof says nothing sooner."""
+    now = minute_of(end)
+    return timedelta(minutes=-(-math.ceil(now + wait_min) // HOUR_MIN) * HOUR_MIN - now)
 
 
 # What was seen
@@ -275,7 +284,7 @@ def _fail_threshold(plan: Plan, state: State, rule: Rule, proof: Proof | None) -
         return proof.log_threshold
     kinds = 2 if has_people(plan, rule) else 1
     alpha = alpha_of(plan, rule, state.epoch(rule.name)) / kinds
-    return proofs.start_threshold(rule, alpha=alpha, horizon_min=minutes(plan.horizon))
+    return start_threshold(rule, alpha=alpha, horizon_min=minutes(plan.horizon))
 
 
 def _instead(

@@ -63,6 +63,7 @@ KEYS: Final = (
     *("both", "both.judge_u", "both.person_u", "both.product_u"),
 )
 _GRADED, _CORRECT, _DRAWN, _DRAWN_JUDGE, _BOTH, _BOTH_JUDGE, _BOTH_PERSON, _PRODUCT = range(8)
+_IN_MICRO: Final = np.array([MICRO, 1, 1, 1])  # a count beside sums of grades
 AT_WORST: Final = slice(6, 9)
 COUNTS: Final = slice(9, 17)  # `TOLD`
 WIDTH: Final = 17
@@ -263,11 +264,10 @@ class Powered:
 
 def _graded(counts: Table) -> Graded:
     """One arm's answers, from its statistics by stretch."""
-    both = counts[:, [_BOTH_PERSON, _BOTH_JUDGE, _PRODUCT]] / MICRO
+    both = counts[:, [_BOTH, _BOTH_PERSON, _BOTH_JUDGE, _PRODUCT]] * _IN_MICRO
     others, right = _others(counts)
-    return Graded(
-        corners(counts[:, _BOTH].astype(np.float64), *both.T), np.stack([others - right, right], 1)
-    )
+    # In whole millionths: what is nobody's would else be a rounding error below 0.
+    return Graded(corners(*both.T) / MICRO, np.stack([others - right, right], 1))
 
 
 def _others(counts: Table) -> tuple[Floats, Floats]:
@@ -279,10 +279,10 @@ def _others(counts: Table) -> tuple[Floats, Floats]:
 
 def _with_missing(of: Graded, counts: Table, *, right: bool) -> Graded:
     """With the drawn episodes that people have not graded, as if all were right, or all wrong."""
-    missing = (counts[:, _DRAWN] - counts[:, _BOTH]).astype(np.float64)
-    judged = (counts[:, _DRAWN_JUDGE] - counts[:, _BOTH_JUDGE]) / MICRO
+    missing = (counts[:, _DRAWN] - counts[:, _BOTH]) * MICRO
+    judged = counts[:, _DRAWN_JUDGE] - counts[:, _BOTH_JUDGE]
     called = missing if right else np.zeros_like(missing)
-    added = corners(missing, called, judged, judged if right else called)
+    added = corners(missing, called, judged, judged if right else called) / MICRO
     return Graded(of.drawn + added, of.others)
 
 
@@ -312,11 +312,9 @@ def estimate_of(counts: PoweredCounts) -> Estimate | None:
 
 
 def _of_arm(one: ArmByPeople) -> Graded:
-    both = (np.array([n / MICRO]) for n in (one.person_u, one.judge_u, one.product_u))
+    both = np.array([[one.both * MICRO], [one.person_u], [one.judge_u], [one.product_u]])
     right = one.others_u / MICRO
-    return Graded(
-        corners(np.array([float(one.both)]), *both), np.array([[one.others - right, right]])
-    )
+    return Graded(corners(*both) / MICRO, np.array([[one.others - right, right]]))
 
 
 def as_graded(plan: Plan, counts: PoweredCounts, share: float) -> tuple[Graded, Graded]:

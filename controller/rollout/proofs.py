@@ -21,17 +21,19 @@ from controller.rollout.observation import BOTH_ARMS
 from controller.rollout.plan import FULL_BP, Plan, Rule, Then
 from controller.rollout.reader import Reader
 from controller.rollout.rules import as_shown, bound_of, kept_limit, shown_bound
+from controller.rollout.starts import starts_and_thresholds
 from controller.rollout.state import Epoch
 from controller.rollout.sums import Minutes
 from controller.rollout.timeline import minute_of, minutes
 from controller.stats.betting import (
+    NO_START,
     Bets,
     gain_bets,
     log_e,
     log_e_of,
-    log_threshold,
     loss_bets,
     rate_bets,
+    strongest_start,
     windowed_log_e,
 )
 from controller.stats.betting import bets as make_bets
@@ -39,10 +41,8 @@ from controller.stats.histogram import bucket_of
 
 Counts = NDArray[np.int64]
 RATE_NAMES, PAIR_NAMES = ("0", str(MICRO)), (str(-MICRO), "0", str(MICRO))
-RATE_START_MIN = 60
-LOSS_START_MIN = 360
-# Of alpha, what an epoch's first start has: docs/adr/016, 024. A loss is mostly there from the first answer on.
-RATE_FIRST, LOSS_FIRST = 0.25, 0.75
+KEPT_FACTORS = (0.5, 0.75, 1.5)
+"""Of the bet on "no loss at all", what a pass of a loss bets: docs/adr/032. Hardly any candidate gains a margin."""
 RATE_ALTERNATIVE = 1.5  # times the limit: the rate worth catching where the plan does not say
 RATES = (
     Kind.RATE,
@@ -117,6 +117,15 @@ class Strongest:
     tally: Callable[[int], dict[str, int]]
 
 
+_NOTHING = Strongest(
+    log_e=np.array([-np.inf]),
+    margin=np.array([-np.inf]),
+    start=np.array([NO_START]),
+    tally=lambda _: {},
+)
+"""Of one end that no start serves."""
+
+
 def claim_of(plan: Plan, rule: Rule) -> float:
     """What a failing rule has disproved: "no loss" for a loss that pauses (the guarded form), else "in the limit"."""
     guarded = rule.metric.kind is Kind.LOSS and rule.then is Then.PAUSE
@@ -163,6 +172,7 @@ def passing_bets(plan: Plan, rule: Rule, kind: str) -> Bets:
         margin=margin,
         effect=margin * (rule.alternative or rule.limit) / rule.limit,
         variance=_loss_variance(plan, kind),
+        factors=KEPT_FACTORS,
     )
 
 
@@ -340,79 +350,6 @@ def _tally(names: Sequence[str], counts: Sequence[int]) -> dict[str, int]:
     return found
 
 
-def _every(rule: Rule) -> int:
-    return LOSS_START_MIN if rule.metric.kind is Kind.LOSS else RATE_START_MIN
-
-
-def planned_starts(rule: Rule, horizon_min: int) -> int:
-    """How many e-processes of this rule start in the planned time of a migration."""
-    return math.ceil(horizon_min / _every(rule))
-
-
-def start_threshold(rule: Rule, *, alpha: float, horizon_min: int) -> float:
-    """What log E of an epoch's first start must reach."""
-    return float(_thresholds(alpha, 1, 1, planned_starts(rule, horizon_min), _first_part(rule))[0])
-
-
-def _first_part(rule: Rule) -> float:
-    return LOSS_FIRST if rule.metric.kind is Kind.LOSS else RATE_FIRST
-
-
-@lru_cache(maxsize=4096)
-def _thresholds(
-    alpha: float, first: int, count: int, planned: int, part: float
-) -> NDArray[np.float64]:
-    numbers = np.arange(first, first + count)
-    return log_threshold(alpha=alpha, start_number=numbers, planned_starts=planned, first=part)
-
-
-@lru_cache(maxsize=4096)  # the same from hour to hour, and one array of it for all that ask
-def _starts(first: int, every: int, passed: int, count: int) -> Minutes:
-    starts = first - first % every + every * np.arange(passed, count, dtype=np.int64)
-    if passed == 0:
-        starts[0] = first
-    starts.flags.writeable = False
-    return starts
-
-
-def starts_of(rule: Rule, epoch: Epoch, last_end: int, *, reached_from: int) -> tuple[int, Minutes]:
-    """Where e-processes of this rule start: at the epoch's first minute, then every full hour (six for a loss).
-
-    Those before `reached_from` are left out, and counted: a start keeps its number, which is its threshold's.
-    """
-    every, first = _every(rule), minute_of(epoch.start)
-    hour = first - first % every
-    count = max(1, math.ceil((last_end - hour) / every))
-    passed = 0 if first >= reached_from else max(1, math.ceil((reached_from - hour) / every))
-    return min(passed, count), _starts(first, every, min(passed, count), count)
-
-
-def starts_and_thresholds(
-    rule: Rule, epoch: Epoch, ends: Minutes, *, alpha: float, horizon_min: int
-) -> tuple[Minutes, NDArray[np.float64]]:
-    """The starts of e-processes that windows up to these ends may have, and what each must reach."""
-    reached_from = int(ends[0]) - minutes(rule.window)
-    passed, starts = starts_of(rule, epoch, int(ends[-1]), reached_from=reached_from)
-    planned = planned_starts(rule, horizon_min)
-    return starts, _thresholds(alpha, passed + 1, len(starts), planned, _first_part(rule))
-
-
-def ends_served(rule: Rule, epoch: Epoch, ends: Minutes) -> Minutes:
-    """The ends at which a rule is judged by proof: each, or the last before it that a start serves.
-
-    Starts are full hours (six for a loss). The nearer the shortest window is to the longest, and the shorter that is,
-    the fewer minutes have one within reach; what was proven at the last of them holds until the next, instead of being
-    there for one minute.
-    """
-    every, first = _every(rule), minute_of(epoch.start)
-    shortest, longest = minutes(rule.least_window), minutes(rule.window)
-    if shortest <= 1 and longest >= every:
-        return ends
-    latest = ends - shortest
-    start = np.maximum(latest - latest % every, first)
-    return np.unique(np.minimum(ends, start + longest))
-
-
 def failing(
     plan: Plan,
     rule: Rule,
@@ -429,7 +366,10 @@ def failing(
     starts, thresholds = starts_and_thresholds(
         rule, epoch, ends, alpha=alpha, horizon_min=horizon_min
     )
-    opened, closed = found.at_marks(starts), found.until(ends)
+    opened = found.at_marks(starts)
+    if len(ends) == 1:
+        return _failing_at(plan, rule, found, int(ends[0]), starts, thresholds, opened)
+    closed = found.until(ends)
     strongest = windowed_log_e(
         found.whole(opened),
         found.whole(closed),
@@ -449,6 +389,31 @@ def failing(
 
     return Strongest(
         log_e=strongest.log_e, margin=strongest.margin, start=strongest.start, tally=tally
+    )
+
+
+def _failing_at(
+    plan: Plan,
+    rule: Rule,
+    found: Evidence,
+    end: int,
+    starts: Minutes,
+    thresholds: NDArray[np.float64],
+    opened: Counts,
+) -> Strongest:
+    """The same of one end, as most looks have it: no start lies further back than its longest window."""
+    served = int(starts.searchsorted(end - minutes(rule.least_window), side="right"))
+    if not served:
+        return _NOTHING
+    gained = np.array(found.before(end)) - opened[:served]
+    bets = failing_bets(plan, rule, found.kind)
+    values = found.values if bad_side(rule) > 0 else -found.values
+    best, evidence, margin = strongest_start(found.whole(gained), values, bets, thresholds[:served])
+    return Strongest(
+        log_e=np.array([evidence]),
+        margin=np.array([margin]),
+        start=starts[best : best + 1],
+        tally=lambda _: found.tally(gained[best].tolist()),
     )
 
 

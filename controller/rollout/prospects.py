@@ -15,6 +15,7 @@ from controller.rollout import proofs
 from controller.rollout.accounting_blocks import Sizes
 from controller.rollout.plan import Plan, Rule
 from controller.rollout.rules import alpha_of
+from controller.rollout.starts import start_threshold
 from controller.rollout.state import Epoch
 from controller.rollout.timeline import EPOCH, minutes
 from controller.stats.betting import Floats
@@ -70,7 +71,7 @@ def catching(plan: Plan, rule: Rule, kind: str, of: Values, *, kinds: int = 1) -
 
     `kinds`: of evidence that share the rule's alpha (blocks beside pairs: 2).
     """
-    needed = proofs.start_threshold(
+    needed = start_threshold(
         rule, alpha=alpha_of(plan, rule, FIRST) / kinds, horizon_min=minutes(plan.horizon)
     )
     bets = proofs.failing_bets(plan, rule, kind)

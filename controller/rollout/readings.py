@@ -33,6 +33,7 @@ from controller.rollout.powered import Powered
 from controller.rollout.reader import Windows
 from controller.rollout.rules import is_provable, kept_limit, limit_in
 from controller.rollout.spending import Spending
+from controller.rollout.starts import ends_served
 from controller.rollout.state import Epoch
 from controller.rollout.sums import Minutes
 from controller.rollout.timeline import Window, minute_of, minutes
@@ -159,7 +160,7 @@ def _failing(
 ) -> Proof | None:
     """The strongest proof against the rule's claim; None where there is nothing to bet on."""
     best: Proof | None = None
-    ends = proofs.ends_served(rule, epoch, ends)
+    ends = ends_served(rule, epoch, ends)
     # Kinds of evidence share the alpha; people's grades are one beside others, whether those are there yet or not.
     kinds = max(len(found), 2 if any(isinstance(one, Powered) for one in found) else 1)
     for one in found:

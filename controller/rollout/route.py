@@ -14,7 +14,7 @@ from controller.rollout.state import State
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """A rollout's claim on requests. `pinned` intents, by the plan or by the rollout, never leave the baseline. People
-    grade `people_u` millionths of its units.
+    are asked to grade `people_u` millionths of its units, for as long as it is judged.
 
     Of two rollouts that claim one model the one that was started later has it (`newest`): a new attempt, or the plan
     that follows a retired one.
@@ -41,7 +41,8 @@ def route_of(plan: Plan, state: State) -> Route:
         unit=plan.unit,
         pinned=tuple(sorted(pinned.union(state.pins))),
         claimed_at=state.started_at,
-        people_u=plan.labels.people_u,
+        # Once nothing is judged any more, nobody is asked to grade for nothing.
+        people_u=plan.labels.people_u if state.phase.judged else 0,
     )
 
 

@@ -28,7 +28,8 @@ from controller.rollout.verdict import Availability, Look, Outcome, Proof, Readi
 
 CONFIDENT_KINDS = (Kind.RATE, Kind.ACCURACY, Kind.QUANTILE, Kind.QUANTILE_RATIO, Kind.LOSS)
 _ONE_SIDED = (Kind.QUANTILE_RATIO, Kind.LOSS, Kind.COST)
-_LEAST_USD = 1e-9  # costs are whole billionths of a dollar
+PROVABLE_USD = (1e-9, 10_000.0)
+"""Limits of a cost between which it is proven: costs are whole billionths of a dollar, and their sums have to fit."""
 
 
 def judge_all(plan: Plan, state: State, seen: Seen) -> tuple[Verdict, ...]:
@@ -87,7 +88,8 @@ def is_provable(rule: Rule) -> bool:
     if turned or rule.usual is not None or not has_confident_form(rule.metric):
         return False
     if rule.metric.kind is Kind.COST:
-        return rule.limit >= _LEAST_USD
+        least, most = PROVABLE_USD
+        return least <= rule.limit <= most
     return 0 < bound_of(rule) < 1
 
 

@@ -259,6 +259,8 @@ class Sums:
     def _replace_in(self, part: int, minutes: Minutes, rows: Table) -> set[int]:
         """Set rows of one part; all that comes after it moves by as much as the part grew."""
         known, prefix = self._opened(part)
+        if part == len(self._packs) and (not known.size or minutes[0] > known[-1]):
+            return self._append(minutes, rows)
         total = prefix[-1].copy()
         # What lies before the first of them stands.
         first = int(known.searchsorted(minutes[0]))
@@ -274,6 +276,14 @@ class Sums:
             self._prefix = self._prefix + grown
         moved = (rows[:, self._layout.firm] != before[:, self._layout.firm]).any(axis=1)
         return set(minutes[moved].tolist())
+
+    def _append(self, minutes: Minutes, rows: Table) -> set[int]:
+        """Rows after all there are, as most are."""
+        self._minutes = np.concatenate([self._minutes, minutes])
+        added = rows.cumsum(axis=0)
+        added += self._prefix[-1]
+        self._prefix = np.concatenate([self._prefix, added])
+        return set(minutes[rows[:, self._layout.firm].any(axis=1)].tolist())
 
     def _pack_old(self) -> None:
         while len(self._minutes) > OPEN:
@@ -358,32 +368,31 @@ class Histogram:
             self._buckets = self._buckets[first:].copy()
             self._counts = self._counts[first:].copy()
 
-    def between(self, start: int, end: int) -> tuple[Minutes, Minutes, Minutes]:
+    def between(self, start: int, end: int) -> tuple[NDArray[np.int32], ...]:
         """Minutes, buckets and counts of the entries in [start, end)."""
-        span = slice(*self._minutes.searchsorted((start, end)))
-        return (
-            self._minutes[span].astype(np.int64),
-            self._buckets[span].astype(np.int64),
-            self._counts[span].astype(np.int64),
-        )
+        first, last = self._minutes.searchsorted((start, end))
+        return self._minutes[first:last], self._buckets[first:last], self._counts[first:last]
 
 
 def histogram_sums(
     histograms: Iterable[Histogram], starts: Minutes, ends: Minutes
 ) -> tuple[tuple[int, ...], Table]:
     """The buckets in any of the windows, ascending, and their sums over each window; (E, buckets)."""
-    marks = np.unique(np.concatenate([starts, ends]))
-    parts = [one.between(int(marks[0]), int(marks[-1])) for one in histograms]
-    minutes, buckets, counts = (
-        np.concatenate(column) if parts else np.empty(0, dtype=np.int64)
-        for column in (zip(*parts, strict=True) if parts else ((), (), ()))
-    )
-    if not len(minutes):
+    one = len(ends) == 1
+    marks = np.array((starts[0], ends[0])) if one else np.unique(np.concatenate([starts, ends]))
+    parts = [part.between(int(marks[0]), int(marks[-1])) for part in histograms]
+    if not any(len(part[0]) for part in parts):
         return (), np.zeros((len(ends), 0), dtype=np.int64)
+    minutes, buckets, counts = (np.concatenate(column) for column in zip(*parts, strict=True))
     low = int(buckets.min())
-    width = int(buckets.max()) - low + 1
+    places = buckets - low
+    width = int(places.max()) + 1
+    if one:
+        added = np.bincount(places, weights=counts)
+        there = added.nonzero()[0]
+        return tuple((there + low).tolist()), added[there].astype(np.int64)[None, :]
     # An entry counts from the first mark after its minute on.
-    cells = marks.searchsorted(minutes, side="right") * width + (buckets - low)
+    cells = marks.searchsorted(minutes, side="right") * width + places
     added = np.bincount(cells, weights=counts, minlength=len(marks) * width)
     prefix = added.astype(np.int64).reshape(len(marks), width).cumsum(axis=0)
     there = prefix[-1].nonzero()[0]

@@ -134,6 +134,7 @@ class Tallies:
         self._histograms: dict[tuple[Group, str], Histogram] = {}
         self._marks: dict[str, dict[About, tuple[Minutes, Table]]] = {}  # by arm
         self._selected: dict[tuple[str, str | None, bool], tuple[Sums, ...]] = {}
+        self._selected_histograms: dict[tuple[str, str, str | None], tuple[Histogram, ...]] = {}
         self._arms, self._both = Layout(), Layout()  # blocks and pairs have columns of their own
         self._keep = keep
         self._bounds = {
@@ -167,7 +168,7 @@ class Tallies:
                 self._forget_marks(MATCHED, minutes, more_than_labels)
             moved |= more_than_labels
         for key, changed in buckets.items():
-            moved |= self._histograms.setdefault(key, Histogram()).replace(changed)
+            moved |= self._histogram(*key).replace(changed)
         self._wanted.clear()  # ten thousand rollouts would each keep theirs
         self.seq = seq
         return moved
@@ -191,6 +192,13 @@ class Tallies:
         if known is None:
             self._selected.clear()
             known = self._groups[group] = Sums(self._layout(group.arm))
+        return known
+
+    def _histogram(self, group: Group, name: str) -> Histogram:
+        known = self._histograms.get((group, name))
+        if known is None:
+            self._selected_histograms.clear()
+            known = self._histograms[group, name] = Histogram()
         return known
 
     def _split(self, stats: Mapping[str, int]) -> tuple[dict[str, int], dict[str, dict[int, int]]]:
@@ -302,14 +310,17 @@ class Tallies:
         self, prefix: str, starts: Minutes, ends: Minutes, *, arm: str, intent: str | None
     ) -> tuple[tuple[int, ...], Table]:
         """As `MinuteSums.histogram`; nothing for windows that reach back to what was forgotten."""
-        found = [
-            histogram
-            for (group, name), histogram in self._histograms.items()
-            if name == prefix
-            and group.arm == arm
-            and group.cohort is Cohort.COMPARED
-            and (intent is None or group.intent == intent)
-        ]
+        asked = (prefix, arm, intent)
+        found = self._selected_histograms.get(asked)
+        if found is None:
+            found = self._selected_histograms[asked] = tuple(
+                histogram
+                for (group, name), histogram in self._histograms.items()
+                if name == prefix
+                and group.arm == arm
+                and group.cohort is Cohort.COMPARED
+                and (intent is None or group.intent == intent)
+            )
         buckets, sums = histogram_sums(found, starts, ends)
         # What is left of a window would be taken for all of it.
         sums[starts < self._histograms_from] = 0

@@ -19,10 +19,12 @@ _MINUTE_S = 60
 
 
 def format_number(value: float | Decimal) -> str:
-    """Plain decimal digits without exponent or trailing zeros: 1.25, 50, 0.00135."""
+    """Plain decimal digits without exponent or trailing zeros: 1.25, 50, 0.00135. Nothing has no sign."""
     number = value if isinstance(value, Decimal) else Decimal(repr(value))
     if not number.is_finite():
         return str(number)
+    if not number:
+        return "0"
     text = f"{number:f}"
     return (text.rstrip("0").rstrip(".") or "0") if "." in text else text
 

@@ -25,6 +25,7 @@ from controller.rollout.metrics import Kind, above
 from controller.rollout.plan import FULL_BP, Arm, Evidence, Rule
 from controller.rollout.readings import against, strongest_of
 from controller.rollout.rules import is_provable
+from controller.rollout.starts import RATE_START_MIN, ends_served, starts_and_thresholds
 from controller.rollout.sums import Minutes
 from controller.rollout.timeline import MINUTE, minute_of, minutes
 from controller.rollout.view import Span, View, whole_windows
@@ -151,7 +152,7 @@ def _is_disproved(view: View, rule: Rule, intent: str | None, span: Span) -> Fla
     """Whether there is a proof against the rule's claim at each end."""
     epoch = view.state.epoch(rule.name)
     kinds = against(view, rule, intent, epoch)
-    ends = proofs.ends_served(rule, epoch, span.ends)
+    ends = ends_served(rule, epoch, span.ends)
     fires = np.zeros(len(ends), dtype=np.bool_)
     for one in kinds:
         alpha = view.alpha(rule, epoch) / len(kinds)
@@ -178,7 +179,7 @@ def _rates_may_fail(
     """Whether a rule on a rate may fail on each intent at any end. Needs ends that follow one another."""
     ends, window = span.ends, minutes(rule.window)
     epoch_min = minute_of(view.state.epoch(rule.name).start)
-    first = max(int(ends[0]) - window - proofs.RATE_START_MIN, epoch_min)
+    first = max(int(ends[0]) - window - RATE_START_MIN, epoch_min)
     keys = _rate_keys(rule) if rule.metric.kind is Kind.RATE else _percentile_keys(rule)
     of, count, episodes, flagged = tallies.stretch(
         first, int(ends[-1]), keys, arm=(rule.arm or Arm.CANDIDATE).value, intents=intents
@@ -281,8 +282,8 @@ class Race:
     @classmethod
     def of(cls, view: View, rule: Rule, ends: Minutes) -> Race:
         epoch = view.state.epoch(rule.name)
-        ends = proofs.ends_served(rule, epoch, ends)
-        starts, needed = proofs.starts_and_thresholds(
+        ends = ends_served(rule, epoch, ends)
+        starts, needed = starts_and_thresholds(
             rule, epoch, ends, alpha=view.alpha(rule, epoch), horizon_min=view.horizon_min
         )
         first = starts.searchsorted(ends - minutes(rule.window), side="left")

@@ -14,9 +14,10 @@ import numpy as np
 
 from controller.rollout.comparison import LEAST
 from controller.rollout.plan import Arm, Plan, Rule
-from controller.rollout.proofs import RATE_ALTERNATIVE, start_threshold
+from controller.rollout.proofs import RATE_ALTERNATIVE
 from controller.rollout.prospects import FIRST
 from controller.rollout.rules import alpha_of, bound_of
+from controller.rollout.starts import start_threshold
 from controller.rollout.timeline import minutes
 from controller.simulate.expected import Expected
 from controller.simulate.laws import slow

@@ -1,6 +1,6 @@
 """Betting e-processes on bounded observations: the primitive every confident rule stands on.
 
-    E = mean_j prod_i (1 + lambda_j (v_i - m)),    lambda in {lambda0 / 2, lambda0, 2 lambda0}
+    E = mean_j prod_i (1 + lambda_j (v_i - m)),    lambda in {lambda0 / 2, lambda0, 2 lambda0} unless told
 
 Under "the conditional mean of v is at most m" each product is a non-negative supermartingale that
 starts at 1, and so is their mean: P(E ever reaches 1/a) <= a (Ville), at every instant at once and
@@ -34,6 +34,10 @@ Counts: TypeAlias = Ints | Floats
 
 NO_START: Final = -1
 
+Three: TypeAlias = tuple[float, float, float]
+AROUND: Final[Three] = (0.5, 1.0, 2.0)
+"""Factors of lambda0: for an effect that may be half or twice as large as the one that bets are tuned to."""
+
 _CAP: Final = 0.95  # of the largest bet that can never lose everything
 _CHUNK: Final = 1 << 20  # numbers held at once while catching up: 8 MB
 _ROUNDING: Final = 1e-9  # of a sum of logarithms: far more than what its terms are rounded by
@@ -48,7 +52,7 @@ class Bets:
     """
 
     m: float
-    lambdas: tuple[float, float, float]
+    lambdas: Three
 
     def __post_init__(self) -> None:
         require.finite("m", self.m)
@@ -58,8 +62,8 @@ class Bets:
             require.positive("a bet", bet)
 
 
-def bets(*, effect: float, variance: float, m: float, lo: float) -> Bets:
-    """Bets lambda0/2, lambda0, 2 lambda0 with lambda0 = effect / variance, capped at 0.95 / (m - lo).
+def bets(*, effect: float, variance: float, m: float, lo: float, factors: Three = AROUND) -> Bets:
+    """Bets `factors` times lambda0 = effect / variance, each capped at 0.95 / (m - lo).
 
     `effect` is the excess of the mean over m worth catching, `variance` that of one observation, `lo`
     the smallest value an observation can have. The cap keeps every factor at 0.05 or more.
@@ -67,7 +71,8 @@ def bets(*, effect: float, variance: float, m: float, lo: float) -> Bets:
     """
     best = require.positive("effect", effect) / require.positive("variance", variance)
     cap = _CAP / require.positive("m - lo", m - lo)
-    return Bets(m=m, lambdas=(min(best / 2, cap), min(best, cap), min(2 * best, cap)))
+    low, middle, high = factors
+    return Bets(m=m, lambdas=(min(low * best, cap), min(middle * best, cap), min(high * best, cap)))
 
 
 def rate_bets(*, limit: float, alternative: float) -> Bets:
@@ -90,13 +95,13 @@ def loss_bets(*, margin: float, effect: float, variance: float) -> Bets:
     return bets(effect=effect, variance=variance, m=margin, lo=-1)
 
 
-def gain_bets(*, margin: float, effect: float, variance: float) -> Bets:
+def gain_bets(*, margin: float, effect: float, variance: float, factors: Three = AROUND) -> Bets:
     """Bets for the claim "loss < margin": the pass side, on the NEGATED values -v in [-1, 1].
 
     m = -margin: pass `-values` to log_e beside these bets. Needs -1 < margin < 1.
     """
     require.inside("margin", margin, -1, 1)
-    return bets(effect=effect, variance=variance, m=-margin, lo=-1)
+    return bets(effect=effect, variance=variance, m=-margin, lo=-1, factors=factors)
 
 
 def log_increments(values: Floats, bets: Bets) -> Floats:
@@ -254,8 +259,11 @@ def windowed_log_e(
         return _none(ends.size)
     if ends.size == 1:
         part = slice(int(first[0]), int(stop[0]))
-        return _strongest_before_one(
-            before[part], after[0], values, bets, starts[part], needed[part]
+        best, evidence, margin = strongest_start(
+            after[0] - before[part], values, bets, needed[part]
+        )
+        return Windows(
+            log_e=np.array([evidence]), start=starts[part][[best]], margin=np.array([margin])
         )
     _check_rising(before, after, first, stop)
     told = np.arange(ends.size)
@@ -393,14 +401,18 @@ def _contenders(
     return row[near], slot[near]
 
 
-def _strongest_before_one(
-    before: Floats, after: Floats, values: Floats, bets: Bets, starts: Ints, needed: Floats
-) -> Windows:
-    """The same for the one end of a usual look: its admissible starts are at hand as they are."""
-    evidence = log_e(after - before, values, bets)
-    margin = evidence - needed
-    best = np.array([margin.argmax()])
-    return Windows(log_e=evidence[best], start=starts[best], margin=margin[best])
+def strongest_start(
+    gained: Counts, values: Floats, bets: Bets, thresholds: Floats
+) -> tuple[int, float, float]:
+    """Of e-processes that end in the same minute, the one furthest over its threshold: which, log E, log E - threshold.
+
+    Row k of `gained` (K, V), K >= 1, holds the counts of each value since the k-th start, `thresholds` (K,) what each
+    must reach. Of equals the first. What `windowed_log_e` tells of one end, its admissible starts known.
+    """
+    evidence = log_e(gained, values, bets)
+    margin = evidence - thresholds
+    best = int(margin.argmax())
+    return best, float(evidence[best]), float(margin[best])
 
 
 def _cumulative(name: str, counts: Counts, rows: int, width: int) -> Floats:

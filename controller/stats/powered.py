@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,8 +118,14 @@ class Graded:
         return n
 
 
-def corners(n: Floats, person: Floats, judge: Floats, product: Floats) -> Floats:
-    """(T, 4) as in `Graded.drawn`, from how many were graded by both and the sums of h, f and h f."""
+N = TypeVar("N", Ints, Floats)
+
+
+def corners(n: N, person: N, judge: N, product: N) -> N:
+    """(T, 4) as in `Graded.drawn`, from how many were graded by both and the sums of h, f and h f.
+
+    Exact in integers.
+    """
     return np.stack([product, person - product, judge - product, n - person - judge + product], 1)
 
 

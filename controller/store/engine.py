@@ -6,18 +6,19 @@ import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from functools import cache, lru_cache
+from functools import cache
 from importlib import import_module
 from typing import Any, Final
 from urllib.parse import quote
 
-from sqlalchemy import URL, Connection, Dialect, Engine, Table, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.exc import DataError as UnfitError
 from sqlalchemy.pool import QueuePool
 
 from controller.errors import Conflict, DataError, SettingsError, Unreachable
 from controller.store import schema
+from controller.store.direct import text_of
 from controller.store.locks import hold_fence
 
 BUSY_TIMEOUT_S: Final = 10
@@ -252,16 +253,7 @@ def many(
     if not connection.dialect.positional:
         connection.execute(statement, [dict(zip(names, row, strict=True)) for row in rows])
         return
-    connection.exec_driver_sql(_text(statement, tuple(names), connection.dialect), list(rows))
-
-
-@lru_cache(maxsize=256)
-def _text(statement: Any, names: tuple[str, ...], dialect: Dialect) -> str:
-    """A statement as the driver takes it. It is one of a few, each made once."""
-    compiled = statement.compile(dialect=dialect)
-    if list(names) != compiled.positiontup:
-        raise AssertionError(f"{names} are not in the order of {compiled}")
-    return str(compiled)
+    connection.exec_driver_sql(text_of(statement, tuple(names), connection.dialect), list(rows))
 
 
 def _set_up_sqlite(connection: Any, _: object) -> None:

@@ -20,6 +20,7 @@ from sqlalchemy import (
     bindparam,
     cast,
     delete,
+    literal_column,
     select,
     true,
     tuple_,
@@ -88,7 +89,10 @@ class ListedRows:
 def listed_rows(*kinds: type[TypeEngine[Any]] | TypeEngine[Any]) -> ListedRows:
     """`values(...)` as rows, each a list of values of these types."""
     items = _items(_VALUES).table_valued(column_("value", JSON))
-    columns = [cast(items.c.value.op("->>")(place), kind) for place, kind in enumerate(kinds)]
+    columns = [
+        cast(items.c.value.op("->>")(literal_column(str(place))), kind)
+        for place, kind in enumerate(kinds)
+    ]
     return ListedRows(items, columns)
 
 

@@ -22,6 +22,7 @@ from typing import Final
 from sqlalchemy import Connection, func, select
 
 from controller.store import schema
+from controller.store.direct import asked
 from controller.store.lists import listed, values
 
 _SPACE: Final = 0x63616E61  # "cana": the first half of our advisory locks' keys, others' may be in the same database
@@ -54,9 +55,9 @@ def hold(connection: Connection, lock: Advisory) -> None:
 
 def hold_fence(connection: Connection, *, alone: bool) -> int:
     """The present fence, which stays the present one until the transaction ends; `alone`: to change it."""
-    return connection.scalar(_FENCE[alone]) or 0
+    return asked(connection, _FENCE[alone]).scalar() or 0
 
 
 def hold_rollouts(connection: Connection, rollouts: Collection[str]) -> set[str]:
     """Wait for these rollouts' rows; those of them that exist."""
-    return set(connection.scalars(_ROLLOUTS, values(rollouts)))
+    return set(asked(connection, _ROLLOUTS, **values(rollouts)).scalars())

@@ -16,6 +16,7 @@ from controller.rollout.accounting_state import Fate, micros, moment_of
 from controller.rollout.observation import Batch, Cohort, Ingested, RollupRow
 from controller.rollout.timeline import minute_of, start_of
 from controller.store import rules, schema
+from controller.store.direct import asked
 from controller.store.engine import Database, put
 from controller.store.lists import following, following_by_seeks, listed, values
 from controller.store.live import Live
@@ -120,7 +121,7 @@ def _verify(connection: Connection, notes: Sequence[Note]) -> None:
     known: dict[str, list[VerifiedStretch]] = {one.rollout: [] for one in notes if one.verified}
     if not known:
         return
-    for row in connection.execute(_VERIFIED, values(known)):
+    for row in asked(connection, _VERIFIED, **values(known)):
         known[row.rollout].append(_stretch(row))
     stale: set[tuple[str, int, int]] = set()
     fresh: dict[tuple[str, int, int], int] = {}
@@ -153,7 +154,7 @@ def changed_rows(connection: Connection, after: Mapping[str, int]) -> dict[str, 
     """By rollout, the minute rows with a higher ingest sequence."""
     changed: dict[str, list[RollupRow]] = {rollout: [] for rollout in after}
     wanted = _CHANGED[connection.dialect.name]
-    for row in connection.execute(wanted, values(after.items())) if after else ():
+    for row in asked(connection, wanted, **values(after.items())) if after else ():
         changed[row.rollout].append(_rollup(row))
     return changed
 

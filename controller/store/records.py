@@ -19,6 +19,7 @@ from controller.rollout.plan import Plan
 from controller.rollout.record import Anchor, Record, Sealed
 from controller.rollout.state import State
 from controller.store import outbox, rules, schema
+from controller.store.direct import asked
 from controller.store.engine import Database, add, ignoring_known
 from controller.store.lists import listed, values
 from controller.store.locks import hold_rollouts
@@ -89,7 +90,7 @@ class SqlRecords:
         if not known:
             return {}
         with self._database.reading() as connection:
-            tips = connection.execute(_TIPS, values(known)).all()
+            tips: Sequence[Any] = asked(connection, _TIPS, **values(known)).all()
             # The text of a state is most of a row, and a plan's of a head: only what is new is read.
             new = [rollout for rollout, head, _ in tips if not _is_known(known[rollout], head)]
             rows = connection.execute(_HEADS, values(new)).all() if new else ()

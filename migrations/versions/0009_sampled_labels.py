@@ -9,6 +9,8 @@ Revises: 0008
 import sqlalchemy as sa
 from alembic import op
 
+from controller.store.downgrades import refuse_while
+
 revision = "0009"
 down_revision = "0008"
 branch_labels = None
@@ -20,4 +22,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    refuse_while("sampled_u < 1000000", "would count every escalated answer, where now it counts those of its sample")
     op.drop_column("rollouts", "sampled_u")

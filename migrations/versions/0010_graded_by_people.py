@@ -9,6 +9,8 @@ Revises: 0009
 import sqlalchemy as sa
 from alembic import op
 
+from controller.store.downgrades import refuse_while
+
 revision = "0010"
 down_revision = "0009"
 branch_labels = None
@@ -39,5 +41,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    refuse_while("people_u > 0", "would lose what people graded, which its rollups hold")
     op.drop_table("by_people")
     op.drop_column("rollouts", "people_u")

@@ -15,12 +15,14 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import inspect
 from sqlalchemy.exc import IntegrityError
 
-from controller.errors import Conflict, SchemaBehind, Unreachable
+from controller.errors import Conflict, Refused, SchemaBehind, Unreachable
 from controller.ports import Store
+from controller.rollout.observation import Cohort
 from controller.store import migrate, schema
 from controller.store.engine import connect, raw_writing
 from controller.store.open import open_store
 from tests.accounting.factories import (
+    MINUTE,
     NOW,
     ROLLOUT,
     commit,
@@ -28,6 +30,7 @@ from tests.accounting.factories import (
     notice,
     observation,
     outcome,
+    pair,
     send,
     started,
     totals,
@@ -205,7 +208,8 @@ def tables(url: str) -> set[str]:
     return names
 
 
-def test_a_database_goes_forward_back_and_forward_again(url: str):
+def test_a_database_goes_forward_back_and_forward_again(store: Store, url: str):
+    started(store, sampled_u=300_000, people_u=200_000)
     engine = connect(url)
     at_head = tables(url)
 
@@ -266,14 +270,69 @@ def test_a_rollout_that_the_release_before_writes_has_all_of_its_answers_graded(
     assert 0 < grade_of_escalated(store, ROLLOUT, 50) < 35  # 30%, and six standard deviations
 
 
+def there_and_back(url: str, revision: str) -> None:
+    engine = connect(url)
+    try:
+        with raw_writing(engine) as connection:
+            command.downgrade(migrate._config(connection), revision)
+        with raw_writing(engine) as connection:
+            command.upgrade(migrate._config(connection), "head")
+    finally:
+        engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("terms", "revision", "lost"),
+    [
+        ({"people_u": 1_000_000}, "0009", "would lose what people graded"),
+        ({"sampled_u": 300_000}, "0008", "would count every escalated answer"),
+        ({"sampled_u": 300_000, "people_u": 200_000}, "0001", "support-bot/1 would lose what people graded"),
+    ],
+)  # fmt: skip
+def test_a_schema_that_rollouts_are_counted_by_is_not_taken_from_them(
+    store: Store, url: str, terms: dict[str, int], revision: str, lost: str
+):
+    """There and back they would be counted by other terms, and their rollups be no sum of what is stored."""
+    started(store, **terms)  # type: ignore[arg-type] # terms are whole numbers
+    send(store, observation("a"), outcome("a", 1.0), outcome("a", 0.5, name="p", source="person"))
+    before = totals(store)
+
+    with pytest.raises(Refused, match=lost):
+        there_and_back(url, revision)
+
+    send(store, outcome("a", 0.0, name="another", source="person"))
+    assert totals(store)["n"] == before["n"]
+    engine = connect(url)
+    assert migrate.current(engine) == schema.HEAD
+    engine.dispose()
+
+
+def test_what_was_counted_stays_as_it_was_on_the_way_to_the_first_schema_and_back(
+    store: Store, url: str
+):
+    started(store, cost_limits=[0.002])
+    costs = {"cost_nusd": 30_000_000, "latency_us": 800_000}
+    for number, cohort in enumerate((Cohort.COMPARED, Cohort.COMPARED, Cohort.OUTSIDE)):
+        send(store, observation(f"{number}", unit="ann", cohort=cohort, quantities=costs))
+    send(
+        store,
+        outcome("0", 1 / 3),
+        outcome("not there", 1.0),
+        pair("p", baseline=0.5, candidate=1.0),
+    )
+    before = contents(store), totals(store)
+
+    there_and_back(url, "0001")
+
+    assert (contents(store), totals(store)) == before
+    send(store, outcome("1", 1.0), observation("3", unit="ann", at=NOW + MINUTE))
+    found = totals(store)
+    assert (found["e"], found["e.graded"], found["graded"]) == (1, 1, 2)
+
+
 def test_a_rollout_from_before_labels_were_sampled_counts_as_it_did(store: Store, url: str):
     started(store)
-    engine = connect(url)
-    with raw_writing(engine) as connection:
-        command.downgrade(migrate._config(connection), "0008")
-    with raw_writing(engine) as connection:
-        command.upgrade(migrate._config(connection), "head")
-    engine.dispose()
+    there_and_back(url, "0008")
 
     assert grade_of_escalated(store, ROLLOUT, 50) == 50
 
@@ -281,15 +340,8 @@ def test_a_rollout_from_before_labels_were_sampled_counts_as_it_did(store: Store
 def test_a_rollout_from_before_people_graded_beside_a_judge_counts_as_it_did(
     store: Store, url: str
 ):
-    started(store, people_u=1_000_000)
-    send(store, observation("first"), outcome("first", 1.0, name="p-first", source="person"))
-    assert "graded" not in totals(store)
-    engine = connect(url)
-    with raw_writing(engine) as connection:
-        command.downgrade(migrate._config(connection), "0009")
-    with raw_writing(engine) as connection:
-        command.upgrade(migrate._config(connection), "head")
-    engine.dispose()
+    started(store)
+    there_and_back(url, "0009")
 
     send(store, observation("then"), outcome("then", 1.0, name="p-then", source="person"))
 
@@ -300,12 +352,7 @@ def test_a_rollout_that_the_release_before_writes_sums_no_costs_up_to_a_cap_unti
     store: Store, url: str
 ):
     started(store, cost_limits=[0.002])
-    engine = connect(url)
-    with raw_writing(engine) as connection:
-        command.downgrade(migrate._config(connection), "0010")
-    with raw_writing(engine) as connection:
-        command.upgrade(migrate._config(connection), "head")
-    engine.dispose()
+    there_and_back(url, "0010")
 
     send(store, observation("a", quantities={"cost_nusd": 30_000_000}))
     assert "k.cost.20000000" not in totals(store)

@@ -209,11 +209,17 @@ def status(health):
     ],
 )
 def test_whether_the_baseline_answers_is_known_from_its_traffic(health, level):
-    assert models.of_baseline(plan(), status(health)).level is level
+    assert models.of_baseline(plan(), status(health), NOW).level is level
+
+
+def test_what_was_seen_of_the_baseline_long_ago_says_nothing_of_now():
+    looked = status(Health.ANSWERING)
+
+    assert models.of_baseline(plan(), looked, looked.at + timedelta(hours=2)).level is Level.WARNING
 
 
 def test_of_a_rollout_that_nobody_judged_the_baseline_is_not_known():
-    assert models.of_baseline(plan(), None).level is Level.WARNING
+    assert models.of_baseline(plan(), None, NOW).level is Level.WARNING
 
 
 def test_a_probe_asks_one_request_and_says_what_it_cost():

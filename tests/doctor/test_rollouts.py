@@ -59,6 +59,16 @@ def test_a_rollout_that_nobody_judges_is_failed(looked):
     assert "no controller judges it" in one.found
 
 
+def test_how_long_ago_is_said_in_what_a_person_counts_in():
+    of = head(started_at=NOW - 400 * 24 * HOUR)
+
+    assert (
+        found(of, status(at=NOW - 47 * 24 * HOUR - MINUTE))[0].found
+        == "no controller judges it: last 47d ago"
+    )
+    assert found(of, status(at=NOW - 3 * HOUR))[0].found == "no controller judges it: last 3h ago"
+
+
 def test_a_rollout_that_was_just_started_is_not_yet_blamed_on_anybody():
     of = head(started_at=NOW - MINUTE)
 

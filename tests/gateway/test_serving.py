@@ -630,6 +630,20 @@ def test_an_answer_says_whether_a_person_is_to_grade_it(tmp_path):
     assert "x-canary-grade" not in alone.headers
 
 
+@pytest.mark.parametrize(
+    ("candidate", "baseline"),
+    [(refuses(503), whole()), (refuses(503), refuses(503)), (refuses(400), refuses(400))],
+    ids=["escalated", "failed", "refused"],
+)
+def test_nobody_is_asked_to_grade_what_is_no_answer_of_the_arm(tmp_path, candidate, baseline):
+    everybody = replace(ROUTE, people_u=1_000_000)
+    with between(tmp_path, route=everybody, candidate=candidate, baseline=baseline) as (front, _):
+        reply = front.ask()
+
+    assert reply.headers["x-canary-arm"] == "candidate"
+    assert "x-canary-grade" not in reply.headers
+
+
 def test_an_observation_says_all_that_is_known(tmp_path):
     with between(tmp_path, route=replace(ROUTE, unit=Unit.REQUEST)) as (front, _):
         reply = front.ask()

@@ -6,13 +6,13 @@ from datetime import timedelta
 import pytest
 
 from controller.errors import NotFound
-from controller.notify.arithmetic import title_line, verdict_line
+from controller.notify.arithmetic import failed_look, title_line, verdict_line
 from controller.notify.figures import e_value, proof_words
 from controller.notify.refusals import refusal_line
 from controller.notify.waits import wait_line
 from controller.rollout.decision import Refusal, Wait, Waiting
 from controller.rollout.metrics import CATALOGUE
-from controller.rollout.plan import Evidence, Intent, Judge, Labels
+from controller.rollout.plan import Arm, Evidence, Intent, Judge, Labels
 from controller.rollout.verdict import Availability, Coverage, Outcome, WorstCase
 from tests.notify.factories import (
     ACCURACY,
@@ -35,6 +35,7 @@ from tests.notify.factories import (
     rule,
     stratum,
     verdict,
+    window,
 )
 
 CONFIDENT_ESCALATION = rule(evidence=Evidence.CONFIDENT)
@@ -236,12 +237,24 @@ def test_a_percentile_that_passes_says_what_is_disproved():
 
 
 def test_a_cost_of_the_whole_rollout_counts_both_arms():
-    dear = amounts(61.2, candidate_n=7_762, baseline_n=69_858)
+    """As it is measured: one figure, of what both arms' requests cost together."""
+    dear = look(61.2, amounts(61.2, candidate_n=77_620), span=HOUR)
+    of_one_arm = replace(SPEND, arm=Arm.BASELINE)
 
-    assert line(verdict(SPEND, worst=look(61.2, dear, span=HOUR))) == (
+    assert line(verdict(SPEND, worst=dear)) == (
         "cost_per_hour 61.2 USD above 50 USD in 2026-11-21 02:14..2026-11-21 03:14Z; "
-        "7,762 candidate and 69,858 baseline requests"
+        "77,620 requests of the whole rollout"
     )
+    assert line(verdict(of_one_arm, worst=dear), of=plan(of_one_arm)).endswith(
+        "77,620 baseline requests"
+    )
+
+
+def test_a_cost_per_correct_answer_as_written_counts_graded_episodes():
+    costs = replace(COSTS, evidence=Evidence.OBSERVED)
+    dear = verdict(costs, worst=look(0.003, amounts(0.003, candidate_n=1_204), span=HOUR))
+
+    assert line(dear, of=plan(costs)).endswith("1,204 candidate graded episodes")
 
 
 def test_a_value_never_looks_like_the_limit_that_it_passed():
@@ -341,11 +354,16 @@ def test_a_cost_per_correct_answer_that_fails_by_proof_says_what_was_counted():
 def test_one_of_which_no_answer_is_right_fails_without_a_figure():
     tally = {"requests": 400, "cost_nusd": 1_000_000_000, "graded": 120}
     found = replace(proof(1_240, 403, amounts(None, candidate_n=400), claim=0.002), tally=tally)
-    failed = verdict(COSTS, failing=found)
+    failed = verdict(COSTS, "refund", failing=found)
 
     assert failed.outcome is Outcome.FAIL
-    assert "400 candidate requests at 1 USD, each counted up to 0.02 USD; 0 of 120 graded" in line(
-        failed, of=plan(COSTS)
+    assert title_line(failed, plan(COSTS)) == (
+        "cost_per_correct on refund above 0.002 USD, for no answer is right"
+    )
+    assert line(failed, of=plan(COSTS)) == (
+        "cost_per_correct above 0.002 USD on refund, for no answer is right, in 2026-11-20 03:14..2026-11-21 03:14Z; "
+        "400 candidate requests at 1 USD, each counted up to 0.02 USD; 0 of 120 graded answers right; "
+        'e-value 1,240 ≥ 403 against "at most 0.002 USD"'
     )
 
 
@@ -427,6 +445,26 @@ def test_a_percentile_with_a_lower_limit_names_the_share_that_it_asks_for():
 
     assert '"at least 50% above 500ms"' in text
     assert '"50% or less above 500ms"' in text
+
+
+def test_the_figure_that_failed_is_the_one_that_the_line_begins_with():
+    """What a machine is told of a proof by one hour is not the mild day around it."""
+    day, hour = rate_look(100, 10_000), rate(60, 500)
+    by_proof = verdict(ESCALATION, latest=day, worst=day, failing=proof(812, 403, hour, span=HOUR))
+    as_written = verdict(ESCALATION, latest=day, worst=rate_look(300, 10_000))
+    tardy = verdict(
+        TARDY,
+        latest=look(1.4, amounts(1.4, candidate_n=4_000)),
+        failing=proof(812, 403, rate(400, 4_000), claim=0.05),
+    )
+
+    found = failed_look(by_proof, plan(ESCALATION))
+    assert found is not None
+    assert (found.value, found.window) == (0.12, window(HOUR))
+    assert line(by_proof).startswith("escalation_rate 12%")
+    assert failed_look(as_written, plan(ESCALATION)) == rate_look(300, 10_000)
+    # Its proof is a share of requests above 2 s, and not a percentile.
+    assert failed_look(tardy, plan(TARDY)) == tardy.reading.latest
 
 
 # PASS and INSUFFICIENT

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from controller.plans.diff import Change, diff
+from controller.rollout.metrics import CATALOGUE
 from controller.rollout.plan import (
     Arm,
     Freeze,
@@ -148,12 +149,17 @@ def test_no_field_of_a_rule_changes_unseen(field: str):
     ],
 )
 def test_a_smaller_part_of_alpha_keeps_the_evidence_and_a_larger_one_does_not(alpha, effect):
-    assert change(("window: 72h", f"window: 72h\n      alpha: {alpha}")) == Change(
+    own, *others = diff(
+        PLAN, load(plan_text(("window: 72h", f"window: 72h\n      alpha: {alpha}")))
+    )
+
+    assert own == Change(
         path="spec.rules[accuracy].alpha",
         old=None,
         new=alpha,
         effect=f"{effect}; rules without an alpha share what is left, and one whose part grows starts a new epoch too",
     )
+    assert len(others) == (alpha == "1%")
 
 
 def test_a_smaller_part_of_alpha_does_not_keep_evidence_of_another_limit():
@@ -185,18 +191,50 @@ def test_no_field_of_a_step_changes_unseen(field: str):
 
 
 def test_a_changed_judge_starts_the_accuracy_rules_anew():
-    found = change(
-        (
-            "{delay: 6h, horizon: 7d}",
-            "{delay: 6h, horizon: 7d, judge: {model: gpt-5, sensitivity: 95%, specificity: 90%}}",
-        )
+    judged = "{delay: 6h, horizon: 7d, judge: {model: gpt-5, sensitivity: 95%, specificity: 90%}}"
+    new = load(plan_text(("{delay: 6h, horizon: 7d}", judged)))
+
+    assert diff(PLAN, new) == (
+        Change(
+            path="spec.labels.judge",
+            old=None,
+            new="gpt-5, sensitivity 95%, specificity 90%",
+            effect="what its errors hide is reckoned with anew, in force from the next tick",
+        ),
+        Change(
+            path="spec.rules",
+            old=None,
+            new=None,
+            effect="starts a new epoch of accuracy too: with this a proof is another one, and evidence so far no "
+            "longer counts",
+        ),
     )
 
-    assert found == Change(
-        path="spec.labels.judge",
-        old=None,
-        new="gpt-5, sensitivity 95%, specificity 90%",
-        effect="rules on accuracy_delta start a new epoch: a pass is proven against another margin",
+
+SPENDING = replace(PLAN.rules[0], name="right", metric=CATALOGUE["cost_per_correct"], limit=0.01)
+DEARER = replace(PLAN.candidate, price=PLAN.baseline.price)
+LONGER = (replace(PLAN.steps[0], hold=timedelta(days=9)), *PLAN.steps[1:])
+
+
+@pytest.mark.parametrize(
+    ("changes", "anew"),
+    [
+        ({"candidate": DEARER}, ["right"]),
+        ({"labels": Labels(delay=timedelta(hours=1), horizon=PLAN.labels.horizon)}, ["accuracy", "right"]),
+        ({"steps": LONGER}, ["accuracy", "escalation", "latency", "right"]),
+        ({"max_blind": timedelta(minutes=5)}, []),
+    ],
+    ids=["a price", "the delay of labels", "a longer hold", "nothing that proofs are made of"],
+)  # fmt: skip
+def test_rules_that_start_anew_by_something_else_are_named(
+    changes: dict[str, Any], anew: list[str]
+):
+    old = replace(PLAN, rules=(*PLAN.rules, SPENDING))
+
+    found = [one.effect for one in diff(old, replace(old, **changes)) if one.path == "spec.rules"]
+
+    assert [one.partition(" too:")[0] for one in found] == (
+        [f"starts a new epoch of {', '.join(anew)}"] if anew else []
     )
 
 

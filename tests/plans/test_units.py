@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from datetime import timedelta
+from decimal import Decimal
 from fractions import Fraction
 
 import pytest
@@ -161,6 +163,34 @@ def test_values_are_rounded_for_the_eye():
     assert format_value(CATALOGUE["cost_per_correct"], 0.0018123) == "0.001812 USD"
 
 
+def test_the_finer_the_unit_the_more_digits_count():
+    assert format_value(CATALOGUE["latency_p95_ratio"], 1.23456) == "1.235"
+    assert format_value(CATALOGUE["escalation_rate"], 0.00016) == "0.02%"
+    assert format_value(CATALOGUE["cost_per_hour"], 12.34567) == "12.346 USD"
+    assert format_value(CATALOGUE["cost_per_hour"], 1.0) == "1 USD"
+    assert format_value(CATALOGUE["cost_per_hour"], 1.00012) == "1 USD"
+    assert format_value(CATALOGUE["cost_per_hour"], -0.0018123) == "-0.001812 USD"
+
+
+def test_nothing_has_no_sign():
+    assert format_value(CATALOGUE["accuracy_delta"], -0.00001) == "0 pp"
+    assert format_percent(-0.0) == "0%"
+    assert format_number(Decimal("-0.00")) == "0"
+    assert format_value(CATALOGUE["cost_per_hour"], 0.0) == "0 USD"
+
+
+def test_a_number_has_neither_an_exponent_nor_zeros_that_say_nothing():
+    assert [format_number(one) for one in (100, 1e-7, 2.50, Decimal("10.00"), 1e22)] == [
+        "100",
+        "0.0000001",
+        "2.5",
+        "10",
+        "10000000000000000000000",
+    ]
+    assert [format_number(one) for one in (math.nan, math.inf)] == ["NaN", "Infinity"]
+    assert [format_seconds(one) for one in (0, 0.999, 1, -0.25)] == ["0s", "999ms", "1s", "-250ms"]
+
+
 def test_formats_read_as_in_a_plan():
     assert [format_share(bp) for bp in (10_000, 1000, 50, 5, 0)] == [
         "100%",
@@ -184,7 +214,10 @@ def test_formats_read_as_in_a_plan():
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [(0, "0s"), (60, "1m"), (90, "90s"), (900, "15m"), (3600, "1h"), (5400, "90m"), (86_400, "24h"),
-     (259_200, "72h"), (604_800, "7d"), (90_061, "25h1m1s"), (0.8, "800ms"), (-90, "-90s")],
+     (259_200, "72h"), (604_800, "7d"), (90_061, "25h1m1s"), (0.8, "800ms"), (-90, "-90s"),
+     (61, "61s"), (120, "2m"), (179, "179s"), (180, "3m"), (181, "3m1s"), (3601, "1h1s"), (3660, "61m"),
+     (7200, "2h"), (10_740, "179m"), (10_800, "3h"), (10_860, "3h1m"), (518_400, "144h"), (604_801, "168h1s"),
+     (691_200, "8d"), (1.5, "1.5s"), (1, "1s")],
 )  # fmt: skip
 def test_a_duration_is_shown_as_it_would_be_written(seconds: float, words: str):
     assert format_duration(timedelta(seconds=seconds)) == words
@@ -218,7 +251,8 @@ def test_any_text_is_a_value_or_a_unit_error(text: str):
 
 
 @pytest.mark.parametrize(
-    ("number", "up"), [(1, 1), (99, 99), (100.2, 110), (1_361, 1_400), (12_001, 13_000)]
+    ("number", "up"),
+    [(0, 0), (1, 1), (99, 99), (100, 100), (100.2, 110), (1_361, 1_400), (12_001, 13_000)],
 )
 def test_what_is_known_roughly_is_rounded_up_to_two_digits(number: float, up: int):
     assert rounded_up(number) == up

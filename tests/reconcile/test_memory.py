@@ -14,7 +14,7 @@ from controller.reconcile.observe import Memory, Observer, tallies_of
 from controller.rollout.commands import PauseNow, Promote, Resume
 from controller.rollout.metrics import CATALOGUE
 from controller.rollout.observation import Batch, Cohort, Grades, Observation, Outcome, Pair
-from controller.rollout.plan import Arm, Evidence, Intent, Labels, Rule, Scope, Step, Then
+from controller.rollout.plan import Arm, Evidence, Intent, Judge, Labels, Rule, Scope, Step, Then
 from controller.rollout.verdict import Seen
 from tests.reconcile.world import MINUTE, QUICK, World
 
@@ -41,7 +41,11 @@ PLAN = replace(
         rule("right", "cost_per_correct", 50.0, 3 * HOUR),
         rule("coverage", "coverage", 0.01, 3 * HOUR, below=True),
     ),
-    labels=Labels(delay=30 * MINUTE),
+    labels=Labels(
+        delay=30 * MINUTE,
+        judge=Judge(model="gpt-5", sensitivity=0.95, specificity=0.9),
+        people_u=400_000,
+    ),
     max_blind=timedelta(days=30),
 )
 
@@ -77,15 +81,17 @@ class History:
         self.world.store.ingest(batch, self.world.clock.now())
 
     def _request(self, size: int, version: int) -> Observation:
+        """Some come late, of the split before the present one, and some are part of a conversation."""
         self.sent += 1
+        late = size == 6
         return Observation(
             id=f"r{self.sent}",
             rollout="quick/1",
-            at=self.world.clock.now(),
-            unit=f"u{self.sent}",
+            at=self.world.clock.now() - late * 40 * MINUTE,
+            unit=f"u{self.sent // 2}",
             arm=Arm.CANDIDATE if size % 2 else Arm.BASELINE,
             intent=INTENTS[size % 3 % 2],
-            version=version,
+            version=max(version - late, 1),
             cohort=Cohort.OUTSIDE if size == 8 else Cohort.COMPARED,
             assigned=True,
             flags={"error": size == 9, "escalated": size == 7},
@@ -101,13 +107,15 @@ class History:
         chosen = {self.ungraded[place % len(self.ungraded)] for place in places if self.ungraded}
         outcomes = tuple(
             Outcome(
-                id=f"o{one}-{len(places)}",
+                id=f"o{one}-{len(places)}-{source}",
                 observation=one,
                 at=self.world.clock.now(),
-                correct=float(int(one[1:]) % 4 > 0) if places[0] % 2 else 0.5,
+                correct=float(int(one[1:]) % 4 > 0) if places[0] % 2 else 1 / 3,
                 grades=Grades.ATTEMPT,
+                source=source,
             )
             for one in sorted(chosen)
+            for source in ("judge", "person")[: 1 + int(one[1:]) % 2]
         )
         self.world.store.ingest(Batch(outcomes=outcomes), self.world.clock.now())
 

@@ -62,7 +62,7 @@ def test_the_proof_of_a_pass_is_bet_against_the_smaller_margin():
 
     variance = 0.05 * 0.95 * (1 + 1 / 9)
     logs = []
-    for factor in (0.5, 1, 2):
+    for factor in (0.5, 0.75, 1.5):
         bet = min(factor * 0.01275 / variance, 0.95 / (1 - 0.01275))
         logs.append(700 * math.log1p(bet * 0.01275))
     expected = max(logs) + math.log(sum(math.exp(one - max(logs)) for one in logs) / 3)
@@ -88,7 +88,7 @@ def test_a_judge_never_makes_a_pass_easier(blocks, sensitivity, specificity):
 
 def test_a_step_that_true_labels_would_prove_waits_for_more_of_a_judges():
     def waiting(of: Plan) -> set[Waiting]:
-        found = read(view(without_loss(480), minutes=119, of=of), LOSS, "refund")
+        found = read(view(without_loss(650), minutes=119, of=of), LOSS, "refund")
         world = replace(seen(), readings=(found,))
         state = at_step(0, of, started_at=NOW)
         return {one.waiting for one in decide(of, state, world, None, start_of(START + 119)).waits}

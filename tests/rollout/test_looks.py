@@ -7,9 +7,11 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from controller.rollout.metrics import CATALOGUE, MICRO
-from controller.rollout.observation import BOTH_ARMS
+from controller.rollout.observation import BOTH_ARMS, RollupRow
 from controller.rollout.plan import Rule, Scope
 from controller.rollout.readings import read
 from controller.rollout.state import Epoch
@@ -269,3 +271,23 @@ def test_a_pass_is_that_of_the_kind_that_says_more_with_missing_labels_too(pairs
     # Pairs are whole, so it is they that are left.
     assert found.worst_case.proof.tally == {"0": pairs}
     assert found.worst_case.proof.log_e > 0
+
+
+@given(st.permutations(range(5)), st.lists(st.integers(1, 40), min_size=20, max_size=20))
+def test_a_loss_is_the_same_to_the_last_bit_whichever_split_was_heard_of_first(order, sizes):
+    """A controller that reads everything anew hears of them in another order than one that was there."""
+
+    def arms(version: int) -> list[RollupRow]:
+        ours, theirs, right, wrong = sizes[4 * version : 4 * version + 4]
+        return [
+            replace(
+                row(START, {"e": n, "e.graded": n, "e.correct_u": part * MICRO // 3}, arm=arm),
+                version=version,
+            )
+            for n, part, arm in ((ours, right, "candidate"), (theirs, wrong, "baseline"))
+        ]
+
+    there = reading(LOSS, [one for version in range(5) for one in arms(version)], minutes=5)
+    anew = reading(LOSS, [one for version in order for one in arms(version)], minutes=5)
+
+    assert there.latest == anew.latest

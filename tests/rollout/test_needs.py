@@ -18,7 +18,7 @@ from controller.rollout.observation import BOTH_ARMS
 from controller.rollout.plan import Evidence, Priors, Rule, Then
 from controller.rollout.readings import read
 from controller.rollout.rules import judge
-from controller.rollout.verdict import Outcome, Verdict
+from controller.rollout.verdict import Coverage, Outcome, Verdict, WorstCase
 from controller.stats.betting import log_e
 from tests.rollout.factories import ACCURACY, ESCALATION, HOUR, NOW, at_step, plan, proof, reading
 from tests.rollout.test_readings import START, requests, row, view
@@ -189,6 +189,26 @@ def test_what_is_decided_needs_nothing():
 
     assert verdict.confident is Outcome.PASS
     assert needs(OF, at_step(0), verdict) is None
+
+
+def test_what_is_proven_but_for_labels_that_are_missing_needs_no_more_of_them():
+    """It needs those, and the verdict says how many."""
+    verdict = accuracy(each_minute={"0": 50}, minutes=60)
+    passing = verdict.reading.passing
+    assert passing is not None
+    one_sided = Coverage(
+        baseline_graded=27_000,
+        baseline_n=27_000,
+        candidate_graded=3_000,
+        candidate_n=9_000,
+        differs=True,
+    )
+    worst = WorstCase(coverage=one_sided, proof=replace(passing, log_e=-3.0))
+
+    found = judge(ACCURACY, replace(verdict.reading, worst_case=worst))
+
+    assert found.confident is Outcome.INSUFFICIENT
+    assert needs(OF, at_step(0), found) is None
 
 
 @pytest.mark.parametrize(

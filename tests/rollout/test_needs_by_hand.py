@@ -55,6 +55,8 @@ def blocks(*, window: timedelta, samples: int, counts=None, step_samples: int = 
         counts=counts or LossCounts(strata=()),
     )
     tally = {"0": 40}
+    bets = passing_bets(PLAN, ACCURACY, "blocks")
+    reached = math.log(sum(math.exp(40 * math.log1p(-bet * bets.m)) for bet in bets.lambdas) / 3)
     return judge(
         ACCURACY,
         reading(
@@ -63,7 +65,7 @@ def blocks(*, window: timedelta, samples: int, counts=None, step_samples: int = 
             latest=latest,
             worst=None,
             failing=None,
-            passing=replace(proof(0.2, needs=math.log(20)), tally=tally),
+            passing=replace(proof(reached, needs=math.log(20)), tally=tally),
             step_samples=step_samples,
         ),
     )

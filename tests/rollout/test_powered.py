@@ -12,22 +12,30 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from controller.rollout.accounting_state import rounded
 from controller.rollout.codec import decode, encode
 from controller.rollout.commands import Apply
 from controller.rollout.decide import decide
 from controller.rollout.decision import Action
 from controller.rollout.metrics import MICRO
+from controller.rollout.needs import needs
 from controller.rollout.observation import BOTH_ARMS
 from controller.rollout.plan import Advance, Judge, Plan, Step, Then
-from controller.rollout.powered import LEAST, Powered, estimate_of, policy_of
-from controller.rollout.proofs import start_threshold
+from controller.rollout.powered import LEAST, Powered, as_graded, estimate_of, policy_of
 from controller.rollout.readings import proven, read
 from controller.rollout.rules import alpha_of, judge, kept_limit
+from controller.rollout.starts import start_threshold
 from controller.rollout.state import Epoch
 from controller.rollout.tallies import Tallies
 from controller.rollout.timeline import minute_of, start_of
-from controller.rollout.verdict import Outcome, PoweredCounts, Reading
-from controller.stats.powered import Graded, log_wealth_nano
+from controller.rollout.verdict import (
+    ArmByPeople,
+    Outcome,
+    PoweredCounts,
+    PoweredStratum,
+    Reading,
+)
+from controller.stats.powered import Graded, log_wealth_nano, powered_accuracy
 from tests.rollout.factories import ACCURACY, NOW, at_step, plan, seen
 from tests.rollout.test_readings import START, row, view
 
@@ -95,29 +103,41 @@ def verdict_of(rows, of: Plan = OF, *, after: int, judged: int | None = None):
     return judge(LOSS, read(view(rows, minutes=after, of=of, judged=judged), of.rules[0], "refund"))
 
 
+def wealth(*stretches, margin: float = 0.015, sign: int = -1) -> float:
+    """log E of both arms' answers in each stretch of a stratum."""
+    candidate, baseline = (
+        Graded(
+            np.array([one[place][0] for one in stretches], float),
+            np.array([one[place][1] for one in stretches], float),
+        )
+        for place in (0, 1)
+    )
+    logs = log_wealth_nano(
+        candidate, baseline, policy_of(OF), margin=margin, effect=0.015, sign=sign
+    )
+    walked = logs.sum(axis=0) * 1e-9
+    return float(np.log(np.exp(walked).mean()))
+
+
+def by_people(rows, *, after: int, intent: str | None = "refund") -> Powered:
+    reader = view(rows, minutes=after, of=OF).reader
+    found = Powered.of(OF, LOSS, intent, reader, Epoch(number=0, start=NOW))
+    assert found is not None
+    return found
+
+
 # Proofs
 
 
 def test_the_proof_is_the_product_over_full_hours():
     rows = hours(3, FAIR, BASELINE)
 
-    def wealth(n: int) -> float:
-        arms = [
-            Graded(np.array([one[0]] * n, float), np.array([one[1]] * n, float))
-            for one in (FAIR, BASELINE)
-        ]
-        candidate, baseline = arms
-        logs = log_wealth_nano(
-            candidate, baseline, policy_of(OF), margin=0.015, effect=0.015, sign=-1
-        )
-        walked = logs.sum(axis=0) * 1e-9
-        return float(np.log(np.exp(walked).mean()))
-
     found = None
     for after, whole in ((HOUR - 2, 0), (HOUR - 1, 1), (2 * HOUR - 2, 1), (3 * HOUR - 1, 3)):
         found = read(view(rows, minutes=after, of=OF), LOSS, "refund").passing
         assert found is not None
-        assert found.log_e == pytest.approx(wealth(whole) if whole else 0.0, abs=1e-9)
+        expected = wealth(*[(FAIR, BASELINE)] * whole) if whole else 0.0
+        assert found.log_e == pytest.approx(expected, abs=1e-9)
         assert found.claim == 0.015
         assert found.log_threshold == pytest.approx(math.log(1 / 0.05))
     assert found is not None
@@ -131,6 +151,63 @@ def test_the_proof_is_the_product_over_full_hours():
         "baseline.person_u": 171 * MICRO,
         "baseline.judge_u": 162 * MICRO,
     }
+
+
+def test_a_failure_is_the_product_over_the_hours_of_its_window():
+    found = read(view(hours(30, UNDONE, BASELINE), minutes=30 * HOUR, of=OF), LOSS, "refund")
+
+    failing = found.failing
+    assert failing is not None
+    assert failing.claim == 0.0
+    whole = failing.tally["candidate"] // 20
+    assert failing.log_e == pytest.approx(
+        wealth(*[(UNDONE, BASELINE)] * whole, margin=0.0, sign=1), abs=1e-9
+    )
+
+
+def test_strata_of_the_same_hour_are_bet_on_each_by_itself():
+    rows = hours(3, FAIR, BASELINE) + [
+        replace(one, version=3) for one in hours(3, UNDONE, BASELINE)
+    ]
+
+    found = read(view(rows, minutes=3 * HOUR, of=OF), LOSS, "refund").passing
+
+    assert found is not None
+    expected = wealth(*[(FAIR, BASELINE), (UNDONE, BASELINE)] * 3)
+    assert found.log_e == pytest.approx(expected, abs=1e-9)
+
+
+def test_other_intents_have_no_part_in_it():
+    alone = by_people(hours(3, FAIR, BASELINE, missing=2), after=3 * HOUR)
+    beside = [replace(one, intent="order-status") for one in hours(3, UNDONE, BASELINE)]
+    mixed = by_people([*hours(3, FAIR, BASELINE, missing=2), *beside], after=3 * HOUR)
+    end = START + 3 * HOUR
+
+    assert mixed.passing(end) == alone.passing(end)
+    assert mixed.look(START, end) == alone.look(START, end)
+    assert mixed.coverage(end) == alone.coverage(end)
+    assert (alone.coverage(end).candidate_graded, alone.coverage(end).candidate_n) == (60, 66)
+    both = by_people([*hours(3, FAIR, BASELINE, missing=2), *beside], after=3 * HOUR, intent=None)
+    assert both.coverage(end).candidate_n == 66 + 60
+
+
+def test_at_worst_what_nobody_graded_is_right_for_the_baseline_and_wrong_for_the_candidate():
+    rows = hours(3, FAIR, BASELINE, missing=2)  # right by the judge
+    for number in range(3):
+        for arm in ("candidate", "baseline"):  # and five that are wrong by the judge
+            stats = dict.fromkeys(("n", "e", "graded", "e.graded", "drawn"), 5)
+            rows.append(row(START + HOUR * number + 8, stats, arm=arm))
+    found = by_people(rows, after=3 * HOUR)
+
+    candidate = ((18, 1, 0 + 2, 1 + 5), FAIR[1])
+    baseline = ((54 + 2, 3 + 5, 0, 3), BASELINE[1])
+
+    hour = (candidate, baseline)
+    ends = [START + HOUR * number for number in range(4)]
+    expected = [0.0, *(wealth(*[hour] * number) for number in (1, 2, 3))]
+    assert found.at_worst_by(np.array(ends)).tolist() == pytest.approx(expected, abs=1e-9)
+    assert [found.at_worst(end) for end in ends] == pytest.approx(expected, abs=1e-9)
+    assert found.at_worst(ends[-1]) < found.passing(ends[-1])[0]
 
 
 def test_a_judge_that_favours_the_candidate_passes_alone_and_is_unmasked_by_people():
@@ -273,13 +350,64 @@ def test_there_is_no_figure_of_a_few():
     rows = hours(1, FAIR, BASELINE)
 
     few = read(view(rows, minutes=HOUR, of=OF), LOSS, "refund").by_people
-    more = read(view(hours(3, FAIR, BASELINE), minutes=3 * HOUR, of=OF), LOSS, "refund").by_people
+    half = ((22, 1, 1, 1), FAIR[1])
+    more = read(view(hours(2, half, BASELINE), minutes=2 * HOUR, of=OF), LOSS, "refund").by_people
 
     assert few is not None
     assert more is not None
     assert (few.samples, few.value) == (20, None)
-    assert few.samples < LEAST <= more.samples
+    assert few.samples < LEAST == more.samples
     assert more.value is not None
+    assert not more.complete
+
+
+def people(both: tuple[int, int, int, int], others: tuple[int, int], drawn: int = 0) -> ArmByPeople:
+    return ArmByPeople(
+        drawn=drawn or sum(both),
+        both=sum(both),
+        judge_u=(both[0] + both[2]) * MICRO,
+        person_u=(both[0] + both[1]) * MICRO,
+        product_u=both[0] * MICRO,
+        others=sum(others),
+        others_u=others[1] * MICRO,
+    )
+
+
+def test_strata_weigh_as_much_as_was_graded_in_them_and_their_errors_add_up():
+    arms = {2: (BASELINE, UNDONE), 3: (((9, 2, 1, 8), (30, 30)), ((10, 1, 3, 6), (25, 15)))}
+    nobody = ((0, 0, 0, 0), (0, 40))
+    strata = [
+        PoweredStratum(
+            version=1, intent="refund", baseline=people(*nobody), candidate=people(*FAIR)
+        ),
+        *(
+            PoweredStratum(
+                version=version, intent="refund", baseline=people(*b), candidate=people(*c)
+            )
+            for version, (b, c) in arms.items()
+        ),
+    ]
+    w = 0.6
+
+    found = estimate_of(PoweredCounts(strata=tuple(strata), weight=w))
+
+    def accuracy(one):
+        drawn, others = (np.array([part], float) for part in one)
+        return powered_accuracy(Graded(drawn, others), w)
+
+    sizes, losses, variances = [], [], []
+    for b, c in arms.values():
+        sizes.append(sum(map(sum, b)) + sum(map(sum, c)))
+        losses.append(accuracy(b).estimate - accuracy(c).estimate)
+        variances.append(accuracy(b).se ** 2 + accuracy(c).se ** 2)
+    weights = [size / sum(sizes) for size in sizes]
+    assert found is not None
+    assert found.estimate == pytest.approx(
+        sum(share * loss for share, loss in zip(weights, losses, strict=True))
+    )
+    assert found.se**2 == pytest.approx(
+        sum(share**2 * variance for share, variance in zip(weights, variances, strict=True))
+    )
 
 
 def test_strata_without_people_on_both_arms_give_no_estimate():
@@ -326,6 +454,50 @@ def test_what_is_remembered_of_hours_is_what_is_there(drawn, data):
     assert found.by_people == again.by_people
 
 
+grades_u = st.sampled_from([0, 1, 100_000, 333_333, 500_000, 666_667, 999_999, MICRO])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(grades_u, min_size=1, max_size=25),
+    st.lists(grades_u, min_size=1, max_size=25),
+    st.sampled_from([MICRO, None]),
+    st.booleans(),
+    st.integers(0, 2),
+)
+def test_whatever_part_of_an_answer_is_right_an_hour_has_a_reading(
+    ours, theirs, one_says, is_the_judge, missing
+):
+    """Where one grader calls everything right nothing is wrong to both: exactly nothing, not nearly."""
+
+    def graded_u(grades, arm):
+        person, judge = grades, [one_says if one_says is not None else grade for grade in grades]
+        if not is_the_judge:
+            person, judge = judge, person
+        n, others = len(grades), 3
+        stats = {
+            "e": n + missing + others,
+            "e.graded": n + missing + others,
+            "e.correct_u": sum(judge) + missing * 700_000 + 1,
+            "drawn": n + missing,
+            "drawn.judge_u": sum(judge) + missing * 700_000,
+            "both": n,
+            "both.judge_u": sum(judge),
+            "both.person_u": sum(person),
+            "both.product_u": sum(
+                rounded(p * j, MICRO) for p, j in zip(person, judge, strict=True)
+            ),
+        }
+        return row(START + 1, {key: count for key, count in stats.items() if count}, arm=arm)
+
+    rows = [graded_u(ours, "candidate"), graded_u(theirs, "baseline")]
+
+    found = read(view(rows, minutes=2 * HOUR, of=OF), LOSS, "refund")
+
+    assert found.by_people is not None
+    assert found.by_people.samples == min(len(ours), len(theirs))
+
+
 def test_what_is_remembered_for_one_plan_is_not_taken_for_another():
     """Two plans may judge the same counts, as `replay --plan` has them do."""
     wider = planned(rule=replace(LOSS, limit=0.05))
@@ -339,6 +511,25 @@ def test_what_is_remembered_for_one_plan_is_not_taken_for_another():
         found = read(replace(usual, tallies=tallies), rule, "refund")
         alone = read(usual, rule, "refund")
         assert (found.passing, found.failing) == (alone.passing, alone.failing)
+
+
+def test_what_is_remembered_of_one_epoch_is_not_taken_for_another():
+    rows = hours(20, UNDONE, BASELINE)
+    first = at_step(0, OF, started_at=NOW)
+    # Within the first hour, so that both have the same full hours.
+    later = replace(first, epochs={LOSS.name: Epoch(number=1, start=NOW + timedelta(minutes=30))})
+    tallies = view(rows, minutes=20 * HOUR, of=OF).tallies
+    counted = []
+
+    for state in (first, later):
+        usual = view(rows, minutes=20 * HOUR, of=OF, state=state)
+        found = read(replace(usual, tallies=tallies), LOSS, "refund")
+        alone = read(usual, LOSS, "refund")
+        assert (found.passing, found.failing) == (alone.passing, alone.failing)
+        assert found.passing is not None
+        counted.append(found.passing.tally["candidate"])
+
+    assert counted == [20 * 20, 19 * 20]
 
 
 def _read(tallies: Tallies, after: int) -> Reading:
@@ -422,6 +613,43 @@ def test_a_failure_by_people_pauses_and_replays():
 
     assert decided.action is Action.PAUSE
     assert again == decided
+
+
+@pytest.mark.parametrize("after", [4 * HOUR, 4 * HOUR + 1, 4 * HOUR + 59])
+def test_what_is_lacking_comes_at_a_full_hour(after: int):
+    """A proof by people's grades changes when an hour is over, never within."""
+    verdict = verdict_of(hours(4, FAIR, BASELINE), after=after)
+
+    lacking = needs(OF, at_step(0, OF, started_at=NOW), verdict)
+
+    assert lacking is not None
+    assert lacking.after is not None
+    look = verdict.reading.by_people
+    assert look is not None
+    assert minute_of(look.window.end + lacking.after) % HOUR == 0
+    a_minute = look.samples / (look.window.span / timedelta(minutes=1))
+    assert lacking.observations is not None
+    waited = lacking.after / timedelta(minutes=1) - lacking.observations / a_minute
+    assert 0 <= waited <= HOUR
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [replace(OF.labels, people_u=0), replace(OF.labels, judge=None)],
+    ids=["no people", "no judge"],
+)
+def test_without_people_or_without_a_judge_there_is_no_policy(labels):
+    with pytest.raises(LookupError, match="support-bot"):
+        policy_of(replace(OF, labels=labels))
+
+
+def test_without_a_judge_nothing_is_expected_of_answers():
+    with pytest.raises(LookupError, match="support-bot"):
+        as_graded(
+            replace(OF, labels=replace(OF.labels, judge=None)),
+            PoweredCounts(strata=(), weight=0.5),
+            0.25,
+        )
 
 
 def test_nobody_is_asked_where_people_do_not_grade():

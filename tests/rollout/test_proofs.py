@@ -13,6 +13,7 @@ from controller.rollout.metrics import CATALOGUE, MICRO
 from controller.rollout.observation import BOTH_ARMS
 from controller.rollout.plan import Arm, Scope, Then
 from controller.rollout.readings import read
+from controller.rollout.starts import start_threshold, starts_of
 from controller.rollout.state import Epoch
 from controller.rollout.timeline import start_of
 from tests.rollout.factories import ACCURACY, ESCALATION, STEPS, at_step, plan
@@ -264,7 +265,7 @@ def test_an_epochs_first_start_has_a_quarter_of_alpha_and_three_quarters_where_a
         found = read(seen, rule, intent).failing
         assert found is not None
         assert found.log_threshold == pytest.approx(needed)
-        alone = proofs.start_threshold(rule, alpha=0.025, horizon_min=312 * 60)
+        alone = start_threshold(rule, alpha=0.025, horizon_min=312 * 60)
         assert alone == pytest.approx(needed)
 
 
@@ -273,7 +274,7 @@ def test_within_the_first_hour_there_is_one_start():
     epoch = Epoch(number=0, start=start_of(first))
 
     for end, count in ((first + 1, 1), (first + 43, 1), (first + 44, 2), (first + 104, 3)):
-        passed, starts = proofs.starts_of(ESCALATION, epoch, end, reached_from=first - 60)
+        passed, starts = starts_of(ESCALATION, epoch, end, reached_from=first - 60)
         assert (passed, len(starts), starts[0]) == (0, count, first)
 
 

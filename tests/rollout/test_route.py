@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from controller.rollout.codec import decode, encode
 from controller.rollout.plan import Arm, Intent, ModelRef, Unit
 from controller.rollout.route import Route, over_limits, route_of, settled_shares
+from controller.rollout.state import Phase
 from tests.rollout.factories import at_step, plan
 from tests.traffic.factories import NOW, ROUTE
 
@@ -148,6 +149,10 @@ def test_a_route_says_how_many_units_people_grade():
     asked = plan(labels=replace(plan().labels, people_u=50_000))
 
     assert route_of(asked, at_step(0, asked)).people_u == 50_000
+    for phase in Phase:
+        state = replace(at_step(0, asked), phase=phase)
+        # What they say of a rollout that has ended is of no use to anybody.
+        assert bool(route_of(asked, state).people_u) == phase.judged
     kept = encode(route_of(asked, at_step(0, asked)))
     del kept["people_u"]  # as a controller of the release before says it
     assert decode(Route, kept).people_u == 0

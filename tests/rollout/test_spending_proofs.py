@@ -31,8 +31,10 @@ from controller.rollout.plan import (
 )
 from controller.rollout.readings import read
 from controller.rollout.rules import alpha_of, is_provable, judge
-from controller.rollout.spending import TOLD, policy_of
-from controller.rollout.verdict import Outcome
+from controller.rollout.spending import TOLD, Spending, policy_of
+from controller.rollout.state import Epoch
+from controller.rollout.timeline import Window
+from controller.rollout.verdict import Amounts, Look, Outcome
 from controller.stats.betting import log_threshold
 from tests.rollout.factories import ACCURACY, ESCALATION, GPT_41, MINI, NOW, at_step
 from tests.rollout.factories import plan as usual_plan
@@ -213,6 +215,73 @@ def test_the_tally_says_what_was_counted_and_the_figure_is_of_it():
     assert found.passing.tally["cost_nusd"] == 60 * min(34 * LIMIT + MOST, 4 * MOST)
 
 
+def figure(tally) -> Look:
+    of = plan()
+    reader = view([], minutes=59, of=of).reader
+    spent = Spending.of(of, COSTS, None, reader, Epoch(number=0, start=NOW))
+    return spent.look(START, START + 60, tally)
+
+
+@pytest.mark.parametrize(
+    ("tally", "usd", "n", "samples"),
+    [
+        ({}, None, 0, 0),
+        ({"requests": 4}, None, 4, 0),
+        ({"requests": 4, "graded": 3, "cost_nusd": NUSD}, None, 4, 3),
+        ({"requests": 4, "graded": 4, "correct.expected_u": 4 * MICRO}, 0.0, 4, 4),
+        ({"requests": 1, "graded": 1, "cost_nusd": NUSD, "correct.expected_u": 500_000}, 2.0, 1, 1),
+    ],
+    ids=["nothing", "no grade", "none right", "free", "half a right answer"],
+)
+def test_a_figure_is_what_was_spent_over_how_many_are_right(tally, usd, n, samples):
+    assert figure(tally) == Look(
+        window=Window.of_minutes(START, START + 60),
+        value=usd,
+        counts=Amounts(candidate=usd, baseline=None, candidate_n=n, baseline_n=0),
+        samples=samples,
+        complete=False,
+    )
+
+
+def test_only_minutes_with_requests_and_grades_are_told_of():
+    of = plan()
+    rows = [
+        answered(START, (LIMIT, 1.0)),
+        answered(START + 1, (LIMIT, None), (None, None)),
+        row(START + 2, {"graded": 1, "correct_u": MICRO}),
+    ]
+
+    found = read(view(rows, minutes=59, of=of, state=at_step(0, of, started_at=NOW)), COSTS, None)
+
+    assert found.failing is not None
+    assert found.passing is not None
+    told = {
+        "requests": 1,
+        "cost_nusd": LIMIT,
+        "graded": 1,
+        "correct_u": MICRO,
+        "correct.expected_u": MICRO,
+    }
+    assert (found.failing.tally, found.passing.tally) == (told, told)
+
+
+def test_each_intent_is_judged_by_its_own_requests():
+    each = replace(PROVEN, scope=Scope.EACH)
+    of = plan(each)
+    rows = [
+        answered(START + i, *[(times * LIMIT // 4, 1.0)] * 20, intent=intent)
+        for i in range(60)
+        for intent, times in (("refund", 1), ("order-status", 8))
+    ]
+    seen = view(rows, minutes=59, of=of, state=at_step(0, of, started_at=NOW))
+
+    cheap, dear = (judge(each, read(seen, each, intent)) for intent in ("refund", "order-status"))
+
+    assert (cheap.outcome, dear.outcome) == (Outcome.PASS, Outcome.FAIL)
+    assert cheap.reading.passing is not None
+    assert cheap.reading.passing.tally["requests"] == 20 * 60
+
+
 def judged(rule: Rule, cost: float, right: float, *, minutes: int = 60, **changes):
     """Twenty requests a minute at so many limits each, so many of them right."""
     of = plan(rule, **changes)
@@ -282,7 +351,9 @@ def test_requests_of_unknown_cost_are_against_either_proof():
 )
 def test_a_request_can_cost_a_full_context_and_answer_of_each_model_that_it_may_call(arm, most):
     assert most_nusd(plan(), arm) == most
-    assert most_nusd(plan(baseline=GPT_41), arm) is None  # its limits are not known
+    for one in (GPT_41, replace(SMALL, context_window=None), replace(SMALL, output_limit=None)):
+        assert most_nusd(plan(baseline=one), arm) is None
+    assert most_nusd(plan(baseline=replace(SMALL, price=None)), arm) is None
 
 
 def test_a_minute_in_which_the_cap_was_not_counted_says_nothing_against_the_rule():
@@ -300,6 +371,10 @@ def test_a_minute_in_which_the_cap_was_not_counted_says_nothing_against_the_rule
     assert found is not None
     assert found.tally["requests"] == 600
     assert (found.log_e, found.tally) == (alone.log_e, alone.tally)
+    # Nothing was spent, or next to nothing, and that was counted.
+    for cost in (0, 1):
+        free = [answered(START + i, (cost, 1.0)) for i in range(60)]
+        assert proof(free).tally["requests"] == 60
     # Another limit's sum is none of this one's.
     other = [answered(START + i, *dear, caps=(7,)) for i in range(60)]
     assert dict(proof(other).tally) == {}
@@ -322,6 +397,28 @@ def test_what_is_remembered_between_ticks_follows_every_late_change(fed):
         assert (found.failing, found.passing) == (again.failing, again.passing)
 
 
+def test_what_is_remembered_of_one_epoch_or_plan_is_not_taken_for_another():
+    """Two plans may judge the same counts, as `replay --plan` has them do."""
+    of = plan()
+    first = at_step(0, of, started_at=NOW)
+    later = replace(first, epochs={COSTS.name: Epoch(number=1, start=NOW + timedelta(minutes=40))})
+    rows = [answered(START + i, *[(2 * LIMIT, 1.0)] * (5 if i < 40 else 1)) for i in range(150)]
+    tallies = view(rows, minutes=149, of=of).tallies
+    found = []
+
+    for other, state in ((of, first), (of, later), (plan(priors=Priors(accuracy=0.6)), first)):
+        usual = view(rows, minutes=149, of=other, state=state)
+        kept = read(replace(usual, tallies=tallies), COSTS, None)
+        alone = read(usual, COSTS, None)
+        assert (kept.failing, kept.passing) == (alone.failing, alone.passing)
+        assert kept.passing is not None
+        found.append(kept.passing)
+
+    assert found[0].tally["requests"] - found[1].tally["requests"] == 40 * 5
+    assert found[0].tally == found[2].tally
+    assert found[0].log_e != found[2].log_e
+
+
 def test_a_judge_that_errs_is_allowed_for():
     # Every answer is right; of a judge of sensitivity 0.8 and specificity 0.9 four in five look so. At 1.1 limits each
     # that is 1.375 limits for what looks right, and 1.1 for what is.
@@ -338,14 +435,55 @@ def test_a_judge_that_errs_is_allowed_for():
 # The plan
 
 
+def test_an_effect_worth_finding_is_half_as_much_again_or_a_third_less():
+    of = plan(priors=Priors(accuracy=0.8))
+
+    bets = policy_of(of, COSTS)
+
+    assert bets.failing.reference == 0.8
+    assert bets.failing.effect == pytest.approx(0.8 / 2)
+    assert bets.passing is not None
+    assert bets.passing.effect == pytest.approx(0.8 / 3)
+
+
+@pytest.mark.parametrize(("assumed", "reference"), [(0.0, 0.01), (1.0, 0.99)])
+def test_where_all_or_none_are_assumed_right_there_is_still_something_to_bet_around(
+    assumed, reference
+):
+    of = plan(priors=Priors(accuracy=assumed))
+
+    assert policy_of(of, COSTS).failing.reference == reference
+
+
+def test_what_a_request_can_cost_is_that_of_the_arm_and_twice_the_limit_at_least():
+    def most(rule: Rule) -> int | None:
+        return policy_of(plan(rule), rule).most_nusd
+
+    assert most(COSTS) == most(replace(COSTS, arm=Arm.CANDIDATE)) == MOST
+    assert most(replace(COSTS, arm=Arm.BASELINE)) == MOST // 2
+    assert most(replace(COSTS, limit=50.0)) == 100 * NUSD
+
+
 def test_only_a_limit_above_nothing_that_is_not_turned_around_can_be_proven():
     assert is_provable(COSTS)
     assert is_provable(replace(COSTS, limit=50.0))
     assert not is_provable(replace(COSTS, below=True))
     assert not is_provable(replace(COSTS, limit=0.0))
+    assert not is_provable(replace(COSTS, limit=1e-10))
+    assert is_provable(replace(COSTS, limit=10_000.0))
+    assert not is_provable(replace(COSTS, limit=10_001.0))
     assert not is_provable(replace(COSTS, usual=timedelta(days=7)))
     for other in ("cost_per_hour", "cost_per_1k", "cost_ratio", "token_burn_rate"):
         assert not is_provable(replace(COSTS, metric=CATALOGUE[other]))
+
+
+@pytest.mark.parametrize("limit", [1e-10, 1e-9, 10_000.0, 1e12])
+def test_however_far_off_a_limit_is_the_rule_is_judged(limit):
+    """What a request is bounded by follows the limit, and its sums have to fit."""
+    found = judged(replace(COSTS, limit=limit), 1.8, 0.95)
+
+    assert found.outcome in (Outcome.FAIL, Outcome.INSUFFICIENT)
+    assert (found.reading.passing is None) == (limit in (1e-10, 1e12))
 
 
 def test_the_caps_of_a_plan_are_ten_times_its_limits_each_once():

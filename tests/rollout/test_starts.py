@@ -8,8 +8,8 @@ from datetime import timedelta
 import pytest
 
 from controller.rollout.metrics import CATALOGUE
-from controller.rollout.proofs import planned_starts, starts_of
 from controller.rollout.readings import read
+from controller.rollout.starts import planned_starts, starts_of
 from controller.rollout.state import Epoch
 from controller.rollout.timeline import minute_of
 from tests.rollout.factories import ACCURACY, ESCALATION, NOW, at_step, plan

@@ -81,6 +81,34 @@ def test_sums_never_say_more_than_every_cost_and_grade_would(spent, graded, bala
         assert log * 1e-9 <= true + 1e-9
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize(
+    "balance",
+    [
+        FAIL,
+        PASS,
+        JUDGED,
+        Balance(most=10.0, reference=0.5, effect=50.0),  # as much as is not to lose everything
+        Balance(most=1.5, reference=0.9, effect=50.0),
+    ],
+)
+@pytest.mark.parametrize(
+    ("dear", "cheap", "right", "wrong"),
+    [(3, 0, 0, 2), (0, 3, 2, 0), (1, 9, 1, 0), (1, 0, 0, 9), (2, 3, 4, 1)],
+)
+def test_of_costs_and_grades_that_are_all_or_nothing_sums_say_all(
+    dear, cheap, right, wrong, balance, sign
+):
+    costs, grades = [balance.most] * dear + [0] * cheap, [1] * right + [0] * wrong
+    values = [balance.low + (balance.high - balance.low) * one for one in grades]
+
+    (logs,) = wealth(len(costs), sum(costs), len(grades), sum(grades), balance=balance, sign=sign)
+
+    for factor, log in zip((0.5, 1, 2), logs.tolist(), strict=True):
+        true = true_log(costs, values, balance=balance, factor=factor, sign=sign)
+        assert log * 1e-9 == pytest.approx(true, abs=2e-9)
+
+
 @given(st.lists(st.floats(0, 1_000), min_size=1, max_size=12), grades)
 def test_costs_counted_up_to_a_cap_say_no_more_than_what_was_spent(spent, graded):
     up_to = [min(one, FAIL.most) for one in spent]
@@ -203,5 +231,7 @@ def test_sums_that_cannot_be_are_refused():
         wealth([3], [31], [3], [2])
     with pytest.raises(StatisticsError, match="sums of a minute"):
         wealth([3], [3], [3], [math.nan])
+    with pytest.raises(StatisticsError, match="sums of a minute"):
+        wealth([3], [-1], [3], [2])
     with pytest.raises(StatisticsError, match="reference"):
         Balance(most=0.5, reference=0.9, effect=0.1)

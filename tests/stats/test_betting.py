@@ -115,13 +115,24 @@ def test_a_step_at_exactly_the_limit_gains_nothing_on_average(hits, misses, limi
 @brief
 @given(counts_of(3))
 def test_swapping_the_arms_turns_loss_into_gain(counts):
-    policy = {"effect": 0.015, "variance": 0.05}
     swapped = np.array(counts[::-1])
+    gain = gain_bets(margin=0.015, effect=0.015, variance=0.05)
+    loss = loss_bets(margin=-0.015, effect=0.015, variance=0.05)
 
-    gained = log_e(np.array(counts), -PAIR, gain_bets(margin=0.015, **policy))
+    gained = log_e(np.array(counts), -PAIR, gain)
 
-    assert float(gained) == pytest.approx(
-        float(log_e(swapped, PAIR, loss_bets(margin=-0.015, **policy))), abs=1e-12
+    assert float(gained) == pytest.approx(float(log_e(swapped, PAIR, loss)), abs=1e-12)
+
+
+@brief
+@given(st.floats(0.001, 0.5), st.floats(0.001, 0.5), st.floats(0.01, 1))
+def test_factors_of_the_best_bet_are_as_asked(margin, effect, variance):
+    asked = gain_bets(margin=margin, effect=effect, variance=variance, factors=(0.5, 0.75, 1.5))
+
+    cap = 0.95 / (1 - margin)
+    assert asked.m == -margin
+    assert asked.lambdas == pytest.approx(
+        [min(f * effect / variance, cap) for f in (0.5, 0.75, 1.5)]
     )
 
 

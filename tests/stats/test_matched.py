@@ -60,6 +60,19 @@ def test_each_minute_is_the_product_over_its_requests(n, k, data):
     x, y = data.draw(st.integers(0, n)), data.draw(st.integers(0, k))
     sign = data.draw(st.sampled_from([1, -1]))
 
+    by_requests(n, x, k, y, sign)
+
+
+@pytest.mark.parametrize(
+    ("n", "k"), [(1, 9), (9, 1), (1, 1)], ids=["a small candidate", "a large one", "alike"]
+)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_no_bet_can_lose_everything(n, k, sign):
+    for x, y in product((0, n), (0, k)):
+        by_requests(n, x, k, y, sign)
+
+
+def by_requests(n: int, x: int, k: int, y: int, sign: int) -> None:
     (found,) = wealth(n, x, k, y, sign=sign)
 
     for factor, log in zip((0.5, 1, 2), found.tolist(), strict=True):
@@ -111,6 +124,8 @@ def test_the_e_value_is_the_mean_of_the_bets_wealths(logs):
     found = float(log_e_of_wealth(np.array(logs)))
 
     assert found == pytest.approx(math.log(sum(math.exp(one * 1e-9) for one in logs) / 3))
+    of_rows = log_e_of_wealth(np.array([[0, 0, 0], logs]))
+    assert of_rows.tolist() == pytest.approx([0.0, found])
 
 
 @given(st.data())
@@ -144,12 +159,22 @@ def test_the_strongest_window_is_the_best_of_all_that_serve_an_end(data):
         ]
         if not there:
             assert (found.margin[i], found.start[i]) == (-math.inf, -1)
+            assert found.log_e[i] == -math.inf
             continue
-        assert found.margin[i] == pytest.approx(max(one for one, _ in there))
+        best = max(one for one, _ in there)
+        assert found.margin[i] == pytest.approx(best)
+        margin = {start: one for one, start in there}[int(found.start[i])]
+        assert margin == pytest.approx(best)
+        needed = thresholds[starts.tolist().index(int(found.start[i]))]
+        assert found.log_e[i] == pytest.approx(margin + needed)
 
 
 def test_counts_that_cannot_be_are_refused():
     with pytest.raises(StatisticsError, match="counts of a minute"):
         wealth([3], [4], [5], [0])
+    with pytest.raises(StatisticsError, match="counts of a minute"):
+        wealth([3], [-1], [5], [0])
+    with pytest.raises(StatisticsError, match="counts of a minute"):
+        wealth([3, 3], [1], [5, 5], [0, 0])
     with pytest.raises(StatisticsError, match="reference"):
         wealth([3], [1], [5], [0], reference=1.0)

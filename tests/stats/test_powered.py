@@ -13,13 +13,16 @@ from hypothesis import strategies as st
 
 from controller.errors import StatisticsError
 from controller.stats.noise import ppi_mean
+from controller.stats.passage import Growth
 from controller.stats.powered import (
     Graded,
     Policy,
+    chances,
     corners,
     log_wealth_nano,
     policy,
     powered_accuracy,
+    powered_growth,
 )
 
 MARGIN = 0.015
@@ -38,13 +41,30 @@ def wealth(candidate, baseline, *, by=USUAL, margin=MARGIN, effect=0.015, sign=-
 
 
 def test_the_weight_is_that_of_the_best_estimate():
+    found = policy(accuracy=0.95, sensitivity=0.95, specificity=0.9, share=0.05)
+
     # cov(h, f) = 0.0475 × 0.85, the judge says "right" in 0.9075, and (1 − 0.05) of that is PPI++'s λ.
-    assert USUAL.weight == pytest.approx(0.95 * 0.0475 * 0.85 / (0.9075 * 0.0925))
-    assert USUAL.judge == pytest.approx(0.9075)
-    assert USUAL.drawn == pytest.approx(0.95 - USUAL.weight * 0.9075)
+    assert found.weight == pytest.approx(0.95 * 0.0475 * 0.85 / (0.9075 * 0.0925))
+    assert found.judge == pytest.approx(0.9075)
+    assert found.drawn == pytest.approx(0.95 - found.weight * 0.9075)
     # var(h) (1 − ρ² (1 − share)), ρ² = cov² / (var(h) var(f)).
     correlation = 0.0475 * 0.85**2 / (0.9075 * 0.0925)
-    assert USUAL.variance == pytest.approx(0.0475 * (1 - 0.95 * correlation))
+    assert found.variance == pytest.approx(0.0475 * (1 - 0.95 * correlation))
+
+
+def test_a_judge_that_in_double_precision_always_says_the_same_weighs_nothing():
+    nearly_all = math.nextafter(1.0, 0.0)
+
+    found = policy(accuracy=nearly_all, sensitivity=1.0, specificity=0.25, share=0.5)
+
+    assert (found.judge, found.weight) == (1.0, 0.0)
+
+
+def test_chances_are_of_what_the_person_and_the_judge_say():
+    found = chances(right=0.9, sensitivity=0.95, specificity=0.8)
+
+    # Right by both, the person alone, the judge alone, neither.
+    assert found.tolist() == pytest.approx([0.855, 0.045, 0.02, 0.08])
 
 
 def test_a_judge_that_never_errs_is_worth_a_person_and_one_beside_everybody_nothing():
@@ -128,29 +148,77 @@ def test_each_stretch_is_the_product_over_its_answers(data, sign, margin):
         for _ in range(2)
     ]
     candidate, baseline = (arm(one[:4], one[4:]) for one in tables)
-    n, k = sum(tables[0][:4]), sum(tables[1][:4])
 
     (found,) = wealth(candidate, baseline, margin=margin, sign=sign).tolist()
 
+    for logs, log in zip(each_answer(*tables, margin=margin, sign=sign), found, strict=True):
+        expected = math.fsum(c * one for kind in logs for one, c in kind)
+        assert log * 1e-9 == pytest.approx(expected, abs=2e-9)
+
+
+def each_answer(ours, theirs, *, margin: float, sign: int):
+    """Of each bet and kind of answer (drawn and others of each arm): what one adds, and how many there are."""
     w, r, q = USUAL.weight, USUAL.drawn, USUAL.judge
     grades = [(1, 1), (1, 0), (0, 1), (0, 0)]
-    for factor, log in zip((0.5, 1, 2), found, strict=True):
-        a = factor * 0.015 / (USUAL.variance * (1 + n / k))
-        gains = [
-            (sign * (-(h - w * f - r) - margin), c)
-            for (h, f), c in zip(grades, tables[0][:4], strict=True)
+    n, k = sum(ours[:4]), sum(theirs[:4])
+    residuals = [h - w * f - r for h, f in grades]
+    kinds = [
+        ([sign * (-one - margin) for one in residuals], ours[:4]),
+        ([sign * n / k * one for one in residuals], theirs[:4]),
+    ]
+    for part, side in ((ours[4:], -sign), (theirs[4:], sign)):
+        kinds.append(([side * w * n / sum(part) * (f - q) for f in (0, 1)], part))
+    deepest = max(-gain for gains, _ in kinds for gain in gains)
+    for factor in (0.5, 1, 2):
+        a = min(factor * 0.015 / (USUAL.variance * (1 + n / k)), 0.95 / deepest)
+        yield [
+            [(math.log1p(a * gain), c) for gain, c in zip(gains, counts, strict=True)]
+            for gains, counts in kinds
         ]
-        gains += [
-            (sign * n / k * (h - w * f - r), c)
-            for (h, f), c in zip(grades, tables[1][:4], strict=True)
-        ]
-        for part, side in ((tables[0][4:], -sign), (tables[1][4:], sign)):
-            gains += [
-                (side * w * n / sum(part) * (f - q), c) for f, c in zip((0, 1), part, strict=True)
-            ]
-        a = min(a, 0.95 / max(-gain for gain, _ in gains))
-        expected = math.fsum(c * math.log1p(a * gain) for gain, c in gains)
-        assert log * 1e-9 == pytest.approx(expected, abs=2e-9)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_growth_is_the_mean_and_the_variance_of_what_answers_as_often_in_each_corner_add(sign):
+    ours, theirs = (0.4, 0.05, 0.02, 0.03, 0.1, 0.8), (5.0, 0.3, 0.2, 0.5, 4.0, 20.0)
+    candidate, baseline = (arm(one[:4], one[4:]) for one in (ours, theirs))
+
+    def found(looks_every: float):
+        return powered_growth(
+            candidate,
+            baseline,
+            USUAL,
+            margin=MARGIN,
+            effect=0.015,
+            sign=sign,
+            looks_every=looks_every,
+        )
+
+    each = list(each_answer(ours, theirs, margin=MARGIN, sign=sign))
+    means = [math.fsum(c * log for kind in bet for log, c in kind) for bet in each]
+    variances = []
+    for bet in each:
+        kinds = []
+        for kind in bet:
+            n = math.fsum(c for _, c in kind)
+            mean = math.fsum(c * log for log, c in kind) / n
+            kinds.append(math.fsum(c * (log - mean) ** 2 for log, c in kind))
+        variances.append(math.fsum(kinds))
+    assert found(1.0).mean == pytest.approx(means)
+    assert found(1.0).variance == pytest.approx(variances)
+    beyond = [4 * math.sqrt(one) / (3 * math.sqrt(2 * math.pi)) for one in variances]
+    assert found(1.0).overshoot == pytest.approx(beyond)
+    assert found(0.25).overshoot == pytest.approx(beyond)  # no oftener than there are answers
+    assert found(9.0).overshoot == pytest.approx([3 * one for one in beyond])
+
+
+def test_nothing_grows_where_nothing_comes():
+    none = arm([0, 0, 0, 0], [0, 0])
+
+    found = powered_growth(
+        none, none, USUAL, margin=MARGIN, effect=0.015, sign=-1, looks_every=60.0
+    )
+
+    assert found == Growth(mean=(0.0,) * 3, variance=(0.0,) * 3, overshoot=(0.0,) * 3)
 
 
 grade = st.sampled_from([0.0, 0.25, 0.5, 1.0])
@@ -208,8 +276,15 @@ def test_counts_that_are_none_are_refused():
     whole = arm([1, 0, 0, 0], [1, 9])
     with pytest.raises(StatisticsError, match=r"drawn has shape \(1, 3\)"):
         wealth(arm([1, 0, 0], [1, 9]), whole)
-    with pytest.raises(StatisticsError, match="others has a negative"):
-        wealth(whole, arm([1, 0, 0, 0], [-1, 9]))
+    for count in (-1, math.nan, math.inf):
+        with pytest.raises(StatisticsError, match="others has a negative"):
+            wealth(whole, arm([1, 0, 0, 0], [count, 9]))
+
+
+def test_of_no_stretches_nothing_is_said():
+    none = Graded(np.zeros((0, 4)), np.zeros((0, 2)))
+
+    assert wealth(none, none).shape == (0, 3)
 
 
 # The estimate
@@ -222,7 +297,8 @@ def test_counts_that_are_none_are_refused():
 )
 def test_the_estimate_is_the_prediction_powered_mean_of_the_same_grades(both, rest, weight):
     h, f = np.array(both, dtype=float).T
-    table = corners(*(np.array([one]) for one in (len(both), h.sum(), f.sum(), (h * f).sum())))
+    sums = (len(both), h.sum(), f.sum(), (h * f).sum())
+    table = corners(*(np.array([one], dtype=float) for one in sums)).astype(float)
 
     found = powered_accuracy(
         Graded(table, np.array([[rest.count(0), rest.count(1)]], float)), weight

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,14 +12,17 @@ import pytest
 
 from controller.errors import StatisticsError
 from controller.stats import (
+    balanced,
     betting,
     classical,
     histogram,
+    matched,
     multiple,
     noise,
     paired,
     passage,
     power,
+    powered,
     proportions,
     quantiles,
     ratio,
@@ -50,6 +54,26 @@ STRATUM: dict[str, Any] = {
     "candidate_correct": 1,
 }
 BOTH = [stratified.Stratum(**STRATUM), stratified.Stratum(**STRATUM)]
+
+
+HALF = {"accuracy": 0.9, "sensitivity": 0.9, "specificity": 0.9, "share": 0.5}
+WEIGHED = powered.Policy(weight=0.5, drawn=0.5, judge=0.7, variance=0.05)
+ANSWERS = powered.Graded(np.ones((1, 4)), np.ones((1, 2)))
+ONE = np.array([1])
+
+
+def by_people(by: powered.Policy = WEIGHED, **changes: float) -> object:
+    usual = {"margin": 0.1, "effect": 0.1}
+    return powered.log_wealth_nano(ANSWERS, ANSWERS, by, sign=1, **(usual | changes))
+
+
+def by_minute(**changes: float) -> object:
+    usual = {"reference": 0.1, "effect": 0.1}
+    return matched.log_wealth_nano(ONE, ONE, ONE, ONE, sign=1, **(usual | changes))
+
+
+def balance(**changes: float) -> balanced.Balance:
+    return balanced.Balance(**({"most": 2.0, "reference": 0.5, "effect": 0.1} | changes))
 
 
 def pairs(**changes: int) -> paired.PairedTable:
@@ -107,11 +131,17 @@ REFUSED: dict[str, list[Callable[[], object]]] = {
     "m is": [lambda: betting.Bets(m=NAN, lambdas=(1, 1, 1))],
     "a bet is": [lambda: betting.Bets(m=0, lambdas=(1, 0, 1))],
     "effect is": [
+        lambda: by_people(effect=0),
+        lambda: by_minute(effect=0),
+        lambda: balance(effect=0),
         lambda: bets(effect=0),
         lambda: power.mcnemar(**(ONLY | {"p_only_candidate": 0.04})),
         lambda: power.farrington_manning(**(NEW | {"p_new": 0.7})),
     ],
-    "variance is": [lambda: bets(variance=0)],
+    "variance is": [
+        lambda: bets(variance=0),
+        lambda: by_people(replace(WEIGHED, variance=0.0)),
+    ],
     "m - lo is": [lambda: bets(m=0, lo=0)],
     "limit is": [
         lambda: betting.rate_bets(limit=0, alternative=0.5),
@@ -122,6 +152,8 @@ REFUSED: dict[str, list[Callable[[], object]]] = {
         lambda: betting.rate_bets(limit=0.5, alternative=0.49),
     ],
     "margin is": [
+        lambda: by_people(margin=-1),
+        lambda: by_people(margin=1),
         lambda: losing(margin=-1),
         lambda: losing(margin=1),
         lambda: gaining(margin=-1),
@@ -300,6 +332,24 @@ REFUSED: dict[str, list[Callable[[], object]]] = {
     "count_new is": [lambda: proportions.farrington_manning(3, 2, 1, 2, margin=0.1)],
     "count_old is": [lambda: proportions.farrington_manning(1, 2, 3, 2, margin=0.1)],
     "variance under H0 is": [lambda: proportions.farrington_manning(2, 2, 2, 2, margin=0)],
+    # balanced, matched, powered
+    "reference is": [
+        lambda: by_minute(reference=0),
+        lambda: by_minute(reference=1),
+        lambda: balance(reference=0, low=-0.5),
+        lambda: balance(reference=0.2, low=0.2),
+        lambda: balance(reference=1),
+        lambda: balance(reference=1.5, high=1.5),
+        lambda: balance(reference=0.9, most=0.9),
+    ],
+    "accuracy is": [
+        lambda: powered.policy(**(HALF | {"accuracy": 0})),
+        lambda: powered.policy(**(HALF | {"accuracy": 1})),
+    ],
+    "share is": [
+        lambda: powered.policy(**(HALF | {"share": 0})),
+        lambda: powered.policy(**(HALF | {"share": 1.1})),
+    ],
     # quantiles
     "quantile is": [
         lambda: quantiles.order_statistic_ranks(100, 0),
