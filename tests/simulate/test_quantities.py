@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from controller.rollout.caps import cost_caps
 from controller.rollout.metrics import MICRO, capped
-from controller.rollout.observation import Observation
+from controller.rollout.observation import Observation, RollupRow
 from controller.rollout.plan import Arm, Intent, Labels, Plan, Scope, Unit
+from controller.rollout.tallies import Tallies
 from controller.rollout.timeline import minute_of, start_of
 from controller.simulate.dense import ONE_REQUEST, RIGHT_U, DenseTallies
 from controller.simulate.knowledge import Knowledge
@@ -111,8 +112,8 @@ def requests_of(made: Streams, drawn, seed: int) -> Iterator[tuple[Arm, str, int
                 )
 
 
-def counted_live(requests) -> dict[tuple[str, str, int], dict[str, int]]:
-    """Rollup rows that the real ingest makes of them, by arm, intent and minute."""
+def ingested(requests) -> Sequence[RollupRow]:
+    """The rows that the real ingest makes of them."""
     store = MemoryStore()
     started(store, unit=Unit.REQUEST, cost_limits=(LIMIT_USD,))
     sent: list[Observation] = [
@@ -128,6 +129,12 @@ def counted_live(requests) -> dict[tuple[str, str, int], dict[str, int]]:
     ]
     send(store, *sent, now=start_of(FIRST + LENGTH_MIN))
     rows, _ = store.rollups(ROLLOUT)
+    return rows
+
+
+def counted_live(requests) -> dict[tuple[str, str, int], dict[str, int]]:
+    """The same by arm, intent and minute."""
+    rows = ingested(requests)
     return {(row.arm, row.intent, row.minute - FIRST): dict(row.stats) for row in rows}
 
 
@@ -184,6 +191,43 @@ def test_simulated_histograms_are_those_of_a_live_count(scenario: Scenario):
                 intent=None,
             )
             assert dict(zip(buckets, sums.tolist(), strict=True)) == dict(seen)
+
+
+def test_what_lies_above_buckets_is_what_tallies_of_the_same_rows_tell_before_and_after_a_cut():
+    made = streams(planned(), 6)
+    drawn = made.draw(SPLIT, 0, FIRST, LENGTH_MIN)
+    known, later = {"latency": {10, 30}}, {"latency": {20, 30}, "ttft": {-60}}
+    dense = DenseTallies(NAMES, first=FIRST, room=100, columns=made.columns, spare=2)
+    dense.begin(1, NAMES)
+    dense.widen(known, FIRST)
+    dense.add(drawn.counted)
+    dense.cut(FIRST + 20)
+    dense.widen(later, FIRST + 5)  # one more than there was room for
+    tallies = Tallies(bounds={"latency": {10, 20, 30}, "ttft": {-60}})
+    rows = ingested(requests_of(made, drawn, 6))
+    tallies.feed([row for row in rows if row.minute < FIRST + 20], 1)
+
+    at = np.arange(FIRST + 5, FIRST + 25)
+    early = ("n", "s.cost_nusd", "x.latency.10", "x.latency.30")
+    for arm in Arm:
+        for intent in (None, *NAMES):
+            about = {"arm": arm.value, "intent": intent}
+            told, seen = (one.until(at, early, **about) for one in (dense, tallies))
+            assert told.tolist() == seen.tolist()
+            # What is asked for later is counted from then on.
+            new = ("x.latency.20", "x.ttft.-60")
+            told, seen = (one.until(at, new, **about) for one in (dense, tallies))
+            assert (told - told[0]).tolist() == (seen - seen[0]).tolist()
+            row = dense.row(FIRST + 9, **about)
+            places = dense.places(early, arm.value)
+            assert [row[place] for place in places] == told_before(tallies, FIRST + 9, early, about)
+    with pytest.raises(LookupError, match=r"x\.latency\.99 is not summed here"):
+        dense.until(at, ("x.latency.99",), arm="candidate", intent=None)
+
+
+def told_before(tallies: Tallies, minute: int, keys: tuple[str, ...], about) -> list[int]:
+    row = tallies.row(minute, **about)
+    return [row[place] for place in tallies.places(keys, about["arm"])]
 
 
 @settings(max_examples=8, deadline=None)
