@@ -59,7 +59,7 @@ Number: TypeAlias = NDArray[np.int64] | int
 
 STRETCH_MIN: Final = DAY_MIN
 """Minutes that are drawn together."""
-APART: Final = 1  # beside the generators of what arrives and how it is answered
+APART: Final = 2  # beside the generators of what arrives and how it is answered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
