@@ -1,11 +1,11 @@
 """Whether the tests would notice a wrong line: `python -m benchmarks.mutants [MODULE ...] [--again] [--none]`.
 
 mutmut changes one operator, number, word or argument of a function at a time; a test must fail for each. MODULE is one
-as in `stats.betting`, or a group of them: `stats`, and of `rollout` `decisions`, `evidence`, `sums`, `accounting`,
-`stretches`, `records`. `--again` runs only survivors that have no reason and what was not run; `--none` runs nothing
-and writes the page anew. `--within S` leaves out tests that took more seconds: what survives then is run on all with
-`--again`. `--at-once N` runs so many mutants side by side.
-Work is done on a copy in .mutants/, which git ignores, with what came before kept.
+as in `stats.betting`, or a group of them: `stats`, and of `rollout` `decisions`, `evidence`, `measures`, `sums`,
+`accounting`, `stretches`, `records`. `--again` runs only survivors that have no reason and what was not run; `--none`
+runs nothing and writes the page anew, with what a run that was broken off has found of each MODULE. `--within S` leaves
+out tests that took more seconds: what survives then is run on all with `--again`. `--at-once N` runs so many side by
+side. Work is done on a copy in .mutants/, which git ignores, with what came before kept.
 
 Writes docs/mutation.md, and docs/mutation.json with what it tells. Why a survivor may live is said in
 benchmarks/mutants.toml: a test sees to it that each has its reason. Needs the dependency group `mutation`.
@@ -99,25 +99,24 @@ GROUPS: Final = {
                         "below_proofs",
                         "alpha",
                     ),
-                    *("needs", "needs_by_hand", "prospects"),
+                    *("needs", "needs_by_hand", "needs_of_people", "prospects"),
                 )
             ),
             *("-k", "not hardly_ever_stopped and not seems_to_lose and not then_take"),
         ],
         (
-            *(
-                "proofs",
-                "starts",
-                "comparison",
-                "readings",
-                "needs",
-                "looks",
-                "force",
-                "prospects",
-                "view",
-            ),
-            *("availability", "coverage", "sampling"),
+            *("proofs", "starts", "comparison", "readings", "needs", "force", "prospects"),
+            *("coverage", "sampling"),
         ),
+    ),
+    # What proofs are about, without proofs.
+    "measures": Group(
+        "rollout",
+        [
+            f"tests/rollout/test_{name}.py"
+            for name in ("view", "looks", "metrics_by_hand", "spike", "starts", "readings")
+        ],
+        ("looks", "view", "availability"),
     ),
     "sums": Group(
         "rollout",
@@ -174,6 +173,7 @@ GROUPS: Final = {
 
 SETTINGS: Final[Mapping[str, Any]] = {
     "source_paths": ["controller"],
+    "also_copy": ["rollout_plans"],  # tests load them
     # No test is about the wording of an error, and a branch that types rule out cannot be taken.
     "do_not_mutate_patterns": [r"raise \w+\(", r"assert_never\("],
     # Two collections of garbage would cost more than most tests.
@@ -282,7 +282,7 @@ def lay_out(name: str) -> Path:
     """
     work = WORK / name
     reached = work / "mutants" / TOLD_OF_TESTS
-    for part in ("controller", "tests"):
+    for part in ("controller", "tests", "rollout_plans"):
         here, there = FOLDER / part, work / part
         for path in list(there.rglob("*.py")):
             if path.name != QUICKEST_FIRST.name and not (here / path.relative_to(there)).exists():
@@ -513,6 +513,8 @@ def main() -> None:
     kept = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {}
     try:
         wanted = modules(asked.modules)
+        if asked.none and asked.modules:
+            kept |= {module: told(module) for module in wanted if outcomes(module)}
         for group in GROUPS:
             own = [one for one in wanted if group_of(one) == group]
             if own and not asked.none:

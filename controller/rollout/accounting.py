@@ -173,7 +173,7 @@ class Account:
     def _every_episode(self) -> Iterable[Episode]:
         """Loaded and new, each once."""
         loaded = chain.from_iterable(self._episodes.values())
-        episodes = chain(loaded, self._episode_of.values(), self._new_episodes.values())
+        episodes = chain(loaded, self._episode_of.values())
         return {one.id: one for one in episodes}.values()
 
     def new_episodes(self) -> list[Episode]:

@@ -64,12 +64,17 @@ class ByPeople:
 
 
 class Drawn:
-    """Answers of drawn units that a batch touches. `shares_u`: in millionths, of the rollouts in which people grade."""
+    """Answers of drawn units that a batch touches. `shares_u`: in millionths, of the rollouts in which people grade;
+    `single`: those of them in which each request is an episode by itself.
+    """
 
-    def __init__(self, shares_u: Mapping[str, int], kept: Iterable[ByPeople]) -> None:
+    def __init__(
+        self, shares_u: Mapping[str, int], kept: Iterable[ByPeople], single: Collection[str]
+    ) -> None:
         """`kept` are those stored of all drawn units of the batch."""
         self.changed: dict[str, ByPeople] = {}
         self._shares_u = shares_u
+        self._single = single
         self._kept = {one.id: one for one in kept}
         self._of_unit: dict[tuple[str, str], list[ByPeople]] = {}
         self._is_drawn: dict[tuple[str, str], bool] = {}
@@ -114,7 +119,7 @@ class Drawn:
     def _take_flags(self, request: Request) -> None:
         escalated = bool(request.flags.get("escalated"))
         failed = bool(request.flags.get("error"))
-        if not (request.id in self._kept or escalated or failed) or not self._counts(request):
+        if not (escalated or failed) or not self._counts(request):
             return
         one = self._kept.get(request.id)
         if one is None or (one.escalated, one.failed) != (escalated, failed):
@@ -145,10 +150,9 @@ class Drawn:
         """Whether people are to grade the answers of this unit."""
         known = self._is_drawn.get((rollout, unit))
         if known is None:
-            share_u = self._shares_u.get(rollout, 0)
-            known = self._is_drawn[rollout, unit] = bool(share_u) and is_drawn(
-                rollout, unit, share_u
-            )
+            share_u = self._shares_u.get(rollout)
+            known = share_u is not None and is_drawn(rollout, unit, share_u)
+            self._is_drawn[rollout, unit] = known
         return known
 
     def _added(self, episodes: Iterable[Episode]) -> dict[str, Added]:
@@ -162,6 +166,10 @@ class Drawn:
 
     def _grade_u(self, episode: Episode) -> int | None:
         """The mean of people's grades of its answers; None while there is none."""
+        if episode.rollout in self._single:
+            # Others of its unit may have come at the same moment.
+            alone = self._kept.get(episode.id)
+            return None if alone is None else alone.grade_u()
         answers = self._of_unit.get((episode.rollout, episode.unit), ())
         grades = [one.grade_u() for one in answers if one.is_of(episode)]
         known = [grade for grade in grades if grade is not None]

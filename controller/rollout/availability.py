@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Final, overload
+
+import numpy as np
+from numpy.typing import NDArray
 
 from controller.rollout.looks import known_and_traffic
-from controller.rollout.metrics import Kind
-from controller.rollout.plan import FULL_BP, Arm, Rule
+from controller.rollout.metrics import MICRO, Kind
+from controller.rollout.plan import FULL_BP, Arm, Plan, Rule
 from controller.rollout.reader import Reader
 from controller.rollout.state import Phase
+from controller.rollout.sums import Minutes
 from controller.rollout.timeline import minute_of, minutes
 from controller.rollout.verdict import Availability
 from controller.rollout.view import View
 
-UNLIKELY = (
-    1e-3  # a stretch without labels is blind when chance would leave it so less often than this
+UNLIKELY: Final = (
+    0.01  # how often chance may ever blind a rule on an intent, however long a rollout takes
 )
 
 
@@ -106,7 +111,11 @@ def blind(view: View, rule: Rule, intent: str | None) -> timedelta:
     if start >= end:
         return timedelta(0)
     unmeasured = view.tallies.minutes_with(traffic, start, end, arm=arm, intent=intent)
-    if not len(unmeasured) or _by_chance(view, (known, traffic), intent, start, end):
+    so_far, of = view.reader.before(start, (known, traffic), arm=arm, intent=intent)
+    (missed,) = view.reader.between(start, end, (traffic,), arm=arm, intent=intent)
+    if not len(unmeasured) or by_chance(
+        so_far, of, missed, expected=expected_rate(view.plan, rule)
+    ):
         return timedelta(0)
     return timedelta(minutes=len(unmeasured))
 
@@ -121,11 +130,28 @@ def _all_known(view: View, keys: tuple[str, str], intent: str | None, since: int
     return known == traffic
 
 
-def _by_chance(view: View, keys: tuple[str, str], intent: str | None, start: int, end: int) -> bool:
-    arm = Arm.CANDIDATE.value
-    known, traffic = view.reader.before(start, keys, arm=arm, intent=intent)
-    if known == 0:
-        return False
-    (missed,) = view.reader.between(start, end, keys[1:], arm=arm, intent=intent)
-    rate = min(known / max(traffic, 1), 1.0)
-    return bool((1 - rate) ** missed > UNLIKELY)
+def expected_rate(plan: Plan, rule: Rule) -> float:
+    """Which part of the requests is to be measured."""
+    return plan.labels.sampled_u / MICRO if rule.metric.labelled else 1.0
+
+
+@overload
+def by_chance(known: int, traffic: int, missed: int, *, expected: float) -> bool: ...
+@overload
+def by_chance(
+    known: Minutes, traffic: Minutes, missed: Minutes, *, expected: float
+) -> NDArray[np.bool_]: ...
+def by_chance(
+    known: int | Minutes, traffic: int | Minutes, missed: int | Minutes, *, expected: float
+) -> bool | NDArray[np.bool_]:
+    """Whether chance may have left `missed` requests in a row unmeasured, after so many `known` of so many.
+
+    They are measured at the rate seen so far, or that which is `expected` if it is lower. A gap may begin at first, and
+    after each measured request. After k of these one is no chance from where that would leave it in less than
+    `UNLIKELY` / ((k + 1) (k + 2)) of cases, so that all of them together are taken for blindness in `UNLIKELY` of
+    rollouts at most. Numbers, or arrays of one shape.
+    """
+    k = np.asarray(known, dtype=np.float64)
+    rate = np.minimum(np.where(k > 0, k / np.maximum(traffic, 1), expected), expected)
+    chance: NDArray[np.bool_] = (1 - rate) ** missed * ((k + 1) * (k + 2)) > UNLIKELY
+    return chance if chance.ndim else bool(chance)

@@ -41,6 +41,7 @@ from controller.stats.powered import powered_growth
 
 MEDIAN = 0.5
 PRIOR_WEIGHT = 100  # observations that the plan's priors count for beside those that were seen
+ONE_MORE = 1.0  # at least: what is nearly proven is not proven
 EPISODES, LABELS, REQUESTS = "episodes", "labels", "requests"
 BLOCKS, PAIRS, PEOPLE = "blocks", "pairs", "people"
 _OF_SHARES = {Kind.RATE: EPISODES, Kind.ACCURACY: LABELS, Kind.QUANTILE: REQUESTS}
@@ -83,7 +84,7 @@ def needs(plan: Plan, state: State, verdict: Verdict) -> Needs | None:
     a_minute = _a_minute(state, kind, reading)
     passing = _to_pass(plan, rule, kind, reading, seen)
     failing = _to_fail(plan, state, rule, kind, reading, seen, a_minute)
-    found = min(passing, failing)
+    found = max(min(passing, failing), ONE_MORE)
     if found == NEVER:
         return Needs(proof=Outcome.INSUFFICIENT, kind=kind)
     proof = Outcome.PASS if passing <= failing else Outcome.FAIL
@@ -135,6 +136,7 @@ def _of_people(plan: Plan, state: State, rule: Rule, reading: Reading) -> Needs 
         found = after(proofs.claim_of(plan, rule), 1, by_people, needed)
         if a_minute and found > a_minute * minutes(rule.window):
             found = NEVER
+    found = max(found, ONE_MORE)
     if found == NEVER:
         return Needs(proof=Outcome.INSUFFICIENT, kind=PEOPLE)
     return Needs(

@@ -26,7 +26,7 @@ def format_number(value: float | Decimal) -> str:
     if not number:
         return "0"
     text = f"{number:f}"
-    return (text.rstrip("0").rstrip(".") or "0") if "." in text else text
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def rounded_up(number: float) -> int:

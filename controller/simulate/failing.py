@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from controller.rollout import proofs
+from controller.rollout.availability import by_chance, expected_rate
 from controller.rollout.by_minute import ByMinute
 from controller.rollout.columns import divided
 from controller.rollout.looks import known_and_traffic, measure, with_usual
@@ -308,23 +309,25 @@ class Race:
 def _blind(
     view: View, rule: Rule, intents: Sequence[str | None]
 ) -> Iterator[tuple[str | None, Minutes]]:
-    """Of each intent the ends before which nothing was measured for longer than `maxBlind`."""
-    known, traffic = known_and_traffic(rule.metric)
-    if known == traffic or rule.metric.kind is Kind.SAMPLE_RATIO or not view.state.share_bp:
+    """Of each intent the ends up to which it is blind for longer than `maxBlind` (`availability.blind`)."""
+    keys = known_and_traffic(rule.metric)
+    if keys[0] == keys[1] or rule.metric.kind is Kind.SAMPLE_RATIO or not view.state.share_bp:
         return
-    arm, since = Arm.CANDIDATE.value, minute_of(view.state.hold_from)
-    last = view.watermark(rule)
+    since, most = minute_of(view.state.hold_from), view.plan.max_blind // MINUTE
+    ends = view.span(rule, view.state.epoch(rule.name)).ends
+    ends = ends[ends - since > most]
+    if not len(ends):
+        return
+    at = np.arange(since, int(ends[-1]) + 1, dtype=np.int64)
+    expected = expected_rate(view.plan, rule)
     for intent in intents:
-        every = view.reader.between(
-            since, max(last, since), (known, traffic), arm=arm, intent=intent
+        known, traffic = view.tallies.until(at, keys, arm=Arm.CANDIDATE.value, intent=intent).T
+        seen = np.concatenate([[0], np.cumsum(np.diff(traffic) > 0)])  # minutes with traffic
+        end = ends - since
+        start = known.searchsorted(known[end])  # after the last minute in which one was measured
+        unmeasured = seen[end] - seen[start]
+        missed = traffic[end] - traffic[start]
+        blind = (unmeasured > most) & ~by_chance(
+            known[start], traffic[start], missed, expected=expected
         )
-        if every[0] == every[1]:
-            continue
-        ends = view.span(rule, view.state.epoch(rule.name)).ends
-        ends = ends[ends - since > view.plan.max_blind // MINUTE]
-        before = ends - (view.plan.max_blind // MINUTE + 1)
-        counts = [
-            view.tallies.until(one, (known,), arm=arm, intent=intent)[:, 0]
-            for one in (before, ends)
-        ]
-        yield intent, ends[counts[0] == counts[1]]
+        yield intent, ends[blind]

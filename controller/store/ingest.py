@@ -254,7 +254,8 @@ def _drawn(rows: Rows, fresh: _Fresh, stored: Collection[Request]) -> Drawn | No
         return None
     units = drawn_units(shares_u, chain(fresh.requests.values(), stored))
     kept = [one for rollout, of in units.items() if of for one in rows.by_people(rollout, of)]
-    return Drawn(shares_u, kept)
+    single = {name for name in shares_u if fresh.terms[name].unit is Unit.REQUEST}
+    return Drawn(shares_u, kept, single)
 
 
 def _reaches(fresh: _Fresh, stored: Sequence[Request]) -> dict[str, Reach]:

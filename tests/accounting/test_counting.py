@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from controller.errors import DataError
-from controller.rollout.accounting import joined, kept, request_of, require_countable
+from controller.rollout.accounting import (
+    Account,
+    Terms,
+    joined,
+    kept,
+    request_of,
+    require_countable,
+)
 from controller.rollout.accounting_blocks import (
     Sizes,
     amend,
@@ -18,6 +26,7 @@ from controller.rollout.accounting_blocks import (
     close_blocks,
     immature_from,
 )
+from controller.rollout.accounting_people import ByPeople, Drawn, drawn_units
 from controller.rollout.accounting_state import (
     MINUTE_US,
     Block,
@@ -42,7 +51,8 @@ from controller.rollout.accounting_tally import (
 )
 from controller.rollout.metrics import MICRO
 from controller.rollout.observation import BOTH_ARMS, QUANTITIES, Grades, Pair
-from controller.rollout.plan import Arm
+from controller.rollout.plan import Arm, Unit
+from controller.rollout.sampling import is_drawn
 from controller.rollout.timeline import EPOCH
 from controller.stats.histogram import bucket_of
 from tests.accounting.factories import NOW, ROLLOUT, SECOND, observation, outcome
@@ -87,6 +97,7 @@ def block(value_u: int) -> Block:
         (4_000, Sizes(baseline=2, candidate=1)),  # 1.5, to even
         (4_500, Sizes(baseline=1, candidate=1)),
         (5_000, Sizes(baseline=1, candidate=1)),
+        (5_500, Sizes(baseline=1, candidate=1)),
         (7_500, Sizes(baseline=1, candidate=3)),
         (9_999, Sizes(baseline=1, candidate=9_999)),
     ],
@@ -241,8 +252,8 @@ def test_what_no_metric_reads_and_what_no_sum_may_hold_is_refused_by_name():
     require_countable([good], [outcome("good", flags={"complaint": True, "custom.x": False})])
     require_countable([], [])
 
-    unknown = observation("bad", quantities={"minutes": 1, "input_tokens": 2})
-    with pytest.raises(DataError, match="observation bad: no quantity is called minutes"):
+    unknown = observation("bad", quantities={"words": 1, "minutes": 1, "input_tokens": 2})
+    with pytest.raises(DataError, match="observation bad: no quantity is called minutes, words"):
         require_countable([good, unknown], [])
     below = observation("bad", quantities={"input_tokens": 0, "output_tokens": -1})
     with pytest.raises(DataError, match=r"observation bad: .* has a negative quantity"):
@@ -263,6 +274,151 @@ def test_a_flag_that_is_true_once_stays_true():
         "refusal": False,
     }
     assert joined(known, {}) == known
+
+
+# A batch
+
+TERMS = {
+    ROLLOUT: Terms(
+        unit=Unit.CONVERSATION,
+        horizon=timedelta(days=7),
+        delay=timedelta(0),
+        sampled_u=MICRO,
+    )
+}
+
+
+def right(about: str) -> KeptOutcome:
+    return kept(outcome(about, 1.0), NOW)
+
+
+def test_what_is_not_compared_stands_in_nobodys_way():
+    account = Account(TERMS, {}, [])
+    failed = {"flags": {"error": True}, "quantities": (None,) * len(QUANTITIES)}
+    account.observe(request(id="r1", cohort="shadow", **failed))
+    account.observe(request(id="r2", **failed))
+
+    account.settle()
+
+    assert account.tally.minutes()[REQUESTS]["ef.error"] == 1
+    assert [one.id for one in account.new_episodes()] == ["r2"]
+
+
+def test_a_stored_request_is_of_the_episode_that_it_was_told_in():
+    """Of two of one unit that are alike but for their start."""
+    later = START + 60 * MINUTE_US
+    episodes = [episode(id="r1"), episode(id="r2", start=later, heard=heard_until(later))]
+    stored = request(id="r2", at=later, episode=later)
+    account = Account(TERMS, {"r2": stored}, episodes)
+
+    account.learn(stored, right("r2"))
+    regraded = account.settle()
+
+    assert [one.id for one in regraded.first] == ["r2"]
+    assert [(one.id, one.graded) for one in account.changed_episodes()] == [("r2", 1)]
+
+
+def test_episodes_are_told_of_by_what_became_of_their_grades():
+    """The grade of an answer that turns out escalated beside a sample goes; one that says nothing new is not told."""
+    terms = {ROLLOUT: replace(TERMS[ROLLOUT], sampled_u=1)}
+    names = ("silent", "first", "again", "no more")
+    stored = {name: request(id=name, unit=name, episode=START) for name in names}
+    for name in ("again", "no more"):
+        stored[name].served_n, stored[name].served_u = 1, MICRO // 2
+    episodes = [episode(id=name, unit=name) for name in names]
+    for one in episodes[2:]:
+        one.graded, one.grades_u = 1, MICRO // 2
+    account = Account(terms, stored, episodes)
+
+    account.learn(stored["silent"], kept(outcome("silent", flags={"retry": True}), NOW))
+    account.learn(stored["first"], right("first"))
+    account.learn(stored["again"], right("again"))
+    account.learn(stored["no more"], kept(outcome("no more", flags={"escalated": True}), NOW))
+    regraded = account.settle()
+
+    assert [one.id for one in regraded.first] == ["first"]
+    assert [(one.id, one.grade_u()) for one in regraded.again] == [("again", 750_000)]
+    assert [one.id for one in regraded.no_more] == ["no more"]
+
+
+# People beside a judge
+
+SHARE_U = 250_000
+NAMES = [f"u{n}" for n in range(200)]
+IN = next(one for one in NAMES if is_drawn(ROLLOUT, one, SHARE_U))
+OUT = next(one for one in NAMES if not is_drawn(ROLLOUT, one, SHARE_U))
+
+
+def by_person(about: str, grade: float, grades: Grades = Grades.ATTEMPT) -> KeptOutcome:
+    return kept(outcome(about, grade, grades=grades, source="person"), NOW)
+
+
+def test_the_units_of_a_batch_that_people_grade_are_those_of_the_rollouts_hash():
+    requests = [request(unit=one) for one in NAMES]
+    requests += [request(unit="other", rollout="other/1")]
+
+    found = drawn_units({ROLLOUT: SHARE_U, "third/1": MICRO}, requests)
+
+    assert found == {
+        ROLLOUT: {one for one in NAMES if is_drawn(ROLLOUT, one, SHARE_U)},
+        "third/1": set(),
+    }
+    drawn = Drawn({ROLLOUT: SHARE_U}, [], single=())
+    for _ in range(2):  # reckoned, and remembered
+        assert {one for one in NAMES if drawn.draws(ROLLOUT, one)} == found[ROLLOUT]
+    assert not any(drawn.draws("other/1", one) for one in NAMES)
+
+
+def test_peoples_grades_of_one_answer_are_added_up_by_what_they_are_about():
+    drawn = Drawn({ROLLOUT: SHARE_U}, [], single=())
+    answer = request(unit=IN, episode=START)
+
+    for grade in (1.0, 0.5, 0.0):
+        drawn.learn(answer, by_person("r1", grade))
+    for grade in (0.25, 0.75):
+        drawn.learn(answer, by_person("r1", grade, Grades.SERVED))
+    drawn.learn(request(id="r2", unit=OUT, episode=START), by_person("r2", 1.0))
+    drawn.learn(request(id="r3", unit=IN), by_person("r3", 1.0))  # not compared: of no episode
+
+    (found,) = drawn.changed.values()
+    assert (found.id, found.unit, found.episode) == ("r1", IN, START)
+    assert (found.attempt_n, found.attempt_u) == (3, 1_500_000)
+    assert (found.served_n, found.served_u) == (2, MICRO)
+    assert found.grade_u() == MICRO // 2
+
+
+def test_an_answer_of_a_drawn_unit_is_kept_once_there_is_something_to_keep():
+    drawn = Drawn({ROLLOUT: SHARE_U}, [], single=())
+
+    drawn.settle(Tally(), [request(unit=IN, episode=START, flags={"error": False})], [])
+    assert drawn.changed == {}
+
+    wrong = {"error": True}
+    requests = [request(id="r1", unit=IN, episode=START, flags=wrong)]
+    requests += [request(id="r2", unit=OUT, episode=START, flags=wrong)]
+    drawn.settle(Tally(), requests, [])
+    assert [(one.id, one.failed, one.escalated) for one in drawn.changed.values()] == [
+        ("r1", True, False)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "grade_u"),
+    [
+        ({}, None),
+        ({"attempt_n": 2, "attempt_u": 9}, 4),  # 4.5, to even
+        ({"served_n": 1, "served_u": 7}, 7),
+        ({"served_n": 1, "served_u": 7, "escalated": True}, 0),
+        ({"served_n": 1, "served_u": 7, "failed": True}, 7),
+        ({"attempt_n": 1, "attempt_u": 3, "escalated": True}, 3),
+        ({"failed": True}, 0),
+        ({"escalated": True}, 0),
+    ],
+)
+def test_a_persons_grade_is_of_the_arms_own_answer(changes, grade_u):
+    one = ByPeople("r1", ROLLOUT, "u1", "candidate", "refund", 3, START, **changes)
+
+    assert one.grade_u() == grade_u
 
 
 # What goes into rows

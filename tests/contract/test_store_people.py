@@ -185,6 +185,19 @@ def test_a_conversation_has_the_mean_of_those_answers_that_people_graded(store: 
     assert (kept_apart(store)["drawn"], kept_apart(store)["both"]) == (2, 1)
 
 
+def test_requests_of_one_unit_at_one_moment_have_each_its_own_grade(store: Store):
+    """Where the request is the unit of the plan, whatever else they are said to be of."""
+    started(store, unit=Unit.REQUEST, people_u=SHARE_U)
+
+    send(store, *(observation(name, unit=IN) for name in ("a", "b")))
+    send(store, by_judge("a", 1.0), by_judge("b", 1.0), by_person("a", 0.0))
+    assert kept_apart(store) == {**both(1.0, 0.0), "drawn": 2, "drawn.judge_u": 2 * MICRO}
+
+    send(store, by_person("b", 1.0))
+    found = kept_apart(store)
+    assert (found["both"], found["both.person_u"]) == (2, MICRO)
+
+
 def test_what_is_not_compared_is_not_drawn(store: Store):
     started(store, people_u=SHARE_U)
 

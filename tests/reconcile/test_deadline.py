@@ -80,8 +80,8 @@ def test_it_is_told_once_with_all_that_is_missing_and_moves_nothing():
     assert "samples: 120 of 1,000 for the candidate's requests in this step" in text
     assert "samples: 120 of 1,000 for accuracy_delta on chat" in text
     assert "proof: accuracy_delta on chat is not proven to keep its limit; accuracy_delta" in text
-    # 120 blocks of no loss, k = 1: variance 0.05 × 0.95 × 2, bets 0.079, 0.158 and 0.316 on 1.5 points each.
-    assert 'e-value 1.4 < 20 against "a loss of 1.5 pp or more"' in text
+    # 120 blocks of no loss, k = 1: variance 0.05 × 0.95 × 2, bets 0.079, 0.118 and 0.237 on 1.5 points each.
+    assert 'e-value 1.3 < 20 against "a loss of 1.5 pp or more"' in text
     assert "coverage" not in text
     assert (world.head.state.phase, world.head.state.share_bp) == (Phase.PROGRESSING, 5_000)
 

@@ -237,6 +237,8 @@ def test_what_was_decided_is_decided_again():
     assert replay(values(), plan_of) == ()
     without = [replace(values()[0], command=None), *values()[1:]]
     assert replay(without, plan_of) == ()  # the first plan is known by its digest too
+    unknown: dict[str, Plan] = {}
+    assert replay(values()[:1], unknown.__getitem__) == ()  # and by the command that applied it
 
 
 @pytest.mark.parametrize(
@@ -256,6 +258,12 @@ def test_what_comes_out_differently_is_told_with_both_sides(at, field, changes):
     assert [(one.seq, one.field) for one in found][:1] == [(at + 1, field)]
     assert found[0].at == told[at].at
     assert found[0].recorded != found[0].replayed
+
+
+def test_both_sides_are_told_in_their_canonical_form():
+    (found,) = replay(values(chained(RECORDS, 1, action=Action.HOLD)), plan_of)
+
+    assert (found.recorded, found.replayed) == ('"hold"', '"advance"')
 
 
 def test_a_state_or_a_verdict_that_comes_out_differently_is_told():

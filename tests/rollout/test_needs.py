@@ -191,6 +191,19 @@ def test_what_is_decided_needs_nothing():
     assert needs(OF, at_step(0), verdict) is None
 
 
+def test_what_is_nearly_proven_needs_one_more():
+    verdict = accuracy(each_minute={"0": 50}, minutes=60)
+    passing = verdict.reading.passing
+    assert passing is not None
+    nearly = replace(passing, log_threshold=passing.log_e + 0.001)
+
+    found = needs(OF, at_step(0), judge(ACCURACY, replace(verdict.reading, passing=nearly)))
+
+    assert found is not None
+    assert found.observations == 1.0
+    assert "needs about 1 more labels" in needs_line(found, ACCURACY, OF)
+
+
 def test_what_is_proven_but_for_labels_that_are_missing_needs_no_more_of_them():
     """It needs those, and the verdict says how many."""
     verdict = accuracy(each_minute={"0": 50}, minutes=60)

@@ -122,6 +122,13 @@ def expected(counts: PoweredCounts, *, sign: int, margin: float, held: float, lo
     return Passage(growth=growth, log_threshold=log_threshold, held=(held,) * 3).quantile(0.5)
 
 
+def until_full_hour(counts: PoweredCounts, observations: float) -> timedelta:
+    """From the end of what was seen, which began at a full hour, until the one in which so many more have come."""
+    seen_min = round(counts.smaller / A_MINUTE)
+    hours = math.ceil((seen_min + observations / A_MINUTE) / 60)
+    return timedelta(minutes=60 * hours - seen_min)
+
+
 def test_a_loss_below_its_limit_goes_towards_a_pass_from_what_is_proven():
     counts = counted(FAIR, BASELINE, strata=10)
     found = needs(OF, STATE, open_verdict(counts))
@@ -132,7 +139,7 @@ def test_a_loss_below_its_limit_goes_towards_a_pass_from_what_is_proven():
     assert found.observations == pytest.approx(
         expected(counts, sign=-1, margin=0.015, held=0.5, log_threshold=math.log(20))
     )
-    assert found.after == timedelta(minutes=math.ceil(found.observations / A_MINUTE))
+    assert found.after == until_full_hour(counts, found.observations)
     fresh = needs(OF, STATE, open_verdict(counts, passing=None))
     assert fresh is not None
     assert fresh.observations == pytest.approx(
@@ -154,7 +161,7 @@ def test_a_loss_over_its_limit_goes_towards_a_failure_from_its_strongest_window(
     assert found.observations == pytest.approx(
         expected(counts, sign=1, margin=0.0, held=0.7, log_threshold=6.5)
     )
-    assert found.after == timedelta(minutes=math.ceil(found.observations / A_MINUTE))
+    assert found.after == until_full_hour(counts, found.observations)
 
 
 def test_a_failing_proof_without_people_says_nothing_of_theirs():
@@ -183,7 +190,8 @@ def test_what_does_not_come_within_a_window_is_not_waited_for():
     counts = counted(UNDONE, BASELINE, strata=10)
     found = needs(OF, STATE, open_verdict(counts))
     assert found is not None
-    assert found.after is not None
+    assert found.observations is not None
+    wait = timedelta(minutes=round(found.observations / A_MINUTE))
 
     def within(window: timedelta) -> Outcome:
         rule = replace(LOSS, window=window)
@@ -194,8 +202,8 @@ def test_what_does_not_come_within_a_window_is_not_waited_for():
         return lacking.proof
 
     # A shorter window has fewer starts to share alpha with, so that it needs a little less: not a tenth less.
-    assert within(found.after * 1.1) is Outcome.FAIL
-    assert within(found.after * 0.7) is Outcome.INSUFFICIENT
+    assert within(wait * 1.1) is Outcome.FAIL
+    assert within(wait * 0.7) is Outcome.INSUFFICIENT
 
 
 def test_where_no_answers_come_nobody_knows_when():

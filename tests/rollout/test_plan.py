@@ -44,6 +44,14 @@ def test_a_cost_is_the_sum_of_its_parts_rounded_once(full, cached, output, fresh
     assert found == round(fresh * full + kept * cached + out * output)
 
 
+def test_a_cost_is_exact_however_large():
+    of = Price(input=Fraction(10**12 + 1, 3), cached_input=Fraction(0), output=Fraction(0))
+
+    found = of.cost_nusd(input_tokens=3 * 10**6, cached_tokens=0, output_tokens=0)
+
+    assert repr(found) == "1000000000001000000"  # a whole number, and more than 2^53
+
+
 @pytest.mark.parametrize(("input_", "cached", "output"), [(1, 2, 0), (1, -1, 0), (1, 1, -1)])
 def test_tokens_that_cannot_be_have_no_cost(input_, cached, output):
     with pytest.raises(ValueError, match="tokens must satisfy"):

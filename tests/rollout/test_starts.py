@@ -52,11 +52,12 @@ def test_starts_that_no_window_reaches_are_counted_and_left_out():
 @pytest.mark.parametrize(
     ("missed", "blind"),
     [
-        (9, 0),  # (1/2)^9 = 0.00195: chance
-        (10, 1),  # (1/2)^10 = 0.00098: less than one in a thousand
+        # After 50 that were measured it is no chance from 0.01 / (51 × 52) = 3.77e-6 on.
+        (18, 0),  # (1/2)^18 = 3.81e-6
+        (19, 1),  # (1/2)^19 = 1.9e-6
     ],
 )
-def test_a_gap_is_blindness_where_chance_would_leave_it_less_than_once_in_a_thousand(missed, blind):
+def test_a_gap_is_blindness_where_chance_would_hardly_leave_one_in_a_whole_rollout(missed, blind):
     of = plan(rules=(ERRORS,))
     half_known = {"n": 100, "e": 100, "d.error": 50, "ed.error": 50}
     rows = [row(START, half_known), row(START + 1, {"n": missed, "e": missed})]

@@ -8,7 +8,13 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from controller.rollout.availability import Counted, availability, blind, counted
+from controller.rollout.availability import (
+    Counted,
+    availability,
+    blind,
+    by_chance,
+    counted,
+)
 from controller.rollout.force import InForceTime
 from controller.rollout.metrics import CATALOGUE
 from controller.rollout.plan import Arm
@@ -273,9 +279,9 @@ def test_nothing_is_blind_without_a_share_before_the_first_step_or_for_what_is_a
     assert start_of(START) == NOW
 
 
-@pytest.mark.parametrize(("missed", "minutes"), [(28, 0), (31, 1)])
+@pytest.mark.parametrize(("missed", "minutes"), [(62, 0), (63, 1)])
 def test_a_gap_is_chance_by_the_rate_at_which_requests_were_measured(missed, minutes):
-    # A fifth was measured: 0.8^28 = 0.0019, and 0.8^31 = 0.00099.
+    # A fifth was measured, 100 requests: 0.8^62 × 101 × 102 = 0.0101, and 0.8^63 × 101 × 102 = 0.0081.
     rows = [row(START, {"n": 500, "d.error": 100}), row(START + 1, {"n": missed})]
 
     assert blind_minutes(rows, minutes=1) == minutes
@@ -291,3 +297,31 @@ def test_after_a_single_request_that_was_measured_the_next_that_is_not_is_no_cha
     rows = [row(START, {"n": 1, "d.error": 1}), row(START + 1, {"n": 5})]
 
     assert blind_minutes(rows, minutes=1) == 1
+
+
+def test_of_a_sample_the_first_grade_is_waited_for_as_long_as_chance_may_take():
+    sampled = replace(OF, labels=replace(OF.labels, sampled_u=100_000, delay=timedelta(0)))
+    rule = replace(ACCURACY, window=timedelta(minutes=30))
+
+    def blind_after(missed: int) -> float:
+        rows = [row(START + i, {"n": 1}) for i in range(missed)]
+        state = at_step(0, sampled, started_at=NOW)
+        found = blind(view(rows, minutes=missed, of=sampled, state=state), rule, "refund")
+        return found / timedelta(minutes=1)
+
+    # A tenth is to be graded: 0.9^50 × 1 × 2 = 0.0103, and 0.9^51 × 2 = 0.0093.
+    assert blind_after(50) == 0
+    assert blind_after(51) == 51
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.1, 0.3, 0.7])
+def test_a_healthy_sample_is_hardly_ever_called_blind(rate):
+    """One in a hundred of 4,000 rollouts at most, and three standard errors: 1,000 requests each, measured or not."""
+    measured = np.random.default_rng(7).random((4_000, 1_000)) < rate
+    requests = np.arange(1, 1_001)
+    known = np.cumsum(measured, axis=1)
+    until_last = np.maximum.accumulate(np.where(measured, requests, 0), axis=1)
+
+    chance = by_chance(known, until_last, requests - until_last, expected=rate)
+
+    assert (~chance & ~measured).any(axis=1).mean() <= 0.01 + 3 * (0.01 * 0.99 / 4_000) ** 0.5

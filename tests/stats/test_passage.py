@@ -171,6 +171,13 @@ def test_growth_is_mean_and_variance_of_log_wealth():
     assert found.overshoot[1] == pytest.approx(up / 3)  # only steps of one size go up
 
 
+def test_a_walk_that_never_gains_overshoots_nothing():
+    found = growth(episodes(0.0), TWO_PERCENT)
+
+    assert found.overshoot == (0.0, 0.0, 0.0)
+    assert max(found.mean) < 0
+
+
 def test_a_walk_in_steps_passes_beyond_its_threshold_and_so_later():
     """By the threshold raised by E(X^3) / (3 E(X^2)) of its upward steps, which are of one size for each bet."""
     each = growth(episodes(0.2), TWO_PERCENT)
