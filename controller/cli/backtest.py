@@ -51,7 +51,7 @@ def backtest(
         typer.Option(
             metavar="FILE",
             help="Recorded results of both models, CSV or CSV.gz: source, intent, item_id, trial, model, correct; "
-            "where known prompt_tokens, completion_tokens, cost_usd, latency_s, refused, error.",
+            "where known prompt_tokens, completion_tokens, cost_usd, latency_s, refused, error, correct_by_person.",
             show_default=False,
         ),
     ],
@@ -140,14 +140,16 @@ def backtest(
     """
     from controller.cli.policies import Policy, labels
     from controller.simulate.backtest import Setup
-    from controller.simulate.results import pair_up, read_results
+    from controller.simulate.results import graded_as_planned, pair_up, read_results
 
     context = Context.of(ctx)
     plans = [_plan(file, critical or []) for file in plan]
     _one_run_only(plans, repeat, database=database, draws=export_draws)
     results = read_results(data)
     recordings = [
-        pair_up(results, baseline=one.baseline.model, candidate=one.candidate.model)
+        graded_as_planned(
+            pair_up(results, baseline=one.baseline.model, candidate=one.candidate.model), one
+        )
         for one in plans
     ]
     if once is None:
@@ -258,11 +260,9 @@ def _plan(path: Path, critical: list[str]) -> Plan:
     from controller.plans.load import load_file
     from controller.plans.models import bundled_models
     from controller.simulate.backtest import START, with_critical
-    from controller.simulate.by_people import require_one_grader
 
     # As of the simulated day: a recording outlives the models that it was made with.
     plan = load_file(path, today=START.date(), models=bundled_models())
-    require_one_grader(plan, "a recording")
     return with_critical(plan, critical) if critical else plan
 
 

@@ -24,10 +24,21 @@ INDENT = "  "
 def print_paired(
     context: Context, recording: Recording, paired: PairedReport, *, wide: bool
 ) -> None:
+    """The paired table; where people have graded what the judge has, another one by their grades."""
+    from controller.simulate.paired_report import paired_report
+
     out = console(context)
-    for line in _paired(recording, paired, wide=wide, width=out.width):
-        out.print(line)
-    out.print()
+    tables = [("", recording, paired)]
+    if recording.has_people:
+        of_people = recording.by_people
+        tables = [
+            (", by the judge's grades", recording, paired),
+            (", by people's grades", of_people, paired_report(of_people)),
+        ]
+    for whose, graded, report in tables:
+        for line in _paired(graded, report, whose, wide=wide, width=out.width):
+            out.print(line)
+        out.print()
 
 
 def print_briefing(context: Context, briefing: Briefing, database: str | None) -> None:
@@ -114,11 +125,11 @@ def _verdicts(setup: Setup, finished: Finished, *, width: int) -> Iterator[Text]
 
 
 def _paired(
-    recording: Recording, paired: PairedReport, *, wide: bool, width: int
+    recording: Recording, paired: PairedReport, whose: str, *, wide: bool, width: int
 ) -> Iterator[Text]:
     from rich.text import Text
 
-    yield Text("The recording itself, by pairs", style="bold").append(
+    yield Text(f"The recording itself, by pairs{whose}", style="bold").append(
         f" ({recording.baseline} → {recording.candidate}; no rollout)", style="not bold"
     )
     yield from grid(
@@ -228,6 +239,7 @@ def document(
 ) -> Document:
     from controller.notify.arithmetic import verdict_line
     from controller.rollout.codec import encode
+    from controller.simulate.paired_report import paired_report
     from controller.simulate.timeline import timeline
 
     return {
@@ -240,8 +252,10 @@ def document(
         "seed": setup.seed,
         "units_per_day": setup.arrivals.units_per_day,
         "decisions": [fields(one) for one in timeline(finished.records, setup.plan)],
-        "paired": {"draws": paired.draws, "seed": paired.seed, "ungraded": paired.ungraded}
-        | {"lines": [_paired_document(one) for one in paired.lines]},
+        "paired": _report_document(paired),
+        "paired_by_people": _report_document(paired_report(setup.recording.by_people))
+        if setup.recording.has_people
+        else None,
         "ending": finished.ending.value,
         "verdicts": [
             {"outcome": one.outcome.value, "why": verdict_line(one, setup.plan)}
@@ -253,6 +267,15 @@ def document(
         "arms": {arm.value: fields(tally) for arm, tally in finished.tallies.items()},
         "instead": fields(finished.instead),
         "never_compared": dict(finished.outside),
+    }
+
+
+def _report_document(paired: PairedReport) -> Document:
+    return {
+        "draws": paired.draws,
+        "seed": paired.seed,
+        "ungraded": paired.ungraded,
+        "lines": [_paired_document(one) for one in paired.lines],
     }
 
 

@@ -190,8 +190,7 @@ def _facts(plan: Plan, asked: Asked) -> Iterator[str]:
     if plan.labels.people_u:
         yield (
             f"People grade {format_percent(plan.labels.people)} of the {plan.unit.value}s beside the judge, which errs "
-            "as the plan says, on both arms alike; LABELS and NEEDED of proofs are theirs. Nothing is simulated: "
-            "simulated answers have one grade."
+            "as the plan says, on both arms alike; LABELS and NEEDED of proofs are theirs."
         )
     if asked.pairs:
         yield f"Shadow pairs: {asked.pairs:,} on each critical intent."

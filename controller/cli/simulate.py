@@ -78,6 +78,7 @@ def simulate(
             metavar="SCENARIO",
             help="What the candidate is: healthy, loss=3pp[@24h], escalation=5%[@24h], error=2%[@24h], slow=2x[@24h], "
             "cost=1.5x[@24h], daily-swing[=50%], ramp-mix[=10pp], drift[=3pp@7d], judge-noise[=90%,90%], "
+            "judge-favours[=3pp], "
             "late-labels[=6h,24h]; @ says how long after the start it begins, of a drift how long it takes; "
             "late-labels, in which spans half and 90% of the labels come. Several at once: loss=3pp+judge-noise. "
             "Repeatable. Default: healthy.",
@@ -298,6 +299,7 @@ def _facts(
     yield (
         f"Answers: {answers_words(setup.plan, setup.traffic)}; approvals after {format_duration(setup.reaction)}."
     )
+    yield from _graders(setup.plan)
     yield from latency_words(setup.usual)
     if any(rule.metric.kind is Kind.COST for rule in fitted.plan.rules):
         yield cost_words(setup.usual, setup.traffic, tokens)
@@ -322,6 +324,18 @@ def _facts(
         yield (
             f"Not simulated: rule {rule.name} ({rule.metric.name}){told}. It is left out of the runs, so it stops "
             "none; `check` reckons it by itself."
+        )
+
+
+def _graders(plan: Plan) -> Iterator[str]:
+    from controller.rollout.units import format_percent
+
+    judge, share = plan.labels.judge, plan.labels.people
+    if share and judge is not None:
+        yield (
+            f"Grades: the judge's, which calls {format_percent(judge.sensitivity)} of right answers right and "
+            f"{format_percent(judge.specificity)} of wrong ones wrong where a scenario says nothing else, and people's "
+            f"of {format_percent(share)} of the {plan.unit.value}s, who are right."
         )
 
 
@@ -401,6 +415,7 @@ def _document(
         "accuracy": traffic.accuracy,
         "escalation": traffic.escalation,
         "label_rate": traffic.label_rate,
+        "people_share": setup.plan.labels.people or None,
         "latencies": latencies_document(setup.usual),
         "input_tokens": tokens[0],
         "output_tokens": tokens[1],

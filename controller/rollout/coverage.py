@@ -67,6 +67,18 @@ def coverage_of_people(graded_b: int, n_b: int, graded_c: int, n_c: int) -> Cove
     )
 
 
+def falls_short(counted: Table) -> NDArray[np.bool_]:
+    """Whether `coverage_of_people` of each row differs: graded and all of the baseline, of the candidate; (E, 4) to
+    (E,).
+    """
+    short = np.zeros(len(counted), dtype=np.bool_)
+    some_left = (counted[:, 0] < counted[:, 1]) | (counted[:, 2] < counted[:, 3])
+    rows, back = np.unique(counted[some_left], axis=0, return_inverse=True)
+    differs = [coverage_of_people(*row).differs for row in rows.tolist()]
+    short[some_left] = np.array(differs, dtype=np.bool_)[back]
+    return short
+
+
 def is_doubtful(coverage: Coverage) -> bool:
     """Whether a pass must hold with every missing label against it.
 

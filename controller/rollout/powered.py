@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from controller.rollout.by_minute import (
     FAILING,
@@ -22,7 +23,7 @@ from controller.rollout.by_minute import (
     full_hours,
     strongest_since,
 )
-from controller.rollout.coverage import coverage_of_people
+from controller.rollout.coverage import coverage_of_people, falls_short
 from controller.rollout.metrics import MICRO, Kind
 from controller.rollout.observation import MATCHED
 from controller.rollout.plan import Arm, Plan, Rule
@@ -50,6 +51,7 @@ from controller.stats.powered import (
     corners,
     log_wealth_nano,
     policy,
+    powered_accuracies,
     powered_accuracy,
 )
 
@@ -160,6 +162,15 @@ class Powered:
         (graded_b, n_b), (graded_c, n_c) = counted
         return coverage_of_people(graded_b, n_b, graded_c, n_c)
 
+    def fall_short(self, ends: Minutes) -> NDArray[np.bool_]:
+        """Whether `coverage` differs, at each of some ends."""
+        marks = np.concatenate([[self.start], ends])
+        counted = [
+            self.reader.tallies.until(marks, ("both", "drawn"), arm=arm.value, intent=self.intent)
+            for arm in (Arm.BASELINE, Arm.CANDIDATE)
+        ]
+        return falls_short(np.concatenate([table[1:] - table[0] for table in counted], axis=1))
+
     def look(self, start: int, end: int) -> Look:
         """The prediction-powered loss over [start, end), post-stratified; without a value from too few, and while
         people have not graded nearly all that is drawn: escalated answers, wrong without them, would weigh too much.
@@ -193,6 +204,35 @@ class Powered:
                 baseline=_arm(arms[Arm.BASELINE][0]),
                 candidate=_arm(arms[Arm.CANDIDATE][0]),
             )
+
+    def figures(self, starts: Minutes, ends: Minutes) -> Floats:
+        """The value of `look` over each of some windows; NaN where it has none."""
+        weight = policy_of(self.plan).weight
+        lost, of_all = np.zeros((2, len(ends)))
+        n, covered = (np.zeros((len(ends), width), dtype=np.int64) for width in (2, 4))
+        for arms in self._over(starts, ends):
+            both = np.stack([one[:, _BOTH] for one in arms], axis=1)
+            n += both * (both > 0).all(axis=1, keepdims=True)
+            covered += np.concatenate([one[:, (_BOTH, _DRAWN)] for one in arms], axis=1)
+            accuracies = (powered_accuracies(_graded(one), weight) for one in arms)
+            loss = np.subtract(*accuracies)
+            there = ~np.isnan(loss)
+            size = np.where(there, np.add(*(one[:, _GRADED] for one in arms)), 0)
+            lost += size * np.where(there, loss, 0.0)
+            of_all += size
+        told = (n.min(axis=1) >= LEAST) & (of_all > 0) & ~falls_short(covered)
+        found: Floats = np.divide(lost, of_all, out=np.full(len(ends), np.nan), where=told)
+        return found
+
+    def _over(self, starts: Minutes, ends: Minutes) -> Iterator[tuple[Table, Table]]:
+        """Of each stratum that has anything the sums of `KEYS` of the baseline and of the candidate; (W, KEYS)."""
+        edges = np.unique(np.concatenate([starts, ends]))
+        first, last = edges.searchsorted(starts), edges.searchsorted(ends)
+        # In order: what is summed over them must not hang on which came first, to the last bit.
+        for _, arms in sorted(self._strata(edges).items()):
+            before = [from_zero(arms[arm]) for arm in (Arm.BASELINE, Arm.CANDIDATE)]
+            baseline, candidate = (one[last] - one[first] for one in before)
+            yield baseline, candidate
 
     # Sums by hour
 

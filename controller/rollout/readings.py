@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from controller.rollout import proofs
 from controller.rollout.availability import availability, blind, counted
-from controller.rollout.by_minute import HOUR_MIN
 from controller.rollout.columns import at
 from controller.rollout.comparison import Comparison, frozen_by, reference_key
 from controller.rollout.comparison import shares as shares_above
@@ -259,14 +258,11 @@ def _strongest(
 def _values_beside(
     view: View, rule: Rule, intent: str | None, epoch: Epoch, ends: Minutes, one: Found
 ) -> NDArray[np.float64]:
-    """The figure of a loss before each end; by people's grades one for each hour, that of its first end."""
-    if not isinstance(one, Powered):
-        windows = whole_windows(rule, minute_of(epoch.start), ends)
-        return np.asarray(measure(rule, intent, view.reader, windows).values, dtype=np.float64)
-    _, first, of = np.unique(ends // HOUR_MIN, return_index=True, return_inverse=True)
-    looks = [one.look(_opened(rule, epoch, end), end) for end in ends[first].tolist()]
-    values = [math.nan if look.value is None else look.value for look in looks]
-    return np.array(values)[of]
+    """The figure of a loss before each end, by whose grades it is proven."""
+    windows = whole_windows(rule, minute_of(epoch.start), ends)
+    if isinstance(one, Powered):
+        return one.figures(windows.starts, windows.ends)
+    return np.asarray(measure(rule, intent, view.reader, windows).values, dtype=np.float64)
 
 
 def _opened(rule: Rule, epoch: Epoch, end: int) -> int:
@@ -450,7 +446,7 @@ def _proven_by_people(
         return there
     sampled_u = view.plan.labels.sampled_u
     there[there] = ~uneven(view.reader, intent, one.start, ends[there], sampled_u=sampled_u)
-    short = np.array([one.coverage(end).differs for end in ends.tolist()])
+    short = one.fall_short(ends)
     holds: NDArray[np.bool_] = there & (~short | (one.at_worst_by(ends) >= needed))
     return holds
 

@@ -296,7 +296,7 @@ class Tallies:
         if known is None:
             of_arm[about] = known = (marks, until(marks))
         elif not (known[0] is marks or np.array_equal(known[0], marks)):
-            of_arm[about] = known = moved_on(*known, marks, until)
+            of_arm[about] = known = _moved_on(*known, marks, until)
         return known[1]
 
     def strata(self, *, arm: str, intent: str | None) -> Iterator[tuple[int, str, Sums]]:
@@ -365,7 +365,7 @@ class Tallies:
         return max((minute for minute in found if minute is not None), default=None)
 
 
-def moved_on(
+def _moved_on(
     known: Minutes, table: Table, marks: Minutes, until: Callable[[Minutes], Table]
 ) -> tuple[Minutes, Table]:
     """Other marks and their table, of which only those are looked up that were not known."""

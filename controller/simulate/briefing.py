@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from controller.errors import DataError
 from controller.rollout.metrics import Kind
-from controller.rollout.plan import Plan
+from controller.rollout.plan import Arm, Plan
 from controller.rollout.units import format_duration, format_percent
 from controller.simulate.backtest import TICK, Setup, picked
 from controller.simulate.measured import Gap, gaps
@@ -75,6 +75,8 @@ def _facts(setup: Setup) -> Iterator[tuple[str, str]]:
     )
     yield "Critical", ", ".join(critical) or "no intent"
     yield "Recorded", _recorded(recording)
+    if plan.labels.people_u:
+        yield "Grades", _grades(plan, recording)
     yield (
         "Made",
         _once(setup)
@@ -114,6 +116,48 @@ def _recorded(recording: Recording) -> str:
         f"both models' graded answers to {len(recording.items):,} items ({pairs:,} pairs) of "
         f"{', '.join(recording.intents)}, from {recording.file}{alone}"
     )
+
+
+def _grades(plan: Plan, recording: Recording) -> str:
+    judge = plan.labels.judge
+    stated = "" if judge is None else f" (stated: {_rates(judge.sensitivity, judge.specificity)})"
+    told = "; ".join(
+        f"on the {arm.value} {_rates(*agreement(recording, arm))}"
+        for arm in (Arm.BASELINE, Arm.CANDIDATE)
+    )
+    left_out = (
+        f"; {recording.left_out:,} pairs of which they have not graded both answers are left out"
+        if recording.left_out
+        else ""
+    )
+    return (
+        f"the judge's (correct), and people's (correct_by_person) of the {format_percent(plan.labels.people)} of the "
+        f"units that they are asked about{left_out}. Of what people find right the judge finds right, and of what they "
+        f"find wrong wrong: {told}{stated}"
+    )
+
+
+def _rates(sensitivity: float | None, specificity: float | None) -> str:
+    return " and ".join(
+        "none" if one is None else format_percent(round(one, 3))
+        for one in (sensitivity, specificity)
+    )
+
+
+def agreement(recording: Recording, arm: Arm) -> tuple[float | None, float | None]:
+    """Of one arm's answers that people find right, and of those that they find wrong, the part that the judge does;
+    None of none.
+    """
+    answers = [pair.of(arm) for pair in recording.pairs]
+    found: list[float | None] = []
+    for right in (True, False):
+        judged = [
+            one.correct is right
+            for one in answers
+            if one.by_person is right and one.correct is not None
+        ]
+        found.append(sum(judged) / len(judged) if judged else None)
+    return found[0], found[1]
 
 
 def _once(setup: Setup) -> str:

@@ -6,23 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from controller.errors import DataError
 from controller.rollout.by_minute import HOUR_MIN
 from controller.rollout.plan import Plan, Rule
 from controller.rollout.powered import policy_of
 from controller.rollout.rules import bound_of
 from controller.stats.passage import Growth
 from controller.stats.powered import Graded, chances, powered_growth
-
-
-def require_one_grader(plan: Plan, what: str) -> None:
-    """DataError where people grade beside a judge: what is made or recorded has one grade for an answer."""
-    if plan.labels.people_u:
-        raise DataError(
-            f"{plan.name}: people grade beside a judge (labels.people), and {what} has one grade for an answer, so no "
-            "loss would ever be proven to be small. Leave `people` out to see what the judge's grades alone do; "
-            "`check --units-per-day` reckons with people."
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

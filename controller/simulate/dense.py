@@ -15,11 +15,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from controller.rollout.metrics import DERIVED, MICRO, above
+from controller.rollout.metrics import DERIVED, above
 from controller.rollout.observation import BOTH_ARMS, MATCHED
 from controller.rollout.plan import Arm
-from controller.rollout.sums import Minutes, Table
-from controller.rollout.tallies import About, StratumSums, moved_on
+from controller.rollout.sums import Minutes, Table, is_label
+from controller.rollout.tallies import About, StratumSums
 from controller.simulate.block_sums import Blocks, BlockSums, Floats
 from controller.simulate.histograms import Buckets
 from controller.simulate.prefix import Prefix
@@ -27,6 +27,7 @@ from controller.simulate.times import Times
 
 UNITS, ESCALATED, FAILED, GRADED, RIGHT_U = range(1, 6)
 REQUESTS, REQUESTS_ESCALATED, REQUESTS_FAILED, REQUESTS_GRADED = range(6, 10)
+DRAWN, DRAWN_JUDGE_U, BOTH, BOTH_JUDGE_U, BOTH_PERSON_U, PRODUCT_U = range(10, 16)
 _OF_UNITS: Final[Mapping[str, int]] = {
     **dict.fromkeys(("e", "units", "ed.escalated", "ed.error"), UNITS),
     "ef.escalated": ESCALATED,
@@ -58,6 +59,11 @@ class Columns:
         every = dict.fromkeys(of_requests, self.requests)
         return Columns(width=self.width + len(new), places={**self.places, **every, **new})
 
+    @property
+    def counted(self) -> frozenset[int]:
+        """The columns of grades that there are."""
+        return frozenset(place for key, place in self.places.items() if is_label(key))
+
 
 ONE_REQUEST: Final = Columns(
     width=6,
@@ -84,6 +90,20 @@ REQUESTS_APART: Final = Columns(
 """A unit has several, which are counted beside it. Their grades are summed by unit alone; few plans read others."""
 
 
+@lru_cache(maxsize=8)
+def with_people(columns: Columns) -> Columns:
+    """And people grade some units beside the judge."""
+    of_people = {
+        "drawn": DRAWN,
+        "drawn.judge_u": DRAWN_JUDGE_U,
+        "both": BOTH,
+        "both.judge_u": BOTH_JUDGE_U,
+        "both.person_u": BOTH_PERSON_U,
+        "both.product_u": PRODUCT_U,
+    }
+    return Columns(width=16, places={**columns.places, **of_people})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counted:
     """What came in over some minutes; tables are (intents, columns, minutes), in the order of `DenseTallies`'s.
@@ -97,15 +117,6 @@ class Counted:
     outside: Table | None
     blocks: Sequence[Blocks]
     times: Mapping[tuple[str, str], Sequence[Buckets]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class LateLabels:
-    """Labels of one arm's units of one intent, of these minutes; `requests` is how many requests each grades."""
-
-    minutes: Minutes
-    right: NDArray[np.bool_]
-    requests: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,10 +199,9 @@ class DenseTallies:
         self._block_places: dict[str, int] = {"": 0}  # in a row of both arms
         self.times = Times(intents, first)
         self._summed = columns.width  # as many columns are counted by whoever adds to them
-        self._derived: list[
-            tuple[str, int]
-        ] = []  # what the others count: of what, above which bucket
-        self._marks: dict[object, tuple[Minutes, Table]] = {}
+        # What the others count: of what, above which bucket.
+        self._derived: list[tuple[str, int]] = []
+        self._marks: dict[About, tuple[Minutes, Table]] = {}
 
     # Filling
 
@@ -201,6 +211,7 @@ class DenseTallies:
 
     def add(self, counted: Counted) -> None:
         """The next minutes, under the present version."""
+        self._forget_marks(self.end)
         start = self.end - self.first
         for arm, table in counted.compared.items():
             self._compared[arm].set(start, table)
@@ -249,23 +260,16 @@ class DenseTallies:
         if self._outside is not None:
             yield self._outside
 
-    def grade(self, arm: str, intent: str, labels: LateLabels, sign: int) -> None:
-        """Put in (+1) or take out (−1) labels of minutes that are there."""
-        start = int(labels.minutes.min()) - self.first
-        at, length = labels.minutes - self.first - start, self.end - self.first - start
-        added = {GRADED: np.bincount(at, minlength=length)}
-        added[RIGHT_U] = MICRO * np.bincount(at[labels.right], minlength=length)
-        if self.columns.requests == REQUESTS:
-            requests = np.bincount(at, weights=labels.requests, minlength=length)
-            added[REQUESTS_GRADED] = requests.astype(np.int64)
-        if self.columns.requests_right_u is not None:
-            right = np.bincount(
-                at[labels.right], weights=labels.requests[labels.right], minlength=length
-            )
-            added[self.columns.requests_right_u] = MICRO * right.astype(np.int64)
-        self._forget_marks(start + self.first)
+    def amend(
+        self, arm: str, intent: str, minutes: Minutes, added: Mapping[int, Minutes], sign: int
+    ) -> None:
+        """Put in (+1) or take out (−1) what is added to columns in minutes that are there."""
+        self._forget_marks(int(minutes.min()))
+        start = int(minutes.min()) - self.first
+        at, length = minutes - self.first - start, self.end - self.first - start
         prefix, place = self._compared[arm], self._place[intent]
-        for column, counts in added.items():
+        for column, amounts in added.items():
+            counts = np.bincount(at, weights=amounts, minlength=length).astype(np.int64)
             prefix.amend(place, column, sign * np.cumsum(counts), start)
 
     def put_blocks(self, version: int, intent: str, minutes: Minutes, places: Minutes) -> None:
@@ -276,18 +280,13 @@ class DenseTallies:
     def cut(self, end: int) -> None:
         """Forget the minutes from `end` on: they will be under another split."""
         version = self._versions[-1]
+        self._forget_marks(end)
         self.end = version.end = end
         for kept in self._blocks.values():
             if kept[-1].first >= version.first:
                 kept[-1].cut(end)
         self.times.cut(end)
         self._forget_marks(end)
-
-    def _forget_marks(self, changed: int) -> None:
-        """A mark counts what comes before it, so those up to the first minute that changed stand."""
-        for about, (marks, table) in self._marks.items():
-            standing = int(marks.searchsorted(changed, side="right"))
-            self._marks[about] = (marks[:standing], table[:standing])
 
     def _block_sums(self, found: Blocks) -> BlockSums:
         kept = self._blocks.setdefault(found.intent, [])
@@ -387,13 +386,23 @@ class DenseTallies:
     def at_marks(
         self, marks: Minutes, *, arm: str, about: About, until: Callable[[Minutes], Table]
     ) -> Table:
-        """Remembered are proofs that go minute by minute: what they add up is more than a look at sums."""
-        if arm != MATCHED:
+        if arm != MATCHED:  # two rows of an array: not worth remembering
             return until(marks)
-        known = self._marks.get(about)
-        found = (marks, until(marks)) if known is None else moved_on(*known, marks, until)
-        self._marks[about] = found
-        return found[1]
+        remembered = self._marks.get(about)
+        known, table = (marks[:0], until(marks[:0])) if remembered is None else remembered
+        there = min(len(known), len(marks))
+        if not np.array_equal(known[:there], marks[:there]):
+            there = 0
+        if there < len(marks):
+            table = np.concatenate([table[:there], until(marks[there:])])
+            self._marks[about] = marks, table
+        return table[: len(marks)]
+
+    def _forget_marks(self, since: int) -> None:
+        """A mark counts what comes before it: those up to a minute stand when what came from it on has changed."""
+        for about, (marks, table) in self._marks.items():
+            standing = int(marks.searchsorted(since, side="right"))
+            self._marks[about] = marks[:standing], table[:standing]
 
     def strata(self, *, arm: str, intent: str | None) -> Iterator[tuple[int, str, StratumSums]]:
         if arm == BOTH_ARMS:

@@ -2,7 +2,8 @@
 
 A window [start, end) of a record holds the draws whose `minute` is in it, with the grades whose `labelled_at` is not
 after the record's own moment. `version` tells the strata of one intent apart; `compared` is 0 for what no rule looks
-at. An empty `correct` was not graded, and is never labelled.
+at. An empty `correct` was not graded, and is never labelled; `correct_by_person` is what a person says where one is
+asked, at the same moment.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ HEADER = (
     "compared",
     "correct",
     "labelled_at",
+    "correct_by_person",
 )
 
 
@@ -68,7 +70,8 @@ def row(served: Served) -> tuple[object, ...]:
         served.share_bp,
         int(served.cohort is Cohort.COMPARED),
         int(bool(served.answer.correct)) if graded else "",
-        draw.labelled_at.isoformat() if graded else "",
+        draw.labelled_at.isoformat() if graded or served.by_person is not None else "",
+        int(served.by_person) if served.by_person is not None else "",
     )
 
 

@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 
 from controller.rollout import proofs
 from controller.rollout.availability import by_chance, expected_rate
-from controller.rollout.by_minute import ByMinute
+from controller.rollout.by_minute import HOUR_MIN, ByMinute
 from controller.rollout.columns import divided
 from controller.rollout.looks import known_and_traffic, measure, with_usual
 from controller.rollout.metrics import Kind, above
 from controller.rollout.plan import FULL_BP, Arm, Evidence, Rule
+from controller.rollout.powered import Powered
 from controller.rollout.readings import against, strongest_of
 from controller.rollout.rules import is_provable
 from controller.rollout.starts import RATE_START_MIN, ends_served, starts_and_thresholds
@@ -92,6 +93,8 @@ def _failing(
         may = _losses_may_fire(view, tallies, rule, intents, span)
     for place in may.nonzero()[0].tolist():
         yield intents[place], failing_ends(view, tallies, rule, intents[place], span)
+    for intent in intents:
+        yield intent, ends_failing_by_people(view, rule, intent, span)
 
 
 # By the rules' own functions
@@ -155,8 +158,9 @@ def _is_disproved(view: View, rule: Rule, intent: str | None, span: Span) -> Fla
     kinds = against(view, rule, intent, epoch)
     ends = ends_served(rule, epoch, span.ends)
     fires = np.zeros(len(ends), dtype=np.bool_)
+    by_people = Powered.of(view.plan, rule, intent, view.reader, epoch)
     for one in kinds:
-        alpha = view.alpha(rule, epoch) / len(kinds)
+        alpha = view.alpha(rule, epoch) / (len(kinds) + (by_people is not None))
         if isinstance(one, ByMinute) and not _may_fire(view, rule, one, span):
             continue
         fires |= strongest_of(view, rule, epoch, one, ends, alpha).margin >= 0
@@ -164,11 +168,43 @@ def _is_disproved(view: View, rule: Rule, intent: str | None, span: Span) -> Fla
         windows = whole_windows(rule, minute_of(epoch.start), ends[fires])
         lost = np.atleast_1d(measure(rule, intent, view.reader, windows).values)
         fires[fires] = lost > rule.limit
-    if np.array_equal(ends, span.ends):
+    return _at_every(span.ends, ends, fires)
+
+
+def ends_failing_by_people(view: View, rule: Rule, intent: str | None, span: Span) -> Minutes:
+    """The same of people's grades beside a judge's.
+
+    What they prove changes only as an hour ends, or as a start begins or ceases to serve.
+    """
+    epoch = view.state.epoch(rule.name)
+    by_people = Powered.of(view.plan, rule, intent, view.reader, epoch)
+    if by_people is None:
+        return span.ends[:0]
+    race = Race.of(view, rule, span.ends)
+    ends = race.ends
+    heads = np.union1d(race.heads, np.diff(ends // HOUR_MIN).nonzero()[0] + 1)
+    kinds = proofs.evidence(rule, intent, view.reader, Arm.CANDIDATE.value)
+    strongest = by_people.failing(
+        epoch,
+        ends[heads],
+        alpha=view.alpha(rule, epoch) / max(len(kinds) + 1, 2),
+        horizon_min=view.horizon_min,
+    )
+    fires = np.repeat(strongest.margin >= 0, np.diff(np.append(heads, len(ends))))
+    if fires.any():
+        windows = whole_windows(rule, minute_of(epoch.start), ends[fires])
+        fires[fires] = by_people.figures(windows.starts, windows.ends) > rule.limit * OVER
+    found: Minutes = span.ends[_at_every(span.ends, ends, fires)]
+    return found
+
+
+def _at_every(every: Minutes, served: Minutes, fires: Flags) -> Flags:
+    """Whether it fires at each of all ends, from those that a start serves."""
+    if np.array_equal(served, every):
         return fires
     # What was proven at an end that a start serves holds for a while: the first of those is right.
-    there = ends[fires]
-    return span.ends >= (there[0] if len(there) else np.inf)
+    there = served[fires]
+    return every >= (there[0] if len(there) else np.inf)
 
 
 # Bounds

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from controller.rollout.metrics import MICRO
 from controller.rollout.plan import Arm
 from controller.rollout.sums import Minutes
-from controller.simulate.dense import DenseTallies, LateLabels
+from controller.simulate.dense import GRADED, REQUESTS_GRADED, RIGHT_U, DenseTallies
 from controller.simulate.lines import NOTHING, LateLine, Values
+from controller.simulate.people import ByPeople, Change
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +26,7 @@ class Coming:
     """All labels of one arm's units of one intent that arrived together, in order of their minutes.
 
     `known` is when each comes, never before its minute; `requests` is how many requests each grades. `values` are those
-    of the blocks they make; None: no rule bets on any.
+    of the blocks they make; None: no rule bets on any. `by_people` are those that people grade too, if they do.
     """
 
     arm: Arm
@@ -34,6 +36,17 @@ class Coming:
     requests: NDArray[np.int64]
     known: Minutes
     values: Values | None
+    by_people: ByPeople | None = None
+
+    def changes(self, requests_right_u: int | None) -> Iterator[Change]:
+        """`requests_right_u` is the column of grades by request, where those are summed apart."""
+        right_u = MICRO * self.right
+        of_judge = {GRADED: np.ones_like(right_u), RIGHT_U: right_u, REQUESTS_GRADED: self.requests}
+        if requests_right_u is not None:
+            of_judge[requests_right_u] = right_u * self.requests
+        yield self.minutes, self.known, of_judge
+        if self.by_people is not None:
+            yield from self.by_people.changes()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,16 +110,25 @@ class Knowledge:
     def __init__(self, tallies: DenseTallies, *, delay_min: int) -> None:
         self._tallies = tallies
         self._delay_min = delay_min
-        self._grades: dict[tuple[str, str], _Changes] = {}  # by arm and intent
+        self._grades: dict[
+            tuple[str, str, tuple[int, ...]], _Changes
+        ] = {}  # by arm, intent and columns
         self._lines: dict[tuple[int, str], LateLine] = {}  # by split version and intent
         self._blocks: dict[tuple[int, str], _Changes] = {}
 
     def take(self, version: int, coming: Coming) -> None:
         """Labels of units that arrived after the minute that the sums are of."""
-        late = coming.known > coming.minutes + self._delay_min
-        rows = np.stack([coming.minutes, coming.right, coming.requests])
-        changes = self._grades.setdefault((coming.arm.value, coming.intent), _Changes(3))
-        changes.add(coming.known[late], rows[:, late])
+        for minutes, known, added in coming.changes(self._tallies.columns.requests_right_u):
+            late = known > minutes + self._delay_min
+            there = {
+                column: amounts
+                for column, amounts in added.items()
+                if column in self._tallies.columns.counted
+            }
+            rows = np.stack([minutes, *there.values()])
+            key = (coming.arm.value, coming.intent, tuple(there))
+            changes = self._grades.setdefault(key, _Changes(len(rows)))
+            changes.add(known[late], rows[:, late])
         if coming.values is not None:
             line = self._line(version, coming.intent, coming.values)
             line.add(coming.arm, coming.minutes, coming.right, coming.known)
@@ -122,11 +144,11 @@ class Knowledge:
 
     def know(self, minute: int) -> None:
         """Make the sums those of a minute: a later or an earlier one."""
-        for (arm, intent), changes in self._grades.items():
-            (minutes, right, requests), sign = changes.move(minute)
+        for (arm, intent, columns), changes in self._grades.items():
+            (minutes, *amounts), sign = changes.move(minute)
             if len(minutes):
-                labels = LateLabels(minutes, right.astype(np.bool_), requests)
-                self._tallies.grade(arm, intent, labels, sign)
+                added = dict(zip(columns, amounts, strict=True))
+                self._tallies.amend(arm, intent, minutes, added, sign)
         self.close(minute)
         for key, blocks in self._blocks.items():
             (changed, _), _ = blocks.move(minute)

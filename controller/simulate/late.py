@@ -2,7 +2,8 @@
 
 What is known of a window then changes with the moment, so a look in a minute cannot be told from a later one. Blocks
 are known beforehand with the minute in which each comes to be known; most come by when they are judged first. Where
-bounds by them say that nothing can fire, no look is needed; the others are left to real readings.
+bounds by them say that nothing can fire, no look is needed; the others are left to real readings, and so is what people
+grade beside a judge.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from controller.rollout import proofs
 from controller.rollout.metrics import MICRO, Kind
 from controller.rollout.plan import Evidence, Rule
+from controller.rollout.powered import has_people
 from controller.rollout.sums import Minutes
 from controller.rollout.timeline import minute_of
 from controller.rollout.view import View
@@ -53,7 +55,8 @@ class LateBounds:
         self._view, self._late, self._rule = view, late, rule
         self._ahead = minute_of(view.now) - view.watermark(rule)
         self._epoch_min = minute_of(view.state.epoch(rule.name).start)
-        self._told = rule.metric.kind is Kind.LOSS and rule.evidence is Evidence.CONFIDENT
+        by_blocks = rule.metric.kind is Kind.LOSS and not has_people(view.plan, rule)
+        self._told = by_blocks and rule.evidence is Evidence.CONFIDENT
         intents = [one for one in view.plan.judged_intents(rule) if one not in view.state.pins]
         bets, side = proofs.failing_bets(view.plan, rule, "blocks"), proofs.bad_side(rule)
         self._of_each = [_blocks(late, one, bets, side) for one in intents] if self._told else []
@@ -87,10 +90,12 @@ class LateBounds:
 def may_be_proven(
     view: View, late: Knowledge, rule: Rule, intent: str, moments: Minutes
 ) -> NDArray[np.bool_]:
-    """Whether the labels that came by each of some moments hold a proof that a loss is within its limit.
+    """Whether the labels that came by each of some moments may hold a proof that a loss is within its limit.
 
     Where arms have labels in different parts those that are missing may still stand against it.
     """
+    if has_people(view.plan, rule):
+        return np.ones(len(moments), dtype=np.bool_)
     bets, side = proofs.passing_bets(view.plan, rule, "blocks"), -proofs.bad_side(rule)
     minutes, known, added = _blocks(late, intent, bets, side)
     since = minutes >= minute_of(view.state.epoch(rule.name).start)

@@ -18,7 +18,8 @@ from controller.rollout.timeline import MINUTE
 
 _NORMAL: Final = NormalDist()
 _TENTH: Final = _NORMAL.inv_cdf(0.9)
-_NEVER_MIN: Final = 1 << 40
+NEVER_MIN: Final = 1 << 40
+"""No label takes longer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,4 +43,4 @@ class Lateness:
     def delays_min(self, random: np.random.Generator, count: int) -> NDArray[np.int64]:
         """Of so many labels, in minutes, rounded up."""
         delays = self.median / MINUTE * np.exp(self.sigma * random.standard_normal(count))
-        return np.minimum(np.ceil(delays), _NEVER_MIN).astype(np.int64)
+        return np.minimum(np.ceil(delays), NEVER_MIN).astype(np.int64)

@@ -20,11 +20,12 @@ _MICRO = 1_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """One result as an arm's answer. `correct` is None where it was not graded."""
+    """One result as an arm's answer. `correct` is None where it was not graded, `by_person` where no person did."""
 
     flags: Mapping[str, bool]
     quantities: Mapping[str, int]
     correct: bool | None
+    by_person: bool | None = None
 
     def knows(self, need: str) -> bool:
         if need == "correct":
@@ -60,6 +61,7 @@ def measure(result: Result, arm: Arm, model: ModelRef) -> Measured:
         flags={name: value for name, value in flags.items() if value is not None},
         quantities={name: value for name, value in quantities.items() if value is not None},
         correct=result.correct,
+        by_person=result.by_person,
     )
 
 

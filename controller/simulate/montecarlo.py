@@ -15,7 +15,6 @@ from controller.rollout.rules import alpha_of, is_provable
 from controller.rollout.state import Epoch
 from controller.rollout.timeline import EPOCH
 from controller.simulate.backtest import Ending
-from controller.simulate.by_people import require_one_grader
 from controller.simulate.processes import in_processes
 from controller.simulate.quantities import is_known
 from controller.simulate.scenarios import Scenario
@@ -53,12 +52,11 @@ class Fitted:
 
 
 def fit(plan: Plan, usual: Usual | None = None) -> Fitted:
-    """The plan without the rules that there is no stream for. DataError if none is left, or if people grade too.
+    """The plan without the rules that there is no stream for. DataError if none is left.
     `usual` is what is known of healthy answers; None: nothing.
 
     The rules that stay keep their alpha: leaving one out must not make the others quicker than they will be.
     """
-    require_one_grader(plan, "simulated traffic")
     known = Usual() if usual is None else usual
     kept = [rule for rule in plan.rules if rule.metric.name in METRICS or is_known(known, rule)]
     left_out = tuple(rule for rule in plan.rules if rule not in kept)

@@ -95,16 +95,16 @@ def rejudge(store: Store, rollout: str, other: Plan) -> Rejudged:
 def under(plan: Plan, other: Plan) -> Plan:
     """The way of one plan, judged by another: by its rules, alpha, priors, labels, pauses and critical intents.
 
-    Which part of the answers is sampled and which share people grade stay: the counts were made by them.
+    Which part of the answers is sampled and which share people grade stay: the counts were made by them. Whether
+    people's grades are gone by is the other's to say.
     """
+    people_u = plan.labels.people_u if other.labels.people_u else 0
     return replace(
         plan,
         rules=other.rules,
         alpha=other.alpha,
         priors=other.priors,
-        labels=replace(
-            other.labels, sampled_u=plan.labels.sampled_u, people_u=plan.labels.people_u
-        ),
+        labels=replace(other.labels, sampled_u=plan.labels.sampled_u, people_u=people_u),
         max_blind=other.max_blind,
         pause_share=other.pause_share,
         pause_deadline=other.pause_deadline,
@@ -125,7 +125,10 @@ def unused(plan: Plan, other: Plan) -> tuple[str, ...]:
         "candidate": (plan.candidate.model, other.candidate.model),
         "assignment.unit": (plan.unit, other.unit),
         "labels.sampled": (plan.labels.sampled_u, other.labels.sampled_u),
-        "labels.people": (plan.labels.people_u, other.labels.people_u),
+        "labels.people": (
+            under(plan, other).labels.people_u,
+            other.labels.people_u,
+        ),
         "rules (proofs of cost_per_correct at another limit)": (set(), _uncounted(plan, other)),
         "intents (names)": (_names(plan), _names(other)),
         "intents (pins)": (pinned[0], pinned[1]),

@@ -15,7 +15,7 @@ from math import fsum
 from pathlib import Path
 
 from controller.errors import DataError
-from controller.rollout.plan import Arm
+from controller.rollout.plan import Arm, Plan
 from controller.simulate.tables import (
     CellError,
     Table,
@@ -34,7 +34,10 @@ _SNAPSHOT = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """One model's answer to one item in one trial, graded. None is unknown."""
+    """One model's answer to one item in one trial, graded. None is unknown.
+
+    Where the file says what people find too (`by_person`), `correct` is a judge's word.
+    """
 
     source: str
     intent: str
@@ -50,6 +53,7 @@ class Result:
     failed: bool | None = (
         None  # whether the call itself failed; None where the file has no column `error`
     )
+    by_person: bool | None = None
 
     @property
     def key(self) -> tuple[str, str, str, int]:
@@ -79,6 +83,19 @@ class ResultPair:
 
     def of(self, arm: Arm) -> Result:
         return self.baseline if arm is Arm.BASELINE else self.candidate
+
+    @property
+    def has_people(self) -> bool:
+        """Whether people have graded both answers."""
+        return all(one.by_person is not None for one in (self.baseline, self.candidate))
+
+    @property
+    def by_people(self) -> ResultPair:
+        """The same with people's grades instead of the judge's."""
+        return ResultPair(
+            baseline=replace(self.baseline, correct=self.baseline.by_person),
+            candidate=replace(self.candidate, correct=self.candidate.by_person),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +135,7 @@ class Recording:
     candidate: str
     items: tuple[Item, ...]
     unpaired: int  # rows of the two models that have no partner
+    left_out: int = 0  # pairs of which people have not graded both answers, where they have to
 
     @property
     def pairs(self) -> tuple[ResultPair, ...]:
@@ -127,6 +145,16 @@ class Recording:
     def graded(self) -> float:
         """The part of the answers whose grade is known, each item weighing the same."""
         return fsum(item.graded for item in self.items) / len(self.items)
+
+    @property
+    def has_people(self) -> bool:
+        """Whether people have graded both answers of every pair."""
+        return all(pair.has_people for pair in self.pairs)
+
+    @property
+    def by_people(self) -> Recording:
+        """The same with people's grades instead of the judge's."""
+        return replace(self, items=_items(pair.by_people for pair in self.pairs))
 
     @property
     def repeats(self) -> bool:
@@ -194,6 +222,25 @@ def in_common(recordings: Sequence[Recording]) -> tuple[Recording, ...]:
     return tuple(_only(one, shared) for one in recordings)
 
 
+def graded_as_planned(recording: Recording, plan: Plan) -> Recording:
+    """What of a recording has the grades that a plan goes by: where people grade beside a judge, the pairs of which
+    they have graded both answers. DataError if there are none.
+    """
+    if not plan.labels.people_u:
+        return recording
+    kept = {pair.baseline.key for pair in recording.pairs if pair.has_people}
+    if not kept:
+        raise DataError(
+            f"{recording.file}: people grade beside a judge in {plan.name} (labels.people), and no pair has their "
+            "grades of both answers (column correct_by_person), so no loss would ever be proven to be small. Add them; "
+            "`correct` is then the judge's. Or leave `people` out to see what one grade does; `canaryctl simulate` "
+            "needs no recording."
+        )
+    left_out = len(recording.pairs) - len(kept)
+    found = _only(recording, kept)
+    return replace(found, unpaired=recording.unpaired, left_out=left_out)
+
+
 def _only(recording: Recording, keys: Set[tuple[str, str, str, int]]) -> Recording:
     kept = tuple(pair for pair in recording.pairs if pair.baseline.key in keys)
     lost = len(recording.pairs) - len(kept)
@@ -221,6 +268,7 @@ def _result(row: Mapping[str, str], *, has_errors: bool) -> Result:
         latency_s=number(row, "latency_s", float, wanted="seconds, not negative"),
         refused=_flag(row, "refused"),
         failed=bool(row["error"]) if has_errors else None,
+        by_person=_flag(row, "correct_by_person"),
     )
 
 

@@ -16,12 +16,13 @@ from controller.plans.units import UnitError, parse_duration, parse_points, pars
 from controller.rollout.plan import Plan
 from controller.rollout.units import format_duration, format_percent, format_points
 from controller.simulate.lateness import Lateness
-from controller.simulate.scenarios import Fault, Judge, Scenario, harder, losing
+from controller.simulate.scenarios import Fault, Judge, Scenario, grader, harder, losing
 
 SWING: Final = 0.5
 SHIFT: Final = 0.10
 SENSITIVITY: Final = 0.9
 SPECIFICITY: Final = 0.9
+FAVOURS: Final = 0.03
 DRIFT, DRIFT_OVER = 0.03, timedelta(days=7)
 TAIL: Final = 4
 """Nine in ten labels come within so many times the span in which half of them do, where it is not said."""
@@ -148,6 +149,13 @@ def _judge(value: str | None, _plan: Plan) -> Says:
     return {"judge": Judge(sensitivity=right, specificity=wrong)}
 
 
+def _favours(value: str | None, _plan: Plan) -> Says:
+    favours = float(parse_points(value)) if value is not None else FAVOURS
+    if not 0 < favours < 1:
+        raise UnitError(f"a favour of {format_points(favours)} is none")
+    return {"favours": favours}
+
+
 def _late(value: str | None, plan: Plan) -> Says:
     first, sign, second = (value or "").partition(",")
     median = parse_duration(first) if value is not None else plan.labels.delay
@@ -189,6 +197,7 @@ _KINDS: Final[Mapping[str, Callable[[str | None, Plan], Says]]] = {
     "ramp-mix": _shift,
     "drift": _drift,
     "judge-noise": _judge,
+    "judge-favours": _favours,
     "late-labels": _late,
 }
 _TOPICS: Final[Mapping[str, str]] = {
@@ -207,6 +216,7 @@ _ABOUT: Final[Mapping[str, str]] = {
     "daily-swing": "how its escalations swing",
     "ramp-mix": "how the mix shifts",
     "judge-noise": "how well the judge grades",
+    "judge-favours": "how much the judge favours the candidate",
     "late-labels": "when labels come",
 }
 FORMS: Final[Mapping[str, str]] = {
@@ -220,6 +230,7 @@ FORMS: Final[Mapping[str, str]] = {
     "ramp-mix": "ramp-mix[=10pp]",
     "drift": "drift[=3pp@7d]",
     "judge-noise": "judge-noise[=90%,90%]",
+    "judge-favours": "judge-favours[=3pp]",
     "late-labels": "late-labels[=6h,24h]",
 }
 """How each scenario is written."""
@@ -254,14 +265,25 @@ def _told(plan: Plan, scenario: Scenario) -> Iterator[str]:
             f"both arms are right {format_points(scenario.shift)} less often on {names}, whose part of the units rises "
             f"with every step{_loses_nothing(scenario)}"
         )
+    yield from _told_judge(plan, scenario)
+    if scenario.lateness is not None:
+        yield _told_lateness(plan, scenario.lateness)
+
+
+def _told_judge(plan: Plan, scenario: Scenario) -> Iterator[str]:
+    judge = grader(plan, scenario)
     if scenario.judge is not None:
         right, wrong = scenario.judge.sensitivity, scenario.judge.specificity
         yield (
             f"grades of both arms are a judge's: {format_percent(right)} of right answers are graded right, "
             f"{format_percent(wrong)} of wrong ones wrong{_loses_nothing(scenario)}"
         )
-    if scenario.lateness is not None:
-        yield _told_lateness(plan, scenario.lateness)
+    if scenario.favours and judge is not None:
+        yield (
+            "the judge favours the candidate: beside what it misses of both arms, it calls "
+            f"{format_points(scenario.favours)} of the candidate's answers right that are wrong"
+            f"{_loses_nothing(scenario)}"
+        )
 
 
 def _told_loss(loss: Fault, names: str) -> str:

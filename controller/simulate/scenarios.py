@@ -76,6 +76,11 @@ class Fault:
         return np.where(there, self.size, before) if there.any() else before
 
 
+def rate_at(rate: Rate, when: NDArray[np.int64]) -> Rate:
+    """The rate of each of some answers, by their minutes."""
+    return rate[when] if isinstance(rate, np.ndarray) and rate.ndim else rate
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
     """A candidate, of which several things may be said at once. `text` is how it is written."""
@@ -88,7 +93,8 @@ class Scenario:
     cost: Fault | None = None  # times as much as usual
     swing: float = 0.0  # of the escalation rate over a day, as a part of its mean
     shift: float = 0.0  # how much less accurate both arms are on the harder half of the intents
-    judge: Judge | None = None  # None: grades are as the answers are
+    judge: Judge | None = None  # None: as `grader` says
+    favours: float = 0.0  # the part of the candidate's answers, wrong ones, that its judge calls right beside others
     lateness: Lateness | None = None  # None: no label comes later than the plan's delay
 
     @property
@@ -109,13 +115,15 @@ HEALTHY: Final = Scenario(text="healthy")
 class Rates:
     """Of one arm's answers to one intent; each includes those before it: failed, escalated, wrong.
 
-    `graded_wrong` is what grades call wrong, failed and escalated ones included.
+    `graded_wrong` is what grades call wrong, failed and escalated ones included; `missed` is what they call right and
+    is wrong.
     """
 
     failed: Rate
     escalated: Rate
     wrong: Rate
     graded_wrong: Rate
+    missed: Rate
 
 
 def rates(
@@ -130,9 +138,7 @@ def rates(
     """In each of some minutes since the start."""
     wrong: Rate = 1 - traffic.accuracy + (scenario.shift if intent in harder(plan) else 0.0)
     if arm is Arm.BASELINE:
-        wrong = min(wrong, 1.0)
-        graded = _graded_wrong(scenario.judge, 0.0, wrong)
-        return Rates(failed=0.0, escalated=0.0, wrong=wrong, graded_wrong=graded)
+        return _graded(grader(plan, scenario), failed=0.0, escalated=0.0, wrong=min(wrong, 1.0))
     failed = scenario.error.at(minutes) if scenario.error else 0.0
     usual: Rate = traffic.escalation
     if scenario.escalation is not None:
@@ -143,15 +149,37 @@ def rates(
     if scenario.loss is not None and intent in losing(plan):
         wrong = wrong + scenario.loss.at(minutes)
     wrong = np.minimum(np.maximum(wrong, escalated), 1.0)
-    graded = _graded_wrong(scenario.judge, escalated, wrong)
-    return Rates(failed=failed, escalated=escalated, wrong=wrong, graded_wrong=graded)
+    judge, favours = grader(plan, scenario), scenario.favours
+    return _graded(judge, failed=failed, escalated=escalated, wrong=wrong, favours=favours)
 
 
-def _graded_wrong(judge: Judge | None, escalated: Rate, wrong: Rate) -> Rate:
+def grader(plan: Plan, scenario: Scenario) -> Judge | None:
+    """Who grades both arms: whom the scenario says, else the plan's judge, where people grade beside it or it favours
+    an arm. None: grades are as the answers are.
+    """
+    if scenario.judge is not None:
+        return scenario.judge
+    stated = plan.labels.judge
+    if stated is not None and (plan.labels.people_u or scenario.favours):
+        return Judge(sensitivity=stated.sensitivity, specificity=stated.specificity)
+    return Judge() if scenario.favours else None
+
+
+def _graded(
+    judge: Judge | None, *, failed: Rate, escalated: Rate, wrong: Rate, favours: float = 0.0
+) -> Rates:
     if judge is None:
-        return wrong
-    found = judge.specificity * (wrong - escalated)
-    return escalated + found + (1 - judge.sensitivity) * (1 - wrong)
+        return Rates(
+            failed=failed, escalated=escalated, wrong=wrong, graded_wrong=wrong, missed=0.0
+        )
+    found: Rate = judge.specificity * (wrong - escalated)
+    if favours:
+        found = np.maximum(found - favours, 0.0)
+    graded_wrong = escalated + found + (1 - judge.sensitivity) * (1 - wrong)
+    missed = wrong - escalated - found
+    return Rates(
+        failed=failed, escalated=escalated, wrong=wrong, graded_wrong=graded_wrong, missed=missed
+    )
 
 
 def mix(plan: Plan, traffic: Traffic, scenario: Scenario, step: int) -> Mapping[str, float]:

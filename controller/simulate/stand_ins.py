@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from heapq import heappop, heappush
@@ -12,8 +12,9 @@ from controller.ports import Split
 from controller.rollout.assignment import assign
 from controller.rollout.commands import Approve, Resume
 from controller.rollout.decision import Action, Decision, Waiting
-from controller.rollout.observation import Cohort, Grades, Observation, Outcome, Pair
+from controller.rollout.observation import PERSON, Cohort, Grades, Observation, Outcome, Pair
 from controller.rollout.plan import Arm, ModelRef, Plan
+from controller.rollout.sampling import is_drawn
 from controller.rollout.state import Phase, State
 from controller.simulate.draws import Draw
 from controller.simulate.measured import Measured, measure
@@ -32,7 +33,7 @@ class OnPause(StrEnum):
 class Served:
     """A draw that was answered: by which arm, under which split, and what is known of the answer.
 
-    `is_labelled`: whether a grade of it comes in.
+    `is_labelled`: whether a grade of it comes in; `by_person`: what a person says of it, if one is asked.
     """
 
     draw: Draw
@@ -43,6 +44,7 @@ class Served:
     answer: Measured
     of_baseline: Measured  # what the recording has of the baseline to the same draw
     is_labelled: bool
+    by_person: bool | None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -65,9 +67,9 @@ class Tally:
 class Instead:
     """What the candidate's requests came to, and what they would have with the baseline's recorded answers to them.
 
-    `wrong` are wrong answers that reached a client, of the `graded` requests of which both grades are known. Costs are
-    of the `costed` ones of which both are. A refused or failed answer of the candidate's is not what a client gets: the
-    baseline's is, and both calls are paid for.
+    `wrong` are wrong answers that reached a client, of the `graded` requests of which both grades are known: people's,
+    else those that there are. Costs are of the `costed` ones of which both are. A refused or failed answer of the
+    candidate's is not what a client gets: the baseline's is, and both calls are paid for.
     """
 
     graded: int = 0
@@ -90,11 +92,14 @@ class Instead:
     def count(self, served: Served) -> None:
         answer, other = served.answer, served.of_baseline
         sent_again = any(answer.flags.get(name, False) for name in ("escalated", "error"))
-        if answer.correct is not None and other.correct is not None:
-            reached = other if sent_again else answer
+        grades = (answer.by_person, other.by_person)
+        if None in grades:
+            grades = (answer.correct, other.correct)
+        if None not in grades:
+            right, instead_right = grades
             self.graded += 1
-            self.wrong += not reached.correct
-            self.wrong_instead += not other.correct
+            self.wrong += not (instead_right if sent_again else right)
+            self.wrong_instead += not instead_right
         cost, instead = (one.quantities.get("cost_nusd") for one in (answer, other))
         if cost is not None and instead is not None:
             self.costed += 1
@@ -112,6 +117,7 @@ class Gateway:
     def __init__(self, plan: Plan, rollout: str, salt: str, *, picked: float = 1.0) -> None:
         self.rollout = rollout
         self._picked = picked
+        self._people_u = plan.labels.people_u
         self.tallies: Mapping[Arm, Tally] = {arm: Tally() for arm in Arm}
         self.instead = Instead()
         self._salt = salt
@@ -134,6 +140,7 @@ class Gateway:
         share_bp = split.shares.get(intent, 0) if split is not None and compared else 0
         arm = assign(self._salt, draw.unit, share_bp)
         answer = self._answer(draw, arm)
+        is_asked = compared and is_drawn(self.rollout, draw.unit, self._people_u)
         served = Served(
             draw=draw,
             arm=arm,
@@ -143,6 +150,7 @@ class Gateway:
             answer=answer,
             of_baseline=self._answer(draw, Arm.BASELINE),
             is_labelled=answer.correct is not None and draw.pick < self._picked,
+            by_person=answer.by_person if is_asked else None,
         )
         self._count(served)
         return served
@@ -187,17 +195,29 @@ def observation_id(rollout: str, draw: Draw) -> str:
 
 @dataclass(slots=True)
 class Labels:
-    """Grades under way, by the moment at which they come in. Ungraded answers send none."""
+    """Grades under way, by the moment at which they come in: of an answer that people are asked about too, theirs with
+    the other. Ungraded answers send none.
+    """
 
     _coming: list[tuple[datetime, int, Served]] = field(default_factory=list)
 
     def expect(self, served: Served) -> None:
-        if served.is_labelled:
+        if served.is_labelled or served.by_person is not None:
             heappush(self._coming, (served.draw.labelled_at, served.draw.number, served))
 
     def due(self, now: datetime, rollout: str) -> Iterator[Outcome]:
         while self._coming and self._coming[0][0] <= now:
-            yield _outcome(heappop(self._coming)[2], rollout)
+            served = heappop(self._coming)[2]
+            if served.is_labelled:
+                yield _outcome(served, rollout)
+            if served.by_person is not None:
+                graded = _outcome(served, rollout)
+                yield replace(
+                    graded,
+                    id=f"{graded.id}/{PERSON}",
+                    correct=float(served.by_person),
+                    source=PERSON,
+                )
 
 
 @dataclass(slots=True)

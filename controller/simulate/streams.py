@@ -9,8 +9,8 @@ what arrives does not depend on when the rollout is looked at.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,11 +36,13 @@ from controller.simulate.dense import (
     UNITS,
     Columns,
     Counted,
+    with_people,
 )
 from controller.simulate.histograms import Buckets
 from controller.simulate.knowledge import Coming
 from controller.simulate.lateness import Lateness
 from controller.simulate.lines import NOTHING, Labels, Line, Values, values_of
+from controller.simulate.people import SALT, ByPeople, Judged, Number, People
 from controller.simulate.quantities import Quantities
 from controller.simulate.scenarios import (
     DAY_MIN,
@@ -50,12 +52,10 @@ from controller.simulate.scenarios import (
     Traffic,
     kind_of,
     mix,
+    rate_at,
     rates,
 )
 from controller.simulate.usual import Usual
-
-Number: TypeAlias = NDArray[np.int64] | int
-"""How many, in each minute; 0 for none in any."""
 
 STRETCH_MIN: Final = DAY_MIN
 """Minutes that are drawn together."""
@@ -119,6 +119,8 @@ class Streams:
     def __post_init__(self) -> None:
         self.groups = groups(self.plan)
         self.columns = REQUESTS_APART if self.traffic.requests_per_unit > 1 else ONE_REQUEST
+        if self.plan.labels.people_u:
+            self.columns = with_people(self.columns)
         self.quantities = Quantities.of(
             self.plan, self.traffic, self.usual, self.scenario, self.columns
         )
@@ -135,6 +137,7 @@ class Streams:
             np.random.default_rng(np.random.SeedSequence(self.entropy, spawn_key=one))
             for one in (key, (*key, APART))
         )
+        people = self._people(key)
         minutes = np.arange(start, start + length, dtype=np.int64)
         parts = mix(self.plan, self.traffic, self.scenario, split.step)
         groups = len(self.groups)
@@ -159,8 +162,11 @@ class Streams:
                 of = self._rates(arm, intent, minutes)
                 counted = outside if intent in split.pinned else compared[arm.value]
                 counts = counted[place]
+                looked_at = (
+                    people if intent in self._with_blocks and intent not in split.pinned else None
+                )
                 answered = self._answered(
-                    random, of, arriving * share, minutes, sizes, counts, apart
+                    random, of, arriving * share, minutes, sizes, counts, looked_at, apart
                 )
                 if intent in split.pinned:
                     continue
@@ -196,6 +202,18 @@ class Streams:
             coming=coming,
         )
 
+    def _people(self, key: tuple[int, ...]) -> People | None:
+        labels = self.plan.labels
+        if not labels.people_u:
+            return None
+        seed = np.random.SeedSequence(self.entropy, spawn_key=(*key, SALT))
+        return People(
+            share=labels.people,
+            random=np.random.default_rng(seed),
+            lateness=self.scenario.lateness,
+            horizon_min=labels.horizon // MINUTE,
+        )
+
     def _rates(self, arm: Arm, intent: str, minutes: NDArray[np.int64]) -> Rates:
         since_start = minutes - self.first
         return rates(
@@ -210,6 +228,7 @@ class Streams:
         minutes: NDArray[np.int64],
         sizes: Sizes | None,
         counts: Table,
+        people: People | None,
         apart: np.random.Generator,
     ) -> _Answered:
         graded, mean = (
@@ -219,14 +238,16 @@ class Streams:
             self.traffic.requests_per_unit,
         )
         if sizes is None and self.scenario.lateness is None:
-            return _Answered.counted(random, of, per_minute, graded, counts, mean, apart)
+            return _Answered.counted(random, of, per_minute, graded, counts, mean, people, apart)
         late = None
         if self.scenario.lateness is not None:
             delay, horizon = (
                 span // MINUTE for span in (self.plan.labels.delay, self.plan.labels.horizon)
             )
             late = _Late(self.scenario.lateness, delay, horizon)
-        return _Answered.one_by_one(random, of, per_minute, graded, minutes, counts, mean, late)
+        return _Answered.one_by_one(
+            random, of, per_minute, graded, minutes, counts, mean, late, people
+        )
 
     def _blocks_wanted(self, intent: str) -> bool:
         """Whether a rule bets on them."""
@@ -252,22 +273,22 @@ class _Graded:
 
 @dataclass(frozen=True, slots=True)
 class _Come:
-    """The labels of an arm's answers to one intent, where some come late."""
+    """The labels of an arm's answers to one intent, where some come late, and how many requests each grades."""
 
-    minutes: NDArray[np.int64]
-    right: NDArray[np.bool_]
+    judged: Judged
     requests: NDArray[np.int64]
-    known: NDArray[np.int64]
+    by_people: ByPeople | None = None
 
     def coming(self, arm: Arm, intent: str, values: Values | None) -> Coming:
         return Coming(
             arm=arm,
             intent=intent,
-            minutes=self.minutes,
-            right=self.right,
+            minutes=self.judged.minutes,
+            right=self.judged.right,
             requests=self.requests,
-            known=self.known,
+            known=self.judged.known,
             values=values,
+            by_people=self.by_people,
         )
 
 
@@ -285,14 +306,19 @@ class _Late:
         labels: Labels,
         requests: NDArray[np.int64],
         graded: NDArray[np.bool_],
-        at_once: NDArray[np.intp],
+        at_once: NDArray[np.bool_],
     ) -> tuple[_Come, NDArray[np.bool_]]:
         """Of all answers those that are graded ever, and which are graded in time."""
         delays = self.lateness.delays_min(random, len(graded))
         delays[at_once] = 0
         ever = graded & (delays <= self.horizon_min)
-        known = labels.minutes + delays
-        come = _Come(labels.minutes[ever], labels.right[ever], requests[ever], known[ever])
+        every = Judged(
+            minutes=labels.minutes,
+            right=labels.right,
+            escalated=at_once,
+            known=labels.minutes + delays,
+        )
+        come = _Come(every.only(ever), requests[ever])
         return come, ever & (delays <= self.delay_min)
 
 
@@ -314,6 +340,7 @@ class _Answered:
         graded: _Graded,
         counts: Table,
         mean: float,
+        people: People | None,
         apart: np.random.Generator,
     ) -> _Answered:
         """By kind of answer: each kind of a Poisson stream is a Poisson stream of its own. What not every plan asks for
@@ -334,6 +361,8 @@ class _Answered:
         counts[UNITS] = right + wrong + ungraded + escalated + failed
         counts[ESCALATED], counts[FAILED] = escalated + failed, failed
         counts[RIGHT_U] = right * MICRO
+        if people is not None:
+            people.count(counts, of, right=right, wrong=wrong, escalated=known + known_failed)
         if mean > 1:
             of_known_failed = _requests_of(random, known_failed, mean)
             of_failed = of_known_failed + _requests_of(random, failed - known_failed, mean)
@@ -361,6 +390,7 @@ class _Answered:
         counts: Table,
         mean: float,
         late: _Late | None,
+        people: People | None,
     ) -> _Answered:
         """The same with each label, for blocks are made of single ones."""
         length = len(minutes)
@@ -373,7 +403,7 @@ class _Answered:
         requests = random.geometric(1 / mean, len(when)) if mean > 1 else when[:0]
 
         def hit(rate: Rate) -> NDArray[np.intp]:
-            return wrong[of_wrong < _each(rate, when[wrong])]
+            return wrong[of_wrong < rate_at(rate, when[wrong])]
 
         def by_minute(hits: NDArray[np.intp]) -> NDArray[np.int64]:
             return np.bincount(when[hits], minlength=length)
@@ -383,9 +413,14 @@ class _Answered:
                 np.int64
             )
 
-        right = np.ones(len(when), dtype=np.bool_)
-        right[hit(of.graded_wrong)] = False
+        def flags(rate: Rate) -> NDArray[np.bool_]:
+            there = np.zeros(len(when), dtype=np.bool_)
+            there[hit(rate)] = True
+            return there
+
+        right = ~flags(of.graded_wrong)
         labels, come = Labels(when + minutes[0], right), None
+        known = np.ones(len(when), dtype=np.bool_)
         counts[UNITS] = counts[GRADED] = n
         if mean > 1:
             counts[REQUESTS] = counts[REQUESTS_GRADED] = requests_by_minute(slice(None))
@@ -399,7 +434,8 @@ class _Answered:
             )
             if late is not None:
                 of_each = requests if mean > 1 else np.ones_like(when)
-                come, known = late.come(random, labels, of_each, known, without)
+                at_once = flags(of.escalated)
+                come, known = late.come(random, labels, of_each, known, at_once)
             labels = Labels(labels.minutes[known], right[known])
             counts[GRADED] = by_minute(known.nonzero()[0])
             right &= known
@@ -418,7 +454,18 @@ class _Answered:
                 counts[column] = by_minute(hit(rate))
                 if mean > 1:
                     counts[of_requests] = requests_by_minute(hit(rate))
-        return cls(labels, come)
+        if people is None:
+            return cls(labels, come)
+        judged = Judged(
+            minutes=labels.minutes,
+            right=labels.right,
+            escalated=flags(of.escalated)[known],
+            known=labels.minutes,
+        )
+        first = int(minutes[0])
+        by_people = people.grade(judged if come is None else come.judged, of, first)
+        by_people.count(counts, first, late.delay_min if late is not None else 0)
+        return cls(labels, replace(come, by_people=by_people) if come is not None else None)
 
 
 def _requests_of(random: np.random.Generator, units: Number, mean: float) -> Number:
@@ -441,8 +488,3 @@ def _requests_of_right(
     parts = random.beta(np.maximum(right, 1), np.maximum(wrong, 1))
     parts = np.where(np.equal(wrong, 0), 1.0, np.where(np.equal(right, 0), 0.0, parts))
     return right + random.binomial(requests - right - wrong, parts)
-
-
-def _each(rate: Rate, when: NDArray[np.int64]) -> Rate:
-    """The rate of each answer, by its minute."""
-    return rate[when] if isinstance(rate, np.ndarray) and rate.ndim else rate

@@ -221,6 +221,18 @@ def powered_accuracy(of: Graded, weight: float) -> Estimate | None:
     return Estimate(estimate=residual, se=math.sqrt(max(variance, 0.0)))
 
 
+def powered_accuracies(of: Graded, weight: float) -> Floats:
+    """The estimate of `powered_accuracy` in each stretch by itself; NaN where it has none. Shape (T,)."""
+    n, of_others = of.drawn_n, of.others_n
+    there = n >= 2
+    found = _divided(of.drawn @ (_PERSON - weight * _JUDGE), n, there)
+    if weight:
+        there = there & (of_others >= 2)
+        found = found + weight * _divided(of.others @ _OTHERS, of_others, there)
+    accuracies: Floats = np.where(there, found, np.nan)
+    return accuracies
+
+
 def _mean_of(counts: Floats, values: Floats) -> tuple[float, float]:
     n = counts.sum()
     mean = float(counts @ values / n)

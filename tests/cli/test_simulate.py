@@ -101,6 +101,30 @@ def test_a_scenario_about_what_nobody_has_told_is_refused(world: World):
     assert "--scenario slow=2x: no latencies are known; give --latency P50,P95" in answer.err
 
 
+BY_PEOPLE = plan_text(steps=STEPS, rules=(ACCURACY,)).replace(
+    "horizon: 7d}",
+    "horizon: 7d, judge: {model: gpt-5, sensitivity: 95%, specificity: 90%}, people: {share: 20%}}",
+)
+
+
+def test_who_grades_beside_a_judge_is_told(world: World):
+    asked = ("--scenario", "healthy", "--scenario", "loss=6pp+judge-favours=6pp")
+    answer = world.cli("simulate", world.plan(BY_PEOPLE), *FEW, *asked, COLUMNS="200")
+    document = world.cli("simulate", world.plan(BY_PEOPLE), *FEW, *asked, "-o", "json").json
+    plain = world.cli("simulate", world.plan(PLAN), "--runs", "1", *FEW[:2], "-o", "json").json
+
+    assert (answer.code, answer.err) == (0, "")
+    assert (
+        "Grades: the judge's, which calls 95% of right answers right and 90% of wrong ones wrong where a scenario says "
+        "nothing else, and people's of 20% of the conversations, who are right."
+    ) in " ".join(answer.out.split())
+    assert "the judge favours the candidate" in answer.out
+    assert (document["people_share"], plain["people_share"]) == (0.2, None)
+    healthy, favoured = (one["endings"] for one in document["scenarios"])
+    assert healthy["completed"]["runs"] == 4
+    assert favoured["paused"]["runs"] > 0
+
+
 def test_the_same_seed_gives_the_same_answer_and_another_one_does_not(world: World):
     def document(seed: str):
         options = (*FEW, *TWO, "--seed", seed, "-o", "json")

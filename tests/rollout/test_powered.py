@@ -658,3 +658,39 @@ def test_nobody_is_asked_where_people_do_not_grade():
 
     assert Powered.of(alone, LOSS, "refund", reader, Epoch(number=0, start=NOW)) is None
     assert read(view([], minutes=HOUR, of=alone), LOSS, "refund").by_people is None
+
+
+# Many windows at once
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 400), st.integers(0, 60), st.integers(0, 12), st.booleans()),
+        min_size=1,
+        max_size=30,
+    ),
+    st.lists(st.tuples(st.integers(0, 400), st.integers(1, 300)), min_size=1, max_size=8),
+)
+def test_figures_and_gaps_of_many_windows_are_those_of_each(said, windows):
+    rows = []
+    for minute, n, missing, ours in {one[0]: one for one in said}.values():
+        arm = "candidate" if ours else "baseline"
+        rows.append(
+            graded(START + minute, (n, n // 9, n // 7, n // 8), (5, n), arm=arm, missing=missing)
+        )
+        other = "baseline" if ours else "candidate"
+        rows.append(graded(START + minute, (n, 1, 0, n // 5), (3, 40), arm=other))
+    one = Powered.of(
+        OF, LOSS, "refund", view(rows, minutes=800, of=OF).reader, Epoch(number=0, start=NOW)
+    )
+    assert one is not None
+    starts = START + np.array([start for start, _ in windows])
+    ends = starts + np.array([length for _, length in windows])
+
+    found = one.figures(starts, ends)
+
+    for value, start, end in zip(found.tolist(), starts.tolist(), ends.tolist(), strict=True):
+        look = one.look(start, end)
+        assert math.isnan(value) if look.value is None else value == pytest.approx(look.value)
+    assert one.fall_short(ends).tolist() == [one.coverage(end).differs for end in ends.tolist()]

@@ -33,6 +33,7 @@ needs_shared = pytest.mark.skipif(
     not SHARED.is_dir(), reason=f"the recorded results of other sources are not in {SHARED}"
 )
 HEADER = "source,intent,item_id,trial,model,correct"
+BY_BOTH = f"{HEADER},correct_by_person"
 PRICE = Price(input=Fraction(2_000), cached_input=Fraction(500), output=Fraction(8_000))
 
 
@@ -48,6 +49,18 @@ def graded(
         f"made,{intent},{intent}-{index // trials},{index % trials + 1},{model},{grade}"
         for model, grades in (("old", baseline), ("new", candidate))
         for index, grade in enumerate(grades)
+    )
+
+
+def graded_by_both(
+    baseline: Sequence[tuple[int | str, int | str]],
+    candidate: Sequence[tuple[int | str, int | str]],
+) -> tuple[str, ...]:
+    """Rows of both models under `BY_BOTH`, one an item: what the judge says and what a person does; "" for nothing."""
+    return tuple(
+        f"made,refund,refund-{index},1,{model},{judge},{person}"
+        for model, grades in (("old", baseline), ("new", candidate))
+        for index, (judge, person) in enumerate(grades)
     )
 
 

@@ -10,7 +10,16 @@ import pytest
 from controller.cli.context import Context
 from controller.cli.main import run
 from tests.cli.plan_text import plan_text
-from tests.simulate.factories import ROOT, SHARED, csv_of, graded, needs_shared
+from tests.simulate.factories import (
+    BY_BOTH,
+    HEADER,
+    ROOT,
+    SHARED,
+    csv_of,
+    graded,
+    graded_by_both,
+    needs_shared,
+)
 from tests.simulate.test_paired_report import readme_tables
 
 PLAN = plan_text(
@@ -34,9 +43,20 @@ class Terminal:
         self.directory = directory
         self.out, self.err = io.StringIO(), io.StringIO()
 
-    def backtest(self, *options: str, rows=ALIKE, plan: str = PLAN, columns: str = "") -> int:
+    def backtest(
+        self,
+        *options: str,
+        rows=ALIKE,
+        plan: str = PLAN,
+        columns: str = "",
+        header: str = HEADER,
+    ) -> int:
         (self.directory / "plan.yaml").write_text(plan, encoding="utf-8")
-        text = csv_of(*rows).replace(",old,", ",gpt-4.1,").replace(",new,", ",gpt-4.1-mini,")
+        text = (
+            csv_of(*rows, header=header)
+            .replace(",old,", ",gpt-4.1,")
+            .replace(",new,", ",gpt-4.1-mini,")
+        )
         (self.directory / "r.csv").write_text(text, encoding="utf-8")
         files = ("--plan", f"{self.directory}/plan.yaml", "--data", f"{self.directory}/r.csv")
         context = Context(environ={"COLUMNS": columns}, stdout=self.out, stderr=self.err)
@@ -311,12 +331,32 @@ def test_input_that_cannot_be_used_exits_with_2_and_says_why(terminal, options, 
     assert "Decisions" not in terminal.printed
 
 
-def test_a_recording_has_no_people_beside_its_grades(terminal: Terminal):
-    judged = "judge: {sensitivity: 95%, specificity: 90%}, people: {share: 5%}"
-    asked = PLAN.replace("horizon: 7d}", f"horizon: 7d, {judged}}}")
+JUDGED = PLAN.replace(
+    "horizon: 7d}",
+    "horizon: 7d, judge: {sensitivity: 95%, specificity: 90%}, people: {share: 50%}}",
+)
 
-    assert terminal.backtest(plan=asked) == 2
 
-    assert "people grade beside a judge (labels.people), and a recording has one grade" in (
-        " ".join(terminal.err.getvalue().split())
+def test_a_recording_with_one_grade_is_refused_where_people_grade_too(terminal: Terminal):
+    assert terminal.backtest(plan=JUDGED) == 2
+
+    said = " ".join(terminal.err.getvalue().split())
+    assert "people grade beside a judge in small (labels.people), and no pair has their" in said
+    assert "Traceback" not in said
+
+
+def test_both_grades_are_told_apart(terminal: Terminal):
+    rows = graded_by_both([(1, 1)] * 9 + [(0, 0)], [(1, 1)] * 7 + [(1, 0)] * 3)
+    told, document = (
+        terminal.backtest(*form, rows=rows, header=BY_BOTH, plan=JUDGED, columns="200")
+        for form in ((), ("-o", "json"))
     )
+
+    assert told == document
+    text, _, rest = terminal.printed.partition('{\n  "apiVersion"')
+    assert "The recording itself, by pairs, by the judge's grades" in text
+    assert "The recording itself, by pairs, by people's grades" in text
+    assert "on the candidate 100% and 0% (stated: 95% and 90%)" in " ".join(text.split())
+    found = json.loads('{\n  "apiVersion"' + rest)
+    (by_judge,), (by_people,) = (found[name]["lines"] for name in ("paired", "paired_by_people"))
+    assert (by_judge["delta"], by_people["delta"]) == (pytest.approx(0.1), pytest.approx(-0.2))

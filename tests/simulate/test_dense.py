@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -11,12 +12,18 @@ from hypothesis import strategies as st
 from controller.reconcile.observe import see
 from controller.rollout.force import InForceTime
 from controller.rollout.observation import BOTH_ARMS, Cohort, RollupRow
-from controller.rollout.plan import Arm, Evidence, Intent, Scope, Step
+from controller.rollout.plan import Arm, Evidence, Intent, Judge, Labels, Plan, Scope, Step
 from controller.rollout.state import Phase, State
 from controller.rollout.tallies import MinuteSums, Tallies
 from controller.rollout.timeline import minute_of, start_of
 from controller.rollout.view import View
-from controller.simulate.dense import REQUESTS_APART, Columns, Counted, DenseTallies
+from controller.simulate.dense import (
+    REQUESTS_APART,
+    Columns,
+    Counted,
+    DenseTallies,
+    with_people,
+)
 from controller.simulate.scenarios import Fault, Scenario, Traffic
 from controller.simulate.streams import InForce, Streams
 from tests.simulate.factories import plan, rule
@@ -45,6 +52,13 @@ FAULTY = Scenario(
     swing=0.5,
 )
 SHARES = (0, 2_000, 5_000, 9_000)
+
+
+def by_people(share_u: int) -> Plan:
+    """The same where people grade beside a judge."""
+    judge = Judge(model="gpt-5", sensitivity=0.95, specificity=0.9)
+    labels = Labels(delay=PLAN.labels.delay, judge=judge, people_u=share_u)
+    return replace(PLAN, labels=labels)
 
 
 def rows_of(counted: Counted, columns: Columns, version: int, first: int) -> list[RollupRow]:
@@ -85,7 +99,12 @@ def rows_of(counted: Counted, columns: Columns, version: int, first: int) -> lis
 
 
 def both(
-    seed: int, lengths: list[int], per_minute: float, label_rate: float, requests: float = 1.0
+    seed: int,
+    lengths: list[int],
+    per_minute: float,
+    label_rate: float,
+    requests: float = 1.0,
+    people_u: int = 0,
 ):
     """The same traffic under some split versions, as the simulation keeps it and as the product does."""
     traffic = Traffic(
@@ -94,7 +113,8 @@ def both(
         label_rate=label_rate,
         requests_per_unit=requests,
     )
-    streams = Streams(PLAN, traffic, FAULTY, seed, 0, FIRST)
+    of = PLAN if not people_u else by_people(people_u)
+    streams = Streams(of, traffic, FAULTY, seed, 0, FIRST)
     dense = DenseTallies(NAMES, first=FIRST, room=2_000, columns=streams.columns)
     tallies = Tallies()
     for version, length in enumerate(lengths):
@@ -118,9 +138,10 @@ worlds = st.builds(
     st.sampled_from([0.3, 4.0]),
     st.sampled_from([1.0, 0.6]),
     st.sampled_from([1.0, 2.5]),
+    st.sampled_from([0, 400_000]),
 )
 brief = settings(max_examples=40, deadline=None)
-ARM_KEYS = (*REQUESTS_APART.places, "never.seen")
+ARM_KEYS = (*with_people(REQUESTS_APART).places, "never.seen")
 
 
 def windows(tallies: MinuteSums, minutes, keys, **about):
@@ -233,8 +254,8 @@ def strata_of(tallies: MinuteSums, minutes, about):
 
 
 @settings(max_examples=25, deadline=None)
-@given(worlds, st.integers(1, 400))
-def test_everything_that_is_seen_of_a_rollout_is_the_same(world, ago):
+@given(worlds, st.integers(1, 400), st.sampled_from([PLAN, by_people(400_000)]))
+def test_everything_that_is_seen_of_a_rollout_is_the_same(world, ago, of):
     dense, tallies = world
     last = dense.end - 1
     state = State(
@@ -255,12 +276,12 @@ def test_everything_that_is_seen_of_a_rollout_is_the_same(world, ago):
         updated_at=START,
     )
 
-    def view(of: MinuteSums) -> View:
+    def view(sums: MinuteSums) -> View:
         now = start_of(last)
         return View(
-            plan=PLAN,
+            plan=of,
             state=state,
-            tallies=of,
+            tallies=sums,
             in_force=InForceTime([(START, now)]),
             now=now,
             judged=max(last - ago, FIRST),

@@ -11,7 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.rollout.force import InForceTime
-from controller.rollout.plan import Evidence, Intent, Labels, Plan, Rule, Scope, Step, Then
+from controller.rollout.plan import (
+    Evidence,
+    Intent,
+    Judge,
+    Labels,
+    Plan,
+    Rule,
+    Scope,
+    Step,
+    Then,
+)
 from controller.rollout.readings import read
 from controller.rollout.rules import judge
 from controller.rollout.state import Phase, State
@@ -53,12 +63,27 @@ RULES = (
 )
 
 
-def asked(rules: tuple[Rule, ...]) -> Plan:
+BY_PEOPLE = (
+    written(name="loss", metric="accuracy_delta", limit=0.015, evidence=Evidence.CONFIDENT),
+    written(name="loss as written", metric="accuracy_delta", limit=0.03),
+    written(name="all rollback", metric="accuracy_delta", limit=0.02, then=Then.ROLLBACK),
+    written(
+        name="whole windows",
+        metric="accuracy_delta",
+        limit=0.015,
+        evidence=Evidence.CONFIDENT,
+        min_window=2 * HOUR,
+    ),
+)
+
+
+def asked(rules: tuple[Rule, ...], people_u: int = 0) -> Plan:
+    judge = Judge(model="gpt-5", sensitivity=0.95, specificity=0.9) if people_u else None
     return plan(
         *rules,
         intents=(Intent(name="refund", critical=True), Intent(name="order-status")),
         steps=(Step(share_bp=3_000),),
-        labels=Labels(delay=timedelta(minutes=30)),
+        labels=Labels(delay=timedelta(minutes=30), judge=judge, people_u=people_u),
     )
 
 
@@ -81,16 +106,20 @@ def view_of(of: Plan, tallies: DenseTallies, judged: int, minute: int) -> View:
     )
 
 
-def drawn(of: Plan, seed: int, *, graded: float, escalation: float, loss: float) -> DenseTallies:
+def drawn(
+    of: Plan, seed: int, *, graded: float, escalation: float, loss: float, favours: float = 0.0
+) -> DenseTallies:
     traffic = Traffic(
         units_per_minute=12.0,
         mix={"refund": 0.5, "order-status": 0.5},
         escalation=escalation,
         label_rate=graded,
     )
-    worse = Scenario(text="", loss=Fault(size=loss, since=3 * HOUR)) if loss else Scenario(text="")
+    fault = Fault(size=loss, since=3 * HOUR) if loss else None
+    worse = Scenario(text="", loss=fault, favours=favours)
     streams = Streams(of, traffic, worse, seed, 0, FIRST)
-    tallies = DenseTallies(tuple(streams.groups), first=FIRST, room=LENGTH_MIN)
+    columns = streams.columns
+    tallies = DenseTallies(tuple(streams.groups), first=FIRST, room=LENGTH_MIN, columns=columns)
     tallies.begin(2, tuple(streams.groups))
     shares = {"refund": 3_000, "order-status": 3_000}
     split = InForce(version=2, step=0, shares=shares, pinned=frozenset())
@@ -112,7 +141,44 @@ def test_the_first_minute_in_which_a_look_finds_a_failure_is_the_first_suspect_t
 ):
     of = asked((one,))
     tallies = drawn(of, seed, graded=graded, escalation=escalation, loss=loss)
-    since, until = FIRST + judged, FIRST + LENGTH_MIN - 1
+
+    assert_the_first_suspect_fails_first(of, one, tallies, FIRST + judged)
+
+
+@pytest.mark.parametrize("one", BY_PEOPLE, ids=[one.name for one in BY_PEOPLE])
+@settings(max_examples=4, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    loss=st.sampled_from([0.0, 0.1, 0.3]),
+    favours=st.sampled_from([0.0, 0.2]),
+    judged=st.integers(30, 300),
+)
+def test_so_it_is_where_people_grade_beside_a_judge(
+    one: Rule, seed: int, loss: float, favours: float, judged: int
+):
+    of = asked((one,), people_u=300_000)
+    tallies = drawn(of, seed, graded=1.0, escalation=0.02, loss=loss, favours=favours)
+
+    assert_the_first_suspect_fails_first(of, one, tallies, FIRST + judged)
+
+
+def test_people_alone_name_suspects_of_a_candidate_that_the_judge_favours():
+    one = BY_PEOPLE[0]
+    of = asked((one,), people_u=300_000)
+    tallies = drawn(of, 1, graded=1.0, escalation=0.02, loss=0.3, favours=0.3)
+    view = view_of(of, tallies, FIRST + 30, FIRST + LENGTH_MIN - 1)
+
+    found = [minute for minute, _, _ in suspects(view, tallies, {one.name})]
+
+    # Of an hour something is proven when its labels are there: half an hour after its end.
+    assert found
+    assert (found[0] - minute_of(NOW)) % 60 == 30
+
+
+def assert_the_first_suspect_fails_first(
+    of: Plan, one: Rule, tallies: DenseTallies, since: int
+) -> None:
+    until = FIRST + LENGTH_MIN - 1
 
     def fails(minute: int, intent: str | None) -> bool:
         seen = read(view_of(of, tallies, minute - 1, minute), one, intent)

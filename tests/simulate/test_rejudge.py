@@ -7,16 +7,20 @@ from dataclasses import replace
 import pytest
 
 from controller.rollout.decision import Action
-from controller.rollout.plan import Evidence, Intent, Labels, Plan, Scope, Step, Then
+from controller.rollout.plan import Evidence, Intent, Judge, Labels, Plan, Scope, Step, Then
 from controller.rollout.timeline import MINUTE
 from controller.simulate.arrivals import Poisson
-from controller.simulate.backtest import TICK, Finished, Setup, World, backtest
+from controller.simulate.backtest import TICK, Ending, Finished, Setup, World, backtest
 from controller.simulate.rejudge import rejudge, under, unused
 from controller.simulate.results import Recording
 from controller.simulate.stand_ins import OnPause
-from tests.simulate.factories import graded, plan, recording, rule
+from tests.simulate.factories import BY_BOTH, graded, graded_by_both, plan, recording, rule
 from tests.simulate.test_backtest import ACCURACY, ALIKE, HOUR, WORSE, world
 
+# The judge finds nothing wrong with the candidate; people find three of ten answers wrong.
+FAVOURED = recording(
+    *graded_by_both([(1, 1)] * 9 + [(0, 0)], [(1, 1)] * 7 + [(1, 0)] * 3), header=BY_BOTH
+)
 SOME = recording(*graded([1] * 10, [1] * 8 + [0] * 2))
 STEPS = (Step(share_bp=1_000, hold=8 * HOUR), Step(share_bp=5_000, hold=8 * HOUR))
 AT_ONCE = Labels()  # no label delay: the stored counts are those that were seen
@@ -164,3 +168,23 @@ def test_the_share_that_people_grade_stays_too():
 
     assert under(here, other).labels == Labels(delay=HOUR)
     assert unused(here, other) == ("labels.people",)
+    fewer = replace(other, labels=replace(other.labels, people_u=10_000))
+    assert under(other, fewer).labels.people_u == 50_000
+    assert unused(other, fewer) == ("labels.people",)
+
+
+def test_what_the_judges_grades_alone_would_have_done_can_be_asked():
+    judge = Judge(model="gpt-5", sensitivity=0.95, specificity=0.9)
+    alone = small(ACCURACY, labels=Labels(delay=HOUR, judge=judge))
+    beside = replace(alone, labels=replace(alone.labels, people_u=500_000))
+    within, finished = under_way(beside, FAVOURED)
+
+    same, other = (rejudge(within.store, "small", of) for of in (beside, alone))
+
+    assert finished.ending is Ending.PAUSED  # by people, who see what the judge does not
+    assert (same.difference, same.unused) == (None, ())
+    assert other.unused == ()
+    assert other.difference is not None
+    assert other.difference.at >= finished.records[-1].value.at - TICK
+    assert other.difference.of_the_time.action is Action.PAUSE
+    assert other.difference.decided.action is Action.HOLD

@@ -12,10 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.errors import DataError
-from controller.rollout.plan import Arm, Intent, Labels
+from controller.rollout import plan as plans
+from controller.rollout.plan import Arm, Intent, Labels, Plan
 from controller.simulate.lateness import Lateness
 from controller.simulate.scenario_words import FORMS, about, parse_scenario
-from controller.simulate.scenarios import HEALTHY, Fault, Traffic, intent_mix, rates
+from controller.simulate.scenarios import (
+    HEALTHY,
+    Fault,
+    Judge,
+    Traffic,
+    grader,
+    intent_mix,
+    rates,
+)
 from tests.simulate.factories import plan
 
 PLAN = plan(
@@ -141,6 +150,40 @@ def test_without_a_judge_grades_are_as_the_answers_are():
     assert of("escalation=8%").graded_wrong == of("escalation=8%").wrong
 
 
+def test_a_judge_that_favours_the_candidate_finds_less_of_what_is_wrong_with_it():
+    text = "loss=3pp+judge-noise=95%,80%+judge-favours=2pp"
+    candidate, baseline = of(text), of(text, arm=Arm.BASELINE)
+
+    found = 0.8 * (0.08 - 0.015) - 0.02
+    assert candidate.graded_wrong == pytest.approx(0.015 + found + 0.05 * 0.92)
+    assert candidate.missed == pytest.approx(0.08 - 0.015 - found)
+    assert baseline.graded_wrong == pytest.approx(0.8 * 0.05 + 0.05 * 0.95)
+    assert baseline.missed == pytest.approx(0.2 * 0.05)
+    # It calls no more right than it would call wrong.
+    everything = of("judge-favours=20pp")
+    assert everything.graded_wrong == pytest.approx(0.015)
+    assert everything.missed == pytest.approx(0.035)
+
+
+def test_a_judge_is_as_the_plan_states_it_where_people_grade_beside_it_or_it_favours():
+    stated = plans.Judge(model="gpt-5", sensitivity=0.95, specificity=0.9)
+    alone = replace(PLAN, labels=replace(PLAN.labels, judge=stated))
+    beside = replace(PLAN, labels=replace(PLAN.labels, judge=stated, people_u=50_000))
+
+    def judge(of_plan: Plan, text: str) -> Judge | None:
+        return grader(of_plan, parse_scenario(text, of_plan))
+
+    as_stated, another = (
+        Judge(sensitivity=0.95, specificity=0.9),
+        Judge(sensitivity=0.8, specificity=0.7),
+    )
+    assert judge(PLAN, "healthy") is judge(alone, "healthy") is None
+    assert judge(beside, "healthy") == judge(alone, "judge-favours") == as_stated
+    assert judge(beside, "judge-noise=80%,70%") == another
+    assert judge(alone, "judge-favours+judge-noise=80%,70%") == another
+    assert judge(PLAN, "judge-favours") == Judge()
+
+
 # Several at once
 
 
@@ -192,6 +235,8 @@ def test_what_is_said_of_several_is_said_of_each():
     assert said.startswith("the candidate is right 3 pp less often on refund from 24h on; grades")
     assert "loses nothing" not in said
     assert "loses nothing" in about(PLAN, parse_scenario("judge-noise+escalation=4%", PLAN))
+    favoured = about(PLAN, parse_scenario("judge-favours=2pp", PLAN))
+    assert "it calls 2 pp of the candidate's answers right that are wrong; the" in favoured
 
 
 # Late labels
@@ -267,6 +312,8 @@ def test_every_form_that_is_listed_is_read_with_and_without_what_is_in_brackets(
         ),
         ("healthy+loss=3pp", "healthy says that nothing else is so. Leave it out"),
         ("loss=3pp+escalation=4", "wanted escalation=5%[@24h]."),
+        ("judge-favours=2", "wanted judge-favours[=3pp]."),
+        ("judge-favours=0pp", "a favour of 0 pp is none; wanted judge-favours[=3pp]."),
         ("judge-noise=40%,60%", "a judge whose rates add up to no more than 100% tells nothing"),
     ],
 )

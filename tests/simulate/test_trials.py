@@ -13,6 +13,7 @@ from controller.rollout.plan import (
     Evidence,
     Freeze,
     Intent,
+    Judge,
     Labels,
     Plan,
     Scope,
@@ -108,10 +109,25 @@ def sampled(scenario: Scenario = HEALTHY) -> Setup:
     return replace(given, traffic=replace(given.traffic, label_rate=0.3))
 
 
+def by_people(
+    scenario: Scenario = HEALTHY, *, share_u: int = 300_000, max_days: int = 2, **changes: float
+) -> Setup:
+    """People grade three in ten beside the plan's judge."""
+    judge = Judge(model="gpt-5", sensitivity=0.95, specificity=0.9)
+    of = small(labels=Labels(delay=HOUR, judge=judge, people_u=share_u))
+    return setup(of, scenario, max_days=max_days, **changes)
+
+
+FAVOURED = replace(faulty(loss=0.06), favours=0.06)
+
+
 @pytest.mark.parametrize(
     "given",
     [
         setup(),
+        by_people(),
+        by_people(FAVOURED),
+        by_people(faulty(loss=0.10), share_u=50_000, max_days=1),
         sampled(),
         sampled(faulty(loss=0.10)),
         setup(small(ACCURACY, ESCALATION)),
@@ -126,7 +142,17 @@ def sampled(scenario: Scenario = HEALTHY) -> Setup:
         setup(small(freezes=(NIGHTLY,)), faulty(loss=0.06, since=20 * HOUR), max_days=2),
     ],
     ids=[
-        *("healthy", "of a sample", "loss in a sample", "as written", "loss", "slight loss"),
+        *(
+            "healthy",
+            "by people",
+            "by people, favoured",
+            "by a few people",
+            "of a sample",
+            "loss in a sample",
+            "as written",
+            "loss",
+            "slight loss",
+        ),
         *("escalation", "few", "sparse", "conversations", "pins", "frozen", "a loss in a freeze"),
     ],
 )
@@ -249,8 +275,9 @@ def late(lateness: Lateness, *, loss: float = 0.0, escalation: float = 0.0) -> S
         setup(scenario=late(IN_TIME), max_days=2),
         setup(scenario=late(IN_TIME, loss=0.06), max_days=2),
         setup(scenario=late(TOO_LATE, escalation=0.04), max_days=2),
+        by_people(late(IN_TIME, loss=0.06), max_days=1),
     ],
-    ids=["in time", "in time, a loss", "too late, escalations"],
+    ids=["in time", "in time, a loss", "too late, escalations", "in time, by people"],
 )
 def test_hourly_looks_decide_the_same_where_late_labels_change_no_decision(given: Setup):
     for number in (1, 2):
