@@ -202,10 +202,10 @@ argument of a function is changed at a time, and the tests that are about its mo
 test failed. *Timed out*: a test did not end, which is noticed too. *Survived*: every test passed, so either a test is
 missing or the change is none: each is listed below with the reason why it may live.
 
-Each count is of the last time that a change was tried: all changes of a function are tried anew when it changes, and a
-survivor without a reason is when tests do. *Not run* were those for which there was no time. A survivor with a reason
-may have been tried on the quickest of its tests only, and some results of proofs, comparison, needs, force and readings
-are of a run with fewer tests than those below.
+Each count is of the last time that a module was run, at the commit beside it; what changed in it since was not tried.
+All changes of a function are tried anew when it changed, and a survivor without a reason when tests did. *Not run* were
+those for which there was no time. A survivor with a reason may have been tried on the quickest of its tests only, and
+some results of proofs, comparison, needs, force and readings are of a run with fewer tests than those below.
 
 mutmut changes nothing outside of functions (constants, defaults of fields), nothing below a decorator other than
 `staticmethod` and `classmethod` (properties, cached functions), and here neither the wording of errors that are raised

@@ -100,16 +100,15 @@ def blind(view: View, rule: Rule, intent: str | None) -> timedelta:
     if view.state.share_bp == 0 or view.state.phase is Phase.PENDING:
         return timedelta(0)
     known, traffic = known_and_traffic(rule.metric)
-    if known == traffic or rule.metric.kind is Kind.SAMPLE_RATIO:
+    if known == traffic:
         return timedelta(0)
     arm, end = Arm.CANDIDATE.value, view.watermark(rule)
     since = minute_of(view.state.hold_from)
     if since >= end or _all_known(view, (known, traffic), intent, since, end):
         return timedelta(0)
     measured = view.tallies.last_minute_with(known, end, arm=arm, intent=intent)
+    # Not in the last minute, or there would be nothing to look for.
     start = max(since, measured + 1 if measured is not None else 0)
-    if start >= end:
-        return timedelta(0)
     unmeasured = view.tallies.minutes_with(traffic, start, end, arm=arm, intent=intent)
     so_far, of = view.reader.before(start, (known, traffic), arm=arm, intent=intent)
     (missed,) = view.reader.between(start, end, (traffic,), arm=arm, intent=intent)

@@ -354,7 +354,7 @@ def quantiles(
         rank = metric.quantile * (n - 1)
         place = (np.cumsum(sums, axis=1) <= rank[:, None]).sum(axis=1)
         told = np.array([_value_of(bucket) for bucket in buckets])
-        values = np.where(n > 0, told[np.minimum(place, len(buckets) - 1)], np.nan)
+        values = np.where(n > 0, told[place], np.nan)
     else:
         values = np.full(len(n), np.nan)
     return (values, n) if windows.one is None else (at(values, 0), at(n, 0))

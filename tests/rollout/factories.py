@@ -6,8 +6,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 
-from controller.rollout.commands import Apply
+from controller.rollout.commands import AnyCommand, Apply
 from controller.rollout.decide import start
+from controller.rollout.decision import Decision
 from controller.rollout.metrics import CATALOGUE
 from controller.rollout.plan import (
     Evidence,
@@ -22,6 +23,7 @@ from controller.rollout.plan import (
     Then,
     Unit,
 )
+from controller.rollout.record import Record
 from controller.rollout.state import Phase, State
 from controller.rollout.timeline import Window
 from controller.rollout.verdict import (
@@ -187,3 +189,33 @@ def seen(*readings: Reading, **changes) -> Seen:
         samples=50_000,
     )
     return replace(usual, **changes)
+
+
+def record(
+    seq: int,
+    prev: str,
+    share_before_bp: int,
+    world: Seen,
+    command: AnyCommand | None,
+    decision: Decision,
+    at: datetime,
+) -> Record:
+    """What is kept of a decision."""
+    return Record(
+        rollout=decision.state.rollout,
+        seq=seq,
+        at=at,
+        actor="ann",
+        reason="",
+        action=decision.action,
+        cause=decision.cause,
+        plan_digest=decision.state.plan_digest,
+        fence=1,
+        command=command,
+        seen=world,
+        verdicts=decision.verdicts,
+        notices=tuple(replace(one, key=f"{seq}/{one.key}") for one in decision.notices),
+        share_before_bp=share_before_bp,
+        state=decision.state,
+        prev=prev,
+    )

@@ -13,45 +13,23 @@ from controller.rollout.anchors import anchor_hour, next_anchor, verify_anchors
 from controller.rollout.codec import text_digest
 from controller.rollout.commands import Apply, PauseNow
 from controller.rollout.decide import decide, start
-from controller.rollout.decision import Action, Decision
+from controller.rollout.decision import Action
 from controller.rollout.plan import Plan
 from controller.rollout.record import GENESIS, Anchor, Record, Sealed, seal, verify_chain
 from controller.rollout.replay import Disagreement, fold, replay
-from controller.rollout.state import Cause, State
+from controller.rollout.state import Cause
 from controller.rollout.verdict import Seen
-from tests.rollout.factories import HOUR, NOW, plan, seen
+from tests.rollout.factories import HOUR, NOW, plan, record, seen
 
 OF = plan()
 BY: dict[str, Any] = {"actor": "ann", "reason": "cheaper"}
 MOVED = plan(bake=timedelta(days=8))
 
 
-def record(seq: int, prev: str, before: State | None, decision: Decision, **changes) -> Record:
-    usual = Record(
-        rollout=decision.state.rollout,
-        seq=seq,
-        at=NOW + (seq - 1) * HOUR,
-        actor="ann",
-        reason="",
-        action=decision.action,
-        cause=decision.cause,
-        plan_digest=decision.state.plan_digest,
-        fence=1,
-        command=None,
-        seen=Seen(through=NOW),
-        verdicts=decision.verdicts,
-        notices=tuple(replace(one, key=f"{seq}/{one.key}") for one in decision.notices),
-        share_before_bp=0 if before is None else before.share_bp,
-        state=decision.state,
-        prev=prev,
-    )
-    return replace(usual, **changes)
-
-
 def recorded() -> list[Sealed[Record]]:
     """A start, an advance to the first step, a pause, and a change of the plan."""
     first = Apply(plan=OF, **BY)
-    records = [seal(record(1, GENESIS, None, start(first, NOW), command=first))]
+    records = [seal(record(1, GENESIS, 0, Seen(through=NOW), first, start(first, NOW), NOW))]
     state = records[0].value.state
     for command in (None, PauseNow(**BY), Apply(plan=MOVED, **BY)):
         seq = records[-1].value.seq + 1
@@ -59,7 +37,7 @@ def recorded() -> list[Sealed[Record]]:
         world = replace(seen(), through=at)
         decision = decide(OF, state, world, command, at)
         assert decision.recorded
-        one = record(seq, records[-1].hash, state, decision, command=command, seen=world)
+        one = record(seq, records[-1].hash, state.share_bp, world, command, decision, at)
         records.append(seal(one))
         state = decision.state
     return records

@@ -8,6 +8,8 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from controller.rollout.columns import at
 from controller.rollout.looks import known_and_traffic, measure
@@ -22,7 +24,7 @@ from controller.rollout.verdict import (
     RateCounts,
     StratumCounts,
 )
-from controller.stats.histogram import value_of
+from controller.stats.histogram import quantile, value_of
 from tests.rollout.factories import ESCALATION
 from tests.rollout.test_readings import START, row, view
 
@@ -102,6 +104,8 @@ def measured(of: Rule, intent: str | None = "refund", rows=ROWS):
     alone = measure(of, intent, reader, Windows.single(START, START + 30))
     starts = np.array([START - 60, START, START + 31])
     several = measure(of, intent, reader, Windows.of(starts, starts + np.array([30, 30, 9])))
+    assert np.ndim(alone.values) == np.ndim(alone.samples) == 0
+    assert np.shape(several.values) == np.shape(several.samples) == (3,)
     found = (at(alone.values, 0), at(alone.samples, 0), alone.counts(0))
     assert at(several.values, 1) == pytest.approx(found[0], nan_ok=True)
     assert (at(several.samples, 1), several.counts(1)) == found[1:]
@@ -185,6 +189,61 @@ def test_the_sample_ratio_is_the_candidates_part_of_new_units():
     assert counts == Amounts(candidate=0.25, baseline=None, candidate_n=48, baseline_n=0)
 
 
+histograms = st.lists(
+    st.dictionaries(st.integers(-3, 60), st.integers(1, 4), max_size=4), min_size=2, max_size=5
+)
+
+
+@given(histograms, st.sampled_from(["latency_p50", "latency_p95", "latency_p99"]))
+@example([{10: 1, 50: 2}, {}, {7: 1}], "latency_p50")
+def test_a_percentile_is_that_of_its_windows_histogram_and_of_no_requests_there_is_none(
+    minutes, name
+):
+    rows = [
+        row(START + i, {f"h.latency.{bucket}": n for bucket, n in one.items()})
+        for i, one in enumerate(minutes)
+        if one
+    ]
+    reader = view(rows, minutes=40).reader
+    starts = START + np.arange(len(minutes))
+
+    found = measure(rule(name), "refund", reader, Windows.of(starts, starts + 1))
+
+    q = CATALOGUE[name].quantile
+    assert q is not None
+    for i, one in enumerate(minutes):
+        expected = quantile(one, q) if one else math.nan
+        assert at(found.values, i) == pytest.approx(expected, nan_ok=True)
+        assert at(found.samples, i) == sum(one.values())
+
+
+PAIRED = [
+    row(START + 7, {"p.10": 3, "p.11": 9, "pv.250000": 2}, arm=BOTH_ARMS, intent=intent)
+    for intent in ("refund", "order-status")
+]
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+@pytest.mark.parametrize("arm", [None, *Arm])
+def test_an_intent_is_measured_by_its_own_requests_alone(name, arm):
+    # The other intent has the arms' figures the other way round.
+    other = [
+        replace(one, intent="order-status", arm={"candidate": "baseline"}.get(one.arm, "candidate"))
+        for one in ROWS
+    ]
+
+    alone = measured(rule(name, arm=arm))
+    beside = measured(rule(name, arm=arm), rows=[*ROWS, *other])
+    with_pairs = measured(rule(name, arm=arm), rows=[*ROWS, *other, *PAIRED])
+
+    assert beside == pytest.approx(alone, nan_ok=True)
+    if name == "accuracy_delta":
+        assert with_pairs == measured(rule(name), rows=PAIRED[:1])
+        assert with_pairs[:2] == (pytest.approx(3.5 / 14), 14)
+    else:
+        assert with_pairs == pytest.approx(alone, nan_ok=True)
+
+
 def test_what_nobody_measured_has_no_value():
     nothing = [row(START + 5, {"n": 40}), row(START + 5, {"n": 9}, arm="baseline")]
 
@@ -250,6 +309,32 @@ def test_a_loss_is_post_stratified_and_leaves_out_what_cannot_be_compared():
             )
         )
     )
+
+
+def test_a_single_label_of_each_arm_can_be_compared():
+    value, n, _ = measured(rule("accuracy_delta"), rows=graded(2, (1, 1), (0, 1)))
+
+    assert (value, n) == (1.0, 1)
+
+
+def test_a_single_pair_speaks_for_itself_where_none_are_asked_for():
+    rows = [*graded(2, (81, 90), (7, 10)), row(START + 7, {"p.10": 1}, arm=BOTH_ARMS)]
+
+    value, n, counts = measured(replace(rule("accuracy_delta"), min_samples=0), rows=rows)
+
+    assert (value, n) == (1.0, 1)
+    assert isinstance(counts, PairCounts)
+
+
+@pytest.mark.parametrize("name", ["cost_ratio", "latency_p95_ratio"])
+def test_a_ratio_has_the_samples_of_the_smaller_arm_whichever_that_is(name):
+    turned = {"candidate": "baseline", "baseline": "candidate"}
+    rows = [replace(one, arm=turned[one.arm]) for one in ROWS]
+
+    (value, n, _), (other, m, _) = measured(rule(name)), measured(rule(name), rows=rows)
+
+    assert n == m == 40
+    assert value == pytest.approx(1 / other)
 
 
 def test_intents_are_strata_too_where_all_traffic_is_judged_as_one():

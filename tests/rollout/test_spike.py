@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import replace
 from datetime import timedelta
 
@@ -68,6 +69,51 @@ def test_what_is_usual_is_the_metric_over_the_stretch_before_the_window(minutes)
         assert found.latest.usual is None
     assert found.failing is None
     assert found.passing is None
+
+
+def usual_of(rows, start: int, end: int, *, rule: Rule = JUMP, earliest: int = 0) -> float:
+    """Of one window in minutes from START, alone and as the second of two."""
+    reader = view(rows, minutes=120).reader
+    starts, ends = np.array([0, start]) + START, np.array([1, end]) + START
+    found = []
+    for windows, place in (
+        (Windows.single(start + START, end + START), 0),
+        (Windows.of(starts, ends), 1),
+    ):
+        measured = measure(rule, None, reader, windows)
+        usual = with_usual(measured, rule, None, reader, windows, START + earliest).usual
+        assert usual is not None
+        found.append(float(at(usual, place)))
+    assert found[0] == pytest.approx(found[1], nan_ok=True)
+    return found[0]
+
+
+def test_what_is_usual_is_known_once_its_stretch_is_as_long_as_the_window():
+    rows = [requests(START + i, 10, 1) for i in range(90)]
+
+    assert usual_of(rows, 30, 60) == pytest.approx(0.1)
+    assert math.isnan(usual_of(rows, 30, 60, earliest=1))
+    assert usual_of(rows, 1, 2) == pytest.approx(0.1)
+    assert math.isnan(usual_of(rows, 0, 1))
+
+
+def test_what_is_usual_is_known_once_it_has_as_many_samples_as_are_asked_of_a_window():
+    def known(n: int) -> float:
+        return usual_of([requests(START, n, 1)], 30, 60)
+
+    assert known(5) == pytest.approx(1 / 5)
+    assert math.isnan(known(4))
+
+
+def test_a_rate_of_nothing_is_one_in_as_many_and_any_other_figure_of_nothing_is_none():
+    free = replace(JUMP, metric=CATALOGUE["cost_per_1k"])
+    priced = {"n": 10, "e": 10, "c.cost_nusd": 10}
+
+    assert usual_of([requests(START, 8, 0)], 30, 60) == pytest.approx(1 / 8)
+    assert usual_of([requests(START, 8, 8)], 30, 60) == 1
+    assert math.isnan(usual_of([row(START, priced)], 30, 60, rule=free))
+    dear = [row(START, priced | {"s.cost_nusd": 10_000_000})]
+    assert usual_of(dear, 30, 60, rule=free) == pytest.approx(1)
 
 
 @brief

@@ -81,6 +81,16 @@ def test_a_change_has_the_windows_judged_again_that_hold_it_no_further_than_now_
     assert ends(at, lasting) == [*range(101, 110), 121]
 
 
+def test_without_for_those_windows_are_measured_that_are_judged():
+    at = replace(view([], minutes=120, of=OF, judged=START + 119), moved=[START + 60])
+
+    span = at.span(HALF_HOUR, EPOCH)
+
+    assert (span.ends - START).tolist() == [*range(61, 91), 121]
+    assert span.windows.ends.tolist() == span.ends.tolist()
+    assert len(span.complete) == 31
+
+
 def test_with_for_the_windows_of_the_stretch_before_are_measured_too():
     lasting = replace(HALF_HOUR, sustained=timedelta(minutes=10))
     at = view([], minutes=120, of=OF, judged=START + 119)
@@ -262,6 +272,14 @@ def test_minutes_are_blind_from_the_last_that_was_measured_in_the_arm_and_intent
     many[19] = row(START + 19, {"n": 2_000})
     assert blind_minutes(many, minutes=19, hold_from=NOW + timedelta(minutes=19)) == 1
     assert blind_minutes(rows, minutes=19, hold_from=NOW + timedelta(minutes=20)) == 0
+
+
+def test_an_intent_is_blind_in_the_minutes_of_its_own_traffic():
+    rows = [row(START + i, {"n": 9, "e": 9}) for i in (5, 6)]
+    rows += [row(START + i, {"n": 9, "e": 9}, intent="order-status") for i in range(20)]
+
+    assert blind_minutes(rows, minutes=19, intent="refund") == 2
+    assert blind_minutes(rows, minutes=19, intent="order-status") == 20
 
 
 def test_nothing_is_blind_without_a_share_before_the_first_step_or_for_what_is_always_known():

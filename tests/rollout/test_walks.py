@@ -8,7 +8,7 @@ from hypothesis import given, settings
 
 from controller.rollout.advance import requirement
 from controller.rollout.codec import canonical, decode
-from controller.rollout.commands import AnyCommand, Apply
+from controller.rollout.commands import Apply
 from controller.rollout.decide import decide, start
 from controller.rollout.decision import Action
 from controller.rollout.plan import Advance, PauseShare, Plan, Then
@@ -16,7 +16,7 @@ from controller.rollout.record import GENESIS, Record, seal, verify_chain
 from controller.rollout.replay import fold, replay
 from controller.rollout.state import Phase, State
 from controller.rollout.verdict import InForce, Outcome, Seen
-from tests.rollout.factories import ACCURACY, ESCALATION, NOW, STEPS, plan
+from tests.rollout.factories import ACCURACY, ESCALATION, NOW, STEPS, plan, record
 from tests.rollout.strategies import walks
 
 PLANS = (
@@ -113,7 +113,7 @@ def recorded(of: Plan, steps) -> tuple[list, State]:
     """The sealed records of the walk's first attempt, and the state they lead to."""
     first = Apply(plan=of, actor="ann", reason="")
     opening = start(first, NOW)
-    records = [seal(_record(1, GENESIS, 0, Seen(through=NOW), first, opening, NOW))]
+    records = [seal(record(1, GENESIS, 0, Seen(through=NOW), first, opening, NOW))]
     last = opening.state
     for before, world, command, now, decision in walk(of, steps):
         if decision.state.attempt != 1:
@@ -123,7 +123,7 @@ def recorded(of: Plan, steps) -> tuple[list, State]:
             previous = records[-1]
             records.append(
                 seal(
-                    _record(
+                    record(
                         previous.value.seq + 1,
                         previous.hash,
                         before.share_bp,
@@ -136,27 +136,6 @@ def recorded(of: Plan, steps) -> tuple[list, State]:
             )
             last = decision.state
     return records, last
-
-
-def _record(seq, prev, share, world, command: AnyCommand | None, decision, at) -> Record:
-    return Record(
-        rollout=decision.state.rollout,
-        seq=seq,
-        at=at,
-        actor="ann",
-        reason="",
-        action=decision.action,
-        cause=decision.cause,
-        plan_digest=decision.state.plan_digest,
-        fence=1,
-        command=command,
-        seen=world,
-        verdicts=decision.verdicts,
-        notices=tuple(replace(one, key=f"{seq}/{one.key}") for one in decision.notices),
-        share_before_bp=share,
-        state=decision.state,
-        prev=prev,
-    )
 
 
 @brief
