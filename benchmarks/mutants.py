@@ -534,8 +534,11 @@ def _found(
 ) -> dict[str, Any]:
     """What is found in these modules. A whole group goes on where it was left; a module is run anew."""
     lay_out(group)
-    if survivors:
-        _run_those(group, [name for one in own for name in _unexplained(one)], at_once, within)
+    known = [name for one in own for name in outcomes(one)]
+    if survivors and known:
+        # One at least: without any mutmut does not see what changed.
+        unexplained = [name for one in own for name in _unexplained(one)]
+        _run_those(group, unexplained or known[:1], at_once, within)
         # Of functions that changed since
         left = [name for one in own for name in _named(one, {"not run"})]
         _run_those(group, left, at_once, within)

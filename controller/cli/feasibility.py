@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from controller.cli.context import Context
-from controller.cli.learnt import history_words, latency_words
+from controller.cli.learnt import cost_words, history_words, latency_words, usd_each
 from controller.cli.output import console, grid, rough, wrapped
 from controller.cli.simulated import answers_words, progress, traffic_words
-from controller.rollout.plan import Evidence
+from controller.rollout.metrics import Kind
+from controller.rollout.plan import Evidence, Then
 from controller.rollout.units import (
     format_duration,
     format_percent,
     format_share,
     format_value,
 )
-from controller.simulate.figures import is_past
 from controller.simulate.written import PATIENCE
 
 if TYPE_CHECKING:
@@ -35,17 +35,18 @@ if TYPE_CHECKING:
     from controller.simulate.scenarios import Scenario, Traffic
 
 NOTES = (
-    "SAMPLES of one window, as expected: the candidate's, and the baseline's where both are needed; in brackets the "
-    "units that the rule's proof counts, where a unit has several requests. HEALTHY: in how many rollouts with nothing "
-    "wrong the rule fails at this step, as written (drawn, by itself); with <=, by proof, at most and in the whole "
-    "rollout. A candidate that is so bad (IF AT) from a step's beginning on is caught after so long, in the median and "
-    "in 90%: by proof or, with `evidence: observed`, as written, whichever is sooner. BAD are the bad answers that "
-    "clients get from it until then, in the mean, on what is judged: wrong ones, or those with the rule's flag or over "
-    "its limit.",
+    "SAMPLES of one window, as expected: the candidate's, and the baseline's where both are needed; in brackets what "
+    "the rule's proof counts where that is another number: units, or requests for a percentile or a cost. HEALTHY: in "
+    "how many rollouts with nothing wrong the rule fails at this step, as written (drawn, by itself); with <=, by "
+    "proof, at most and in the whole rollout. A candidate that is so bad (IF AT) from a step's beginning on is caught "
+    "after so long, in the median and in 90%: by proof or, with `evidence: observed`, as written, whichever is sooner. "
+    "BAD are the bad answers that clients get from it until then, in the mean, on what is judged: wrong ones, or those "
+    "with the rule's flag or over its limit.",
     "PROVEN: that a candidate as good as the baseline keeps the limit, with the labels of all steps so far, each held "
-    "for its `hold`; IN TIME: by the end of the step's hold or deadline; PAIRS: how many shadow pairs would prove it "
-    "on their own in 90%. Leaving a step with * asks for it. What is not drawn or simulated is computed from the bets "
-    "and thresholds of the live rules. A dash: does not apply; ?: not known.",
+    "for its `hold`; of a cost per correct answer, with the graded requests. IN TIME: by the end of the step's hold or "
+    "deadline; PAIRS: how many shadow pairs would prove it on their own in 90%. Leaving a step with * asks for it. "
+    "What is not drawn or simulated is computed from the bets and thresholds of the live rules. A dash: does not "
+    "apply; ?: not known.",
 )
 
 
@@ -61,6 +62,7 @@ class Asked:
     known: Known
     catches: Sequence[Scenario]
     slower: tuple[float, ...]
+    dearer: tuple[float, ...]
     pairs: int
     runs: int
     seed: int
@@ -104,6 +106,7 @@ def examine(context: Context, plan: Plan, asked: Asked) -> Outcome:
         pairs=asked.pairs,
         usual=known.usual,
         slower=asked.slower,
+        dearer=asked.dearer,
     )
     found = feasibility(outlook, catches=asked.catches, seed=asked.seed)
     rehearsal = _rehearse(context, plan, asked) if asked.runs and can_rehearse(plan) else None
@@ -186,19 +189,33 @@ def _facts(plan: Plan, asked: Asked) -> Iterator[str]:
     if asked.traffic.requests_per_unit > 1:
         yield "The requests of a unit fare alike; how long each takes is its own."
     yield f"Answers: {answers_words(plan, asked.traffic)}."
+    yield from _judge_words(plan)
     yield from latency_words(asked.known.usual)
+    yield from cost_words(plan, asked.known.usual)
     if plan.labels.people_u:
         yield (
-            f"People grade {format_percent(plan.labels.people)} of the {plan.unit.value}s beside the judge, which errs "
-            "as the plan says, on both arms alike; LABELS and NEEDED of proofs are theirs."
+            f"People grade {format_percent(plan.labels.people)} of the {plan.unit.value}s beside the judge; LABELS and "
+            "NEEDED of proofs are theirs. A loss is caught by their proof or by the judge's, whichever is there first; "
+            "as written, and on one arm, rules go by the judge's grades."
         )
     if asked.pairs:
         yield f"Shadow pairs: {asked.pairs:,} on each critical intent."
 
 
+def _judge_words(plan: Plan) -> Iterator[str]:
+    judge = plan.labels.judge
+    if judge is not None:
+        right, wrong = format_percent(judge.sensitivity), format_percent(judge.specificity)
+        yield (
+            f"Grades are a judge's, which errs as the plan says, on both arms alike: of right answers it calls {right} "
+            f"right, of wrong ones {wrong} wrong. Accuracies and losses here are true ones, and what rules make of "
+            "them allows for its errors."
+        )
+
+
 RULES = ("RULE", "WINDOW", "SAMPLES", "HEALTHY", "IF AT", "CAUGHT AFTER", "BAD")
 PROOFS = ("STEP", "INTENT", "LABELS", "NEEDED", "PROVEN AFTER", "IN TIME", "PAIRS")
-ASKED = "*"
+ASKED, EVERY = "*", "all"
 UNKNOWN, NOTHING = "?", "-"
 
 
@@ -206,7 +223,7 @@ def _rules(plan: Plan, found: Feasibility) -> Iterator[Text]:
     """By step, with its share and hold above its rules; a rule that should catch several has a line for each."""
     told: list[tuple[int, list[str]]] = []
     for row in found.rows:
-        told += [(row.step, _rule_cells(row, catch)) for catch in row.catches]
+        told += [(row.step, _rule_cells(plan, row, catch)) for catch in row.catches]
     head, *lines = grid(RULES, [cells for _, cells in told])
     yield head
     shown = -1
@@ -238,7 +255,7 @@ def step_words(plan: Plan, step: int) -> str:
     return f"step {step + 1}: {share} for {format_duration(plan.steps[step].hold)}"
 
 
-def _rule_cells(row: Row, catch: Catch) -> list[str]:
+def _rule_cells(plan: Plan, row: Row, catch: Catch) -> list[str]:
     rule = row.rule
     size = rule.metric.name if rule.usual is None else ""
     return [
@@ -247,7 +264,7 @@ def _rule_cells(row: Row, catch: Catch) -> list[str]:
         _samples(row),
         _healthy(row),
         format_value(rule.metric, catch.size) if size else f"{catch.size:.3g}x usual",
-        _caught(catch, row),
+        f"{_caught(catch, row)}{_by(plan, catch, row)}",
         _count(catch.bad_served),
     ]
 
@@ -269,8 +286,7 @@ def _healthy(row: Row) -> str:
         return UNKNOWN if row.stopped is None else _percent(row.stopped.share)
     if row.by_proof is None:
         return UNKNOWN
-    sure = row.figure is not None and is_past(row.rule, row.figure)
-    return _percent(row.by_proof) if sure else f"<={_percent(row.by_proof)}"
+    return _percent(row.by_proof) if row.is_past else f"<={_percent(row.by_proof)}"
 
 
 def _percent(part: float) -> str:
@@ -284,7 +300,8 @@ def _proofs(plan: Plan, provings: Sequence[Proving]) -> tuple[Sequence[str], lis
     several = len({one.rule.name for one in provings}) > 1
     rows = []
     for one in provings:
-        about = f"{one.intent} ({one.rule.name})" if several else one.intent
+        intent = one.intent or EVERY
+        about = f"{intent} ({one.rule.name})" if several else intent
         rows.append(
             [
                 f"{one.step + 1}: {format_share(plan.share_at(one.step))}{ASKED if one.asked else ''}",
@@ -314,6 +331,14 @@ def _caught(catch: Catch, row: Row) -> str:
     if written is not None:
         return f">{format_duration(PATIENCE * window)}"
     return UNKNOWN if row.lacking is not None else NOTHING
+
+
+def _by(plan: Plan, catch: Catch, row: Row) -> str:
+    """Whose grades are behind it, where people grade beside a judge."""
+    if row.rule.metric.kind is not Kind.LOSS or not plan.labels.people_u:
+        return ""
+    people = catch.by_people and not catch.is_written_sooner
+    return " by people" if people else " by the judge"
 
 
 def _two(median: str, most: str) -> str:
@@ -346,6 +371,8 @@ def _simulated(context: Context, plan: Plan, found: Rehearsal) -> Iterator[Text]
     for stop in found.healthy_stops:
         where = step_words(plan, stop.step)
         yield Text(f"healthy, stopped at {where}: {_part(stop.part)} by {', '.join(stop.rules)}")
+    if any(rule.then is Then.PIN for rule in plan.rules):
+        yield Text("a rule that pins an intent stops no rollout: it goes on without it, or waits")
     for rule in found.fitted.left_out:
         yield Text(
             f"not simulated: {rule.name} ({rule.metric.name}), reckoned by itself above",
@@ -391,7 +418,7 @@ def _money(plan: Plan, outcome: Outcome) -> Iterator[str]:
     yield (
         f"Cost: {format_duration(bill.span)} as planned, {bill.requests:,.0f} requests of {bill.input_tokens:,} input "
         f"and {bill.output_tokens:,} output tokens: {_usd(bill.rollout_usd)}, against {_usd(bill.baseline_usd)} if all "
-        f"stay on {plan.baseline.model}. A shadow pair costs the candidate's call, {bill.pair_usd:.4g} USD"
+        f"stay on {plan.baseline.model}. A shadow pair costs the candidate's call, {usd_each(bill.pair_usd)}"
         f"{_shadowing(outcome, bill)}."
     )
 

@@ -30,6 +30,7 @@ def document(plan: Plan, outcome: Outcome) -> Document:
         "escalation": asked.traffic.escalation,
         "label_rate": asked.traffic.label_rate,
         "latencies": latencies_document(asked.known.usual),
+        "request_usd": {arm.value: usd for arm, usd in asked.known.usual.request_usd.items()},
         "shadow_pairs": asked.pairs,
         "apparent_loss": outcome.found.apparent_loss,
         "draws": outcome.found.runs,
@@ -78,6 +79,7 @@ def _catch(one: Catch) -> Document:
         "observations": _quantiles(one.needed),
         "by_proof_s": _seconds(one.after),
         "probability": one.probability,
+        "by_people": one.by_people,
         "as_written_s": None if one.written is None else _seconds(one.written.after),
         "after_s": _seconds(one.sooner),
         "bad_answers_served": one.bad_served,
@@ -92,6 +94,7 @@ def _history(history: History | None) -> Document | None:
         "since": precise(history.since),
         "until": precise(history.until),
         "requests": history.requests,
+        "rolled_back": history.rolled_back,
     }
 
 

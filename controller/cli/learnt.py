@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING, Annotated
 
@@ -126,6 +127,7 @@ def history_of(context: Context, plan: Plan, wanted: bool | None) -> tuple[Histo
 
 def _read(store: Store, plan: Plan) -> History:
     """Of the newest attempt that has enough to learn from. NotFound."""
+    from controller.rollout.state import Phase
     from controller.simulate.history import LEAST, LEAST_MIN, learn
 
     newest = store.head(plan.name).state
@@ -134,7 +136,9 @@ def _read(store: Store, plan: Plan) -> History:
         rows, _ = store.rollups(rollout)
         found = learn(rollout, rows, plan)
         if found is not None:
-            return found
+            # Only what was rolled back is tried again.
+            gone = attempt < newest.attempt or newest.phase is Phase.ROLLED_BACK
+            return replace(found, rolled_back=gone)
     raise NotFound(
         f"No rollout of {plan.name} has had {LEAST} units of the plan's intents in {LEAST_MIN} minutes or more."
     )
@@ -204,8 +208,9 @@ def _usual(
     from controller.simulate.usual import Usual
 
     learnt = history.usual if history is not None else Usual()
-    if options.input_tokens or options.output_tokens or not learnt.request_usd:
-        learnt = replace(learnt, request_usd={}, request_tokens={})
+    of_other_sizes = options.input_tokens is not None or options.output_tokens is not None
+    if of_other_sizes or not learnt.request_usd:
+        learnt = replace(learnt, request_usd={}, request_spread={}, request_tokens={})
     return usual_of(
         plan, traffic, latency=options.latency, ttft=options.ttft, tokens=tokens, learnt=learnt
     )
@@ -255,27 +260,44 @@ def _priced(plan: Plan, traffic: Traffic, tokens: tuple[int, int]) -> dict[Arm, 
     }
 
 
-def slower_of(catches: Sequence[str]) -> tuple[list[str], list[float]]:
-    """What should be caught, without `slow=2x`; and how many times as slow as usual that is. DataError."""
-    others, slower = [], []
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stated:
+    """What `--catch` says should be caught: scenarios in words, and how many times as slow or as dear as usual."""
+
+    scenarios: tuple[str, ...]
+    slower: tuple[float, ...]
+    dearer: tuple[float, ...]
+
+
+TIMES = {"slow": "slow=2x", "cost": "cost=1.3x"}
+"""What is said as so many times the usual, by how it is written."""
+
+
+def stated_of(catches: Sequence[str]) -> Stated:
+    """DataError where something is said as no number of times."""
+    said: dict[str, list[float]] = {name: [] for name in TIMES}
+    scenarios = []
     for text in catches:
         name, _, times = text.partition("=")
-        if name != "slow":
-            others.append(text)
+        if name not in TIMES:
+            scenarios.append(text)
         else:
-            slower.append(_times(text, times))
-    return others, slower
+            said[name].append(_times(name, text, times))
+    return Stated(
+        scenarios=tuple(scenarios), slower=tuple(said["slow"]), dearer=tuple(said["cost"])
+    )
 
 
-def _times(text: str, times: str) -> float:
+def _times(name: str, text: str, times: str) -> float:
     from controller.plans.units import UnitError
     from controller.simulate.scenario_words import parse_times
 
     try:
         return parse_times(times)
     except UnitError as error:
+        usual = "as slow as usual" if name == "slow" else "the usual cost"
         raise DataError(
-            f"--catch {text}: wanted how many times as slow as usual: slow=2x."
+            f"--catch {text}: wanted how many times {usual}, more than 1: {TIMES[name]}."
         ) from error
 
 
@@ -295,12 +317,13 @@ def _latencies(option: str, text: str) -> Latencies:
     return Latencies.log_normal(median, p95)
 
 
-def cost_words(usual: Usual, traffic: Traffic, tokens: tuple[int, int]) -> str:
+def call_words(usual: Usual, traffic: Traffic, tokens: tuple[int, int]) -> str:
     """What simulated calls cost, and by how much they vary."""
     from controller.rollout.plan import Arm
-    from controller.simulate.quantities import COST_CV, call_costs
+    from controller.simulate.laws import SPREAD
+    from controller.simulate.quantities import call_costs
 
-    spread = f"log-normal with a coefficient of variation of {COST_CV:g}, whatever the grade"
+    spread = f"log-normal with a coefficient of variation of {SPREAD:g}, whatever the grade"
     of_tokens = f"{tokens[0]:,} input and {tokens[1]:,} output tokens on average"
     if not usual.request_usd:
         return f"Requests have {of_tokens}, {spread}."
@@ -314,9 +337,10 @@ def cost_words(usual: Usual, traffic: Traffic, tokens: tuple[int, int]) -> str:
 
 def history_words(history: History) -> str:
     """`Learnt from support-bot/1, 2026-11-01 10:00Z to 2026-11-08 09:00Z, 36,120 requests; …`"""
+    gone = "It was rolled back: what its candidate did is taken for what is usual."
     return (
         f"Learnt from {history.rollout}, {moment(history.since)} to {moment(history.until)}, "
-        f"{history.requests:,} requests; what options say comes before it."
+        f"{history.requests:,} requests; what options say comes before it.{f' {gone}' * history.rolled_back}"
     )
 
 
@@ -348,6 +372,34 @@ def latencies_document(usual: Usual) -> list[Document]:
         }
         for (arm, subject), told in sorted(usual.sizes.items())
     ]
+
+
+def cost_words(plan: Plan, usual: Usual) -> list[str]:
+    """`Requests cost 0.0039 USD on the candidate, …`, where a rule is about that."""
+    from controller.rollout.metrics import Kind
+    from controller.rollout.plan import Arm
+    from controller.rollout.units import format_percent
+    from controller.simulate.laws import SPREAD
+
+    in_usd = any(
+        rule.metric.kind is Kind.COST and rule.metric.subject != "tokens_per_hour"
+        for rule in plan.rules
+    )
+    if not in_usd or not usual.request_usd:
+        return []
+    each, spread = [], []
+    for arm in (one for one in Arm if one in usual.request_usd):
+        each.append(f"{usd_each(usual.request_usd[arm])} on the {arm.value}")
+        counted = usual.request_spread.get(arm)
+        told = "assumed" if counted is None else "counted"
+        spread.append(f"{format_percent(round(counted or SPREAD, 2))} ({told})")
+    scatter = spread[0] if len(set(spread)) == 1 else ", ".join(spread)
+    return [f"A request costs {', '.join(each)}, and scatters by {scatter} of that."]
+
+
+def usd_each(amount: float) -> str:
+    """`0.00003098 USD`"""
+    return f"{Decimal(f'{amount:.4g}'):f} USD"
 
 
 def _percentiles(one: Latencies) -> str:

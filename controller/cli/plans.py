@@ -17,7 +17,7 @@ from controller.cli.learnt import (
     WithHistory,
     history_of,
     known_of,
-    slower_of,
+    stated_of,
 )
 from controller.cli.options import OutputForm, PlanFiles
 from controller.cli.output import Document, Output, as_json, emit, listing, write_yaml
@@ -68,9 +68,9 @@ def check(
         list[str] | None,
         typer.Option(
             metavar="REGRESSION",
-            help="What should be caught: loss=3pp, escalation=5%, error=2%, slow=2x (times as slow as usual); "
-            "repeatable. Default: a rate at the rule's `alternative` (1.5 times its limit), a loss of twice the limit, "
-            "anything else 1.5 times it.",
+            help="What should be caught: loss=3pp, escalation=5%, error=2%, slow=2x (times as slow as usual), "
+            "cost=1.3x (times what a request usually costs); repeatable. Default: a rate at the rule's `alternative` "
+            "(1.5 times its limit), a loss of twice the limit, anything else 1.5 times it.",
             show_default=False,
         ),
     ] = None,
@@ -120,7 +120,7 @@ def check(
         output_tokens=output_tokens,
     )
 
-    worse, slower = slower_of(catch or [])
+    stated = stated_of(catch or [])
 
     def examined(plan: Plan) -> tuple[Outcome | None, str]:
         """What is found on the plan's traffic, and why its history was not read."""
@@ -132,8 +132,9 @@ def check(
             return None, unread
         asked = Asked(
             known=known_of(plan, options, learnt),
-            catches=regressions_of(worse, plan),
-            slower=tuple(slower),
+            catches=regressions_of(stated.scenarios, plan),
+            slower=stated.slower,
+            dearer=stated.dearer,
             pairs=pairs,
             runs=runs,
             seed=seed,

@@ -17,7 +17,7 @@ from controller.cli.learnt import (
     LatencyPair,
     OutputTokens,
     TtftPair,
-    cost_words,
+    call_words,
     latencies_document,
     latency_words,
     usual_of,
@@ -302,7 +302,7 @@ def _facts(
     yield from _graders(setup.plan)
     yield from latency_words(setup.usual)
     if any(rule.metric.kind is Kind.COST for rule in fitted.plan.rules):
-        yield cost_words(setup.usual, setup.traffic, tokens)
+        yield call_words(setup.usual, setup.traffic, tokens)
     if setup.traffic.requests_per_unit > 1:
         yield (
             "The requests of a unit fare alike: a conversation escalates, fails, and is right or wrong as a whole. How "
@@ -331,12 +331,14 @@ def _graders(plan: Plan) -> Iterator[str]:
     from controller.rollout.units import format_percent
 
     judge, share = plan.labels.judge, plan.labels.people
-    if share and judge is not None:
-        yield (
-            f"Grades: the judge's, which calls {format_percent(judge.sensitivity)} of right answers right and "
-            f"{format_percent(judge.specificity)} of wrong ones wrong where a scenario says nothing else, and people's "
-            f"of {format_percent(share)} of the {plan.unit.value}s, who are right."
-        )
+    if judge is None:
+        return
+    people = f", and people's of {format_percent(share)} of the {plan.unit.value}s, who are right"
+    yield (
+        f"Grades: the judge's, which calls {format_percent(judge.sensitivity)} of right answers right and "
+        f"{format_percent(judge.specificity)} of wrong ones wrong where a scenario says nothing else"
+        f"{people if share else ''}."
+    )
 
 
 def _endings(found: Sequence[Summary]) -> tuple[list[str], list[list[str]]]:
@@ -396,7 +398,7 @@ def _stopped_by(one: Summary) -> str:
 def _document(
     setup: Setup, fitted: Fitted, found: Sequence[Summary], runs: int, tokens: tuple[int, int]
 ) -> Document:
-    from controller.simulate.quantities import COST_CV
+    from controller.simulate.laws import SPREAD
     from controller.simulate.trials import is_sparse
 
     traffic = setup.traffic
@@ -420,7 +422,7 @@ def _document(
         "input_tokens": tokens[0],
         "output_tokens": tokens[1],
         "request_usd": {arm.value: usd for arm, usd in setup.usual.request_usd.items()} or None,
-        "cost_cv": COST_CV,
+        "cost_cv": SPREAD,
         "approve_after_s": setup.reaction.total_seconds(),
         "sparse": is_sparse(setup),
         "not_simulated": [

@@ -162,11 +162,12 @@ def requests_per_unit_of(plan: Plan, given: float | None) -> float:
 
 def regressions_of(texts: Sequence[str], plan: Plan) -> list[Scenario]:
     """Regressions to be caught, there from the beginning."""
+    from controller.cli.learnt import TIMES
     from controller.simulate.scenario_words import JOINED, REGRESSIONS, parse_scenario
 
     for text in texts:
         if text.partition("=")[0] not in REGRESSIONS or "@" in text or JOINED in text:
-            known = ", ".join(REGRESSIONS.values())
+            known = ", ".join((*REGRESSIONS.values(), *TIMES.values()))
             raise DataError(
                 f"--catch {text}: wanted one of {known}, without a beginning: it is there throughout."
             )

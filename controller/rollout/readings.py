@@ -30,7 +30,7 @@ from controller.rollout.metrics import MICRO, Kind
 from controller.rollout.plan import Arm, Rule
 from controller.rollout.powered import Powered
 from controller.rollout.reader import Windows
-from controller.rollout.rules import is_provable, kept_limit, limit_in
+from controller.rollout.rules import fails_by, is_provable, kept_limit, limit_in
 from controller.rollout.spending import Spending
 from controller.rollout.starts import ends_served
 from controller.rollout.state import Epoch
@@ -157,8 +157,10 @@ def _failing(
     found: Sequence[Found],
     latest: Look,
 ) -> Proof | None:
-    """The strongest proof against the rule's claim; None where there is nothing to bet on."""
-    best: Proof | None = None
+    """The strongest proof against the rule's claim, of those that fail the rule if there are any: a judge may be surer
+    of a small loss than people are of one over the limit. None where there is nothing to bet on.
+    """
+    made: list[Proof] = []
     ends = ends_served(rule, epoch, ends)
     # Kinds of evidence share the alpha; people's grades are one beside others, whether those are there yet or not.
     kinds = max(len(found), 2 if any(isinstance(one, Powered) for one in found) else 1)
@@ -166,10 +168,8 @@ def _failing(
         alpha = view.alpha(rule, epoch) / kinds
         strongest = strongest_of(view, rule, epoch, one, ends, alpha)
         if np.isfinite(strongest.margin).any():
-            proof = _strongest(view, rule, intent, epoch, ends, one, strongest, latest)
-            if best is None or _margin(proof) > _margin(best):
-                best = proof
-    return best
+            made.append(_strongest(view, rule, intent, epoch, ends, one, strongest, latest))
+    return max(made, key=lambda proof: (fails_by(rule, proof), _margin(proof)), default=None)
 
 
 Found: TypeAlias = proofs.Evidence | Comparison | Spending | Powered

@@ -213,7 +213,7 @@ def _confident(rule: Rule, reading: Reading) -> Outcome:
         return Outcome.NOT_APPLICABLE
     if unproven and rule.metric.kind in _LATER_PROVEN:
         return Outcome.NOT_APPLICABLE
-    if failing is not None and failing.reached and _is_past(rule, failing):
+    if failing is not None and fails_by(rule, failing):
         return Outcome.FAIL
     worst = reading.worst_case
     holds = passing is not None and passing.reached and (worst is None or worst.proof.reached)
@@ -221,6 +221,11 @@ def _confident(rule: Rule, reading: Reading) -> Outcome:
 
 
 _LATER_PROVEN = (Kind.QUANTILE, Kind.ACCURACY, Kind.QUANTILE_RATIO, Kind.COST)
+
+
+def fails_by(rule: Rule, failing: Proof) -> bool:
+    """Whether a proof against the rule's claim fails it: by itself, and with the figure that stands beside it."""
+    return failing.reached and _is_past(rule, failing)
 
 
 def _is_past(rule: Rule, failing: Proof) -> bool:

@@ -16,6 +16,7 @@ from typing import Final, TypeAlias
 from controller.plans.finding import Finding, Level
 from controller.rollout.metrics import MICRO, Kind
 from controller.rollout.plan import FULL_BP, Evidence, Plan, Rule, Step
+from controller.rollout.powered import has_people
 from controller.rollout.rules import is_provable
 from controller.rollout.units import (
     format_duration,
@@ -26,7 +27,8 @@ from controller.rollout.units import (
     rounded_up,
 )
 from controller.simulate.advice_words import amount, in_percent, on, round_below, written_span
-from controller.simulate.feasibility import SURE, Outlook
+from controller.simulate.feasibility import Outlook
+from controller.simulate.kept import SURE
 from controller.simulate.prospect import Catch, Proving
 from controller.simulate.scenarios import Scenario
 from controller.stats.power import arrivals_at_least
@@ -227,6 +229,7 @@ def _unproven_one(outlook: Outlook, one: Proving) -> Advice:
         *first_of(still, _with_pairs(outlook, one.pairs)),
     ]
     noun = "people's grades" if one.by_people else "labels"
+    others = "part that people grade" if one.by_people else "number of pairs"
     limit = format_limit(one.rule.metric, one.rule.limit)
     if one.needed[1] is None:
         needs = f"no number of them proves a loss below {limit}"
@@ -242,7 +245,7 @@ def _unproven_one(outlook: Outlook, one: Proving) -> Advice:
         f"{one.rule.name}: leaving {format_share(stage.share_bp)} asks for proof, and {field} "
         f"{format_duration(one.within)} gives {one.have:,.0f} {noun} on {one.intent}{so_far}; {needs}",
         found,
-        "no hold of up to 12 weeks, share or number of pairs is enough: more traffic or labels, or a wider limit",
+        f"no hold of up to 12 weeks, share or {others} is enough: more traffic or labels, or a wider limit",
     )
 
 
@@ -402,7 +405,12 @@ def _uncaught_one(
             needed = outlook.against_by_pairs(rule, catch.size).quantile(SURE)
             yield from _with_pairs(outlook, max(needed, rule.min_samples), " in one window")
 
-    tried = [*first_of(still, longer_windows(outlook, index)), *first_of(still, paired())]
+    people = _with_more_people(outlook) if has_people(outlook.plan, rule) else iter(())
+    tried = [
+        *first_of(still, longer_windows(outlook, index)),
+        *first_of(still, paired()),
+        *first_of(still, people),
+    ]
     return advised(
         "cannot-be-caught",
         f"spec.rules[{index}].window",

@@ -26,8 +26,9 @@ from controller.simulate.advice import (
     with_rule,
 )
 from controller.simulate.advice_words import in_percent
-from controller.simulate.feasibility import SURE, Outlook
+from controller.simulate.feasibility import Outlook
 from controller.simulate.figures import is_past
+from controller.simulate.kept import SURE
 from controller.simulate.prospect import Feasibility, Row
 from controller.simulate.scenarios import Scenario
 from controller.simulate.written import stopped
@@ -67,19 +68,30 @@ def _stopping(
         return _stops(changed, index, worst, seed)
 
     tries += first_of(still, _proven(outlook, index, catches))
-    tries += first_of(still, islice(longer_windows(outlook, index), WINDOWS))
-    tries += first_of(still, _wider(outlook, index))
+    if not _is_usually_past(worst):
+        tries += first_of(still, islice(longer_windows(outlook, index), WINDOWS))
+    tries += first_of(still, _wider(outlook, index, worst))
     share = worst.stopped.share if worst.stopped is not None else 0.0
     place = f"step {worst.step + 1} ({format_share(outlook.plan.share_at(worst.step))})"
     on = f" on {worst.intent}" if worst.intent else ""
+    does, written = f"stops {in_percent(share)} of", f"as it is written{on}"
+    if rule.then is Then.PIN and worst.intent:
+        does, written = f"pins {worst.intent} in {in_percent(share)} of", "as it is written"
     return advised(
         "healthy-stopped",
         f"spec.rules[{index}].evidence",
-        f"{rule.name}: by itself it stops {in_percent(share)} of rollouts with nothing wrong at {place} as it is "
-        f"written{on}{_shown(worst)}",
+        f"{rule.name}: by itself it {does} rollouts with nothing wrong at {place} {written}{_shown(worst)}",
         tries or list(first_of(still, more_traffic(outlook))),
-        "a limit of more than four times as much, or longer windows in longer steps are needed",
+        "a limit beyond what is usual is needed"
+        if _is_usually_past(worst)
+        else "a limit of more than four times as much, or longer windows in longer steps are needed",
     )
+
+
+def _is_usually_past(row: Row) -> bool:
+    """Whether what a healthy candidate shows is past the rule's limit."""
+    rule, usual = row.rule, row.figure
+    return usual is not None and rule.usual is None and is_past(rule, usual)
 
 
 def _shown(row: Row) -> str:
@@ -87,7 +99,7 @@ def _shown(row: Row) -> str:
     rule = row.rule
     if row.figure is None or rule.usual is not None:
         return ""
-    past = ", past its limit of " if is_past(rule, row.figure) else " and a limit of "
+    past = ", past its limit of " if _is_usually_past(row) else " and a limit of "
     usual = format_value(rule.metric, row.figure)
     return f", at a usual {usual}{past}{format_limit(rule.metric, rule.limit)}"
 
@@ -127,19 +139,22 @@ def _proven(outlook: Outlook, index: int, catches: Sequence[Scenario]) -> Iterat
             yield one
 
 
-def _wider(outlook: Outlook, index: int) -> Iterator[Suggestion]:
+def _wider(outlook: Outlook, index: int, worst: Row) -> Iterator[Suggestion]:
+    """A limit further from what is good than it is; or than what is usual, where that is past it."""
     rule = outlook.plan.rules[index]
-    for limit in _limits(rule):
+    usual = worst.figure if _is_usually_past(worst) else None
+    since = rule.limit if usual is None else usual
+    for limit in _limits(rule, since):
         word = "below" if rule.below else "above"
         changed = replace(rule, limit=limit, alternative=None)
         text = f"{word} {format_limit(rule.metric, limit)}"
         yield Suggestion(text=text, outlook=with_rule(outlook, index, changed))
 
 
-def _limits(rule: Rule) -> Iterator[float]:
+def _limits(rule: Rule, since: float) -> Iterator[float]:
     """Further from what is good, to two digits."""
     for times in WIDER:
-        limit = float(f"{rule.limit / times if rule.below else rule.limit * times:.2g}")
+        limit = float(f"{since / times if rule.below else since * times:.2g}")
         if rule.metric.unit == "fraction" and rule.usual is None and limit >= 1:
             return
         if limit != rule.limit:

@@ -76,6 +76,23 @@ class Expected:
         seen = known + self.traffic.label_rate * (self.wrong(loss) - escalated)
         return seen / self.graded(arm) if seen else 0.0
 
+    def called_wrong(self, arm: Arm, loss: float = 0.0) -> float:
+        """The same by who grades: a judge errs as the plan says, and what escalated is wrong without it."""
+        judge, true = self.plan.labels.judge, self.wrong_if_graded(arm, loss)
+        graded = self.graded(arm)
+        if judge is None or not graded:
+            return true
+        escalated = self.traffic.escalation if arm is Arm.CANDIDATE else 0.0
+        known = self.plan.labels.sampled * escalated / graded
+        return known + judge.specificity * (true - known) + (1 - judge.sensitivity) * (1 - true)
+
+    def called_right(self, right: float) -> float:
+        """Which part of answers whoever grades calls right, where so many are."""
+        judge = self.plan.labels.judge
+        if judge is None:
+            return right
+        return right * judge.sensitivity + (1 - right) * (1 - judge.specificity)
+
     @property
     def apparent_loss(self) -> float:
         """Of a candidate that loses nothing: its escalated answers weigh more than they should where fewer of the
@@ -98,8 +115,8 @@ class Expected:
             raise LookupError(f"step {step + 1} has no two arms, so there are no blocks")
         return prospects.blocks(
             sizes,
-            baseline_wrong=self.wrong_if_graded(Arm.BASELINE),
-            candidate_wrong=self.wrong_if_graded(Arm.CANDIDATE, loss),
+            baseline_wrong=self.called_wrong(Arm.BASELINE),
+            candidate_wrong=self.called_wrong(Arm.CANDIDATE, loss),
         )
 
     # What rules count
@@ -128,9 +145,9 @@ class Expected:
         }
 
     def proven_by(self, rule: Rule, intent: str | None, step: int) -> dict[Arm, float]:
-        """What the rule's proof counts, a minute: requests for a percentile, else units, each once."""
+        """What the rule's proof counts, a minute: requests for a percentile or a cost, else units, each once."""
         per_unit = 1.0
-        if rule.metric.kind in (Kind.QUANTILE, Kind.QUANTILE_RATIO):
+        if rule.metric.kind in (Kind.QUANTILE, Kind.QUANTILE_RATIO, Kind.COST):
             per_unit = self.traffic.requests_per_unit
         return {
             arm: self.units(arm, intent, step) * per_unit * self.measured(rule, arm)

@@ -10,39 +10,34 @@ window that holds nothing else, and is caught by the e-process that starts there
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import cached_property
 from typing import Final
 
 from controller.rollout import proofs, prospects
-from controller.rollout.accounting_blocks import block_sizes
-from controller.rollout.advance import UNSAMPLED, requirement
+from controller.rollout.advance import UNSAMPLED
 from controller.rollout.comparison import LEAST
 from controller.rollout.metrics import SERVED, Kind
-from controller.rollout.plan import Advance, Arm, Evidence, Rule, Scope
+from controller.rollout.plan import Arm, Evidence, Rule, Scope
 from controller.rollout.powered import has_people
 from controller.rollout.prospects import FIRST
 from controller.rollout.rules import alpha_of, is_provable
 from controller.rollout.timeline import MINUTE
-from controller.simulate import by_people
-from controller.simulate.expected import Expected
-from controller.simulate.figures import figure, is_past, lacking
-from controller.simulate.laws import slow
-from controller.simulate.proof_against import ProofAgainst
-from controller.simulate.prospect import Catch, Feasibility, Proving, Row, worth_catching
+from controller.simulate import by_people as people
+from controller.simulate import dearness
+from controller.simulate.figures import figure, is_past, lacking, true_figure
+from controller.simulate.kept import BLOCKS, MEDIAN, PAIRS, SURE, Kept
+from controller.simulate.laws import cost_part, slow
+from controller.simulate.proof_against import ProofAgainst, Shown, Soonest
+from controller.simulate.prospect import Catch, Feasibility, Row, worse_than
 from controller.simulate.scenarios import Scenario
 from controller.simulate.slowness import against_ratio
 from controller.simulate.written import RUNS, WrittenCatch, caught, stopped
 from controller.stats.histogram import bucket_of
-from controller.stats.passage import NEVER, Growth, Passage
+from controller.stats.passage import NEVER, Values
 
-MEDIAN: Final = 0.5
-SURE: Final = 0.9
-LONGEST_MIN: Final = 400 * 1_440
-"""What takes longer than that many minutes is told as never."""
-BLOCKS, PAIRS, EPISODES, LABELS, REQUESTS = "blocks", "pairs", "episodes", "labels", "requests"
+EPISODES, LABELS, REQUESTS = "episodes", "labels", "requests"
 TIMES: Final = ("latency", "ttft")
 HARMLESS: Final = ("cache_hit", "retry")
 """Flags of answers that are not bad for it."""
@@ -65,17 +60,15 @@ def feasibility(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outlook(Expected):
+class Outlook(Kept):
     """When rules prove what they are asked, as expected.
 
-    `slower` are candidates that take so many times as long as usual, for rules on that to catch.
+    `slower` are candidates that take so many times as long as usual, and `dearer` those whose requests cost so many
+    times as much, for rules on that to catch.
     """
 
     slower: tuple[float, ...] = ()
-    # One law serves every moment that is asked about, of this plan on this traffic alone.
-    _passages: dict[object, Passage] = field(
-        default_factory=dict, init=False, compare=False, repr=False
-    )
+    dearer: tuple[float, ...] = ()
 
     # Rules
 
@@ -93,6 +86,7 @@ class Outlook(Expected):
         """By the closed form; what a rule as written does is `drawn`."""
         counted = self.in_window(rule, intent, step)
         proven, shown = is_provable(rule), figure(self, rule, intent, step)
+        of_proof = self._in_proofs(rule, intent, step)
         return Row(
             step=step,
             rule=rule,
@@ -102,9 +96,11 @@ class Outlook(Expected):
             episodes=self._in_proof(rule, intent, step) if proven else None,
             figure=shown,
             by_proof=self.healthy_by_proof(rule, intent, step) if proven else None,
+            is_past=of_proof is not None and is_past(rule, of_proof),
             stopped=None,
             catches=tuple(
-                self.catch(rule, intent, step, size) for size in self._sizes(rule, catches, shown)
+                self.catch(rule, intent, step, size)
+                for size in self._sizes(rule, intent, step, catches, shown)
             ),
             lacking=lacking(self, rule, intent, step),
         )
@@ -132,22 +128,36 @@ class Outlook(Expected):
         """In how many rollouts a healthy candidate is stopped by proof: at most the rule's part of alpha (Ville); where
         what it shows is past the limit, as often as a window proves that.
         """
-        shown = figure(self, rule, intent, step)
-        if shown is None:
+        proven = self._in_proofs(rule, intent, step)
+        if proven is None:
             return None
-        if not is_past(rule, shown):
+        if not is_past(rule, proven):
             return alpha_of(self.plan, rule, FIRST)
-        size = 0.0 if rule.metric.kind is Kind.LOSS else shown
+        size = 0.0 if rule.metric.kind is Kind.LOSS else proven
         return self.catch(rule, intent, step, size).probability
 
+    def _in_proofs(self, rule: Rule, intent: str | None, step: int) -> float | None:
+        """What a healthy candidate shows to proofs: those of an arm's grades allow for the judge's errors."""
+        of = figure if rule.metric.kind is Kind.LOSS else true_figure
+        return of(self, rule, intent, step)
+
     def _sizes(
-        self, rule: Rule, catches: Sequence[Scenario], shown: float | None
+        self,
+        rule: Rule,
+        intent: str | None,
+        step: int,
+        catches: Sequence[Scenario],
+        shown: float | None,
     ) -> tuple[float, ...]:
         """How bad the candidates are that this rule should catch."""
         stated = [self._size(rule, one) for one in catches]
         if rule.metric.subject.removesuffix("_us") in TIMES and shown is not None:
             stated += [shown * times for times in self.slower]
-        return tuple(size for size in stated if size is not None) or (worth_catching(rule),)
+        usual = true_figure(self, rule, intent, step)
+        if rule.metric.kind is Kind.COST and usual is not None:
+            part = cost_part(self, rule, intent, step)
+            stated += [usual * (1 + (times - 1) * part) for times in self.dearer if part]
+        return tuple(size for size in stated if size is not None) or (worse_than(rule, usual),)
 
     def _size(self, rule: Rule, scenario: Scenario) -> float | None:
         match rule.metric.name:
@@ -167,45 +177,88 @@ class Outlook(Expected):
                 return None
 
     def catch(self, rule: Rule, intent: str | None, step: int, size: float) -> Catch:
-        """The proof against a candidate that is so bad, from a start in the minute of its first answer."""
+        """The proof against a candidate that is so bad, from a start in the minute of its first answer; where people
+        grade beside a judge, the first of two.
+        """
         bad = self._bad_served(rule, size)
         a_minute_bad = None if bad is None else self.requests(Arm.CANDIDATE, intent, step) * bad
-        found = self._proof_against(rule, intent, step, size) if is_provable(rule) else None
-        if found is None:
-            return Catch(size=size, bad_a_minute=a_minute_bad)
-        a_minute, proof = found
-        most = a_minute * (rule.window / MINUTE)
-        median, sure = (_up_to(most, proof.quantile(p)) for p in (MEDIAN, SURE))
-        mean = proof.mean(most) if median is not None else None
+        without = Catch(size=size, bad_a_minute=a_minute_bad)
+        if not is_provable(rule):
+            return without
+        by_judge = self._proof_against(rule, intent, step, size)
+        by_people = self._by_people_against(rule, intent, step, size)
+        made = tuple(one for one in (by_judge, by_people) if one is not None)
+        if not made:
+            return without
+        most_min = rule.window / MINUTE
+        first = min(made, key=lambda one: Soonest((one,)).quantile(MEDIAN, most_min))
+        if not math.isfinite(Soonest((first,)).quantile(MEDIAN, most_min)):
+            first = max(made, key=lambda one: one[1].probability(one[0] * most_min))
+        together = 0.0
+        if by_people is not None:
+            together = people.correlation(self.plan, *self.answers(intent, step, size))
+        soonest = Soonest(made, together)
+        caught = self._caught(rule, intent, step, without, soonest, a_minute=first[0])
+        return replace(caught, by_people=first is by_people)
+
+    def _caught(
+        self,
+        rule: Rule,
+        intent: str | None,
+        step: int,
+        without: Catch,
+        proof: Soonest,
+        *,
+        a_minute: float,
+    ) -> Catch:
+        most_min = rule.window / MINUTE
+        median, sure = (proof.quantile(p, most_min) for p in (MEDIAN, SURE))
+        mean = proof.mean(most_min) if math.isfinite(median) else NEVER
         delay = self.plan.labels.delay if rule.metric.labelled else timedelta(0)
         if rule.metric.kind is Kind.QUANTILE_RATIO and not step:
             # The baseline's percentile is frozen before what is judged against it.
             delay += _span(LEAST, self.requests(Arm.BASELINE, intent, step))
 
-        def after(n: float | None) -> timedelta | None:
-            return None if n is None else delay + max(_span(n, a_minute), rule.least_window)
+        def after(length_min: float) -> timedelta | None:
+            if not math.isfinite(length_min):
+                return None
+            return delay + max(_span(length_min, 1.0), rule.least_window)
 
-        likely = proof.probability(most)
+        def count(length_min: float) -> float | None:
+            return length_min * a_minute if math.isfinite(length_min) else None
+
+        likely = proof.probability(most_min)
         if self.pairs and rule.metric.kind is Kind.LOSS:
-            by_pairs = self.against_by_pairs(rule, size).probability(self.pairs)
+            by_pairs = self.against_by_pairs(rule, without.size).probability(self.pairs)
             likely = 1 - (1 - likely) * (1 - by_pairs)
-        return Catch(
-            size=size,
-            needed=(median, sure),
+        return replace(
+            without,
+            needed=(count(median), count(sure)),
             after=(after(median), after(sure)),
             mean=after(mean),
             probability=likely,
-            bad_a_minute=a_minute_bad,
         )
+
+    def _by_people_against(
+        self, rule: Rule, intent: str | None, step: int, size: float
+    ) -> tuple[float, ProofAgainst] | None:
+        """How many answers of the arm with fewer people grade a minute, and when they prove it; None if they do not."""
+        if not has_people(self.plan, rule):
+            return None
+        a_minute = self.graded_by_people(intent, step)
+        if not a_minute:
+            return None
+        answers = self.answers(intent, step, size)
+        return a_minute, people.against(self.plan, rule, *answers, kinds=self.kinds)
 
     def _proof_against(
         self, rule: Rule, intent: str | None, step: int, size: float
     ) -> tuple[float, ProofAgainst] | None:
-        """How many observations there are a minute, and when they prove it; None where too little is known: of bills,
-        how much they scatter.
-        """
+        """How many observations there are a minute, and when they prove it; None where too little is known."""
         if rule.metric.kind is Kind.COST:
-            return None
+            of_costs = dearness.against(self, rule, intent, step, size)
+            a_minute = dearness.in_proof(self, rule, intent, step)
+            return None if of_costs is None else (a_minute, ProofAgainst(of_costs))
         if rule.metric.kind is Kind.QUANTILE:
             arm = rule.arm or Arm.CANDIDATE
             known = self.usual.of(arm, rule.metric.subject)
@@ -227,20 +280,21 @@ class Outlook(Expected):
             of = prospects.episodes(1 - self._shown_wrong(arm, size))
             return a_minute, ProofAgainst(prospects.catching(self.plan, rule, LABELS, of))
         of = self.block(intent, step, size)
-        proof = prospects.catching(self.plan, rule, BLOCKS, of, kinds=self._kinds)
-        return self.blocks(intent, step), ProofAgainst(proof, shown=(of, rule.limit))
+        proof = prospects.catching(self.plan, rule, BLOCKS, of, kinds=self.kinds)
+        return self.blocks(intent, step), ProofAgainst(proof, _beside(rule, of))
 
     def _shown_wrong(self, arm: Arm, accuracy: float) -> float:
-        """The part of an arm's graded answers that is wrong, where its accuracy is this."""
+        """The part of an arm's graded answers that is called wrong, where its accuracy is this."""
         if arm is Arm.BASELINE:
-            return 1 - accuracy
-        return self.wrong_if_graded(arm, self.traffic.accuracy - accuracy)
+            return 1 - self.called_right(accuracy)
+        return self.called_wrong(arm, self.traffic.accuracy - accuracy)
 
     def against_by_pairs(self, rule: Rule, size: float) -> ProofAgainst:
         """The same by pairs of one window, beside blocks."""
         of = prospects.pairs(self.plan.priors.discordance, size)
-        proof = prospects.catching(self.plan, rule, PAIRS, of, kinds=2)
-        return ProofAgainst(proof, shown=(of, rule.limit))
+        kinds = 2 + self.with_people
+        proof = prospects.catching(self.plan, rule, PAIRS, of, kinds=kinds)
+        return ProofAgainst(proof, _beside(rule, of))
 
     def _bad_served(self, rule: Rule, size: float) -> float | None:
         """The part of such a candidate's answers that are bad to the client who gets them: wrong ones, those with the
@@ -275,153 +329,6 @@ class Outlook(Expected):
         usual = theirs.quantile(rule.metric.quantile or 0.0)
         return slow(ours, rule, size * usual).above(bucket_of(rule.limit * usual))
 
-    # Proofs
-
-    def provings(self) -> Iterator[Proving]:
-        """Of every step that is left for another one, loss rule and critical intent."""
-        critical = [one.name for one in self.plan.intents if one.critical and not one.pinned]
-        for step in range(len(self.plan.steps) - 1):
-            for rule in self.plan.rules:
-                for intent in self.plan.judged_intents(rule):
-                    if rule.metric.kind is Kind.LOSS and is_provable(rule) and intent in critical:
-                        yield self.proving(rule, intent, step)
-
-    def proving(self, rule: Rule, intent: str, step: int) -> Proving:
-        stage = self.plan.steps[step]
-        within = stage.deadline or stage.hold
-        median, most = (self._proven_after(rule, intent, step, p) for p in (MEDIAN, SURE))
-
-        def there(since: float | None) -> float | None:
-            return None if since is None else self._there(intent, step, since)
-
-        return Proving(
-            step=step,
-            rule=rule,
-            intent=intent,
-            asked=requirement(self.plan, step) is Advance.PROVEN,
-            within=within,
-            have=self._there(intent, step, within / MINUTE),
-            probability=self.proven_in_time(rule, intent, step),
-            needed=(there(median), there(most)),
-            after=(_minutes(median), _minutes(most)),
-            pairs=None if self._by_people else _finite(self.by_pairs(rule).quantile(SURE)),
-            by_people=self._by_people,
-        )
-
-    def proven_in_time(self, rule: Rule, intent: str, step: int) -> float:
-        """The same by the end of a step's deadline or hold."""
-        stage = self.plan.steps[step]
-        return self.proven(rule, intent, step, (stage.deadline or stage.hold) / MINUTE)
-
-    def proven(self, rule: Rule, intent: str, step: int, since_min: float) -> float:
-        """P(the proof was there by so many minutes after a step began), for a candidate that loses nothing."""
-        by_blocks = self._by_labels(rule, intent, step, since_min)
-        if not self.pairs or self._by_people:
-            return by_blocks
-        return 1 - (1 - by_blocks) * (1 - self.by_pairs(rule).probability(self.pairs))
-
-    @property
-    def _kinds(self) -> int:
-        """Of evidence against a loss; they share its alpha."""
-        return 1 + bool(self.pairs) + self._by_people
-
-    @cached_property
-    def _by_people(self) -> bool:
-        """Whether people's grades prove that a loss is kept within its limit."""
-        return any(has_people(self.plan, rule) for rule in self.plan.rules)
-
-    def _labels(self, intent: str, step: int) -> float:
-        """What such a proof is made of, a minute: blocks, or what people grade of the arm with fewer."""
-        if not self._by_people:
-            return self.blocks(intent, step)
-        if block_sizes(self.plan.share_at(step)) is None:
-            return 0.0
-        return by_people.drawn(self.plan, *self._answers(intent, step))
-
-    def _answers(self, intent: str, step: int) -> tuple[by_people.Answers, by_people.Answers]:
-        """Both arms' graded answers, of a candidate that loses nothing."""
-        return (
-            self._answers_of(Arm.CANDIDATE, intent, step),
-            self._answers_of(Arm.BASELINE, intent, step),
-        )
-
-    def _answers_of(self, arm: Arm, intent: str, step: int) -> by_people.Answers:
-        graded = self.graded(arm)
-        escalated = self.traffic.escalation if arm is Arm.CANDIDATE else 0.0
-        known = self.plan.labels.sampled * escalated
-        return by_people.Answers(
-            graded=self.units(arm, intent, step) * graded,
-            wrong=self.wrong_if_graded(arm),
-            escalated=known / graded if graded else 0.0,
-        )
-
-    def by_pairs(self, rule: Rule) -> Passage:
-        """The proof by pairs, which share alpha with the blocks beside them."""
-        of = prospects.pairs(self.plan.priors.discordance, 0.0)
-        return prospects.keeping(self.plan, rule, PAIRS, of, kinds=2)
-
-    def _by_labels(self, rule: Rule, intent: str, step: int, since_min: float) -> float:
-        stages = [one for one in self._mature(step, since_min) if self._labels(intent, one[0])]
-        if not stages:
-            return 0.0
-        *before, (last, last_min) = stages
-        asked = (rule.name, intent, last, tuple(before))
-        passage = self._passages.get(asked)
-        if passage is None:
-            passage = self._passages[asked] = self._keeping(rule, intent, last, before)
-        return passage.probability(self._labels(intent, last) * last_min)
-
-    def _keeping(
-        self, rule: Rule, intent: str, step: int, before: Sequence[tuple[int, float]]
-    ) -> Passage:
-        """By the labels of a step, after so many minutes of others."""
-        if self._by_people:
-
-            def growth(stage: int) -> Growth:
-                return by_people.keeping(self.plan, rule, *self._answers(intent, stage))
-
-            return Passage(
-                growth=growth(step),
-                log_threshold=proofs.pass_threshold(self.plan, 1),
-                before=tuple(
-                    (self._labels(intent, one) * length, growth(one)) for one, length in before
-                ),
-            )
-        return prospects.keeping(
-            self.plan,
-            rule,
-            BLOCKS,
-            self.block(intent, step, 0.0),
-            kinds=2 if self.pairs else 1,
-            before=[
-                (self.blocks(intent, one) * length, self.block(intent, one, 0.0))
-                for one, length in before
-            ],
-        )
-
-    def _mature(self, step: int, since_min: float) -> Iterator[tuple[int, float]]:
-        """The steps with the minutes of each whose labels are there, so many minutes after one of them began."""
-        steps = self.plan.steps
-        left = since_min + sum(one.hold / MINUTE for one in steps[:step])
-        left -= self.plan.labels.delay / MINUTE
-        for number in range(step + 1):
-            length = left if number == step else min(left, steps[number].hold / MINUTE)
-            if length <= 0:
-                return
-            yield number, length
-            left -= length
-
-    def _there(self, intent: str, step: int, since_min: float) -> float:
-        """Blocks of all steps by then, or what people grade."""
-        return math.fsum(
-            self._labels(intent, number) * length
-            for number, length in self._mature(step, since_min)
-        )
-
-    def _proven_after(self, rule: Rule, intent: str, step: int, p: float) -> float | None:
-        """Minutes since the step began; None if it is never so sure."""
-        return _least(lambda since: self.proven(rule, intent, step, since) >= p)
-
     def step_samples(self, step: int) -> Iterator[tuple[Rule | None, str | None, float]]:
         """What a step's `minSamples` asks of, by the end of its deadline or hold: the candidate's requests, and each
         rule's samples, of the arm with fewer.
@@ -438,32 +345,10 @@ class Outlook(Expected):
                 yield rule, intent, min(self.in_step(rule, intent, step).values()) * mature_min
 
 
-def _least(holds: Callable[[float], bool]) -> float | None:
-    """The least number of minutes at which something holds that goes on holding, to a thousandth of it."""
-    if holds(0.0):
-        return 0.0
-    low, high = 0.0, 60.0
-    while not holds(high):
-        low, high = high, 2 * high
-        if high > 2 * LONGEST_MIN:
-            return None
-    while high - low > max(1.0, 1e-3 * high):
-        middle = (low + high) / 2
-        low, high = (low, middle) if holds(middle) else (middle, high)
-    return high if high <= LONGEST_MIN else None
+def _beside(rule: Rule, of: Values) -> Shown:
+    """The figure that has to be over a loss rule's limit beside its proof."""
+    return Shown(mean=of.mean, variance=of.variance, limit=rule.limit)
 
 
 def _span(observations: float, a_minute: float) -> timedelta:
     return timedelta(minutes=math.ceil(observations / a_minute))
-
-
-def _minutes(number: float | None) -> timedelta | None:
-    return None if number is None else timedelta(minutes=math.ceil(number))
-
-
-def _up_to(most: float, number: float) -> float | None:
-    return number if number <= most else None
-
-
-def _finite(number: float) -> float | None:
-    return number if number < NEVER else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from controller.rollout.comparison import LEAST
 from controller.rollout.metrics import SERVED, Kind
 from controller.rollout.plan import FULL_BP, Arm, Rule
@@ -21,16 +23,24 @@ def figure(expected: Expected, rule: Rule, intent: str | None, step: int) -> flo
     return 1.0 if found else 0.0
 
 
+def true_figure(expected: Expected, rule: Rule, intent: str | None, step: int) -> float | None:
+    """The same without the errors of the plan's judge, as proofs on one arm's grades see it."""
+    labels = replace(expected.plan.labels, judge=None, people_u=0)
+    return figure(replace(expected, plan=replace(expected.plan, labels=labels)), rule, intent, step)
+
+
 def _figure(expected: Expected, rule: Rule, intent: str | None, step: int) -> float | None:
     arm, metric, traffic = rule.arm or Arm.CANDIDATE, rule.metric, expected.traffic
     match metric.kind:
         case Kind.RATE:
             return usual_rate(expected, rule)
         case Kind.ACCURACY:
-            served = max(expected.wrong() - traffic.escalation, 0.0)
-            return 1 - (served if metric.subject == SERVED else expected.wrong_if_graded(arm))
+            if metric.subject == SERVED:
+                served = max(expected.wrong() - traffic.escalation, 0.0)
+                return expected.called_right(1 - served)
+            return 1 - expected.called_wrong(arm)
         case Kind.LOSS:
-            return expected.apparent_loss
+            return expected.called_wrong(Arm.CANDIDATE) - expected.called_wrong(Arm.BASELINE)
         case Kind.COVERAGE:
             return expected.graded(arm) / expected.plan.labels.sampled
         case Kind.QUANTILE | Kind.QUANTILE_RATIO | Kind.MEAN:

@@ -14,9 +14,10 @@ from typing import Final
 
 from controller.rollout.metrics import FLAGS, MICRO
 from controller.rollout.observation import Cohort, RollupRow
-from controller.rollout.plan import Arm, Plan, Unit
+from controller.rollout.plan import Arm, Judge, Plan, Unit
 from controller.rollout.timeline import minutes, start_of
 from controller.simulate.usual import Latencies, Usual
+from controller.stats.noise import true_rate
 
 REACH: Final = timedelta(days=28)
 """How far back traffic is taken to be like the next one."""
@@ -47,6 +48,7 @@ class History:
     input_tokens: int | None
     output_tokens: int | None
     usual: Usual
+    rolled_back: bool = False
 
 
 @dataclass(slots=True)
@@ -55,6 +57,16 @@ class _Sums:
 
     stats: Counter[str] = field(default_factory=Counter)
     mature: Counter[str] = field(default_factory=Counter)
+    priced: Counter[int] = field(default_factory=Counter)  # by minute, requests of known cost
+    spent: Counter[int] = field(default_factory=Counter)
+
+    def add(self, minute: int, stats: Mapping[str, int], *, mature: bool) -> None:
+        self.stats.update(stats)
+        if mature:
+            self.mature.update(stats)
+        if stats.get("c.cost_nusd"):
+            self.priced[minute] += stats["c.cost_nusd"]
+            self.spent[minute] += stats.get("s.cost_nusd", 0)
 
     def __getitem__(self, key: str) -> int:
         return self.stats[key]
@@ -81,9 +93,7 @@ def learn(rollout: str, rows: Iterable[RollupRow], plan: Plan) -> History | None
         units[row.intent] += row.stats.get("e", 0)
         requests += row.stats.get("n", 0)
         if row.cohort is Cohort.COMPARED:
-            sums[Arm(row.arm)].stats.update(row.stats)
-            if row.minute < mature:
-                sums[Arm(row.arm)].mature.update(row.stats)
+            sums[Arm(row.arm)].add(row.minute, row.stats, mature=row.minute < mature)
     total = units.total()
     if total < LEAST or end - start < LEAST_MIN:
         return None
@@ -98,7 +108,7 @@ def learn(rollout: str, rows: Iterable[RollupRow], plan: Plan) -> History | None
         units_per_minute=total / (end - start),
         requests_per_unit=1.0 if plan.unit is Unit.REQUEST else max(requests / total, 1.0),
         mix={intent.name: units[intent.name] / total for intent in plan.intents},
-        accuracy=_accuracy(sums[Arm.BASELINE]),
+        accuracy=_accuracy(sums[Arm.BASELINE], plan.labels.judge),
         escalation=sums[Arm.CANDIDATE].mean("ef.escalated", "ed.escalated"),
         label_rate=_label_rate(sums[Arm.BASELINE]),
         input_tokens=None if tokens[0] is None else round(tokens[0]),
@@ -107,10 +117,18 @@ def learn(rollout: str, rows: Iterable[RollupRow], plan: Plan) -> History | None
     )
 
 
-def _accuracy(of: _Sums) -> float | None:
-    """Of the arm that has nobody to escalate to, whose grades are of all its answers alike."""
+def _accuracy(of: _Sums, judge: Judge | None) -> float | None:
+    """Of the arm that has nobody to escalate to, whose grades are of all its answers alike; a judge's, without its
+    errors.
+    """
     graded = of.mature["e.graded"]
-    return of.mature["e.correct_u"] / MICRO / graded if graded >= LEAST else None
+    if graded < LEAST:
+        return None
+    shown = of.mature["e.correct_u"] / MICRO / graded
+    if judge is None:
+        return shown
+    true = true_rate(shown, sensitivity=judge.sensitivity, specificity=judge.specificity)
+    return min(max(true, 0.0), 1.0)
 
 
 def _label_rate(of: _Sums) -> float | None:
@@ -133,12 +151,14 @@ def _usual(sums: Mapping[Arm, _Sums], told: str) -> Usual:
             if part is not None:
                 flagged[arm, flag] = part
     usd = {arm: of.mean("s.cost_nusd", "c.cost_nusd") for arm, of in sums.items()}
+    spread = {arm: _spread(of) for arm, of in sums.items()}
     tokens = {arm: _tokens(of) for arm, of in sums.items()}
     speed = {arm: _speed(of) for arm, of in sums.items()}
     return Usual(
         sizes=sizes,
         flagged=flagged,
         request_usd={arm: mean * _NANO for arm, mean in usd.items() if mean is not None},
+        request_spread={arm: part for arm, part in spread.items() if part is not None},
         request_tokens={arm: mean for arm, mean in tokens.items() if mean is not None},
         tokens_per_second={arm: mean for arm, mean in speed.items() if mean is not None},
         source=told,
@@ -153,6 +173,19 @@ def _flags(stats: Mapping[str, int]) -> Iterable[str]:
 
 def _histogram(stats: Mapping[str, int], prefix: str) -> dict[int, int]:
     return {int(key.removeprefix(prefix)): n for key, n in stats.items() if key.startswith(prefix)}
+
+
+def _spread(of: _Sums) -> float | None:
+    """Of what requests cost, over their mean, by how far the sums of minutes lie from what as many cost on average."""
+    n, spent = of["c.cost_nusd"], of["s.cost_nusd"]
+    if n < LEAST or not spent or len(of.priced) < LEAST_MIN:
+        return None
+    mean = spent / n
+    squares = math.fsum(
+        (of.spent[minute] - count * mean) ** 2 for minute, count in of.priced.items()
+    )
+    # All but one of the minutes are free to lie anywhere: the mean is of them.
+    return math.sqrt(squares / n * len(of.priced) / (len(of.priced) - 1)) / mean
 
 
 def _tokens(of: _Sums) -> float | None:

@@ -54,6 +54,13 @@ class Cells:
         found: Table = drawn + self.random.poisson(more * self.random.standard_gamma(drawn))
         return found
 
+    def scattered(self, n: Table, variance: float) -> Table:
+        """Sums of n amounts each, of mean 1 and such a variance, taken for gamma variables."""
+        if not variance:
+            return n
+        found: Table = variance * self.random.standard_gamma(n / variance)
+        return found
+
     def either(self, usual: float, bad: float) -> Table:
         found: Table = np.where(self.bad, bad, usual)
         return found
@@ -153,11 +160,11 @@ def _accuracy(expected: Expected, rule: Rule, size: float | None) -> Law:
     def right(accuracy: float) -> float:
         """Of what is graded; an escalated answer is one that the client did not get."""
         if arm is Arm.BASELINE:
-            return accuracy
+            return expected.called_right(accuracy)
         lost = traffic.accuracy - accuracy
         if served:
-            return 1 - max(expected.wrong(lost) - traffic.escalation, 0.0)
-        return 1 - expected.wrong_if_graded(arm, lost)
+            return expected.called_right(1 - max(expected.wrong(lost) - traffic.escalation, 0.0))
+        return 1 - expected.called_wrong(arm, lost)
 
     usual = right(traffic.accuracy)
     bad = usual if size is None else right(_times(rule, size, traffic.accuracy))
@@ -173,9 +180,9 @@ def _accuracy(expected: Expected, rule: Rule, size: float | None) -> Law:
 
 def _loss(expected: Expected, rule: Rule, size: float | None) -> Law:
     wrong = {
-        Arm.BASELINE: (expected.wrong_if_graded(Arm.BASELINE),) * 2,
+        Arm.BASELINE: (expected.called_wrong(Arm.BASELINE),) * 2,
         Arm.CANDIDATE: tuple(
-            expected.wrong_if_graded(Arm.CANDIDATE, lost) for lost in (0.0, size or 0.0)
+            expected.called_wrong(Arm.CANDIDATE, lost) for lost in (0.0, size or 0.0)
         ),
     }
 
@@ -359,7 +366,7 @@ def cost_figure(expected: Expected, rule: Rule, intent: str | None, step: int) -
         case "per_1k":
             return 1_000 * each[arm]
         case "per_correct":
-            right = 1 - expected.wrong_if_graded(arm)
+            right = 1 - expected.called_wrong(arm)
             return each[arm] / right if right else None
         case _:
             a_minute = {one: expected.requests(one, intent, step) for one in Arm}
@@ -367,6 +374,19 @@ def cost_figure(expected: Expected, rule: Rule, intent: str | None, step: int) -
                 a_minute[Arm.BASELINE] += expected.outside(intent)
                 return 60 * sum(a_minute[one] * each[one] for one in Arm)
             return 60 * a_minute[arm] * each[arm]
+
+
+def cost_part(expected: Expected, rule: Rule, intent: str | None, step: int) -> float:
+    """Which part of what a rule on cost shows is what the candidate's requests cost; tokens are none of it."""
+    each = _each_costs(expected, rule)
+    if each is None or rule.metric.subject == "tokens_per_hour" or rule.arm is Arm.BASELINE:
+        return 0.0
+    if not counts_both(rule):
+        return 1.0
+    ours = expected.requests(Arm.CANDIDATE, intent, step) * each[Arm.CANDIDATE]
+    theirs = expected.requests(Arm.BASELINE, intent, step) + expected.outside(intent)
+    whole = ours + theirs * each[Arm.BASELINE]
+    return ours / whole if whole else 0.0
 
 
 def _each_costs(expected: Expected, rule: Rule) -> dict[Arm, float] | None:
@@ -382,34 +402,33 @@ def _cost(expected: Expected, rule: Rule, size: float | None) -> Law | None:
         return None
     match rule.metric.subject:
         case "per_hour" | "tokens_per_hour":
-            return _bill(rule, each, size)
+            return _bill(expected, rule, each, size)
         case "per_correct":
             return _per_correct(expected, rule, each, size)
         case _:
             figure = cost_figure(expected, rule, None, 0)
-            return None if figure is None else _fixed(rule, figure, size)
+            return None if figure is None else _each(expected, rule, figure, size)
 
 
-def _bill(rule: Rule, each: dict[Arm, float], size: float | None) -> Law:
+def _bill(expected: Expected, rule: Rule, each: dict[Arm, float], size: float | None) -> Law:
     """A bad candidate costs so much more that the whole is `size`, whatever it would be."""
     arms = tuple(Arm) if counts_both(rule) else (_arm(rule),)
 
     def draw(cells: Cells) -> Sequence[Table]:
         spent, requests = np.zeros((2, cells.runs, len(cells.bad)))
-        expected = np.zeros(len(cells.bad))
+        usual = np.zeros(len(cells.bad))
         for arm in arms:
             units = cells.units[arm]
             if arm is Arm.BASELINE and counts_both(rule):
                 units = units + cells.outside
             n = cells.requests(units)
-            spent, requests = spent + n * each[arm], requests + n
-            expected = expected + units * cells.requests_per_unit * each[arm]
+            cost = cells.scattered(n, spread_of(expected, arm) ** 2) * each[arm]
+            spent, requests = spent + cost, requests + n
+            usual = usual + units * cells.requests_per_unit * each[arm]
         hours = np.full((cells.runs, len(cells.bad)), cells.length_min / 60)
         if size is not None:
-            usual = expected if rule.usual is not None else cells.length_min / 60
-            wanted = np.divide(
-                size * usual, expected, out=np.ones_like(expected), where=expected > 0
-            )
+            of = usual if rule.usual is not None else cells.length_min / 60
+            wanted = np.divide(size * of, usual, out=np.ones_like(usual), where=usual > 0)
             spent = spent * np.where(cells.bad, wanted, 1.0)
         return spent, hours, requests
 
@@ -421,15 +440,19 @@ def _bill(rule: Rule, each: dict[Arm, float], size: float | None) -> Law:
 
 
 def _per_correct(expected: Expected, rule: Rule, each: dict[Arm, float], size: float | None) -> Law:
-    arm = _arm(rule)
-    right, known = 1 - expected.wrong_if_graded(arm), expected.graded(arm)
+    arm, traffic = _arm(rule), expected.traffic
+    right, known = 1 - expected.called_wrong(arm), expected.graded(arm)
     usual = each[arm]
-    bad = usual if size is None else size * (usual if rule.usual is not None else right)
+    # Of the mean of all requests, which stands for each graded unit.
+    variance = spread_of(expected, arm) ** 2 * known / traffic.requests_per_unit
+    true = 1 - expected.wrong_if_graded(arm)
+    bad = usual if size is None else size * (usual if rule.usual is not None else true)
 
     def draw(cells: Cells) -> Sequence[Table]:
         graded = cells.units[arm] * known
         good, wrong = cells.poisson(graded * right), cells.poisson(graded * (1 - right))
-        return (good + wrong) * cells.either(usual, bad), good, good + wrong
+        n = good + wrong
+        return cells.scattered(n, variance) * cells.either(usual, bad), good, n
 
     def told(columns: Sequence[Table]) -> Told:
         spent, good, n = columns
@@ -438,17 +461,34 @@ def _per_correct(expected: Expected, rule: Rule, each: dict[Arm, float], size: f
     return Law(draw=draw, told=told, limit=rule.limit)
 
 
-def _fixed(rule: Rule, figure: float, size: float | None) -> Law:
-    """Requests that all cost the same: what it is of one, it is of a window."""
+def _each(expected: Expected, rule: Rule, figure: float, size: float | None) -> Law:
+    """The mean cost of requests, over that of the baseline's where it compares, in units of the figure."""
     arms = tuple(Arm) if rule.metric.comparing else (_arm(rule),)
     bad = figure if size is None else _times(rule, size, figure)
 
     def draw(cells: Cells) -> Sequence[Table]:
-        counts = [cells.requests(cells.units[arm]) for arm in arms]
-        n = np.minimum(counts[0], counts[-1])
-        return n * cells.either(figure, bad), n
+        columns: list[Table] = []
+        for arm in sorted(arms, key=lambda one: one is Arm.BASELINE):
+            n = cells.requests(cells.units[arm])
+            is_worse = arm is Arm.CANDIDATE or not rule.metric.comparing
+            times = cells.either(figure, bad) if is_worse else 1.0
+            columns += [cells.scattered(n, spread_of(expected, arm) ** 2) * times, n]
+        return columns
 
     def told(columns: Sequence[Table]) -> Told:
-        return _part(*columns)
+        ours, n = _part(*columns[:2])
+        if len(arms) == 1:
+            return ours, n
+        theirs, m = _part(*columns[2:])
+        return _divided(ours, theirs), np.minimum(n, m)
 
     return Law(draw=draw, told=told, limit=rule.limit)
+
+
+SPREAD: Final = 1.0
+"""The standard deviation of what a request costs, as so many times its mean, where nobody has counted it."""
+
+
+def spread_of(expected: Expected, arm: Arm) -> float:
+    """How much what an arm's requests cost scatters, as so many times its mean."""
+    return expected.usual.request_spread.get(arm, SPREAD)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final, TypeAlias
 
@@ -27,8 +27,10 @@ class Catch:
 
     By proof: `needed` are observations and `after` spans from its first answer on, in the median and in 90%, `mean` is
     the mean span; None where one window is not enough for that. `probability` is that one window is enough, or the
-    shadow pairs, if they fall in one; None where there is no proof. `written` is the same of the rule as written, None
-    where it fails by proof alone. `bad_a_minute` are bad answers that it serves on what is judged.
+    shadow pairs, if they fall in one; None where there is no proof. Where people grade beside a judge, all of that is
+    of the proof that is there first, `by_people` or by the judge's grades. `written` is the same of the rule as written
+    (the judge's grades), None where it fails by proof alone. `bad_a_minute` are bad answers that it serves on what is
+    judged.
     """
 
     size: float
@@ -36,6 +38,7 @@ class Catch:
     after: Spans = (None, None)
     mean: timedelta | None = None
     probability: float | None = None
+    by_people: bool = False
     written: WrittenCatch | None = None
     bad_a_minute: float | None = None
 
@@ -49,6 +52,12 @@ class Catch:
             for two in zip(self.after, self.written.after, strict=True)
         )
         return median, sure
+
+    @property
+    def is_written_sooner(self) -> bool:
+        """Whether the rule as written is there first, in the median."""
+        written = None if self.written is None else self.written.after[0]
+        return written is not None and (self.after[0] is None or written < self.after[0])
 
     @property
     def bad_served(self) -> float | None:
@@ -65,8 +74,9 @@ class Row:
     """One rule on one intent at one step. Samples are expected in one window; None for an arm that it does not need.
 
     `episodes` are what its proof counts of the candidate, None without one. `figure` is what a healthy candidate shows.
-    `by_proof` is in how many rollouts at most a proof stops a healthy one; `stopped` how often it fails in this step as
-    written, None where it fails by proof alone. `lacking` says what would have to be known for what is None.
+    `by_proof` is in how many rollouts at most a proof stops a healthy one, or, where it `is_past` the limit, in how
+    many; `stopped` how often it fails in this step as written, None where it fails by proof alone. `lacking` says what
+    would have to be known for what is None.
     """
 
     step: int
@@ -77,6 +87,7 @@ class Row:
     episodes: float | None
     figure: float | None
     by_proof: float | None
+    is_past: bool
     stopped: Stopped | None
     catches: tuple[Catch, ...]
     lacking: str | None
@@ -84,17 +95,19 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proving:
-    """The proof on one critical intent that a candidate as good as the baseline keeps the limit, by the end of a step.
+    """The proof that a candidate as good as the baseline keeps the limit, by the end of a step: of a loss on one
+    critical intent, or of a cost per correct answer (`intent` None: on all).
 
     `within` is how long the step may take: its deadline, or its hold; `have` are the blocks that are there by then, of
     all steps so far. `needed` are blocks and `after` spans since the step began, in the median and in 90%, if the step
     goes on for as long as it takes; None: never. `pairs` is how many shadow pairs would prove it on their own in 90%.
-    Where it is proven `by_people`, what they grade of the arm with fewer stands for blocks, and pairs prove nothing.
+    Where it is proven `by_people`, what they grade of the arm with fewer stands for blocks, and pairs prove nothing;
+    of a cost, graded requests do.
     """
 
     step: int
     rule: Rule
-    intent: str
+    intent: str | None
     asked: bool  # whether leaving the step asks for it
     within: timedelta
     have: float
@@ -135,6 +148,16 @@ def worth_catching(rule: Rule) -> float:
         return rule.limit / RATE_ALTERNATIVE
     most = 1.0 if kind in (Kind.COVERAGE, Kind.SAMPLE_RATIO) and rule.usual is None else math.inf
     return min(RATE_ALTERNATIVE * rule.limit, most)
+
+
+def worse_than(rule: Rule, usual: float | None) -> float:
+    """The same, but of a figure that is usual and no better than that as much worse than what is usual."""
+    found = worth_catching(rule)
+    if usual is None or rule.usual is not None or rule.metric.kind is Kind.LOSS:
+        return found
+    if (usual < found) is not rule.below and usual != found:
+        return found
+    return worth_catching(replace(rule, limit=usual, alternative=None))
 
 
 def is_reckoned(rule: Rule) -> bool:

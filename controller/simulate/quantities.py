@@ -2,7 +2,7 @@
 
 A request's figures hang on nothing but its arm and minute: on no other request, and not on its grade. The one exception
 is what is known: an escalated answer, which is a wrong one, costs a call of the baseline too. Latencies are `Usual`'s.
-What a call costs varies about its mean as a log-normal with a coefficient of variation of `COST_CV`, and so do its
+What a call costs varies about its mean as a log-normal with a coefficient of variation of `laws.SPREAD`, and so do its
 tokens, which are what is paid for.
 
 Generators are their own: what arrives and how it is answered is the same whether anybody asks what it takes.
@@ -27,12 +27,11 @@ from controller.rollout.sums import Minutes, Table
 from controller.rollout.timeline import MINUTE
 from controller.simulate.dense import Columns
 from controller.simulate.histograms import Buckets
+from controller.simulate.laws import SPREAD
 from controller.simulate.scenarios import Fault, Scenario, Traffic
 from controller.simulate.usual import Latencies, Usual
 from controller.stats.histogram import value_of
 
-COST_CV: Final = 1.0
-"""Coefficient of variation of what a call costs."""
 SIZES: Final = 1 << 16
 """A law is that many equally likely sizes: a request takes one by a random number of 16 bits."""
 MOST: Final = 1 << 20  # requests that are drawn at a time
@@ -154,8 +153,8 @@ class CallLaw:
     tokens: Values
 
     @classmethod
-    def of(cls, costs: CallCosts, tokens: float, times: float) -> CallLaw:
-        sizes = times * _relative(COST_CV)
+    def of(cls, costs: CallCosts, tokens: float, times: float, spread: float) -> CallLaw:
+        sizes = times * _relative(spread)
         means = (costs.own * NUSD, costs.escalated * NUSD, tokens)
         return cls(*(np.rint(mean * sizes).astype(np.int64) for mean in means))
 
@@ -309,7 +308,9 @@ def _calls_of(
     found = {}
     for arm in Arm:
         of, tokens = costs.get(arm, CallCosts(own=0.0)), usual.request_tokens.get(arm, 0.0)
-        found[arm] = (CallLaw.of(of, tokens, 1.0), CallLaw.of(of, tokens, times))
+        spread = usual.request_spread.get(arm, SPREAD)
+        healthy, worse = (CallLaw.of(of, tokens, each, spread) for each in (1.0, times))
+        found[arm] = healthy, worse
     return found
 
 

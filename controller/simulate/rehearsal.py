@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from math import ceil
 from typing import Final
 
 from controller.plans.finding import Finding, Level
-from controller.rollout.plan import Evidence, Plan
+from controller.rollout.plan import Evidence, Plan, Rule
 from controller.rollout.units import format_duration, format_percent
 from controller.simulate.montecarlo import METRICS, STOPS, Fitted, Part, Summary, fit, summary
-from controller.simulate.prospect import is_reckoned, worth_catching
-from controller.simulate.scenarios import HEALTHY, Fault, Scenario, Traffic
+from controller.simulate.prospect import is_reckoned, worse_than
+from controller.simulate.scenarios import HEALTHY, Fault, Judge, Scenario, Traffic
 from controller.simulate.trials import Setup, Trial
 from controller.stats.proportions import wilson
 
@@ -54,19 +54,29 @@ def can_rehearse(plan: Plan) -> bool:
 def rehearsed(
     plan: Plan, traffic: Traffic, catches: Sequence[Scenario], *, start: datetime, seed: int
 ) -> tuple[Setup, ...]:
-    """A healthy candidate, and one for each regression: those stated, else what each rule bets on."""
+    """A healthy candidate, and one for each regression: those stated, else what each rule bets on. A plan's judge errs
+    as the plan says.
+    """
     fitted = fit(plan).plan
+    judge = _judge(plan)
     return tuple(
         Setup(
             plan=fitted,
             traffic=traffic,
-            scenario=scenario,
+            scenario=replace(scenario, judge=judge),
             start=start,
             seed=seed,
             max_days=max(PATIENCE * ceil(plan.horizon / timedelta(days=1)), 2),
         )
-        for scenario in (HEALTHY, *(catches or _worth_catching(fitted)))
+        for scenario in (HEALTHY, *(catches or _worth_catching(fitted, traffic)))
     )
+
+
+def _judge(plan: Plan) -> Judge | None:
+    by = plan.labels.judge
+    if by is None:
+        return None
+    return Judge(sensitivity=by.sensitivity, specificity=by.specificity)
 
 
 def rehearsal(plan: Plan, setups: Sequence[Setup], trials: Sequence[Sequence[Trial]]) -> Rehearsal:
@@ -131,15 +141,19 @@ def _what_helps(plan: Plan, stopped_by: Sequence[str]) -> tuple[str, str]:
     )
 
 
-def _worth_catching(plan: Plan) -> list[Scenario]:
+def _worth_catching(plan: Plan, traffic: Traffic) -> list[Scenario]:
     """One for each regression that rules bet on, in the plan's order."""
     found: Mapping[str, Scenario] = {
         one.text: one
         for rule in plan.rules
         if is_reckoned(rule) and not rule.below
-        for one in _scenarios(rule.metric.name, worth_catching(rule))
+        for one in _scenarios(rule.metric.name, worse_than(rule, _usual(rule, traffic)))
     }
     return list(found.values())
+
+
+def _usual(rule: Rule, traffic: Traffic) -> float | None:
+    return traffic.escalation if rule.metric.name == "escalation_rate" else None
 
 
 def _scenarios(metric: str, size: float) -> tuple[Scenario, ...]:

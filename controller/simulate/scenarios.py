@@ -154,13 +154,11 @@ def rates(
 
 
 def grader(plan: Plan, scenario: Scenario) -> Judge | None:
-    """Who grades both arms: whom the scenario says, else the plan's judge, where people grade beside it or it favours
-    an arm. None: grades are as the answers are.
-    """
+    """Who grades both arms: whom the scenario says, else the plan's judge. None: grades are as the answers are."""
     if scenario.judge is not None:
         return scenario.judge
     stated = plan.labels.judge
-    if stated is not None and (plan.labels.people_u or scenario.favours):
+    if stated is not None:
         return Judge(sensitivity=stated.sensitivity, specificity=stated.specificity)
     return Judge() if scenario.favours else None
 

@@ -23,7 +23,7 @@ from controller.simulate.expected import Expected
 from controller.simulate.laws import slow
 from controller.stats.histogram import bucket_of, upper_edge
 from controller.stats.matched import NANO, log_wealth_nano
-from controller.stats.passage import Growth, Passage
+from controller.stats.passage import Growth, Passage, growth_of
 
 MINUTES: Final = 20_000
 SEED: Final = 7
@@ -93,10 +93,4 @@ def _growth(
             sign=1,
         )
         gained += wealth * NANO
-    up = np.maximum(gained, 0)
-    cubes, squares = (up**3).mean(axis=0), (up**2).mean(axis=0)
-    beyond = np.divide(cubes, 3 * squares, out=np.zeros(3), where=squares > 0)
-    one, two, three = (
-        tuple(row.tolist()) for row in (gained.mean(axis=0), gained.var(axis=0), beyond)
-    )
-    return Growth(mean=one, variance=two, overshoot=three)
+    return growth_of(gained.T, np.full(MINUTES, 1 / MINUTES))

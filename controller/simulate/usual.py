@@ -96,12 +96,14 @@ class Usual:
     """What is known of healthy answers beside `Traffic`. By arm, what takes how long: `latency`, `ttft`.
 
     `flagged` is which part of an arm's known requests has a flag; `request_usd` and `request_tokens` are means of one
-    request. `source` names where it was learnt, None: told by a person, or nothing is known.
+    request, `request_spread` the standard deviation of its cost over that mean. `source` names where it was learnt,
+    None: told by a person, or nothing is known.
     """
 
     sizes: Mapping[tuple[Arm, str], Latencies] = field(default_factory=dict)
     flagged: Mapping[tuple[Arm, str], float] = field(default_factory=dict)
     request_usd: Mapping[Arm, float] = field(default_factory=dict)
+    request_spread: Mapping[Arm, float] = field(default_factory=dict)
     request_tokens: Mapping[Arm, float] = field(default_factory=dict)
     tokens_per_second: Mapping[Arm, float] = field(default_factory=dict)
     source: str | None = None

@@ -25,6 +25,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import NormalDist
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -47,6 +48,9 @@ _FEW: Final = 10_000
 _RUNS_AWAY: Final = 1e-3
 _MIDDLE: Final = 1
 _LN_3: Final = math.log(3)
+_NORMAL: Final = NormalDist()
+_REACH: Final = 9.0  # standard deviations, beyond which there is nothing
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +101,15 @@ class Growth:
 
 def growth(of: Values, bets: Bets) -> Growth:
     """Of one observation. Raises where a value lies below what the bets allow."""
-    gained = log_increments(of.values, bets)
-    mean = gained @ of.probabilities
-    variance = (gained - mean[:, None]) ** 2 @ of.probabilities
+    return growth_of(log_increments(of.values, bets), of.probabilities)
+
+
+def growth_of(gained: Floats, probabilities: Floats) -> Growth:
+    """Of what each bet may gain, (3, N), and how likely each of the N is."""
+    mean = gained @ probabilities
+    variance = (gained - mean[:, None]) ** 2 @ probabilities
     up = np.maximum(gained, 0)
-    cubes, squares = up**3 @ of.probabilities, up**2 @ of.probabilities
+    cubes, squares = up**3 @ probabilities, up**2 @ probabilities
     overshoot = np.divide(cubes, 3 * squares, out=np.zeros(3), where=squares > 0)
     return Growth(
         mean=_three(mean.tolist()),
@@ -185,6 +193,25 @@ class Passage:
         _, weights = _boundary(wealth, swings, needed)
         level, _ = _boundary(wealth, swings, needed + (weights * np.hstack(beyond)).sum(axis=0))
         return level, clock
+
+
+def either(first: float, second: float, correlation: float) -> float:
+    """P(at least one of two events) that a normal variable each decides, with such a correlation between the two.
+
+    1 - P(X > a, Y > b) where P(X <= a) and P(Y <= b) are those of the events: the integral over x above a of
+    phi(x) Phi((rho x - b) / sqrt(1 - rho^2)), by Gauss and Legendre. Needs a correlation inside (-1, 1).
+    """
+    for name, likely in (("first", first), ("second", second)):
+        require.within(name, likely, 0, 1)
+    rho = require.inside("correlation", correlation, -1, 1)
+    if max(first, second) >= 1 or min(first, second) <= 0:
+        return max(first, second)
+    a, b = (_NORMAL.inv_cdf(likely) for likely in (first, second))
+    middle, half = (a + _REACH) / 2, (_REACH - a) / 2
+    x = middle + half * _NODES
+    density = np.exp(-(x**2) / 2) / math.sqrt(2 * math.pi)
+    neither = half * _WEIGHTS @ (density * normal_cdf((rho * x - b) / math.sqrt(1 - rho**2)))
+    return min(max(1 - float(neither), first, second), 1.0)
 
 
 def _boundary(mean: Floats, swings: Floats, log_threshold: Floats) -> tuple[Floats, Floats]:

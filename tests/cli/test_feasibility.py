@@ -181,6 +181,8 @@ def test_the_cost_is_that_of_the_planned_time(world: World):
         ((*FEW, "--intent-share", "refunds=2%"), "did you mean `refund`"),
         ((*FEW, "--catch", "slow=half"), "--catch slow=half: wanted how many times"),
         ((*FEW, "--catch", "slow=1x"), "--catch slow=1x: wanted how many times"),
+        ((*FEW, "--catch", "cost=30%"), "--catch cost=30%: wanted how many times the usual cost"),
+        ((*FEW, "--catch", "cheap=2x"), "error=2%, slow=2x, cost=1.3x, without a beginning"),
         ((*FEW, "--latency", "3s"), "--latency 3s: wanted P50,P95"),
         ((*FEW, "--latency", "3s,1s"), "the median must be above 0 and below the 95% quantile"),
         ((*FEW, "--ttft", "300,900"), "--ttft: "),
@@ -247,6 +249,29 @@ def test_how_many_people_would_have_to_grade_is_told(world: World):
     plain = world.cli("check", world.plan(SHIPPED), *MANY, "-o", "json")
     (item,) = plain.json["items"]
     assert not any(one["by_people"] for one in item["feasibility"]["proofs"])
+
+
+def test_whose_grades_catch_a_loss_is_told(world: World):
+    """A judge that sees 40% of a loss does not see one of 3 points over the limit of 1.5; people do."""
+    rough = BY_PEOPLE.replace("share: 5%", "share: 50%").replace(
+        JUDGED, "horizon: 7d, judge: {model: gpt-5, sensitivity: 70%, specificity: 70%}"
+    )
+    answer = world.cli("check", world.plan(rough), *MANY)
+
+    of_loss = [line for line in answer.out.splitlines() if line.startswith("accuracy/refund")]
+    assert of_loss
+    assert of_loss[0].split("3 pp")[1].count("by people") == 1
+    assert "of right answers it calls 70% right" in " ".join(answer.out.split())
+    (item,) = world.cli("check", world.plan(rough), *MANY, "-o", "json").json["items"]
+    catches = {
+        (one["rule"], one["step"]): one["catches"][0] for one in item["feasibility"]["rules"]
+    }
+    assert catches["accuracy", 1]["by_people"]
+    assert not catches["escalation", 1]["by_people"]
+    # The judge alone never does: what it shows of such a loss lies within the limit, but for what is escalated.
+    alone = (world.plan(rough.replace(", people: {share: 50%}", "")), "--escalation", "0.1%")
+    (item,) = world.cli("check", *alone, *MANY, "-o", "json").json["items"]
+    assert item["feasibility"]["rules"][0]["catches"][0]["probability"] == 0
 
 
 def test_the_share_of_people_that_is_suggested_takes_the_warning_away(world: World):
@@ -337,6 +362,57 @@ def test_a_slower_candidate_can_be_stated(world: World):
     assert sizes["accuracy"] == pytest.approx([0.03])
 
 
+# Costs
+
+
+PER_CORRECT = plan_text(
+    steps=("share: 10%, hold: 24h", "share: 50%, hold: 24h", "share: 100%"),
+    rules=(
+        "name: right, metric: cost_per_correct, above: 0.008 USD, window: 24h, evidence: confident, then: pause",
+        "name: bill, metric: cost_per_hour, above: 50 USD, window: 1h, then: pause",
+        "name: thousand, metric: cost_per_1k, above: 8 USD, window: 6h, then: pause",
+    ),
+)
+
+
+def test_what_a_right_answer_costs_is_caught_and_kept_by_proof(world: World):
+    answer = world.cli("check", world.plan(PER_CORRECT), *MANY)
+
+    rows = [line.split() for line in answer.out.splitlines()]
+    # 24 h × 60 × 50 units × 60% that are not pinned × 10%, one request each
+    assert ["right", "24h", "4,320", "<=5.0%", "0.012", "USD"] in [row[:6] for row in rows]
+    assert ["1:", "10%", "all"] in [row[:3] for row in rows]
+    assert "A request costs 0.018 USD on the baseline, 0.00387 USD on the candidate" in answer.out
+    (item,) = world.cli("check", world.plan(PER_CORRECT), *MANY, "-o", "json").json["items"]
+    found = item["feasibility"]
+    (first, *_) = found["rules"]
+    (catch,) = first["catches"]
+    assert catch["probability"] == pytest.approx(1)
+    # The labels' delay of an hour is within it
+    assert 3_600 < catch["by_proof_s"]["median"] <= catch["by_proof_s"]["p90"] < 24 * 3_600
+    assert catch["bad_answers_served"] is None
+    assert [(one["intent"], one["asked"]) for one in found["proofs"]] == [(None, False)] * 2
+    assert found["proofs"][0]["labels_needed"]["median"] > 0
+    assert found["request_usd"] == pytest.approx({"baseline": 0.018, "candidate": 0.00387})
+
+
+def test_a_dearer_candidate_can_be_stated(world: World):
+    told = (*MANY, "--catch", "cost=1.5x", "--catch", "cost=3x", "-o", "json")
+
+    (item,) = world.cli("check", world.plan(PER_CORRECT), *told).json["items"]
+
+    rows = {one["rule"]: one for one in item["feasibility"]["rules"] if one["step"] == 1}
+    sizes = {name: [catch["size"] for catch in one["catches"]] for name, one in rows.items()}
+    assert sizes["right"] == pytest.approx([1.5 * 0.00387 / 0.95, 3 * 0.00387 / 0.95])
+    assert sizes["thousand"] == pytest.approx([1.5 * 3.87, 3 * 3.87])
+    # Of the whole bill a tenth of the 60% that are not pinned is dearer
+    ours, theirs = 0.06 * 0.00387, 0.94 * 0.018
+    assert sizes["bill"] == pytest.approx([3_000 * (times * ours + theirs) for times in (1.5, 3)])
+    below, above = (catch["probability"] for catch in rows["right"]["catches"])
+    assert below < 0.01
+    assert above == pytest.approx(1)
+
+
 # History
 
 
@@ -377,6 +453,16 @@ def test_what_an_option_says_comes_before_the_history(world: World):
 
     assert (found["units_per_minute"], found["escalation"]) == (50, 0.01)
     assert {one["source"][:10] for one in found["latencies"]} == {"log-normal"}
+
+
+def test_it_is_told_that_what_is_learnt_was_rolled_back(world: World):
+    plan = served(world).plan()
+    assert world.cli("rollback", "support-bot", "--reason", "looks wrong").code == 0
+
+    answer = world.cli("check", plan, "--runs", "0")
+
+    said = " ".join(answer.out.split())
+    assert "It was rolled back: what its candidate did is taken for what is usual." in said
 
 
 def test_history_can_be_left_out(world: World):

@@ -61,6 +61,12 @@ def generated(seed: int) -> Case:
         {"name": "slow", "metric": "latency_p95_ratio", "above": 1.2},
         {"name": "spend", "metric": "cost_per_hour", "above": "5 USD"},
         {"name": "mean", "metric": "latency_mean", "above": "1500ms"},
+        {
+            "name": "right",
+            "metric": "cost_per_correct",
+            "above": draw.choice(["0.0043 USD", "0.008 USD"]),
+            "evidence": draw.choice(["confident", "observed"]),
+        },
     ]
     rules = [
         {
@@ -178,6 +184,7 @@ def test_a_suggestion_written_into_the_plan_takes_its_warning_away(world: World,
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)  # a plan is checked once more for each suggestion
 @pytest.mark.parametrize("seed", range(40))
 def test_suggestions_of_many_plans_take_their_warnings_away(world: World, seed: int):
     test_a_suggestion_written_into_the_plan_takes_its_warning_away(world, seed)

@@ -20,7 +20,7 @@ from controller.rollout.commands import (
 from controller.rollout.decide import decide
 from controller.rollout.decision import Action, Refusal, Waiting
 from controller.rollout.plan import Advance, Intent, PauseShare, Scope, Severity, Then
-from controller.rollout.state import Cause, Phase, shares
+from controller.rollout.state import Cause, Phase, Reference, shares
 from controller.rollout.verdict import (
     Availability,
     Coverage,
@@ -627,3 +627,46 @@ def test_an_expiry_under_a_later_fence_is_recorded_though_its_leaders_clock_is_b
     assert [one.action for one in (first, again, later, once)] == [
         *(Action.EXPIRE, Action.HOLD, Action.EXPIRE, Action.HOLD)
     ]
+
+
+FROZEN = {"latency_p95_ratio": (Reference(bucket=35, since=NOW),)}
+
+
+@pytest.mark.parametrize("step", [0, 1])
+def test_a_percentile_that_is_known_within_a_step_is_frozen_and_told_to_nobody(step):
+    known = replace(seen(), held=timedelta(0), references={"latency_p95_ratio": 35})
+
+    measured = decide(plan(), at_step(step), known, None, NOW)
+
+    assert (measured.action, measured.cause, measured.notices) == (
+        Action.MEASURE,
+        Cause.WAITING,
+        (),
+    )
+    assert measured.state.references == FROZEN
+    assert measured.state.share_bp == at_step(step).share_bp
+    # It stands while the step lasts.
+    held = replace(known, references={"latency_p95_ratio": 40})
+    again = decide(plan(), measured.state, held, None, NOW + DAY)
+    assert (again.action, again.state.references) == (Action.HOLD, FROZEN)
+
+
+def test_before_the_first_step_there_is_nothing_to_hold_against_a_percentile():
+    known = replace(seen(), in_force=InForce.UNVERIFIED, references={"latency_p95_ratio": 35})
+
+    assert decide(plan(), started(), known, None, NOW).action is Action.HOLD
+
+
+def test_a_step_goes_by_the_percentile_that_is_known_when_it_begins():
+    later = NOW + 5 * DAY
+    go = replace(seen(), held=4 * DAY, references={"latency_p95_ratio": 40})
+
+    stepped = decide(plan(), at_step(0, references=FROZEN), go, None, later)
+
+    assert stepped.action is Action.ADVANCE
+    assert stepped.state.references == {
+        "latency_p95_ratio": (
+            *FROZEN["latency_p95_ratio"],
+            Reference(bucket=40, since=later),
+        )
+    }

@@ -154,6 +154,24 @@ def test_a_plain_figure_is_of_one_arm_and_says_of_how_many(name, arm, value, sam
     assert (counts.baseline, counts.candidate_n, counts.baseline_n) == (None, samples, 0)
 
 
+@pytest.mark.parametrize(
+    ("arm", "value", "samples"),
+    [(None, 24 / 40 / 0.8, 40), (Arm.BASELINE, 60 / 100 / 0.8, 100)],
+)
+def test_the_coverage_of_a_sample_is_of_the_requests_that_are_to_be_graded(arm, value, samples):
+    other = [replace(one, intent="order-status") for one in ROWS[:1]]
+    reader = view([*ROWS, *other], minutes=40).reader
+    single = Windows.single(START, START + 30)
+    of = rule("coverage", arm=arm)
+
+    found = measure(of, "refund", reader, single, sampled_u=800_000)
+
+    assert float(at(found.values, 0)) == pytest.approx(value)
+    assert found.samples == samples
+    every = measure(of, "refund", reader, single, sampled_u=MICRO)
+    assert every.values == measure(of, "refund", reader, single).values
+
+
 def test_a_rate_is_of_the_requests_that_can_tell_it():
     value, samples, counts = measured(rule("error_rate"))
 

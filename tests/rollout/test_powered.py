@@ -21,7 +21,14 @@ from controller.rollout.metrics import MICRO
 from controller.rollout.needs import needs
 from controller.rollout.observation import BOTH_ARMS
 from controller.rollout.plan import Advance, Judge, Plan, Step, Then
-from controller.rollout.powered import LEAST, Powered, as_graded, estimate_of, policy_of
+from controller.rollout.powered import (
+    LEAST,
+    Powered,
+    as_graded,
+    estimate_of,
+    is_by_people,
+    policy_of,
+)
 from controller.rollout.readings import proven, read
 from controller.rollout.rules import alpha_of, judge, kept_limit
 from controller.rollout.starts import start_threshold
@@ -224,6 +231,25 @@ def test_a_judge_that_favours_the_candidate_passes_alone_and_is_unmasked_by_peop
     assert failing.look.value == pytest.approx(0.2, abs=1e-9)
     assert found.reading.latest is not None
     assert found.reading.latest.value == pytest.approx(-0.05)
+
+
+def test_people_who_see_a_loss_over_the_limit_stop_it_beside_a_judge_that_is_surer_of_a_smaller_one():
+    """The judge calls most of the candidate's wrong answers right: it proves that some loss is there, half a point."""
+    mild = ((14, 1, 4, 1), (19, 161))
+    judged = {"b.1000000": 60, "b.0": 910, "b.-1000000": 30}
+    rows = hours(30, mild, BASELINE) + [
+        row(START + HOUR * n + 7, judged, arm=BOTH_ARMS) for n in range(30)
+    ]
+
+    found = verdict_of(rows, after=30 * HOUR)
+
+    assert found.reading.latest is not None
+    assert found.reading.latest.value == pytest.approx(0.005)
+    failing = found.reading.failing
+    assert failing is not None
+    assert is_by_people(failing)
+    assert (failing.look.value or 0) > 0.015
+    assert found.confident is Outcome.FAIL
 
 
 def test_no_loss_passes_by_people_however_the_judge_sees_it():

@@ -12,9 +12,13 @@ import pytest
 
 from controller.rollout.metrics import MICRO
 from controller.rollout.observation import BOTH_ARMS
-from controller.rollout.plan import Judge, Plan
-from controller.rollout.readings import proven
+from controller.rollout.plan import Judge, Plan, Step
+from controller.rollout.readings import proven, read
+from controller.rollout.rules import judge
+from controller.rollout.verdict import Outcome
 from controller.simulate.by_people import Answers, drawn, keeping
+from controller.simulate.feasibility import Outlook
+from controller.simulate.scenarios import Traffic
 from controller.stats.passage import Passage
 from tests.rollout.factories import ACCURACY, plan
 from tests.rollout.test_readings import START, row, view
@@ -123,6 +127,51 @@ def test_a_fair_judge_passes_sooner_with_people_where_they_grade_enough():
     median = {name: float(np.median(found)) for name, found in hours.items()}
     assert median["many"] < 0.8 * median["alone"]
     assert median["alone"] < median["few"]
+
+
+def first_stop(of: Plan, rows: list, hours: int) -> float:
+    """The hour after which the live reading first fails; infinite if none of them does."""
+    for hour in range(1, hours + 1):
+        there = view(rows, minutes=60 * hour, of=of)
+        if judge(LOSS, read(there, LOSS, "refund")).confident is Outcome.FAIL:
+            return hour
+    return math.inf
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("people_u", "lost"), [(350_000, 0.12), (350_000, 0.09), (50_000, 0.12)])
+def test_what_stops_a_losing_candidate_first_is_as_check_reckons(people_u: int, lost: float):
+    """With a judge that is fair and rough: by people's grades where they are many, by its own where they are few."""
+    share = people_u / MICRO
+    of = replace(
+        planned(people_u),
+        steps=(Step(share_bp=5_000, hold=timedelta(days=20)), Step(share_bp=10_000)),
+    )
+    traffic = Traffic(
+        units_per_minute=sum(EVERY_HOUR) / 60 / 0.5,
+        mix={one.name: 0.5 for one in of.intents},
+        accuracy=ACCURATE,
+        escalation=0.0,
+    )
+    catch = Outlook(plan=of, traffic=traffic).catch(LOSS, "refund", 0, lost)
+    assert catch.after[1] is not None
+
+    hours = 2 * (catch.after[1] // timedelta(hours=1))
+    found = [
+        first_stop(
+            of,
+            list(served(np.random.default_rng((10, run)), share, lost=lost, hours=hours)),
+            hours,
+        )
+        for run in range(200)
+    ]
+
+    assert catch.by_people is (people_u > 100_000)
+    for part, told in zip((0.5, 0.9), catch.after, strict=True):
+        assert told is not None
+        # Here all grades of an hour come together, and are seen half an hour later on average.
+        late = told / timedelta(hours=1) + 0.5
+        assert late == pytest.approx(np.quantile(found, part), rel=0.15)
 
 
 @pytest.mark.slow

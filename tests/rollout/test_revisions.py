@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import pytest
 
+from controller.rollout.amend import judged_anew
 from controller.rollout.commands import Apply, PauseNow, Resume, Retry
 from controller.rollout.decide import start
 from controller.rollout.decision import Action, Refusal
-from controller.rollout.plan import Intent, PauseShare, Severity
+from controller.rollout.metrics import CATALOGUE
+from controller.rollout.plan import Intent, Judge, PauseShare, Priors, Severity, Then
 from controller.rollout.state import Cause, Phase
 from tests.rollout.factories import (
     ACCURACY,
@@ -160,3 +162,39 @@ def test_another_first_share_is_another_size_of_blocks_and_so_other_bets():
 
     assert renewed(500, 2500, 5000, 10_000) == {"accuracy"}
     assert renewed(1000, 2000, 5000, 10_000) == set()
+
+
+RIGHT = replace(
+    ESCALATION, name="right", metric=CATALOGUE["accuracy"], limit=0.9, below=True, then=Then.PAUSE
+)
+COST = replace(
+    ESCALATION, name="cost", metric=CATALOGUE["cost_per_correct"], limit=0.002, then=Then.PAUSE
+)
+EVERY = plan(rules=(ACCURACY, ESCALATION, RIGHT, COST))
+
+
+@pytest.mark.parametrize(
+    ("changes", "anew"),
+    [
+        (
+            {"labels": replace(EVERY.labels, judge=Judge(sensitivity=0.9, specificity=0.9))},
+            ("accuracy", "right", "cost"),
+        ),
+        ({"priors": Priors(accuracy=0.8)}, ("accuracy", "cost")),
+        ({"priors": Priors(discordance=0.1)}, ("accuracy",)),
+        ({"bake": EVERY.bake + HOUR}, ("accuracy", "escalation", "right", "cost")),
+        ({"labels": replace(EVERY.labels, delay=HOUR)}, ("accuracy", "right", "cost")),
+        ({"max_blind": HOUR}, ()),
+        # A rule that changes itself is not among those that others' changes begin anew.
+        ({"rules": (replace(ACCURACY, limit=0.03), *EVERY.rules[1:])}, ()),
+        ({"rules": (*EVERY.rules, replace(RIGHT, name="more"))}, ()),
+    ],
+    ids=["judge", "accuracy", "discordance", "horizon", "delay", "blind", "itself", "one more"],
+)
+def test_a_rule_begins_anew_where_what_it_is_proven_on_changes(changes, anew):
+    amended = replace(EVERY, **changes)
+
+    assert judged_anew(EVERY, amended) == anew
+    epochs = on(at_step(1, EVERY), Apply(plan=amended, **ANN), of=EVERY).state.epochs
+    changed = {rule.name for rule in amended.rules if EVERY.rule(rule.name) != rule}
+    assert {name for name, epoch in epochs.items() if epoch.start == LATER} == {*anew, *changed}

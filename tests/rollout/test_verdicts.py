@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from controller.rollout.metrics import CATALOGUE, Kind
-from controller.rollout.plan import Evidence, Intent, Scope, Then
-from controller.rollout.rules import bound_of, is_provable, judge, judge_all
+from controller.rollout.plan import Evidence, Intent, Judge, Rule, Scope, Then
+from controller.rollout.rules import (
+    PROVABLE_USD,
+    as_shown,
+    bound_of,
+    is_provable,
+    judge,
+    judge_all,
+    passes_limit,
+)
 from controller.rollout.verdict import Availability, Coverage, Outcome, WorstCase
 from tests.rollout.factories import (
     ACCURACY,
@@ -174,3 +183,80 @@ def test_what_is_pinned_is_not_judged_and_what_comes_after_it_is():
         ("escalation", None),
     ]
     assert all(one.reading.epoch == 0 for one in found)
+
+
+def provable(metric: str, limit: float, **changes) -> Rule:
+    return replace(ESCALATION, metric=CATALOGUE[metric], limit=limit, then=Then.PAUSE, **changes)
+
+
+@pytest.mark.parametrize(
+    ("rule", "claim", "observed", "outcome"),
+    [
+        (ACCURACY, 0.0, 0.016, Outcome.FAIL),
+        (ACCURACY, 0.0, 0.015, Outcome.INSUFFICIENT),  # "no loss" is disproven, the limit is not
+        (provable("escalation_rate", 0.02), 0.02, 0.021, Outcome.FAIL),
+        (provable("escalation_rate", 0.02), 0.02, 0.02, Outcome.INSUFFICIENT),
+        # Of a judge that errs the figure shows less than the limit does: it is held against what was disproven.
+        (provable("accuracy", 0.9, below=True), 0.87, 0.86, Outcome.FAIL),
+        (provable("accuracy", 0.9, below=True), 0.87, 0.87, Outcome.INSUFFICIENT),
+        (provable("accuracy", 0.9, below=True), 0.87, 0.89, Outcome.INSUFFICIENT),
+        # A part of the requests above the limit, of which one in twenty is meant to be.
+        (provable("latency_p95", 2.0), 0.05, 0.06, Outcome.FAIL),
+        (provable("latency_p95", 2.0), 0.05, 0.05, Outcome.INSUFFICIENT),
+        # A difference of such parts.
+        (provable("latency_p95_ratio", 1.25), 2.0, 0.01, Outcome.FAIL),
+        (provable("latency_p95_ratio", 1.25), 2.0, 0.0, Outcome.INSUFFICIENT),
+        (provable("cost_per_correct", 0.002), 0.002, 0.0021, Outcome.FAIL),
+        (provable("cost_per_correct", 0.002), 0.002, 0.002, Outcome.INSUFFICIENT),
+        (provable("cost_per_correct", 0.002), 0.002, None, Outcome.FAIL),  # none is right
+        (provable("escalation_rate", 0.02), 0.02, None, Outcome.INSUFFICIENT),
+    ],
+)
+def test_a_proof_fails_a_rule_if_its_figure_lies_on_the_wrong_side_too(
+    rule, claim, observed, outcome
+):
+    failing = replace(proof(6.0, observed=observed), claim=claim)
+
+    assert judge(rule, reading(rule, failing=failing, passing=None)).confident is outcome
+
+
+@pytest.mark.parametrize(
+    ("value", "usual", "past"),
+    [
+        (0.031, 0.01, True),
+        (0.03, 0.01, False),  # exactly so many times is still right
+        (0.9, None, False),  # nothing is usual yet
+        (None, 0.01, False),
+        (None, None, False),
+    ],
+)
+def test_a_spike_is_so_many_times_what_is_usual(value, usual, past):
+    spike = replace(ESCALATION, limit=3.0, usual=timedelta(days=7))
+    seen_now = replace(look(value), usual=usual)
+
+    assert passes_limit(spike, seen_now) is past
+    told = judge(spike, reading(spike, worst=seen_now, latest=seen_now, failing=None, passing=None))
+    undecided = value is None or usual is None
+    assert told.observed is (FAIL if past else OPEN if undecided else PASS)
+
+
+def test_a_figure_that_is_not_there_passes_no_limit():
+    assert passes_limit(ESCALATION, look(None)) is False
+    assert passes_limit(replace(ESCALATION, below=True), look(None)) is False
+    assert passes_limit(replace(ESCALATION, below=True), look(0.01)) is True
+
+
+def test_a_judge_that_errs_shows_another_accuracy_and_any_other_share_as_it_is():
+    right = provable("accuracy", 0.9, below=True)
+    errs = plan(labels=replace(plan().labels, judge=Judge(sensitivity=0.95, specificity=0.9)))
+
+    assert as_shown(errs, right, 0.9) == pytest.approx(0.9 * 0.95 + 0.1 * 0.1)
+    assert as_shown(plan(), right, 0.9) == 0.9
+    assert as_shown(errs, ESCALATION, 0.02) == 0.02
+
+
+def test_the_least_and_the_most_that_a_right_answer_may_cost_can_be_proven():
+    least, most = PROVABLE_USD
+
+    for limit, can_be in ((least, True), (most, True), (least / 2, False), (most * 2, False)):
+        assert is_provable(provable("cost_per_correct", limit)) is can_be

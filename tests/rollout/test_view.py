@@ -14,6 +14,7 @@ from controller.rollout.availability import (
     blind,
     by_chance,
     counted,
+    expected_rate,
 )
 from controller.rollout.force import InForceTime
 from controller.rollout.metrics import CATALOGUE
@@ -315,6 +316,22 @@ def test_after_a_single_request_that_was_measured_the_next_that_is_not_is_no_cha
     rows = [row(START, {"n": 1, "d.error": 1}), row(START + 1, {"n": 5})]
 
     assert blind_minutes(rows, minutes=1) == 1
+
+
+def test_a_single_request_that_was_measured_of_several_says_how_often_that_happens():
+    # A tenth of ten: 0.9^20 × 2 × 3 = 0.73.
+    rows = [row(START, {"n": 10, "d.error": 1}), row(START + 1, {"n": 20})]
+
+    assert blind_minutes(rows, minutes=1) == 0
+    assert by_chance(1, 10, 20, expected=1.0) is True
+    assert by_chance(1, 1, 20, expected=1.0) is False
+
+
+def test_only_what_outcomes_tell_is_of_a_sample():
+    sampled = plan(labels=replace(plan().labels, sampled_u=100_000))
+
+    assert expected_rate(sampled, ACCURACY) == 0.1
+    assert expected_rate(sampled, ERRORS) == 1.0
 
 
 def test_of_a_sample_the_first_grade_is_waited_for_as_long_as_chance_may_take():

@@ -8,11 +8,12 @@ from datetime import timedelta
 import pytest
 
 from controller.plans.finding import Level
-from controller.rollout.plan import Evidence, Step
+from controller.rollout.plan import Arm, Evidence, Judge, Labels, Step
 from controller.simulate.advice import Advice, advice
 from controller.simulate.feasibility import Outlook
 from controller.simulate.scenarios import Traffic, intent_mix
-from tests.simulate.factories import shipped_plan
+from controller.simulate.usual import Usual
+from tests.simulate.factories import rule, shipped_plan
 from tests.simulate.test_feasibility import (
     ACCURACY,
     DAY,
@@ -141,6 +142,32 @@ def test_a_regression_that_no_window_is_long_enough_for_is_told():
     assert "at no step is a window of 72h enough to catch 3 pp on refund by proof in 90%" in (
         found.finding.message
     )
+
+
+def test_a_cost_that_no_window_is_long_enough_for_is_told_with_what_helps():
+    right = rule("cost_per_correct", limit=0.002, window=6 * HOUR, evidence=Evidence.CONFIDENT)
+    usual = Usual(request_usd=dict.fromkeys(Arm, 0.0015))
+    of = outlook(planned(right, bake=7 * DAY), traffic(500), usual=usual)
+
+    (found,) = about(advice(of), "cannot-be-caught")
+
+    assert "cost_per_correct: at no step is a window of 6h enough to catch 0.003 USD by proof" in (
+        found.finding.message
+    )
+    assert found.suggestions
+    for one in found.suggestions:
+        assert not about(advice(one.outlook), "cannot-be-caught")
+
+
+def test_people_who_grade_more_are_told_where_a_rough_judge_catches_nothing():
+    judge = Judge(model="gpt-5", sensitivity=0.75, specificity=0.7)
+    labels = Labels(delay=6 * HOUR, judge=judge, people_u=20_000)
+    of = outlook(planned(ACCURACY, labels=labels, bake=7 * DAY), traffic(20_000))
+
+    (found,) = about(advice(of), "cannot-be-caught")
+
+    (people,) = [one for one in found.suggestions if "labels.people" in one.text]
+    assert not about(advice(people.outlook), "cannot-be-caught")
 
 
 def test_a_first_share_can_be_changed_too():

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller.rollout.metrics import CATALOGUE, Kind, MeasureUnit, custom_rate
+from controller.rollout.metrics import CATALOGUE, MeasureUnit, custom_rate
 from controller.rollout.plan import Arm, Evidence, Intent, Labels, Step, Unit
 from controller.rollout.rules import has_confident_form
 from controller.simulate.feasibility import Outlook, feasibility
@@ -89,8 +89,8 @@ def test_a_rule_on_any_metric_is_reckoned_where_everything_is_known(name: str):
         assert row.stopped is not None
         assert row.candidate is not None
         assert row.catches[0].written is not None
-        # Where it has a proof, that is reckoned too, or said why not; but for bills: nobody says how they scatter.
-        if has_confident_form(one.metric) and one.metric.kind is not Kind.COST:
+        # Where it has a proof, that is reckoned too, or said why not.
+        if has_confident_form(one.metric):
             assert row.catches[0].probability is not None or row.lacking is not None
 
 

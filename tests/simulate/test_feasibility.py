@@ -11,14 +11,29 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller.rollout.plan import Advance, Evidence, Intent, Labels, Plan, Scope, Step, Then
+from controller.rollout.plan import (
+    Advance,
+    Arm,
+    Evidence,
+    Intent,
+    Judge,
+    Labels,
+    Plan,
+    Scope,
+    Step,
+    Then,
+)
+from controller.simulate import scenarios
 from controller.simulate.advice import advice
 from controller.simulate.backtest import Ending
 from controller.simulate.feasibility import Outlook, feasibility
 from controller.simulate.montecarlo import simulate
+from controller.simulate.proof_against import ProofAgainst, Soonest
 from controller.simulate.prospect import worth_catching
 from controller.simulate.scenarios import HEALTHY, Fault, Scenario, Traffic
 from controller.simulate.trials import Trial
+from controller.stats.betting import bets as make_bets
+from controller.stats.passage import Passage, Values, growth
 from tests.simulate.factories import plan, rule
 from tests.simulate.test_trials import setup
 
@@ -200,6 +215,81 @@ def test_a_losing_candidate_is_caught_when_the_closed_form_says():
     # On refund alone: the other intent's wrong answers are not of this rule. 8% − 1.5% of 20%, 5% − 1.5% of 60%
     part = 0.065 * 0.2 / (0.065 * 0.2 + 0.035 * 0.6)
     assert catch.bad_served == pytest.approx(served * part, rel=0.15)
+
+
+# Judges
+
+
+JUDGED = Labels(delay=6 * HOUR, judge=Judge(model="gpt-5", sensitivity=0.9, specificity=0.8))
+
+
+def test_a_judge_shows_a_loss_smaller_and_an_accuracy_as_it_errs():
+    """Of 5 wrong answers in 100 it calls one right, of 95 right ones 9.5 wrong; what escalated is wrong without it."""
+    baseline = replace(RIGHT, arm=Arm.BASELINE)
+    of = planned(ACCURACY, RIGHT, baseline, labels=JUDGED)
+    alone = outlook(of, replace(TRAFFIC, escalation=0.0))
+
+    assert alone.row(baseline, None, 0).figure == pytest.approx(0.95 * 0.9 + 0.05 * 0.2)
+    assert alone.row(ACCURACY, "refund", 0).figure == pytest.approx(0)
+    # 1.5 in 100 are known to be wrong, of which it would have called a fifth right
+    assert outlook(of).row(ACCURACY, "refund", 0).figure == pytest.approx(0.015 * 0.2)
+    assert outlook(of).row(RIGHT, None, 0).figure == pytest.approx(0.855 + 0.035 * 0.2)
+
+
+def test_a_proof_of_an_accuracy_allows_for_the_judges_errors_and_the_rule_as_written_does_not():
+    """True 95% are shown as 86.2%: below a limit of 90% as written, and not by proof."""
+    written = replace(RIGHT, evidence=Evidence.OBSERVED, window=24 * HOUR)
+    of = outlook(planned(written, labels=JUDGED))
+
+    (row, *_) = feasibility(of, runs=20).rows
+
+    assert row.stopped is not None
+    assert row.stopped.share == 1.0
+    assert not row.is_past
+    assert row.by_proof == pytest.approx(0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("metric", ["accuracy_delta", "accuracy"])
+def test_what_a_judge_sees_is_caught_when_the_closed_form_says(metric: str):
+    judge = scenarios.Judge(sensitivity=0.9, specificity=0.8)
+    of_rule = ACCURACY if metric == "accuracy_delta" else replace(RIGHT, scope=Scope.CRITICAL)
+    steps = (Step(share_bp=1_000, hold=20 * DAY), Step(share_bp=2_000))
+    held = planned(of_rule, steps=steps, labels=JUDGED)
+    size = 0.05 if metric == "accuracy_delta" else 0.12
+    worse = Scenario(text="judged", loss=Fault(size=size), judge=judge)
+
+    ended = [float(one.end_min) for one in stops(held, worse, 200)]
+    (catch,) = outlook(held).row(of_rule, "refund", 0, [worse]).catches
+
+    for part, found in zip((0.5, 0.9), catch.after, strict=True):
+        assert found is not None
+        assert found / timedelta(minutes=1) == pytest.approx(quantile(ended, part), rel=0.15)
+
+
+# The first of two proofs
+
+
+def walk(mean: float) -> ProofAgainst:
+    """By values of 1 or -1, which are so far from even."""
+    p = (1 + mean) / 2
+    bets = make_bets(effect=mean, variance=1.0, m=0.0, lo=-1)
+    values = Values(np.array([-1.0, 1.0]), np.array([1 - p, p]))
+    return ProofAgainst(Passage(growth=growth(values, bets), log_threshold=math.log(100)))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.floats(0.05, 0.3), st.floats(0.05, 0.3), st.floats(0.1, 10.0), st.floats(0.05, 0.95))
+def test_the_first_of_two_proofs_is_no_later_than_either(one, two, rate, p):
+    proofs = ((1.0, walk(one)), (rate, walk(two)))
+    both, most = Soonest(proofs), 1e5
+
+    each = [Soonest((alone,)).quantile(p, most) for alone in proofs]
+
+    assert 0 < both.quantile(p, most) <= min(each)
+    assert both.probability(both.quantile(p, most)) == pytest.approx(p, abs=0.02)
+    assert both.mean(most) < math.inf
+    assert both.quantile(p, 0.5 * both.quantile(p, most)) == math.inf
 
 
 # Proofs

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 
+import numpy as np
 import pytest
 
 from controller.rollout.observation import Cohort, RollupRow
-from controller.rollout.plan import Arm, Intent, Labels, Plan, Unit
+from controller.rollout.plan import Arm, Intent, Judge, Labels, Plan, Unit
 from controller.rollout.timeline import start_of
 from controller.simulate.history import REACH, History, learn
 from tests.simulate.factories import plan, rule
@@ -65,6 +66,37 @@ def row(
         seq=1,
         stats={**(stats or {}), **others},
     )
+
+
+def test_how_much_costs_scatter_is_told_by_minutes_that_cost_more_than_as_many_requests_do():
+    """Costs of one to nine thousand nano-USD, drawn: their spread comes back, whatever the load of a minute is."""
+    random = np.random.default_rng(3)
+    rows, every = [], []
+    for minute in range(2_000):
+        costs = random.integers(1_000, 9_001, random.poisson(4)).tolist()
+        every += costs
+        if costs:
+            stats = {"n": len(costs), "e": len(costs), "c.cost_nusd": len(costs)}
+            rows.append(row(minute, stats=stats, **{"s.cost_nusd": sum(costs)}))
+
+    found = learn("small/1", rows, planned())
+
+    assert found is not None
+    spread = np.std(every) / np.mean(every)
+    assert found.usual.request_spread[Arm.BASELINE] == pytest.approx(spread, rel=0.05)
+    assert Arm.CANDIDATE not in found.usual.request_spread
+
+
+def test_a_judges_grades_are_learnt_without_its_errors():
+    """90% of right answers called right and 80% of wrong ones wrong: 83% called right are 90% that are."""
+    judge = Judge(model="gpt-5", sensitivity=0.9, specificity=0.8)
+    stats = {"n": 100, "e": 100, "e.graded": 100, "e.correct_u": 83_000_000}
+    rows = [row(minute, stats=stats) for minute in range(180)]
+
+    found = learn("small/1", rows, planned(labels=Labels(delay=HOUR, judge=judge)))
+
+    assert found is not None
+    assert found.accuracy == pytest.approx(0.9)
 
 
 def hours(count: int = 4) -> list[RollupRow]:

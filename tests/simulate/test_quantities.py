@@ -21,8 +21,8 @@ from controller.rollout.tallies import Tallies
 from controller.rollout.timeline import minute_of, start_of
 from controller.simulate.dense import ONE_REQUEST, RIGHT_U, DenseTallies
 from controller.simulate.knowledge import Knowledge
+from controller.simulate.laws import SPREAD
 from controller.simulate.quantities import (
-    COST_CV,
     MOST,
     SIZES,
     TimeLaw,
@@ -285,7 +285,7 @@ def test_costs_have_the_stated_spread_and_an_escalated_answer_costs_two_calls():
     # By a log-normal with a coefficient of variation of 1: half of the calls cost less than mean / sqrt(2)
     mean = baseline.nusd.mean()
     assert mean == pytest.approx(18e6, rel=4 / math.sqrt(n))
-    assert baseline.nusd.std() / mean == pytest.approx(COST_CV, rel=0.1)
+    assert baseline.nusd.std() / mean == pytest.approx(SPREAD, rel=0.1)
     assert np.median(baseline.nusd) == pytest.approx(18e6 / math.sqrt(2), rel=0.03)
     # Tokens are what is paid for
     assert np.corrcoef(baseline.nusd, baseline.tokens)[0, 1] > 0.999

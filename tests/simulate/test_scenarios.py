@@ -165,7 +165,7 @@ def test_a_judge_that_favours_the_candidate_finds_less_of_what_is_wrong_with_it(
     assert everything.missed == pytest.approx(0.035)
 
 
-def test_a_judge_is_as_the_plan_states_it_where_people_grade_beside_it_or_it_favours():
+def test_a_judge_errs_as_the_plan_states_unless_a_scenario_says_otherwise():
     stated = plans.Judge(model="gpt-5", sensitivity=0.95, specificity=0.9)
     alone = replace(PLAN, labels=replace(PLAN.labels, judge=stated))
     beside = replace(PLAN, labels=replace(PLAN.labels, judge=stated, people_u=50_000))
@@ -177,8 +177,9 @@ def test_a_judge_is_as_the_plan_states_it_where_people_grade_beside_it_or_it_fav
         Judge(sensitivity=0.95, specificity=0.9),
         Judge(sensitivity=0.8, specificity=0.7),
     )
-    assert judge(PLAN, "healthy") is judge(alone, "healthy") is None
-    assert judge(beside, "healthy") == judge(alone, "judge-favours") == as_stated
+    assert judge(PLAN, "healthy") is None
+    assert judge(alone, "healthy") == judge(beside, "healthy") == as_stated
+    assert judge(alone, "judge-favours") == as_stated
     assert judge(beside, "judge-noise=80%,70%") == another
     assert judge(alone, "judge-favours+judge-noise=80%,70%") == another
     assert judge(PLAN, "judge-favours") == Judge()

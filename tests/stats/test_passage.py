@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from controller.errors import StatisticsError
 from controller.stats.betting import Bets, gain_bets, log_e, log_threshold, loss_bets, rate_bets
-from controller.stats.passage import NEVER, Growth, Passage, Values, growth
+from controller.stats.passage import NEVER, Growth, Passage, Values, either, growth
 
 RATE = np.array([0.0, 1.0])
 PAIR = np.array([-1.0, 0.0, 1.0])
@@ -199,3 +199,16 @@ def test_values_that_are_no_distribution_are_refused():
         Values(RATE, np.array([0.5, 0.6]))
     with pytest.raises(StatisticsError, match="none may be negative"):
         Values(RATE, np.array([1.1, -0.1]))
+
+
+def test_one_of_two_events_is_as_likely_as_their_correlation_has_it():
+    # Of two events that are as likely as not: 1 - (1/4 + asin(rho) / (2 pi)) (Sheppard 1899)
+    for rho in (-0.9, -0.3, 0.0, 0.3, 0.9):
+        expected = 0.75 - math.asin(rho) / (2 * math.pi)
+        assert either(0.5, 0.5, rho) == pytest.approx(expected, abs=1e-6)
+    assert either(0.3, 0.2, 0.0) == pytest.approx(1 - 0.7 * 0.8, abs=1e-9)
+    assert either(0.3, 0.2, 0.999) == pytest.approx(0.3, abs=1e-3)
+    assert either(0.3, 0.0, 0.5) == 0.3
+    assert either(1.0, 0.2, 0.5) == 1.0
+    with pytest.raises(StatisticsError, match="correlation is 1"):
+        either(0.3, 0.2, 1.0)
