@@ -1,7 +1,8 @@
 """`canaryctl simulate`, from start to end: `python -m benchmarks.simulate [--runs N] [--processes N] [--json]`.
 
 Healthy rollouts over two weeks at 50 units a minute, five intents, one of them with a fifth of the units: shipped
-plans, with a request in each unit and with conversations, and with labels that come late. Wall time of the whole
+plans, with a request in each unit and with conversations, with labels that come late, and with latencies told. Requests
+are so small that the plans' rules on costs, which are simulated too, do not stop them. Wall time of the whole
 command, and the CPU of all its processes, which other work on the machine disturbs less. Budget: 1,000 runs in 60 s.
 """
 
@@ -31,6 +32,10 @@ TRAFFIC: Final = (
     "refund=20%",
     "--start",
     "2026-01-05",
+    "--input-tokens",
+    "250",
+    "--output-tokens",
+    "50",
 )
 ONE: Final = ("--requests-per-unit", "1")
 
@@ -49,6 +54,17 @@ CASES: Final = (
     Case(name="the same, conversations of four requests", file="gpt-4.1-to-mini.yaml", options=()),
     Case(name="a rule on each intent, another on two", file="two-weeks-at-20-percent.yaml"),
     Case(name="two rules on each of five intents", file="two-weeks-at-20-percent.yaml", each=True),
+    Case(
+        name="the third, and a percentile of latencies",
+        file="two-weeks-at-20-percent.yaml",
+        options=(*ONE, "--latency", "1.2s,3s"),
+    ),
+    Case(
+        name="the first, and a ratio of percentiles",
+        file="gpt-4.1-to-mini.yaml",
+        options=(*ONE, "--latency", "1.2s,3s"),
+        part=0.1,
+    ),
     Case(
         name="the first, labels late by 2 h and 8 h",
         file="gpt-4.1-to-mini.yaml",

@@ -272,7 +272,8 @@ def simulate(told: Told) -> list[str]:
     )
     return [
         *lines,
-        f"\nBudget: {told['budget_s']} s for 1,000 runs on two cores, of labels in time.",
+        f"\nBudget: {told['budget_s']} s for 1,000 runs on two cores, of labels in time, without a ratio "
+        "of percentiles.",
     ]
 
 

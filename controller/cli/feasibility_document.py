@@ -5,18 +5,18 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from controller.cli.learnt import latencies_document
 from controller.cli.output import Document, precise
 from controller.cli.simulated import part_document
 
 if TYPE_CHECKING:
     from controller.cli.feasibility import Outcome
-    from controller.rollout.plan import Arm, Plan, Rule
+    from controller.rollout.plan import Plan, Rule
     from controller.simulate.bill import Bill
     from controller.simulate.history import History
     from controller.simulate.montecarlo import Spread
     from controller.simulate.prospect import Catch, Proving, Row
     from controller.simulate.rehearsal import Rehearsal
-    from controller.simulate.usual import Latencies
 
 
 def document(plan: Plan, outcome: Outcome) -> Document:
@@ -29,7 +29,7 @@ def document(plan: Plan, outcome: Outcome) -> Document:
         "accuracy": asked.traffic.accuracy,
         "escalation": asked.traffic.escalation,
         "label_rate": asked.traffic.label_rate,
-        "latencies": [_latencies(*one) for one in sorted(asked.known.usual.sizes.items())],
+        "latencies": latencies_document(asked.known.usual),
         "request_usd": {arm.value: usd for arm, usd in asked.known.usual.request_usd.items()},
         "shadow_pairs": asked.pairs,
         "apparent_loss": outcome.found.apparent_loss,
@@ -96,12 +96,6 @@ def _history(history: History | None) -> Document | None:
         "requests": history.requests,
         "rolled_back": history.rolled_back,
     }
-
-
-def _latencies(of: tuple[Arm, str], told: Latencies) -> Document:
-    arm, subject = of
-    quantiles = {f"p{round(100 * q)}_s": told.quantile(q) for q in (0.5, 0.95, 0.99)}
-    return {"arm": arm.value, "of": subject, **quantiles, "source": told.source}
 
 
 def _proving(plan: Plan, one: Proving) -> Document:

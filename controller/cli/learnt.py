@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from controller.cli.context import Context
-from controller.cli.output import moment
+from controller.cli.output import Document, moment
 from controller.cli.simulated import (
     per_minute_of,
     requests_per_unit_of,
@@ -47,6 +46,19 @@ LatencyPair = Annotated[
         help="How long requests take on both arms, median and 95% quantile, such as 1.2s,3s; log-normal.",
         show_default=False,
     ),
+]
+InputTokens = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        help="Of a request, to reckon what it costs. Default: 5000.",
+        show_default=False,
+    ),
+]
+OutputTokens = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=1, help="The same. Default: 1000.", show_default=False),
 ]
 TtftPair = Annotated[
     str | None,
@@ -192,27 +204,42 @@ def _usual(
     traffic: Traffic,
     tokens: tuple[int, int],
 ) -> Usual:
-    """What a person says of latencies is of both arms; prices are the plan's where history has no cost of a request."""
-    from controller.rollout.plan import Arm
+    """What was learnt of what requests cost is of the requests that there were, not of others that an option states."""
     from controller.simulate.usual import Usual
 
-    usual = history.usual if history is not None else Usual()
-    sizes = dict(usual.sizes)
-    for subject, text in (("latency", options.latency), ("ttft", options.ttft)):
+    learnt = history.usual if history is not None else Usual()
+    of_other_sizes = options.input_tokens is not None or options.output_tokens is not None
+    if of_other_sizes or not learnt.request_usd:
+        learnt = replace(learnt, request_usd={}, request_spread={}, request_tokens={})
+    return usual_of(
+        plan, traffic, latency=options.latency, ttft=options.ttft, tokens=tokens, learnt=learnt
+    )
+
+
+def usual_of(
+    plan: Plan,
+    traffic: Traffic,
+    *,
+    latency: str | None,
+    ttft: str | None,
+    tokens: tuple[int, int],
+    learnt: Usual,
+) -> Usual:
+    """What a person says of latencies is of both arms; prices are the plan's where no cost of a request was learnt.
+    DataError says which option is wrong.
+    """
+    from controller.rollout.plan import Arm
+
+    sizes = dict(learnt.sizes)
+    for subject, text in (("latency", latency), ("ttft", ttft)):
         if text is not None:
             told = _latencies(f"--{subject}", text)
             sizes.update({(arm, subject): told for arm in Arm})
-    of_other_sizes = options.input_tokens is not None or options.output_tokens is not None
-    usd = {} if of_other_sizes else dict(usual.request_usd)
     return replace(
-        usual,
+        learnt,
         sizes=sizes,
-        request_usd={**_priced(plan, traffic, tokens), **usd},
-        request_spread=dict(usual.request_spread) if usd else {},
-        request_tokens={
-            **dict.fromkeys(Arm, float(sum(tokens))),
-            **(usual.request_tokens if usd else {}),
-        },
+        request_usd={**_priced(plan, traffic, tokens), **learnt.request_usd},
+        request_tokens={**dict.fromkeys(Arm, float(sum(tokens))), **learnt.request_tokens},
     )
 
 
@@ -254,16 +281,24 @@ def stated_of(catches: Sequence[str]) -> Stated:
         name, _, times = text.partition("=")
         if name not in TIMES:
             scenarios.append(text)
-        elif not re.fullmatch(r"[0-9]+(\.[0-9]+)?x", times) or float(times[:-1]) <= 1:
-            usual = "as slow as usual" if name == "slow" else "the usual cost"
-            raise DataError(
-                f"--catch {text}: wanted how many times {usual}, more than 1: {TIMES[name]}."
-            )
         else:
-            said[name].append(float(times[:-1]))
+            said[name].append(_times(name, text, times))
     return Stated(
         scenarios=tuple(scenarios), slower=tuple(said["slow"]), dearer=tuple(said["cost"])
     )
+
+
+def _times(name: str, text: str, times: str) -> float:
+    from controller.plans.units import UnitError
+    from controller.simulate.scenario_words import parse_times
+
+    try:
+        return parse_times(times)
+    except UnitError as error:
+        usual = "as slow as usual" if name == "slow" else "the usual cost"
+        raise DataError(
+            f"--catch {text}: wanted how many times {usual}, more than 1: {TIMES[name]}."
+        ) from error
 
 
 def _latencies(option: str, text: str) -> Latencies:
@@ -280,6 +315,24 @@ def _latencies(option: str, text: str) -> Latencies:
     if not 0 < median < p95:
         raise DataError(f"{option} {text}: the median must be above 0 and below the 95% quantile.")
     return Latencies.log_normal(median, p95)
+
+
+def call_words(usual: Usual, traffic: Traffic, tokens: tuple[int, int]) -> str:
+    """What simulated calls cost, and by how much they vary."""
+    from controller.rollout.plan import Arm
+    from controller.simulate.laws import SPREAD
+    from controller.simulate.quantities import call_costs
+
+    spread = f"log-normal with a coefficient of variation of {SPREAD:g}, whatever the grade"
+    of_tokens = f"{tokens[0]:,} input and {tokens[1]:,} output tokens on average"
+    if not usual.request_usd:
+        return f"Requests have {of_tokens}, {spread}."
+    costs = call_costs(usual, traffic)
+    old, new = costs[Arm.BASELINE], costs[Arm.CANDIDATE]
+    return (
+        f"Costs: a call of the baseline {old.own:.4g} USD, of the candidate {new.own:.4g} USD, an escalated answer "
+        f"{new.escalated:.4g} USD more. By the plan's prices for {of_tokens}; {spread}."
+    )
 
 
 def history_words(history: History) -> str:
@@ -307,6 +360,18 @@ def latency_words(usual: Usual) -> list[str]:
             each = "; ".join(f"{arm} {_percentiles(one)}" for arm, one in told)
             lines.append(f"{name}: {each} ({told[0][1].source}).")
     return lines
+
+
+def latencies_document(usual: Usual) -> list[Document]:
+    return [
+        {
+            "arm": arm.value,
+            "of": subject,
+            **{f"p{round(100 * q)}_s": told.quantile(q) for q in (0.5, 0.95, 0.99)},
+            "source": told.source,
+        }
+        for (arm, subject), told in sorted(usual.sizes.items())
+    ]
 
 
 def cost_words(plan: Plan, usual: Usual) -> list[str]:

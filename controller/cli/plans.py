@@ -9,8 +9,10 @@ import typer
 
 from controller.cli.context import Context
 from controller.cli.learnt import (
+    InputTokens,
     LatencyPair,
     Options,
+    OutputTokens,
     TtftPair,
     WithHistory,
     history_of,
@@ -78,19 +80,8 @@ def check(
             metavar="N", min=0, help="Shadow pairs there will be on each critical intent."
         ),
     ] = 0,
-    input_tokens: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            min=1,
-            help="Of a request, to reckon what the rollout costs. Default: 5000.",
-            show_default=False,
-        ),
-    ] = None,
-    output_tokens: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=1, help="The same. Default: 1000.", show_default=False),
-    ] = None,
+    input_tokens: InputTokens = None,
+    output_tokens: OutputTokens = None,
     runs: Annotated[
         int,
         typer.Option(

@@ -10,6 +10,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from controller.cli.context import Context
+from controller.cli.learnt import (
+    INPUT_TOKENS,
+    OUTPUT_TOKENS,
+    InputTokens,
+    LatencyPair,
+    OutputTokens,
+    TtftPair,
+    call_words,
+    latencies_document,
+    latency_words,
+    usual_of,
+)
 from controller.cli.options import OutputForm
 from controller.cli.output import (
     API_VERSION,
@@ -46,7 +58,9 @@ from controller.errors import DataError
 if TYPE_CHECKING:
     from controller.rollout.plan import Plan
     from controller.simulate.montecarlo import Fitted, Part, Spread, Summary
+    from controller.simulate.scenarios import Scenario
     from controller.simulate.trials import Setup, Trial
+    from controller.simulate.usual import Usual
 
 
 def register(app: typer.Typer) -> None:
@@ -62,8 +76,9 @@ def simulate(
         list[str] | None,
         typer.Option(
             metavar="SCENARIO",
-            help="What the candidate is: healthy, loss=3pp[@24h], escalation=5%[@24h], error=2%[@24h], "
-            "daily-swing[=50%], ramp-mix[=10pp], drift[=3pp@7d], judge-noise[=90%,90%], judge-favours[=3pp], "
+            help="What the candidate is: healthy, loss=3pp[@24h], escalation=5%[@24h], error=2%[@24h], slow=2x[@24h], "
+            "cost=1.5x[@24h], daily-swing[=50%], ramp-mix[=10pp], drift[=3pp@7d], judge-noise[=90%,90%], "
+            "judge-favours[=3pp], "
             "late-labels[=6h,24h]; @ says how long after the start it begins, of a drift how long it takes; "
             "late-labels, in which spans half and 90% of the labels come. Several at once: loss=3pp+judge-noise. "
             "Repeatable. Default: healthy.",
@@ -77,6 +92,10 @@ def simulate(
     accuracy: Accuracy = "95%",
     escalation: Escalation = "1.5%",
     label_rate: LabelRate = None,
+    latency: LatencyPair = None,
+    ttft: TtftPair = None,
+    input_tokens: InputTokens = None,
+    output_tokens: OutputTokens = None,
     approve_after: ApproveAfter = "1h",
     runs: Annotated[
         int, typer.Option(metavar="N", min=1, max=100_000, help="Simulated rollouts a scenario.")
@@ -113,21 +132,27 @@ def simulate(
     from controller.simulate.scenario_words import parse_scenario
     from controller.simulate.scenarios import HEALTHY
     from controller.simulate.trials import Setup
+    from controller.simulate.usual import Usual
 
     context = Context.of(ctx)
     day = start or datetime.combine(context.clock.now().date(), time())
-    fitted = fit(_plan(context, plan, day))
+    asked = _plan(context, plan, day)
     traffic = traffic_of(
-        fitted.plan,
+        asked,
         per_minute=per_minute_of(units_per_day, units_per_minute),
         shares=intent_share or [],
         accuracy=accuracy,
         escalation=escalation,
         label_rate=label_rate,
-        requests_per_unit=requests_per_unit_of(fitted.plan, requests_per_unit),
+        requests_per_unit=requests_per_unit_of(asked, requests_per_unit),
     )
+    tokens = (input_tokens or INPUT_TOKENS, output_tokens or OUTPUT_TOKENS)
+    usual = usual_of(asked, traffic, latency=latency, ttft=ttft, tokens=tokens, learnt=Usual())
+    fitted = fit(asked, usual)
     _drawable(picture)
     scenarios = [parse_scenario(text, fitted.plan) for text in scenario or [HEALTHY.text]]
+    for one in scenarios:
+        _drawn(one, usual)
     setups = [
         Setup(
             plan=fitted.plan,
@@ -137,6 +162,7 @@ def simulate(
             seed=seed,
             reaction=span_of("--approve-after", approve_after),
             max_days=max_days,
+            usual=usual,
         )
         for one in scenarios
     ]
@@ -147,9 +173,9 @@ def simulate(
     emit(
         context,
         output,
-        document=lambda: _document(setups[0], fitted, found, runs),
+        document=lambda: _document(setups[0], fitted, found, runs, tokens),
         names=lambda: [fitted.plan.name],
-        table=lambda: _print(context, setups, fitted, found, runs),
+        table=lambda: _print(context, setups, fitted, found, runs, tokens),
     )
 
 
@@ -164,6 +190,18 @@ def _plan(context: Context, path: str, day: datetime) -> Plan:
         names = ", ".join(source.plan.name for source in sources)
         raise DataError(f"{path}: found {len(sources)} plans ({names}); wanted a file with one.")
     return sources[0].plan
+
+
+def _drawn(scenario: Scenario, usual: Usual) -> None:
+    """DataError where a scenario is about what nobody has told."""
+    if scenario.slow is not None and not usual.sizes:
+        raise DataError(
+            f"--scenario {scenario.text}: no latencies are known; give --latency P50,P95 (--ttft P50,P95)."
+        )
+    if scenario.cost is not None and not usual.request_usd:
+        raise DataError(
+            f"--scenario {scenario.text}: it is not known what both models cost; say it in the plan (`price`)."
+        )
 
 
 def _drawable(path: Path | None) -> None:
@@ -216,6 +254,7 @@ def _print(
     fitted: Fitted,
     found: Sequence[Summary],
     runs: int,
+    tokens: tuple[int, int],
 ) -> None:
     from rich.text import Text
 
@@ -223,7 +262,7 @@ def _print(
 
     out = console(context)
     out.print(Text(f"{fitted.plan.name}, simulated", style="bold"))
-    for line in _facts(setups, fitted, runs):
+    for line in _facts(setups, fitted, runs, tokens):
         for part in wrapped(line, width=out.width, indent=""):
             out.print(part)
     out.print()
@@ -243,8 +282,12 @@ def _print(
         out.print(Text(part, style="dim"))
 
 
-def _facts(setups: Sequence[Setup], fitted: Fitted, runs: int) -> Iterator[str]:
+def _facts(
+    setups: Sequence[Setup], fitted: Fitted, runs: int, tokens: tuple[int, int]
+) -> Iterator[str]:
+    from controller.rollout.metrics import Kind
     from controller.rollout.units import format_duration
+    from controller.simulate.quantities import lacking
     from controller.simulate.trials import is_judged_again, is_sparse
 
     setup = setups[0]
@@ -257,9 +300,13 @@ def _facts(setups: Sequence[Setup], fitted: Fitted, runs: int) -> Iterator[str]:
         f"Answers: {answers_words(setup.plan, setup.traffic)}; approvals after {format_duration(setup.reaction)}."
     )
     yield from _graders(setup.plan)
+    yield from latency_words(setup.usual)
+    if any(rule.metric.kind is Kind.COST for rule in fitted.plan.rules):
+        yield call_words(setup.usual, setup.traffic, tokens)
     if setup.traffic.requests_per_unit > 1:
         yield (
-            "The requests of a unit fare alike: a conversation escalates, fails, and is right or wrong as a whole."
+            "The requests of a unit fare alike: a conversation escalates, fails, and is right or wrong as a whole. How "
+            "long each takes, and what it costs, is its own."
         )
     if any(map(is_judged_again, setups)):
         yield (
@@ -272,9 +319,11 @@ def _facts(setups: Sequence[Setup], fitted: Fitted, runs: int) -> Iterator[str]:
             "that much later than it would."
         )
     for rule in fitted.left_out:
+        wanted = lacking(rule)
+        told = f": {wanted}" if wanted else ""
         yield (
-            f"Not simulated: rule {rule.name} ({rule.metric.name}). It is left out of the runs, so it stops none; "
-            "`check` reckons it by itself."
+            f"Not simulated: rule {rule.name} ({rule.metric.name}){told}. It is left out of the runs, so it stops "
+            "none; `check` reckons it by itself."
         )
 
 
@@ -346,7 +395,10 @@ def _stopped_by(one: Summary) -> str:
     return " Stopped by " + "; ".join(f"{by}: {n:,}" for by, n in one.stopped_by.items()) + "."
 
 
-def _document(setup: Setup, fitted: Fitted, found: Sequence[Summary], runs: int) -> Document:
+def _document(
+    setup: Setup, fitted: Fitted, found: Sequence[Summary], runs: int, tokens: tuple[int, int]
+) -> Document:
+    from controller.simulate.laws import SPREAD
     from controller.simulate.trials import is_sparse
 
     traffic = setup.traffic
@@ -366,6 +418,11 @@ def _document(setup: Setup, fitted: Fitted, found: Sequence[Summary], runs: int)
         "escalation": traffic.escalation,
         "label_rate": traffic.label_rate,
         "people_share": setup.plan.labels.people or None,
+        "latencies": latencies_document(setup.usual),
+        "input_tokens": tokens[0],
+        "output_tokens": tokens[1],
+        "request_usd": {arm.value: usd for arm, usd in setup.usual.request_usd.items()} or None,
+        "cost_cv": SPREAD,
         "approve_after_s": setup.reaction.total_seconds(),
         "sparse": is_sparse(setup),
         "not_simulated": [

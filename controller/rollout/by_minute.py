@@ -17,7 +17,8 @@ from controller.rollout.starts import starts_and_thresholds
 from controller.rollout.state import Epoch
 from controller.rollout.sums import Minutes, Table
 from controller.rollout.timeline import minutes
-from controller.stats.matched import log_e_of_wealth, strongest_windows
+from controller.stats.betting import Floats
+from controller.stats.matched import NANO, log_e_of_wealth, strongest_windows
 
 HOUR_MIN: Final = 60
 FAILING, PASSING = slice(0, 3), slice(3, 6)
@@ -61,6 +62,11 @@ class ByMinute(ABC):
             horizon_min=horizon_min,
         )
 
+    def wealth(self, marks: Minutes) -> Floats:
+        """The logarithm of each failing bet's wealth before each of some minutes; (bets, marks)."""
+        table = self._before(np.maximum(marks, self.start))
+        return NANO * table[:, FAILING].T.astype(np.float64)
+
     def passing(self, end: int) -> tuple[float, dict[str, int]]:
         """As `proofs.passing`: log E for "the limit is kept", and what was seen."""
         row = self._before(np.array([max(end, self.start)]))[0]
@@ -69,15 +75,17 @@ class ByMinute(ABC):
     def _before(self, asked: Minutes) -> Table:
         """Sums since `start` before each minute, none of which lies before it; (M, width)."""
         hours = full_hours(self.start, int(asked.max()))
-        summed = from_zero(self._added(hours, HOUR_MIN))
         place = hours.searchsorted(asked, side="right")
-        table: Table = summed[place]
         begun = np.concatenate([[self.start], hours])[place]
         rest = asked > begun
-        if rest.any():
-            first = int(begun[rest].min())
-            within = self._within(first, int(asked.max()))
-            table[rest] += within[asked[rest] - first] - within[begun[rest] - first]
+        if not rest.any():
+            summed: Table = from_zero(self._added(hours, HOUR_MIN))
+            return summed[place]
+        first = int(begun[rest].min())
+        # Before the hours: those that are not remembered mostly lie in these minutes.
+        within = self._within(first, int(asked.max()))
+        table: Table = from_zero(self._added(hours, HOUR_MIN))[place]
+        table[rest] += within[asked[rest] - first] - within[begun[rest] - first]
         return table
 
     def _within(self, first: int, end: int) -> Table:
@@ -110,10 +118,12 @@ class ByMinute(ABC):
 
     def _summed(self, first: int, end: int) -> Table:
         """Sums over [first, m) for each m in [first, end]; (end − first + 1, width)."""
-        known = self._known.get((first, end))
-        if known is None:
-            known = self._known[first, end] = from_zero(self._in_minutes(first, end))
-        return known
+        for (since, until), known in self._known.items():
+            if since <= first and end <= until:
+                part: Table = known[first - since : end - since + 1] - known[first - since]
+                return part
+        found = self._known[first, end] = from_zero(self._in_minutes(first, end))
+        return found
 
 
 def strongest_since(

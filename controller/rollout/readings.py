@@ -166,7 +166,7 @@ def _failing(
     kinds = max(len(found), 2 if any(isinstance(one, Powered) for one in found) else 1)
     for one in found:
         alpha = view.alpha(rule, epoch) / kinds
-        strongest = _strongest_of(view, rule, epoch, one, ends, alpha)
+        strongest = strongest_of(view, rule, epoch, one, ends, alpha)
         if np.isfinite(strongest.margin).any():
             made.append(_strongest(view, rule, intent, epoch, ends, one, strongest, latest))
     return max(made, key=lambda proof: (fails_by(rule, proof), _margin(proof)), default=None)
@@ -176,9 +176,19 @@ Found: TypeAlias = proofs.Evidence | Comparison | Spending | Powered
 BY_MINUTE = (Kind.QUANTILE_RATIO, Kind.COST)
 
 
-def _strongest_of(
+def against(view: View, rule: Rule, intent: str | None, epoch: Epoch) -> tuple[Found, ...]:
+    """What there is to bet on against a rule's claim, but for people's grades."""
+    return (
+        _evidence(view, rule, intent)
+        or _comparison(view, rule, intent, epoch)
+        or _spending(view, rule, intent, epoch)
+    )
+
+
+def strongest_of(
     view: View, rule: Rule, epoch: Epoch, one: Found, ends: Minutes, alpha: float
 ) -> proofs.Strongest:
+    """The strongest window against the rule's claim, at each end."""
     horizon_min = view.horizon_min
     if isinstance(one, Comparison | Spending | Powered):
         return one.failing(epoch, ends, alpha=alpha, horizon_min=horizon_min)

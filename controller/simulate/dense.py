@@ -7,19 +7,23 @@ it ends. So a window's sum is a difference of two rows of one array, and a strat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from controller.rollout.metrics import DERIVED, above
 from controller.rollout.observation import BOTH_ARMS, MATCHED
 from controller.rollout.plan import Arm
-from controller.rollout.sums import Minutes, Table
+from controller.rollout.sums import Minutes, Table, is_label
 from controller.rollout.tallies import About, StratumSums
 from controller.simulate.block_sums import Blocks, BlockSums, Floats
+from controller.simulate.histograms import Buckets
+from controller.simulate.prefix import Prefix
+from controller.simulate.times import Times
 
 UNITS, ESCALATED, FAILED, GRADED, RIGHT_U = range(1, 6)
 REQUESTS, REQUESTS_ESCALATED, REQUESTS_FAILED, REQUESTS_GRADED = range(6, 10)
@@ -45,8 +49,20 @@ class Columns:
         return self.places["n"]
 
     @property
+    def requests_right_u(self) -> int | None:
+        """Where the grades of requests are summed, if apart from those of units."""
+        return self.places.get("correct_u") if self.requests == REQUESTS else None
+
+    def with_more(self, sums: Sequence[str], of_requests: Sequence[str] = ()) -> Columns:
+        """With columns for more sums; and statistics that are the number of requests, for it is known of each."""
+        new = {key: self.width + place for place, key in enumerate(sums)}
+        every = dict.fromkeys(of_requests, self.requests)
+        return Columns(width=self.width + len(new), places={**self.places, **every, **new})
+
+    @property
     def counted(self) -> frozenset[int]:
-        return frozenset(self.places.values())
+        """The columns of grades that there are."""
+        return frozenset(place for key, place in self.places.items() if is_label(key))
 
 
 ONE_REQUEST: Final = Columns(
@@ -71,7 +87,7 @@ REQUESTS_APART: Final = Columns(
         "graded": REQUESTS_GRADED,
     },
 )
-"""A unit has several, which are counted beside it. Their grades are summed by unit alone: no rule reads `correct_u`."""
+"""A unit has several, which are counted beside it. Their grades are summed by unit alone; few plans read others."""
 
 
 @lru_cache(maxsize=8)
@@ -92,38 +108,15 @@ def with_people(columns: Columns) -> Columns:
 class Counted:
     """What came in over some minutes; tables are (intents, columns, minutes), in the order of `DenseTallies`'s.
 
-    `outside` is what is never compared: pinned intents, on the baseline. None: there is none.
+    `outside` is what is never compared: pinned intents, on the baseline. None: there is none. `times` is how long
+    requests take, by arm and what (`latency`, `ttft`), of each intent.
     """
 
     length: int
     compared: Mapping[str, Table]  # of each arm
     outside: Table | None
     blocks: Sequence[Blocks]
-
-
-class _Prefix:
-    """Sums before each minute: of every intent, then of all of them; (intents + 1, columns, minutes + 1)."""
-
-    __slots__ = ("sums",)
-
-    def __init__(self, intents: int, width: int, room: int) -> None:
-        # Room for the longest run: memory that is never written takes none.
-        self.sums: Table = np.zeros((intents + 1, width, room + 1), dtype=np.int64)
-
-    def set(self, start: int, counts: Table) -> None:
-        # The first column is nobody's.
-        counts, sums = counts[:, 1:], self.sums[:, 1:]
-        span = slice(start + 1, start + 1 + counts.shape[2])
-        part = sums[:-1, :, span]
-        np.cumsum(counts, axis=2, out=part)
-        part += sums[:-1, :, start : start + 1]
-        np.add.reduce(part, axis=0, out=sums[-1, :, span])
-
-    def amend(self, place: int, column: int, grown: Minutes, start: int) -> None:
-        """Add to an intent's sums before each minute after `start`, and to those of all."""
-        span = slice(start + 1, start + 1 + len(grown))
-        self.sums[place, column, span] += grown
-        self.sums[-1, column, span] += grown
+    times: Mapping[tuple[str, str], Sequence[Buckets]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +150,10 @@ class Stratum:
 
 @lru_cache(maxsize=1024)  # the same few at every look
 def _places(keys: tuple[str, ...], columns: Columns) -> tuple[int, ...]:
+    """LookupError for a derived one that was never made, as `Layout.places`."""
+    for key in keys:
+        if key.startswith(DERIVED) and key not in columns.places:
+            raise LookupError(f"{key} is not summed here; it is to be asked for before it is read")
     return tuple(columns.places.get(key, 0) for key in keys)
 
 
@@ -186,16 +183,24 @@ class DenseTallies:
         first: int,
         room: int,
         columns: Columns = ONE_REQUEST,
+        spare: int = 0,
     ) -> None:
+        """`spare` is how many columns more there will be, as far as that is known: making room later takes long."""
         self.first = self.end = first
         self.columns = columns
         self._place = {name: place for place, name in enumerate(intents)}
-        self._room = room
-        self._compared = {arm.value: _Prefix(len(intents), columns.width, room) for arm in Arm}
-        self._outside: _Prefix | None = None
+        self._room, self._width = room, columns.width + spare
+        self._compared = {
+            arm.value: Prefix(len(intents), columns.width + spare, room) for arm in Arm
+        }
+        self._outside: Prefix | None = None
         self._versions: list[_Version] = []
         self._blocks: dict[str, list[BlockSums]] = {}
         self._block_places: dict[str, int] = {"": 0}  # in a row of both arms
+        self.times = Times(intents, first)
+        self._summed = columns.width  # as many columns are counted by whoever adds to them
+        # What the others count: of what, above which bucket.
+        self._derived: list[tuple[str, int]] = []
         self._marks: dict[About, tuple[Minutes, Table]] = {}
 
     # Filling
@@ -211,16 +216,49 @@ class DenseTallies:
         for arm, table in counted.compared.items():
             self._compared[arm].set(start, table)
         if counted.outside is not None and self._outside is None:
-            self._outside = _Prefix(len(self._place), self.columns.width, self._room)
+            self._outside = Prefix(len(self._place), self._width, self._room)
         if self._outside is not None:
-            nothing = np.zeros(
-                (len(self._place), self.columns.width, counted.length), dtype=np.int64
-            )
+            nothing = np.zeros((len(self._place), self._summed, counted.length), dtype=np.int64)
             self._outside.set(start, nothing if counted.outside is None else counted.outside)
         for found in counted.blocks:
             self._block_sums(found).extend(counted.length, found)
+        self.times.extend(counted.length, counted.times)
+        self._derive(start, start + counted.length, self._derived)
         self.end += counted.length
         self._versions[-1].end = self.end
+
+    def widen(self, bounds: Mapping[str, Collection[int]], since: int) -> None:
+        """Sum how much lies above some buckets too, by histogram: of minutes from `since` on, for what is new. Nobody
+        asks about earlier ones: what is frozen is for what comes.
+        """
+        wanted = [(name, bucket) for name in bounds for bucket in sorted(bounds[name])]
+        new = [one for one in wanted if above(*one) not in self.columns.places]
+        if not new:
+            return
+        first, self.columns = (
+            self.columns.width,
+            self.columns.with_more([above(*one) for one in new]),
+        )
+        if self.columns.width > self._width:
+            self._width = self.columns.width
+            for prefix in self._prefixes():
+                prefix.widen(self._width, self.end - self.first)
+        self._derived += new
+        self._derive(since - self.first, self.end - self.first, new, first)
+
+    def _derive(
+        self, start: int, end: int, derived: Sequence[tuple[str, int]], first: int | None = None
+    ) -> None:
+        """Sum what lies above buckets in minutes from one to another, into columns from the `first` on."""
+        if derived and start < end:
+            for arm, prefix in self._compared.items():
+                counts = self.times.above(derived, start, end, arm=arm)
+                prefix.set(start, counts, self._summed if first is None else first)
+
+    def _prefixes(self) -> Iterator[Prefix]:
+        yield from self._compared.values()
+        if self._outside is not None:
+            yield self._outside
 
     def amend(
         self, arm: str, intent: str, minutes: Minutes, added: Mapping[int, Minutes], sign: int
@@ -247,6 +285,8 @@ class DenseTallies:
         for kept in self._blocks.values():
             if kept[-1].first >= version.first:
                 kept[-1].cut(end)
+        self.times.cut(end)
+        self._forget_marks(end)
 
     def _block_sums(self, found: Blocks) -> BlockSums:
         kept = self._blocks.setdefault(found.intent, [])
@@ -332,9 +372,9 @@ class DenseTallies:
             return of_both
         at = min(max(minute, self.first), self.end) - self.first
         place = self._place[intent] if intent is not None else -1
-        total: list[int] = self._compared[arm].sums[place, :, at].tolist()
+        total: list[int] = self._compared[arm].sums[place, : self.columns.width, at].tolist()
         for prefix in self._outside_of(arm, compared):
-            more = prefix.sums[place, :, at].tolist()
+            more = prefix.sums[place, : self.columns.width, at].tolist()
             total = [one + other for one, other in zip(total, more, strict=True)]
         return total
 
@@ -374,7 +414,7 @@ class DenseTallies:
         for version in self._versions:
             for name in version.compared:
                 if intent is None or name == intent:
-                    sums = prefix.sums[self._place[name]]
+                    sums = prefix.sums[self._place[name], : self.columns.width]
                     yield (
                         version.number,
                         name,
@@ -384,8 +424,7 @@ class DenseTallies:
     def histogram(
         self, prefix: str, starts: Minutes, ends: Minutes, *, arm: str, intent: str | None
     ) -> tuple[tuple[int, ...], Table]:
-        """None: what has one is not simulated."""
-        return (), np.zeros((len(ends), 0), dtype=np.int64)
+        return self.times.histogram(prefix, starts, ends, arm=arm, intent=intent)
 
     def values_of_blocks(self, intent: str | None) -> tuple[str, ...]:
         row = self.row(self.end, arm=BOTH_ARMS, intent=intent)
@@ -418,7 +457,7 @@ class DenseTallies:
         # The first minute after which all of it is there: sums only rise, so the search is by halving.
         return int(reached.searchsorted(reached[-1])) - 1 + self.first
 
-    def _outside_of(self, arm: str, compared: bool) -> Iterator[_Prefix]:
+    def _outside_of(self, arm: str, compared: bool) -> Iterator[Prefix]:
         if not compared and arm == Arm.BASELINE.value and self._outside is not None:
             yield self._outside
 

@@ -19,25 +19,30 @@ from numpy.typing import NDArray
 
 from controller.rollout import proofs
 from controller.rollout.availability import by_chance, expected_rate
-from controller.rollout.by_minute import HOUR_MIN
+from controller.rollout.by_minute import HOUR_MIN, ByMinute
+from controller.rollout.columns import divided
 from controller.rollout.looks import known_and_traffic, measure, with_usual
-from controller.rollout.metrics import Kind
+from controller.rollout.metrics import Kind, above
 from controller.rollout.plan import FULL_BP, Arm, Evidence, Rule
 from controller.rollout.powered import Powered
+from controller.rollout.readings import against, strongest_of
 from controller.rollout.rules import is_provable
 from controller.rollout.starts import RATE_START_MIN, ends_served, starts_and_thresholds
 from controller.rollout.sums import Minutes
 from controller.rollout.timeline import MINUTE, minute_of, minutes
 from controller.rollout.view import Span, View, whole_windows
 from controller.simulate.block_sums import Floats
+from controller.simulate.bounds import told_bucket
 from controller.simulate.dense import DenseTallies
 from controller.stats.betting import Bets, least, log_increments
+from controller.stats.histogram import value_of
 
 Flags: TypeAlias = NDArray[np.bool_]
 Suspect: TypeAlias = tuple[int, str, str | None]
 """A minute in which a rule may fail on an intent."""
 
 SLACK: Final = 1e-6  # of a sum of logarithms: far more than what it is rounded by
+BOUNDED: Final = (Kind.RATE, Kind.QUANTILE)
 OVER: Final = 1 - 1e-12  # of a limit: far more than what a rate is rounded by
 
 
@@ -82,12 +87,12 @@ def _failing(
         return
     span = view.span(rule, view.state.epoch(rule.name))
     may = np.ones(len(intents), dtype=np.bool_)
-    if rule.metric.kind is Kind.RATE and rule.usual is None and len(span.ends) > 1:
+    if rule.metric.kind in BOUNDED and rule.usual is None and len(span.ends) > 1:
         may = _rates_may_fail(view, tallies, rule, intents, span)
     elif rule.metric.kind is Kind.LOSS and rule.evidence is Evidence.CONFIDENT:
         may = _losses_may_fire(view, tallies, rule, intents, span)
     for place in may.nonzero()[0].tolist():
-        yield intents[place], failing_ends(view, rule, intents[place], span)
+        yield intents[place], failing_ends(view, tallies, rule, intents[place], span)
     for intent in intents:
         yield intent, ends_failing_by_people(view, rule, intent, span)
 
@@ -95,46 +100,70 @@ def _failing(
 # By the rules' own functions
 
 
-def failing_ends(view: View, rule: Rule, intent: str | None, span: Span) -> Minutes:
+def failing_ends(
+    view: View, tallies: DenseTallies, rule: Rule, intent: str | None, span: Span
+) -> Minutes:
     """The ends of a span at which a look at each alone would find the rule failing, as far as windows and proofs go."""
     found = np.zeros(len(span.ends), dtype=np.bool_)
     if rule.evidence is Evidence.OBSERVED:
-        found |= _is_over(view, rule, intent, span)
+        found |= _is_over(view, tallies, rule, intent, span)
     if is_provable(rule):
         found |= _is_disproved(view, rule, intent, span)
     ends: Minutes = span.ends[found]
     return ends
 
 
-def _is_over(view: View, rule: Rule, intent: str | None, span: Span) -> Flags:
+def _is_over(
+    view: View, tallies: DenseTallies, rule: Rule, intent: str | None, span: Span
+) -> Flags:
     """Whether the rule as written fails at each end."""
-    sampled_u = view.plan.labels.sampled_u
-    found = measure(rule, intent, view.reader, span.windows, sampled_u=sampled_u)
     limit: Floats | float = rule.limit
-    if rule.usual is not None:
-        earliest = minute_of(view.state.started_at)
-        found = with_usual(found, rule, intent, view.reader, span.windows, earliest)
-        limit = rule.limit * np.atleast_1d(np.asarray(found.usual, dtype=np.float64))
-    values, samples = np.atleast_1d(found.values), np.atleast_1d(found.samples)
+    if rule.usual is None and rule.metric.kind is Kind.QUANTILE_RATIO:
+        values, samples = _ratios(tallies, rule, intent, span)
+    else:
+        sampled_u = view.plan.labels.sampled_u
+        found = measure(rule, intent, view.reader, span.windows, sampled_u=sampled_u)
+        if rule.usual is not None:
+            earliest = minute_of(view.state.started_at)
+            found = with_usual(found, rule, intent, view.reader, span.windows, earliest)
+            limit = rule.limit * np.atleast_1d(np.asarray(found.usual, dtype=np.float64))
+        values, samples = np.atleast_1d(found.values), np.atleast_1d(found.samples)
     over = np.asarray(values < limit if rule.below else values > limit, dtype=np.bool_)
     over[~span.complete | (samples < rule.min_samples)] = False
     lasting = np.lib.stride_tricks.sliding_window_view(over, minutes(rule.sustained) + 1)
     return np.asarray(lasting.all(axis=1))
 
 
+def _ratios(
+    tallies: DenseTallies, rule: Rule, intent: str | None, span: Span
+) -> tuple[Floats, Minutes]:
+    """Of percentiles, as `looks.measure` has it; and the samples of the arm with fewer."""
+    metric, told = rule.metric, []
+    if metric.quantile is None:
+        raise LookupError(f"{metric.name} has no quantile in the catalogue")
+    for arm in (Arm.CANDIDATE, Arm.BASELINE):
+        buckets, n = tallies.times.quantile_buckets(
+            metric.subject, metric.quantile, span.windows, arm=arm.value, intent=intent
+        )
+        shown, places = np.unique(buckets, return_inverse=True)
+        values = np.array([value_of(bucket) for bucket in shown.tolist()])[places]
+        told.append((np.where(n > 0, values, np.nan), n))
+    (ours, m), (theirs, n) = told
+    return np.asarray(divided(ours, theirs)), np.minimum(m, n)
+
+
 def _is_disproved(view: View, rule: Rule, intent: str | None, span: Span) -> Flags:
     """Whether there is a proof against the rule's claim at each end."""
     epoch = view.state.epoch(rule.name)
-    kinds = proofs.evidence(rule, intent, view.reader, (rule.arm or Arm.CANDIDATE).value)
+    kinds = against(view, rule, intent, epoch)
     ends = ends_served(rule, epoch, span.ends)
     fires = np.zeros(len(ends), dtype=np.bool_)
     by_people = Powered.of(view.plan, rule, intent, view.reader, epoch)
     for one in kinds:
         alpha = view.alpha(rule, epoch) / (len(kinds) + (by_people is not None))
-        strongest = proofs.failing(
-            view.plan, rule, epoch, one, ends, alpha=alpha, horizon_min=view.horizon_min
-        )
-        fires |= strongest.margin >= 0
+        if isinstance(one, ByMinute) and not _may_fire(view, rule, one, span):
+            continue
+        fires |= strongest_of(view, rule, epoch, one, ends, alpha).margin >= 0
     if rule.metric.kind is Kind.LOSS and fires.any():
         windows = whole_windows(rule, minute_of(epoch.start), ends[fires])
         lost = np.atleast_1d(measure(rule, intent, view.reader, windows).values)
@@ -185,10 +214,10 @@ def _rates_may_fail(
     view: View, tallies: DenseTallies, rule: Rule, intents: Sequence[str | None], span: Span
 ) -> Flags:
     """Whether a rule on a rate may fail on each intent at any end. Needs ends that follow one another."""
-    metric, ends, window = rule.metric, span.ends, minutes(rule.window)
+    ends, window = span.ends, minutes(rule.window)
     epoch_min = minute_of(view.state.epoch(rule.name).start)
     first = max(int(ends[0]) - window - RATE_START_MIN, epoch_min)
-    keys = (metric.known[0], f"f.{metric.subject}", metric.known[1], f"ef.{metric.subject}")
+    keys = _rate_keys(rule) if rule.metric.kind is Kind.RATE else _percentile_keys(rule)
     of, count, episodes, flagged = tallies.stretch(
         first, int(ends[-1]), keys, arm=(rule.arm or Arm.CANDIDATE).value, intents=intents
     )
@@ -198,9 +227,7 @@ def _rates_may_fail(
         closed = slice(int(ends[0]) - first, None)
         count = count[:, closed] - count.take(opened, axis=1)
         of = of[:, closed] - of.take(opened, axis=1)
-        over = (
-            count <= of * (rule.limit / OVER) if rule.below else count >= of * (rule.limit * OVER)
-        )
+        over = _over(rule, count, of)
         over &= of >= max(rule.min_samples, 1)
         complete = span.complete[-len(ends) :]  # without those of `for`
         may |= (over & complete).any(axis=1)
@@ -222,6 +249,33 @@ def _rates_may_fail(
     return may
 
 
+def _rate_keys(rule: Rule) -> tuple[str, str, str, str]:
+    """What the rule as written counts, and how many of it are hits; and what its proof counts."""
+    metric = rule.metric
+    return metric.known[0], f"f.{metric.subject}", metric.known[1], f"ef.{metric.subject}"
+
+
+def _percentile_keys(rule: Rule) -> tuple[str, str, str, str]:
+    """The same of requests past the limit: as rules tell them, and for certain."""
+    subject, known = rule.metric.subject, f"c.{rule.metric.subject}_us"
+    for_certain = above(subject, proofs.limit_bucket(rule) - rule.below)
+    return known, above(subject, told_bucket(rule)), known, for_certain
+
+
+def _over(rule: Rule, count: NDArray[np.int64], of: NDArray[np.int64]) -> Flags:
+    """Whether so many hits are, or may be by rounding, past the limit of the rule as written."""
+    found: Flags
+    if rule.metric.quantile is not None:
+        # The value of rank floor(q (n − 1)) is past the limit where no more than so many are not.
+        past = of - count <= rule.metric.quantile * (of - 1)
+        found = ~past if rule.below else past
+    elif rule.below:
+        found = count <= of * (rule.limit / OVER)
+    else:
+        found = count >= of * (rule.limit * OVER)
+    return found
+
+
 def _losses_may_fire(
     view: View, tallies: DenseTallies, rule: Rule, intents: Sequence[str | None], span: Span
 ) -> Flags:
@@ -234,6 +288,15 @@ def _losses_may_fire(
         opened, best = tallies.wealth(intent, rule.name, logs, race.starts, bounds)
         may[place] = (race.margins(opened, best) >= -SLACK).any()
     return may
+
+
+def _may_fire(view: View, rule: Rule, one: ByMinute, span: Span) -> bool:
+    """Whether a proof that goes minute by minute may fire at any end."""
+    race = Race.of(view, rule, span.ends)
+    wealth = one.wealth(np.concatenate([race.starts, race.ends]))
+    opened, closed = wealth[:, : len(race.starts)], wealth[:, len(race.starts) :]
+    best = np.maximum.reduceat(closed, race.heads, axis=1)
+    return bool((race.margins(opened, best) >= -SLACK).any())
 
 
 def _increments(rule: Rule, bets: Bets, values: Floats) -> Floats:

@@ -38,10 +38,13 @@ class Coming:
     values: Values | None
     by_people: ByPeople | None = None
 
-    def changes(self) -> Iterator[Change]:
+    def changes(self, requests_right_u: int | None) -> Iterator[Change]:
+        """`requests_right_u` is the column of grades by request, where those are summed apart."""
         right_u = MICRO * self.right
-        of_judge = {GRADED: np.ones_like(right_u), RIGHT_U: right_u}
-        yield self.minutes, self.known, {**of_judge, REQUESTS_GRADED: self.requests}
+        of_judge = {GRADED: np.ones_like(right_u), RIGHT_U: right_u, REQUESTS_GRADED: self.requests}
+        if requests_right_u is not None:
+            of_judge[requests_right_u] = right_u * self.requests
+        yield self.minutes, self.known, of_judge
         if self.by_people is not None:
             yield from self.by_people.changes()
 
@@ -115,7 +118,7 @@ class Knowledge:
 
     def take(self, version: int, coming: Coming) -> None:
         """Labels of units that arrived after the minute that the sums are of."""
-        for minutes, known, added in coming.changes():
+        for minutes, known, added in coming.changes(self._tallies.columns.requests_right_u):
             late = known > minutes + self._delay_min
             there = {
                 column: amounts

@@ -16,8 +16,10 @@ from controller.rollout.state import Epoch
 from controller.rollout.timeline import EPOCH
 from controller.simulate.backtest import Ending
 from controller.simulate.processes import in_processes
+from controller.simulate.quantities import is_known
 from controller.simulate.scenarios import Scenario
 from controller.simulate.trials import Setup, Trial, trial
+from controller.simulate.usual import Usual
 from controller.stats.proportions import Interval, wilson
 
 METRICS: Final = (
@@ -28,7 +30,7 @@ METRICS: Final = (
     "escalation_rate",
     "sample_ratio",
 )
-"""What the simulation has a stream for."""
+"""What the simulation has a stream for, whatever is known. What requests take is drawn where that is."""
 
 BATCH: Final = 20
 """Runs that a process makes at a time."""
@@ -49,13 +51,15 @@ class Fitted:
     left_out: tuple[Rule, ...]
 
 
-def fit(plan: Plan) -> Fitted:
+def fit(plan: Plan, usual: Usual | None = None) -> Fitted:
     """The plan without the rules that there is no stream for. DataError if none is left.
+    `usual` is what is known of healthy answers; None: nothing.
 
     The rules that stay keep their alpha: leaving one out must not make the others quicker than they will be.
     """
-    kept = [rule for rule in plan.rules if rule.metric.name in METRICS]
-    left_out = tuple(rule for rule in plan.rules if rule.metric.name not in METRICS)
+    known = Usual() if usual is None else usual
+    kept = [rule for rule in plan.rules if rule.metric.name in METRICS or is_known(known, rule)]
+    left_out = tuple(rule for rule in plan.rules if rule not in kept)
     if not kept:
         found = ", ".join(f"{rule.name} ({rule.metric.name})" for rule in left_out) or "none"
         raise DataError(

@@ -5,6 +5,7 @@ What is joined by `+` is true of one candidate at once. Each part says one thing
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any, Final
@@ -93,6 +94,26 @@ def _error(value: str | None, _plan: Plan) -> Says:
     return {"error": Fault(size=float(parse_rate(size)), since=since)}
 
 
+def _slow(value: str | None, _plan: Plan) -> Says:
+    return {"slow": _times(value)}
+
+
+def _cost(value: str | None, _plan: Plan) -> Says:
+    return {"cost": _times(value)}
+
+
+def _times(value: str | None) -> Fault:
+    size, since = _at(value)
+    return Fault(size=parse_times(size), since=since)
+
+
+def parse_times(text: str) -> float:
+    """How many times as much, such as `2x`; UnitError."""
+    if not re.fullmatch(r"[0-9]+(\.[0-9]+)?x", text) or float(text[:-1]) <= 1:
+        raise UnitError(f"{text!r} is no number of times above 1, such as 2x")
+    return float(text[:-1])
+
+
 def _swing(value: str | None, _plan: Plan) -> Says:
     return {"swing": float(parse_rate(value, what="part")) if value is not None else SWING}
 
@@ -170,6 +191,8 @@ _KINDS: Final[Mapping[str, Callable[[str | None, Plan], Says]]] = {
     "loss": _loss,
     "escalation": _escalation,
     "error": _error,
+    "slow": _slow,
+    "cost": _cost,
     "daily-swing": _swing,
     "ramp-mix": _shift,
     "drift": _drift,
@@ -188,6 +211,8 @@ _ABOUT: Final[Mapping[str, str]] = {
     "loss": "how much less often the candidate is right",
     "escalation": "how often it escalates",
     "error": "how often its calls fail",
+    "slow": "how long its requests take",
+    "cost": "what its requests cost",
     "daily-swing": "how its escalations swing",
     "ramp-mix": "how the mix shifts",
     "judge-noise": "how well the judge grades",
@@ -199,6 +224,8 @@ FORMS: Final[Mapping[str, str]] = {
     "loss": "loss=3pp[@24h]",
     "escalation": "escalation=5%[@24h]",
     "error": "error=2%[@24h]",
+    "slow": "slow=2x[@24h]",
+    "cost": "cost=1.5x[@24h]",
     "daily-swing": "daily-swing[=50%]",
     "ramp-mix": "ramp-mix[=10pp]",
     "drift": "drift[=3pp@7d]",
@@ -226,6 +253,10 @@ def _told(plan: Plan, scenario: Scenario) -> Iterator[str]:
         yield f"{size} of the candidate's answers escalate{later}"
     if scenario.error is not None:
         yield f"{format_percent(scenario.error.size)} of the candidate's calls fail{_later(scenario.error)}"
+    if scenario.slow is not None:
+        yield f"the candidate's requests take {scenario.slow.size:g} times as long{_later(scenario.slow)}"
+    if scenario.cost is not None:
+        yield f"the candidate's requests cost {scenario.cost.size:g} times as much{_later(scenario.cost)}"
     if scenario.swing:
         yield f"escalations swing over the day by {format_percent(scenario.swing)} of their mean, which stays"
     if scenario.shift:

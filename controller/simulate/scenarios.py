@@ -55,7 +55,9 @@ class Judge:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """What is wrong with a candidate, as a fraction of its answers. It begins `since` after the start."""
+    """What is wrong with a candidate: a fraction of its answers, or how many times as much of something they take. It
+    begins `since` after the start.
+    """
 
     size: float
     since: timedelta = timedelta(0)
@@ -87,6 +89,8 @@ class Scenario:
     loss: Fault | None = None
     escalation: Fault | None = None  # instead of the usual rate
     error: Fault | None = None
+    slow: Fault | None = None  # times as long as usual
+    cost: Fault | None = None  # times as much as usual
     swing: float = 0.0  # of the escalation rate over a day, as a part of its mean
     shift: float = 0.0  # how much less accurate both arms are on the harder half of the intents
     judge: Judge | None = None  # None: as `grader` says
@@ -96,7 +100,7 @@ class Scenario:
     @property
     def since(self) -> timedelta | None:
         """When the first thing goes wrong; None: nothing does."""
-        faults = (self.loss, self.escalation, self.error)
+        faults = (self.loss, self.escalation, self.error, self.slow, self.cost)
         return min((one.since for one in faults if one is not None), default=None)
 
     @property

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from controller.rollout.accounting_blocks import Sizes, block_sizes
+from controller.rollout.comparison import compared as compared_by
 from controller.rollout.metrics import MICRO, Kind
 from controller.rollout.plan import FULL_BP, Arm, Plan
 from controller.rollout.sums import Table
@@ -37,10 +38,12 @@ from controller.simulate.dense import (
     Counted,
     with_people,
 )
+from controller.simulate.histograms import Buckets
 from controller.simulate.knowledge import Coming
 from controller.simulate.lateness import Lateness
 from controller.simulate.lines import NOTHING, Labels, Line, Values, values_of
 from controller.simulate.people import SALT, ByPeople, Judged, Number, People
+from controller.simulate.quantities import Quantities
 from controller.simulate.scenarios import (
     DAY_MIN,
     Rate,
@@ -52,9 +55,11 @@ from controller.simulate.scenarios import (
     rate_at,
     rates,
 )
+from controller.simulate.usual import Usual
 
 STRETCH_MIN: Final = DAY_MIN
 """Minutes that are drawn together."""
+APART: Final = 2  # beside the generators of what arrives and how it is answered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +89,8 @@ def groups(plan: Plan) -> Mapping[str, Sequence[str]]:
 
     A sum of Poisson streams is one. Where no rule is judged on an intent, only sums over all intents are looked at.
     """
+    if compared_by(plan):  # each intent's minutes are bet on for themselves
+        return {intent.name: [intent.name] for intent in plan.intents}
     judged = {intent for rule in plan.rules for intent in plan.judged_intents(rule)}
     found: dict[object, list[str]] = {}
     for intent in plan.intents:
@@ -102,8 +109,10 @@ class Streams:
     entropy: int
     run: int
     first: int
+    usual: Usual = field(default_factory=Usual)
     groups: Mapping[str, Sequence[str]] = field(init=False)
     columns: Columns = field(init=False)
+    quantities: Quantities | None = field(init=False)
     _with_blocks: frozenset[str] = field(init=False)
     _lines: dict[tuple[int, str], Line] = field(default_factory=dict)
 
@@ -112,6 +121,11 @@ class Streams:
         self.columns = REQUESTS_APART if self.traffic.requests_per_unit > 1 else ONE_REQUEST
         if self.plan.labels.people_u:
             self.columns = with_people(self.columns)
+        self.quantities = Quantities.of(
+            self.plan, self.traffic, self.usual, self.scenario, self.columns
+        )
+        if self.quantities is not None:
+            self.columns = self.quantities.columns
         self._with_blocks = frozenset(
             intent.name for intent in self.plan.intents if self._blocks_wanted(intent.name)
         )
@@ -119,7 +133,10 @@ class Streams:
     def draw(self, split: InForce, number: int, start: int, length: int) -> Drawn:
         """The `number`-th stretch of a split version: minutes [start, start + length)."""
         key = (self.run, split.version, number)
-        random = np.random.default_rng(np.random.SeedSequence(self.entropy, spawn_key=key))
+        random, apart = (
+            np.random.default_rng(np.random.SeedSequence(self.entropy, spawn_key=one))
+            for one in (key, (*key, APART))
+        )
         people = self._people(key)
         minutes = np.arange(start, start + length, dtype=np.int64)
         parts = mix(self.plan, self.traffic, self.scenario, split.step)
@@ -149,7 +166,7 @@ class Streams:
                     people if intent in self._with_blocks and intent not in split.pinned else None
                 )
                 answered = self._answered(
-                    random, of, arriving * share, minutes, sizes, counts, looked_at
+                    random, of, arriving * share, minutes, sizes, counts, looked_at, apart
                 )
                 if intent in split.pinned:
                     continue
@@ -169,12 +186,17 @@ class Streams:
             elif sizes is not None:
                 line = self._lines.setdefault((split.version, intent), Line(sizes))
                 blocks.append(line.close(intent, labels))
+        times: Mapping[tuple[str, str], Sequence[Buckets]] = {}
+        if self.quantities is not None:
+            since = minutes - self.first
+            times = self.quantities.draw(apart, compared, outside, since)
         return Drawn(
             counted=Counted(
                 length=length,
                 compared=compared,
                 outside=outside if split.pinned else None,
                 blocks=blocks,
+                times=times,
             ),
             wrong_served=wrong_served,
             coming=coming,
@@ -207,13 +229,16 @@ class Streams:
         sizes: Sizes | None,
         counts: Table,
         people: People | None,
+        apart: np.random.Generator,
     ) -> _Answered:
         graded, mean = (
-            _Graded(self.traffic.label_rate, self.plan.labels.sampled),
+            _Graded(
+                self.traffic.label_rate, self.plan.labels.sampled, self.columns.requests_right_u
+            ),
             self.traffic.requests_per_unit,
         )
         if sizes is None and self.scenario.lateness is None:
-            return _Answered.counted(random, of, per_minute, graded, counts, mean, people)
+            return _Answered.counted(random, of, per_minute, graded, counts, mean, people, apart)
         late = None
         if self.scenario.lateness is not None:
             delay, horizon = (
@@ -232,10 +257,13 @@ class Streams:
 
 @dataclass(frozen=True, slots=True)
 class _Graded:
-    """Which part of ordinary answers is graded; and of escalated and failed ones counts as wrong, by the plan."""
+    """Which part of ordinary answers is graded; and of escalated and failed ones counts as wrong, by the plan.
+    `requests_right_u`: the column for grades by request, where there are several in a unit and a rule reads it.
+    """
 
     ordinary: float
     wrong_unless_graded: float
+    requests_right_u: int | None = None
 
     def known(self, random: np.random.Generator, units: Number) -> Number:
         """How many of so many escalated or failed ones count, in each minute."""
@@ -313,8 +341,11 @@ class _Answered:
         counts: Table,
         mean: float,
         people: People | None,
+        apart: np.random.Generator,
     ) -> _Answered:
-        """By kind of answer: each kind of a Poisson stream is a Poisson stream of its own."""
+        """By kind of answer: each kind of a Poisson stream is a Poisson stream of its own. What not every plan asks for
+        is drawn `apart`.
+        """
 
         def kind(part: Rate) -> Number:
             there = part.any() if isinstance(part, np.ndarray) else part > 0
@@ -342,6 +373,10 @@ class _Answered:
             counts[REQUESTS_FAILED], counts[REQUESTS_ESCALATED] = of_failed, of_wrong
             counts[REQUESTS_GRADED] = of_known + of_ordinary
             counts[REQUESTS] = of_wrong + of_ordinary + _requests_of(random, ungraded, mean)
+            if graded.requests_right_u is not None:
+                counts[graded.requests_right_u] = MICRO * _requests_of_right(
+                    apart, right, wrong, of_ordinary
+                )
         return cls()
 
     @classmethod
@@ -409,6 +444,8 @@ class _Answered:
                 counts[REQUESTS_GRADED] = requests_by_minute(known.nonzero()[0])
         else:
             counts[RIGHT_U] = (n - by_minute((~right).nonzero()[0])) * MICRO
+        if graded.requests_right_u is not None:
+            counts[graded.requests_right_u] = requests_by_minute(right.nonzero()[0]) * MICRO
         for column, of_requests, rate in (
             (ESCALATED, REQUESTS_ESCALATED, of.escalated),
             (FAILED, REQUESTS_FAILED, of.failed),
@@ -439,3 +476,15 @@ def _requests_of(random: np.random.Generator, units: Number, mean: float) -> Num
     if not np.any(units):
         return 0
     return units + random.poisson((mean - 1) * random.standard_gamma(units))
+
+
+def _requests_of_right(
+    random: np.random.Generator, right: Number, wrong: Number, requests: Number
+) -> Number:
+    """How many of the requests of so many right and wrong units are of the right ones.
+
+    Given what they have in all, geometric numbers share what is beyond one each by Pólya's urn.
+    """
+    parts = random.beta(np.maximum(right, 1), np.maximum(wrong, 1))
+    parts = np.where(np.equal(wrong, 0), 1.0, np.where(np.equal(right, 0), 0.0, parts))
+    return right + random.binomial(requests - right - wrong, parts)

@@ -11,19 +11,18 @@ A look at a minute sees all of it, as the last one within it would. The split is
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from controller.reconcile.observe import see
+from controller.reconcile.observe import references, see
 from controller.rollout.advance import requirement
 from controller.rollout.commands import AnyCommand, Apply, Approve
 from controller.rollout.decide import decide, start
 from controller.rollout.decision import Action, Decision, Wait, Waiting
-from controller.rollout.force import InForceTime, Stretch
 from controller.rollout.metrics import Kind
 from controller.rollout.plan import FULL_BP, Advance, Arm, Plan, Rule
 from controller.rollout.readings import proven, read
@@ -33,14 +32,17 @@ from controller.rollout.timeline import minute_of, minutes, start_of
 from controller.rollout.verdict import Outcome
 from controller.rollout.view import View
 from controller.simulate.backtest import Ending
-from controller.simulate.dense import DenseTallies
+from controller.simulate.bounds import bounds_of, tallies_of
 from controller.simulate.failing import suspects
 from controller.simulate.freezes import thaw
+from controller.simulate.frozen import first_measured
 from controller.simulate.knowledge import Knowledge
 from controller.simulate.late import LateBounds, may_be_proven, suspected_hours
 from controller.simulate.scenarios import DAY_MIN, Scenario, Traffic
+from controller.simulate.shifting import Shifting
 from controller.simulate.standing import standing_of
 from controller.simulate.streams import STRETCH_MIN, InForce, Streams
+from controller.simulate.usual import Usual
 
 ACTOR: Final = "simulation"
 LOOK_MIN: Final = 96 * 60
@@ -77,6 +79,7 @@ class Setup:
     seed: int
     reaction: timedelta = timedelta(hours=1)
     max_days: int = 60
+    usual: Usual = field(default_factory=Usual)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,19 +155,14 @@ class _Run:
         self._first = self._judged = minute_of(setup.start)
         self._last = self._first + setup.max_days * DAY_MIN
         self._streams = Streams(
-            setup.plan, setup.traffic, setup.scenario, setup.seed, number, self._first
+            setup.plan, setup.traffic, setup.scenario, setup.seed, number, self._first, setup.usual
         )
-        room = setup.max_days * DAY_MIN + 2 * STRETCH_MIN
-        columns = self._streams.columns
-        self._tallies = DenseTallies(
-            tuple(self._streams.groups), first=self._first, room=room, columns=columns
-        )
+        self._tallies = tallies_of(self._streams, setup.max_days * DAY_MIN + 2 * STRETCH_MIN)
         delay_min = minutes(setup.plan.labels.delay)
         late = is_judged_again(setup)
         self._late = Knowledge(self._tallies, delay_min=delay_min) if late else None
         self._wrong_served: list[tuple[int, NDArray[np.float64]]] = []
-        self._shifting: list[Stretch] = []  # in which the candidate had a share
-        self._shifting_since: datetime | None = None
+        self._shifting = Shifting()
         self._approve_min: int | None = None
         self._frozen_until = self._first
         self._fresh = True  # nothing was looked at since the last decision
@@ -329,11 +327,13 @@ class _Run:
         return until, decision
 
     def _first_failing(self, until: int) -> _Span | None:
-        """The first minute up to one in which a rule fails, or nothing was measured for too long."""
+        """The first minute up to one in which a rule fails, nothing was measured, or a percentile is frozen."""
         view = self._view(self._judged, until, known=self._judged)
         rules, late = self._plan.rules, self._late is not None
         in_time = {rule.name for rule in rules if not (late and rule.metric.labelled)}
-        first: int | None = None
+        first = first_measured(view)
+        if first is not None:
+            view = self._view(self._judged, first, known=self._judged)
         for minute, name, intent in suspects(view, self._tallies, in_time):
             rule = self._plan.rule(name)
             if rule is not None and self._stops(minute, rule, intent):
@@ -393,7 +393,8 @@ class _Run:
     ) -> Decision:
         """What a look in a minute decides; where not said else, all that was to be judged before it was."""
         view = self._view(minute - 1 if judged is None else judged, minute)
-        return decide(self._plan, self._state, see(view, self._standing), command, start_of(minute))
+        seen = replace(see(view, self._standing), references=references(view))
+        return decide(self._plan, self._state, seen, command, start_of(minute))
 
     def _view(self, judged: int, minute: int, *, known: int | None = -1) -> View:
         """Of a minute, where windows were judged up to an earlier one.
@@ -404,14 +405,11 @@ class _Run:
         if self._late is not None and known is not None:
             self._late.know(minute if known < 0 else known)
             touched = self._late.changed(judged, minute) if known < 0 else []
-        stretches = list(self._shifting)
-        if self._shifting_since is not None:
-            stretches.append((self._shifting_since, now))
         return View(
             plan=self._plan,
             state=self._state,
             tallies=self._tallies,
-            in_force=InForceTime(stretches),
+            in_force=self._shifting.until(now),
             now=now,
             judged=judged,
             touched=touched,
@@ -424,6 +422,8 @@ class _Run:
         if decision.state.version != before.version:
             self._cut(minute + 1)
             self._begin_version()
+        if decision.state.references is not before.references:
+            self._tallies.widen(bounds_of(self._plan, decision.state.references), minute)
         if decision.state.share_bp != before.share_bp:
             self._path.append((minute - self._first, decision.state.share_bp))
         if decision.action is Action.NOTIFY and ASKED in {*decision.state.told} - {*before.told}:
@@ -444,11 +444,7 @@ class _Run:
             state.version, [name for name in self._streams.groups if name not in pinned]
         )
         self._standing = standing_of(plan, state)
-        if any(of.values()) and self._shifting_since is None:
-            self._shifting_since = state.updated_at
-        elif not any(of.values()) and self._shifting_since is not None:
-            self._shifting.append((self._shifting_since, state.updated_at))
-            self._shifting_since = None
+        self._shifting.change(state.updated_at, shifts=any(of.values()))
 
     def _draw(self, end: int) -> None:
         """All that comes in before a minute."""

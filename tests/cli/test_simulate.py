@@ -31,7 +31,7 @@ def test_every_scenario_has_a_line_and_nothing_pretends_to_be_real(world: World)
         "4 simulated rollouts a scenario, seed 7, from 2026-09-01",
         "Nothing was sent anywhere.",
         "50 units a minute, 4 requests each on average (geometric), Poisson",
-        "Not simulated: rule slow (latency_p95). It is left out of the runs, so it stops none;",
+        "Not simulated: rule slow (latency_p95): give --latency P50,P95. It is left out of the runs, so it stops none;",
         "escalation=20%@1h: 20% of the candidate's answers escalate from 1h on. Stopped by escalation: 4.",
     ):
         assert words in answer.out
@@ -55,6 +55,50 @@ def test_json_holds_the_same_and_says_that_it_is_simulated(world: World):
     assert worse["endings"]["rolled_back"]["share"] == 1.0
     assert 0 < worse["since_it_went_wrong_s"]["median"] < 3_600
     assert worse["wrong_answers_served"]["median"] > 0
+
+
+BILL = "name: spend, metric: cost_per_hour, above: 400 USD, window: 1h, then: pause"
+WORSE = ("--scenario", "healthy", "--scenario", "slow=2x@1h", "--scenario", "cost=3x@1h")
+
+
+def test_latencies_and_costs_are_simulated_where_they_are_told(world: World):
+    of = world.plan(plan_text(steps=STEPS, rules=(ESCALATION, SLOW, BILL)))
+    told = (*FEW, *WORSE, "--latency", "0.9s,2s", "--output-tokens", "2000")
+
+    answer = world.cli("simulate", of, *told)
+
+    assert (answer.code, answer.err) == (0, "")
+    for words in (
+        "(log-normal, median 0.9 s, p95 2 s).",
+        "5,000 input and 2,000 output tokens on average; log-normal with a coefficient of variation of 1, whatever the "
+        "grade.",
+        "How long each takes, and what it costs, is its own.",
+        "slow=2x@1h: the candidate's requests take 2 times as long from 1h on. Stopped by slow: 4.",
+        "cost=3x@1h: the candidate's requests cost 3 times as much from 1h on.",
+    ):
+        assert words in " ".join(answer.out.split())
+    assert "Not simulated" not in answer.out
+
+    document = world.cli("simulate", of, *told, "-o", "json").json
+    assert document["not_simulated"] == []
+    assert {(one["arm"], one["of"]) for one in document["latencies"]} == {
+        ("baseline", "latency"),
+        ("candidate", "latency"),
+    }
+    assert (document["input_tokens"], document["output_tokens"]) == (5_000, 2_000)
+    assert document["cost_cv"] == 1.0
+    assert set(document["request_usd"]) == {"baseline", "candidate"}
+    healthy, slow, _ = document["scenarios"]
+    assert healthy["endings"]["completed"]["runs"] == 4
+    assert slow["stopped_by"] == {"slow": 4}
+    assert 0 < slow["since_it_went_wrong_s"]["median"] <= 3_600
+
+
+def test_a_scenario_about_what_nobody_has_told_is_refused(world: World):
+    answer = world.cli("simulate", world.plan(PLAN), *FEW, "--scenario", "slow=2x")
+
+    assert answer.code == 2
+    assert "--scenario slow=2x: no latencies are known; give --latency P50,P95" in answer.err
 
 
 BY_PEOPLE = plan_text(steps=STEPS, rules=(ACCURACY,)).replace(
@@ -197,6 +241,8 @@ def test_at_a_terminal_progress_is_shown_beside_the_answer(world: World):
             "refund has a part already; give it once.",
         ),
         ((*FEW, "--accuracy", "0.95"), "--accuracy: "),
+        ((*FEW, "--latency", "3s,1s"), "--latency 3s,1s: the median must be above 0 and below"),
+        ((*FEW, "--scenario", "cost=half"), "wanted cost=1.5x[@24h]."),
         ((*FEW, "--approve-after", "soon"), "--approve-after: "),
         ((*FEW, "--picture", "fan.png"), "--picture fan.png: found .png; wanted a name in .svg."),
         ((*FEW, "--picture", "nowhere/fan.svg"), "there is no folder nowhere; make it first."),

@@ -87,6 +87,27 @@ def test_a_fault_begins_when_it_was_said_to():
     assert parse_scenario("escalation=5%@24h", PLAN).since == timedelta(hours=24)
 
 
+def test_slow_and_dear_candidates_are_told_in_times():
+    worse = parse_scenario("cost=1.5x+slow=2x@24h", PLAN)
+
+    assert worse.text == "slow=2x@24h+cost=1.5x"
+    assert worse.slow == Fault(size=2.0, since=24 * HOUR)
+    assert worse.cost == Fault(size=1.5)
+    assert worse.since == timedelta(0)
+    assert about(PLAN, worse) == (
+        "the candidate's requests take 2 times as long from 24h on; the candidate's requests cost 1.5 times as much"
+    )
+    assert of("slow=2x").wrong == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("text", ["slow", "slow=2", "slow=1x", "cost=30%", "cost=0.5x@24h"])
+def test_times_that_are_none_are_refused(text: str):
+    with pytest.raises(DataError) as found:
+        parse_scenario(text, PLAN)
+
+    assert f"wanted {FORMS[text.partition('=')[0]]}." in str(found.value)
+
+
 def test_a_daily_swing_leaves_the_mean_of_every_day_as_it_is():
     escalated = of("daily-swing=80%", minutes=range(1_000, 1_000 + 1_440)).escalated
 
