@@ -337,7 +337,7 @@ class Histogram:
         """Set whole minutes to new counts by bucket. Returns the minutes that changed."""
         if not changed:
             return set()
-        first = int(self._minutes.searchsorted(min(changed)))
+        first = self._place(min(changed))
         tail = self._by_minute(first)
         moved = {minute for minute, counts in changed.items() if tail.get(minute, {}) != counts}
         tail.update((minute, dict(counts)) for minute, counts in changed.items())
@@ -352,6 +352,10 @@ class Histogram:
         self._counts = np.concatenate([self._counts[:first], columns[:, 2]])
         return moved
 
+    def _place(self, minute: int) -> int:
+        """Of the first entry from a minute on. Asked as what is kept: else all of that would be converted first."""
+        return int(self._minutes.searchsorted(np.int32(minute)))
+
     def _by_minute(self, first: int) -> dict[int, dict[int, int]]:
         tail: dict[int, dict[int, int]] = {}
         columns = (self._minutes[first:], self._buckets[first:], self._counts[first:])
@@ -361,7 +365,7 @@ class Histogram:
 
     def forget(self, before: int) -> None:
         """Drop the minutes before `before`; windows may no longer start there."""
-        first = int(self._minutes.searchsorted(before))
+        first = self._place(before)
         # A copy each time would cost more than the room of a few.
         if first > len(self._minutes) // 8:
             self._minutes = self._minutes[first:].copy()
@@ -370,7 +374,7 @@ class Histogram:
 
     def between(self, start: int, end: int) -> tuple[NDArray[np.int32], ...]:
         """Minutes, buckets and counts of the entries in [start, end)."""
-        first, last = self._minutes.searchsorted((start, end))
+        first, last = self._place(start), self._place(end)
         return self._minutes[first:last], self._buckets[first:last], self._counts[first:last]
 
 
