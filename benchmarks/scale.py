@@ -175,14 +175,15 @@ def _copy(connection: Connection, table: Table, head: Head, plans: int) -> None:
 def _renamed(row: Mapping[str, Any], head: Head, number: int) -> dict[str, Any]:
     name, digest = head.state.name, head.state.plan_digest
     other = f"{number:05}"
+    mark = f"p{other}"  # no hash has a "p": none of the first plan's can be another's
 
     def renamed(text: str) -> str:
-        return text.replace(name, f"plan-{other}").replace(digest, other + digest[5:])
+        return text.replace(name, f"plan-{other}").replace(digest, mark + digest[6:])
 
     copy = {key: renamed(one) if isinstance(one, str) else one for key, one in row.items()}
     for key in ("head_hash", "hash"):
         if key in copy:
-            copy[key] = other + copy[key][5:]
+            copy[key] = mark + copy[key][6:]
     return copy
 
 
