@@ -12,6 +12,7 @@ import typer
 from controller.cli.context import Context
 from controller.cli.output import Document, moment
 from controller.cli.simulated import (
+    TIMES,
     per_minute_of,
     requests_per_unit_of,
     traffic_of,
@@ -267,10 +268,6 @@ class Stated:
     scenarios: tuple[str, ...]
     slower: tuple[float, ...]
     dearer: tuple[float, ...]
-
-
-TIMES = {"slow": "slow=2x", "cost": "cost=1.3x"}
-"""What is said as so many times the usual, by how it is written."""
 
 
 def stated_of(catches: Sequence[str]) -> Stated:

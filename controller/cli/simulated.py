@@ -99,6 +99,10 @@ Processes = Annotated[
 ]
 
 
+TIMES = {"slow": "slow=2x", "cost": "cost=1.3x"}
+"""What is said as so many times the usual, by how it is written."""
+
+
 def per_minute_of(per_day: float | None, per_minute: float | None) -> float:
     match per_day, per_minute:
         case (None, float()):
@@ -162,7 +166,6 @@ def requests_per_unit_of(plan: Plan, given: float | None) -> float:
 
 def regressions_of(texts: Sequence[str], plan: Plan) -> list[Scenario]:
     """Regressions to be caught, there from the beginning."""
-    from controller.cli.learnt import TIMES
     from controller.simulate.scenario_words import JOINED, REGRESSIONS, parse_scenario
 
     for text in texts:
