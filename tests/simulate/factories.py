@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import pytest
 from controller.plans.load import load_file
 from controller.plans.models import bundled_models
 from controller.rollout.metrics import CATALOGUE
+from controller.rollout.observation import Observation
 from controller.rollout.plan import (
     Intent,
     Labels,
@@ -25,7 +26,9 @@ from controller.rollout.plan import (
     Then,
     Unit,
 )
+from controller.simulate.knowledge import Coming
 from controller.simulate.results import Recording, pair_up, parse_results
+from tests.accounting.factories import observation
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared" / "data"
@@ -98,3 +101,19 @@ def plan(*rules: Rule, price: Price | None = PRICE, **changes: object) -> Plan:
 
 def shipped_plan(path: str) -> Plan:
     return load_file(ROOT / "rollout_plans" / path, today=date(2026, 1, 5), models=bundled_models())
+
+
+def requests_of(
+    unit: str, of_arm: Coming, count: int, *, at: datetime, escalated: bool
+) -> Iterator[Observation]:
+    """The requests of one simulated unit, as a gateway tells of them."""
+    for number in range(count):
+        yield observation(
+            f"{unit}-{number}",
+            at=at,
+            unit=unit,
+            arm=of_arm.arm,
+            intent=of_arm.intent,
+            assigned=number == 0,
+            flags={"escalated": escalated, "error": False},
+        )

@@ -27,7 +27,7 @@ from controller.simulate.scenarios import Scenario, Traffic
 from controller.simulate.streams import InForce, Streams
 from controller.store.memory import MemoryStore
 from tests.accounting.factories import HALF, NOW, ROLLOUT, observation, outcome, send, started
-from tests.simulate.factories import plan, rule
+from tests.simulate.factories import plan, requests_of, rule
 
 DELAY_MIN, LENGTH_MIN, UNTIL_MIN = 10, 40, 90
 FIRST = minute_of(NOW)
@@ -76,16 +76,8 @@ def sent(coming: list[Coming]) -> dict[int, list[Observation | Outcome]]:
         ):
             escalated = known == minute  # graded at once, without an outcome
             name = f"{of_arm.arm.value}-{of_arm.intent}-{number}"
-            for request in range(requests):
-                one = observation(
-                    f"{name}-{request}",
-                    at=start_of(minute) + timedelta(microseconds=number),
-                    unit=name,
-                    arm=of_arm.arm,
-                    intent=of_arm.intent,
-                    assigned=request == 0,
-                    flags={"escalated": escalated, "error": False},
-                )
+            at = start_of(minute) + timedelta(microseconds=number)
+            for one in requests_of(name, of_arm, requests, at=at, escalated=escalated):
                 by_minute[minute].append(one)
                 if not escalated:
                     by_minute[known].append(outcome(one.id, float(right), at=start_of(known)))

@@ -49,7 +49,7 @@ from controller.store.memory import MemoryStore
 from tests.accounting.factories import HALF, NOW, ROLLOUT, observation, outcome, send
 from tests.accounting.factories import started as in_store
 from tests.rollout.factories import started
-from tests.simulate.factories import plan, rule
+from tests.simulate.factories import plan, requests_of, rule
 
 FIRST, DAY = minute_of(NOW), 1_440
 DELAY_MIN, LENGTH_MIN = 10, 240
@@ -193,16 +193,8 @@ def sent(coming: list[Coming]) -> dict[int, list[Observation | Outcome]]:
             by_person = alike.pop() if alike else None
             unit = f"{of_arm.arm.value}-{of_arm.intent}-{number}"
             unit = named(unit, drawn=by_person is not None)
-            for request in range(requests):
-                one = observation(
-                    f"{unit}-{request}",
-                    at=start_of(minute) + timedelta(microseconds=number),
-                    unit=unit,
-                    arm=of_arm.arm,
-                    intent=of_arm.intent,
-                    assigned=request == 0,
-                    flags={"escalated": escalated, "error": False},
-                )
+            at = start_of(minute) + timedelta(microseconds=number)
+            for one in requests_of(unit, of_arm, requests, at=at, escalated=escalated):
                 by_minute[minute].append(one)
                 if escalated:
                     continue
