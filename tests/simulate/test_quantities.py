@@ -24,7 +24,6 @@ from controller.simulate.knowledge import Knowledge
 from controller.simulate.laws import SPREAD
 from controller.simulate.quantities import (
     MOST,
-    SIZES,
     TimeLaw,
     call_costs,
     in_parts,
@@ -32,6 +31,7 @@ from controller.simulate.quantities import (
     lacking,
 )
 from controller.simulate.scenarios import HEALTHY, Fault, Scenario, Traffic
+from controller.simulate.sizes import SIZES
 from controller.simulate.streams import APART, InForce, Streams
 from controller.simulate.usual import Latencies, Usual
 from controller.stats.histogram import bucket_of, value_of
