@@ -60,7 +60,10 @@ def suspects(view: View, tallies: DenseTallies, in_time: Set[str]) -> Iterator[S
         ahead = minute_of(view.now) - view.watermark(rule)
         judged = [one for one in view.plan.judged_intents(rule) if one not in view.state.pins]
         new = [one for one in judged if rule.name in in_time and not _has_failed(view, rule, one)]
-        for intent, ends in (*_failing(view, tallies, rule, new), *_blind(view, rule, judged)):
+        for intent, ends in (
+            *_failing(view, tallies, rule, new),
+            *_blind(view, tallies, rule, judged),
+        ):
             if len(ends):
                 found.append(_at(ends + ahead, rule, intent))
     return heapq.merge(*found, key=lambda one: one[0])
@@ -343,7 +346,7 @@ class Race:
 
 
 def _blind(
-    view: View, rule: Rule, intents: Sequence[str | None]
+    view: View, tallies: DenseTallies, rule: Rule, intents: Sequence[str | None]
 ) -> Iterator[tuple[str | None, Minutes]]:
     """Of each intent the ends up to which it is blind for longer than `maxBlind` (`availability.blind`)."""
     keys = known_and_traffic(rule.metric)
@@ -352,7 +355,16 @@ def _blind(
     since, most = minute_of(view.state.hold_from), view.plan.max_blind // MINUTE
     ends = view.span(rule, view.state.epoch(rule.name)).ends
     ends = ends[ends - since > most]
-    if not len(ends):
+    if not len(ends) or not intents:
+        return
+    # Nowhere blind for so long where something was measured in the minutes before each end.
+    first = int(ends[0]) - most - 1
+    (known,) = tallies.stretch(
+        first, int(ends[-1]), keys[:1], arm=Arm.CANDIDATE.value, intents=intents
+    )
+    nothing = known.take(ends - first, axis=1) == known.take(ends - first - most - 1, axis=1)
+    intents = [intents[place] for place in nothing.any(axis=1).nonzero()[0].tolist()]
+    if not intents:
         return
     at = np.arange(since, int(ends[-1]) + 1, dtype=np.int64)
     expected = expected_rate(view.plan, rule)

@@ -177,15 +177,12 @@ def test_blocks_are_those_of_the_accounting(share_bp, stretches):
     labels: list[Label] = []
     for number, stretch in enumerate(stretches):
         given_: dict[Arm, Labels] = {}
-        for arm, pairs in stretch.items():
-            ordered = [
-                (10 * number + minute, right) for minute, right in sorted(pairs, key=lambda p: p[0])
-            ]
-            given_[arm] = Labels(
-                np.array([minute for minute, _ in ordered], dtype=np.int64),
-                np.array([right for _, right in ordered], dtype=np.bool_),
-            )
-            for minute, right in ordered:
+        for arm in Arm:
+            pairs = sorted(stretch.get(arm, []), key=lambda pair: pair[0])
+            wrong = [place for place, (_, right) in enumerate(pairs) if not right]
+            n = np.bincount([minute for minute, _ in pairs], minlength=10) if pairs else [0] * 10
+            given_[arm] = Labels(10 * number, np.array(n), np.array(wrong, dtype=np.intp))
+            for minute, right in pairs:
                 labels.append(
                     Label(
                         id=f"{len(labels):06}",
@@ -193,7 +190,7 @@ def test_blocks_are_those_of_the_accounting(share_bp, stretches):
                         version=1,
                         intent="refund",
                         arm=arm.value,
-                        start=minute * MINUTE_US,
+                        start=(10 * number + minute) * MINUTE_US,
                         grade_u=MICRO * right,
                     )
                 )
