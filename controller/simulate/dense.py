@@ -174,7 +174,7 @@ class _Version:
 
 
 class DenseTallies:
-    """The statistics of one simulated rollout, of minutes [first, end); `room` is how many there may be."""
+    """The statistics of one simulated rollout, of minutes [first, end); `room` is how many there may well be."""
 
     def __init__(
         self,
@@ -216,10 +216,12 @@ class DenseTallies:
         for arm, table in counted.compared.items():
             self._compared[arm].set(start, table)
         if counted.outside is not None and self._outside is None:
-            self._outside = Prefix(len(self._place), self._width, self._room)
+            self._outside = Prefix(len(self._place), self._width, self._room, start)
         if self._outside is not None:
-            nothing = np.zeros((len(self._place), self._summed, counted.length), dtype=np.int64)
-            self._outside.set(start, nothing if counted.outside is None else counted.outside)
+            table = np.zeros((len(self._place), self.columns.width, counted.length), dtype=np.int64)
+            if counted.outside is not None:  # of which nobody counts what lies above a bucket
+                table[:, : self._summed] = counted.outside
+            self._outside.set(start, table)
         for found in counted.blocks:
             self._block_sums(found).extend(counted.length, found)
         self.times.extend(counted.length, counted.times)
@@ -239,10 +241,9 @@ class DenseTallies:
             self.columns.width,
             self.columns.with_more([above(*one) for one in new]),
         )
-        if self.columns.width > self._width:
-            self._width = self.columns.width
-            for prefix in self._prefixes():
-                prefix.widen(self._width, self.end - self.first)
+        self._width = max(self._width, self.columns.width)
+        for prefix in self._prefixes():
+            prefix.begin(first, self._width, self.end - self.first)
         self._derived += new
         self._derive(since - self.first, self.end - self.first, new, first)
 
@@ -311,14 +312,15 @@ class DenseTallies:
         """Sums of compared traffic before each minute of first .. last, which lie in those that there are; (keys,
         intents, minutes).
         """
-        sums = self._compared[arm].sums[:, :, first - self.first : last + 1 - self.first]
         rows = [self._place[one] if one is not None else -1 for one in intents]
         places = _places(tuple(keys), self.columns)
-        return (
-            sums[rows][:, places].swapaxes(0, 1)
-            if len(rows) > 1
-            else sums[rows[0], places][:, None]
-        )
+        span = slice(first - self.first, last + 1 - self.first)
+        sums = self._compared[arm].sums
+        table = np.empty((len(places), len(rows), span.stop - span.start), dtype=np.int64)
+        for key, place in enumerate(places):
+            for intent, row in enumerate(rows):
+                table[key, intent] = sums[row, place, span]
+        return table
 
     def wealth(
         self,
