@@ -19,14 +19,13 @@ from controller.rollout.plan import Arm
 from controller.rollout.sums import Minutes, Table
 from controller.simulate.dense import (
     ESCALATED,
-    FAILED,
-    GRADED,
     REQUESTS,
     REQUESTS_ESCALATED,
     REQUESTS_FAILED,
     REQUESTS_GRADED,
     RIGHT_U,
     UNITS,
+    Columns,
 )
 from controller.simulate.knowledge import Coming
 from controller.simulate.lateness import Lateness
@@ -34,6 +33,8 @@ from controller.simulate.lines import Labels, Values
 from controller.simulate.people import ByPeople, Judged, Number, People
 from controller.simulate.scenarios import Rate, Rates, rate_at
 
+FEW: Final = 1.0
+"""Arrivals a minute up to which it is quicker to draw each than each minute."""
 MANY: Final = 500.0
 """Arrivals a minute from which on a table of their law is not worth its room."""
 
@@ -51,15 +52,10 @@ class Late:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answering:
-    """`graded` is the part of ordinary answers that is, and `counted` that of escalated and failed ones which counts
-    as wrong, by the plan. `requests_per_unit` is a mean. `requests_right_u`: the column for grades by request, where
-    there are several in a unit and a rule reads it. `in_line`: whether the order of labels is of use.
-    """
+    """`requests_per_unit` is a mean. `in_line`: whether the order of labels is of use."""
 
-    graded: float
-    counted: float
+    columns: Columns
     requests_per_unit: float
-    requests_right_u: int | None
     in_line: bool
     late: Late | None
 
@@ -112,28 +108,46 @@ class Answered:
     come: Come | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """Which part of the units of each minute is graded and of which kind."""
+    """Which part of the units of each minute is graded and of which kind, and which is not. `labels` is all that is
+    graded, and `wrong_labels` which part of that is no right answer.
+    """
 
     right: Rate
     wrong: Rate
     escalated: Rate
     failed: Rate
+    ungraded: Rate
+    escalated_ungraded: Rate
+    failed_ungraded: Rate
+    labels: Rate
+    wrong_labels: Rate
 
     @classmethod
-    def of(cls, rates: Rates, how: Answering) -> Parts:
+    def of(cls, rates: Rates, *, graded: float, counted: float) -> Parts:
+        """Where this part of ordinary answers is graded, and this part of escalated and failed ones counts as wrong."""
+        right = graded * (1 - rates.graded_wrong)
+        bad = graded * (rates.graded_wrong - rates.escalated) + counted * rates.escalated
+        labels = right + bad
+        none = np.zeros(np.shape(labels))
         return cls(
-            right=how.graded * (1 - rates.graded_wrong),
-            wrong=how.graded * (rates.graded_wrong - rates.escalated),
-            escalated=how.counted * (rates.escalated - rates.failed),
-            failed=how.counted * rates.failed,
+            right=right,
+            wrong=graded * (rates.graded_wrong - rates.escalated),
+            escalated=counted * (rates.escalated - rates.failed),
+            failed=counted * rates.failed,
+            ungraded=(1 - graded) * (1 - rates.escalated),
+            escalated_ungraded=(1 - counted) * (rates.escalated - rates.failed),
+            failed_ungraded=(1 - counted) * rates.failed,
+            labels=labels,
+            wrong_labels=np.divide(bad, labels, out=none, where=np.asarray(labels) > 0),
         )
 
 
 def answered(
     random: np.random.Generator,
     of: Rates,
+    parts: Parts,
     per_minute: float,
     first: int,
     counts: Table,
@@ -144,7 +158,7 @@ def answered(
     """Counted into a table of zeros, (columns, minutes from `first` on). What not every plan asks for is drawn
     `apart`.
     """
-    length, parts = counts.shape[1], Parts.of(of, how)
+    length = counts.shape[1]
 
     def kind(part: Rate) -> Number:
         return arrived(random, per_minute * part, length)
@@ -161,11 +175,11 @@ def answered(
         ordinary=right + wrong,
         escalated=escalated,
         failed=failed,
-        ungraded=kind((1 - how.graded) * (1 - of.escalated)),
-        escalated_ungraded=kind((1 - how.counted) * (of.escalated - of.failed)),
-        failed_ungraded=kind((1 - how.counted) * of.failed),
+        ungraded=kind(parts.ungraded),
+        escalated_ungraded=kind(parts.escalated_ungraded),
+        failed_ungraded=kind(parts.failed_ungraded),
     )
-    kinds.count(counts, UNITS, ESCALATED, FAILED, GRADED)
+    kinds.count(counts, UNITS, ESCALATED, how.columns.failed, how.columns.graded)
     counts[RIGHT_U] = MICRO * right
     if line is not None and how.late is not None:
         return _late(random, of, line, kinds, counts, how, how.late, people)
@@ -174,9 +188,9 @@ def answered(
     if how.requests_per_unit > 1:
         requests = _requests(random, kinds, how.requests_per_unit)
         requests.count(counts, REQUESTS, REQUESTS_ESCALATED, REQUESTS_FAILED, REQUESTS_GRADED)
-        if how.requests_right_u is not None:
+        if how.columns.requests_right_u is not None:
             of_right = _requests_of_right(apart, right, wrong, requests.ordinary)
-            counts[how.requests_right_u] = MICRO * of_right
+            counts[how.columns.requests_right_u] = MICRO * of_right
     return Answered(None if line is None else line.labels)
 
 
@@ -190,6 +204,9 @@ def arrived(random: np.random.Generator, mean: Rate, length: int) -> Number:
     mean = float(mean)
     if not 0 < mean < MANY:
         return random.poisson(mean, length) if mean else 0
+    if mean < FEW:  # how many there are in all, and each one's minute
+        n = random.poisson(mean * length)
+        return np.bincount(random.integers(0, length, n), minlength=length)
     # By inversion: in half the time of numpy's own, which works its constants out anew for each number.
     found: NDArray[np.int64] = _cumulated(mean).searchsorted(random.random(length), side="right")
     return found
@@ -253,19 +270,17 @@ class Queue:
     def drawn(
         cls, random: np.random.Generator, parts: Parts, per_minute: float, first: int, length: int
     ) -> Queue:
-        bad = parts.failed + parts.escalated + parts.wrong
-        every = parts.right + bad
-        n = arrived(random, per_minute * every, length) + np.zeros(length, dtype=np.int64)
+        n = arrived(random, per_minute * parts.labels, length) + np.zeros(length, dtype=np.int64)
         when = np.repeat(np.arange(length), n)
-        often = np.divide(bad, every, out=np.zeros(np.shape(every)), where=np.asarray(every) > 0)
-        most = float(np.max(often))
+        most = float(np.max(parts.wrong_labels))
         places = hits(random, len(when), most)
         # Of those that may be wrong, one number tells which are, and which failed or escalated.
         at = when[places]
-        fate = most * random.random(len(places)) * rate_at(every, at)
+        labels = rate_at(parts.labels, at)
+        fate = most * random.random(len(places)) * labels
         failed = fate < rate_at(parts.failed, at)
         escalated = ~failed & (fate < rate_at(parts.failed + parts.escalated, at))
-        wrong = fate < rate_at(bad, at)
+        wrong = fate < labels * rate_at(parts.wrong_labels, at)
         return cls(
             labels=Labels(first, n, places[wrong]),
             when=when,
@@ -298,7 +313,7 @@ def hits(random: np.random.Generator, n: int, chance: float) -> Places:
     while chance and found[-1][-1] < n - 1:
         left = chance * (n - 1 - found[-1][-1])
         gaps = random.geometric(chance, int(left + 4 * left**0.5) + 8)
-        found.append(found[-1][-1] + np.minimum(gaps, n).cumsum())
+        found.append(found[-1][-1] + np.minimum(gaps, n + 1).cumsum())
     places: Places = np.concatenate(found)
     return places[1 : places.searchsorted(n)]
 
@@ -331,7 +346,7 @@ def _late(
     come = Come(judged.only(ever), requests[ever])
     in_time = ever & (delays <= late.delay_min)
     soon, soon_right = in_time.nonzero()[0], (in_time & right).nonzero()[0]
-    counts[GRADED] = line.by_minute(soon)
+    counts[how.columns.graded] = line.by_minute(soon)
     counts[RIGHT_U] = MICRO * line.by_minute(soon_right)
     if mean > 1:
         escalated, failed = (
@@ -342,8 +357,8 @@ def _late(
         every = replace(rest, ordinary=ordinary, escalated=escalated, failed=failed)
         every.count(counts, REQUESTS, REQUESTS_ESCALATED, REQUESTS_FAILED, REQUESTS_GRADED)
         counts[REQUESTS_GRADED] = line.by_minute(soon, requests)
-    if how.requests_right_u is not None:
-        counts[how.requests_right_u] = MICRO * line.by_minute(soon_right, requests)
+    if how.columns.requests_right_u is not None:
+        counts[how.columns.requests_right_u] = MICRO * line.by_minute(soon_right, requests)
     if people is not None:
         by_people = people.grade(come.judged, of, first)
         by_people.count(counts, first, late.delay_min)

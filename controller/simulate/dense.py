@@ -25,7 +25,7 @@ from controller.simulate.histograms import Buckets
 from controller.simulate.prefix import Prefix
 from controller.simulate.times import Times
 
-UNITS, ESCALATED, FAILED, GRADED, RIGHT_U = range(1, 6)
+UNITS, ESCALATED, RIGHT_U, FAILED, GRADED = range(1, 6)
 REQUESTS, REQUESTS_ESCALATED, REQUESTS_FAILED, REQUESTS_GRADED = range(6, 10)
 DRAWN, DRAWN_JUDGE_U, BOTH, BOTH_JUDGE_U, BOTH_PERSON_U, PRODUCT_U = range(10, 16)
 _OF_UNITS: Final[Mapping[str, int]] = {
@@ -47,6 +47,14 @@ class Columns:
     @property
     def requests(self) -> int:
         return self.places["n"]
+
+    @property
+    def failed(self) -> int:
+        return self.places.get("ef.error", 0)
+
+    @property
+    def graded(self) -> int:
+        return self.places["e.graded"]
 
     @property
     def requests_right_u(self) -> int | None:
@@ -77,6 +85,14 @@ ONE_REQUEST: Final = Columns(
     },
 )
 """A unit has one request."""
+ALL_GRADED: Final = Columns(
+    width=4,
+    places={
+        **{key: UNITS if place == GRADED else place for key, place in ONE_REQUEST.places.items()},
+        **dict.fromkeys(("ef.error", "f.error"), 0),
+    },
+)
+"""And each is graded, by the time that its label is due, and none fails: fewer sums to keep."""
 REQUESTS_APART: Final = Columns(
     width=10,
     places={
@@ -275,6 +291,7 @@ class DenseTallies:
 
     def put_blocks(self, version: int, intent: str, minutes: Minutes, places: Minutes) -> None:
         """Instead of all blocks of a split version that there were, in order of their minutes."""
+        self._forget_marks(self.first)
         kept = next(one for one in self._blocks[intent] if one.version == version)
         kept.put(minutes, places)
 
@@ -388,7 +405,7 @@ class DenseTallies:
     def at_marks(
         self, marks: Minutes, *, arm: str, about: About, until: Callable[[Minutes], Table]
     ) -> Table:
-        if arm != MATCHED:  # two rows of an array: not worth remembering
+        if arm not in (MATCHED, BOTH_ARMS):  # two rows of an array: not worth remembering
             return until(marks)
         remembered = self._marks.get(about)
         known, table = (marks[:0], until(marks[:0])) if remembered is None else remembered

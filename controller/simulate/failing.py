@@ -350,7 +350,8 @@ def _blind(
 ) -> Iterator[tuple[str | None, Minutes]]:
     """Of each intent the ends up to which it is blind for longer than `maxBlind` (`availability.blind`)."""
     keys = known_and_traffic(rule.metric)
-    if keys[0] == keys[1] or rule.metric.kind is Kind.SAMPLE_RATIO or not view.state.share_bp:
+    measured, every = tallies.places(keys, Arm.CANDIDATE.value)
+    if measured == every or rule.metric.kind is Kind.SAMPLE_RATIO or not view.state.share_bp:
         return
     since, most = minute_of(view.state.hold_from), view.plan.max_blind // MINUTE
     ends = view.span(rule, view.state.epoch(rule.name)).ends
@@ -358,11 +359,11 @@ def _blind(
     if not len(ends) or not intents:
         return
     # Nowhere blind for so long where something was measured in the minutes before each end.
-    first = int(ends[0]) - most - 1
+    apart = most + 1
     (known,) = tallies.stretch(
-        first, int(ends[-1]), keys[:1], arm=Arm.CANDIDATE.value, intents=intents
+        int(ends[0]) - apart, int(ends[-1]), keys[:1], arm=Arm.CANDIDATE.value, intents=intents
     )
-    nothing = known.take(ends - first, axis=1) == known.take(ends - first - most - 1, axis=1)
+    nothing = known[:, apart:] == known[:, :-apart]
     intents = [intents[place] for place in nothing.any(axis=1).nonzero()[0].tolist()]
     if not intents:
         return

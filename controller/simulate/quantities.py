@@ -162,7 +162,8 @@ class Spent:
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Quantities:
     """What is drawn for the rules of a plan. `columns` are those of `Streams` with what is summed of this; `costs` are
-    the statistics that a request's cost and tokens go into.
+    the statistics that a request's cost and tokens go into, `by_intent` whether a rule reads them of an intent. Where
+    none does, what all of them cost is told of the first.
 
     `times` and `calls` are laws of a healthy arm and of one with the scenario's fault, where they are known and asked
     for.
@@ -170,6 +171,7 @@ class Quantities:
 
     columns: Columns
     costs: Sequence[str]
+    by_intent: bool
     times: Mapping[tuple[Arm, str], tuple[TimeLaw, TimeLaw]]
     calls: Mapping[Arm, tuple[CallLaw, CallLaw]]
     slow: Fault | None
@@ -193,6 +195,7 @@ class Quantities:
         return cls(
             columns=columns.with_more([*graded, *costs, *sorted(means)], counted),
             costs=costs,
+            by_intent=any(plan.judged_intents(rule) != (None,) for rule in spent),
             times={
                 (arm, subject): _times_of(usual, arm, subject, scenario)
                 for subject in subjects
@@ -243,6 +246,8 @@ class Quantities:
         for span, calls in self._calls(arm, since):
             part = tables[:, :, span]
             n, escalated = part[:, self.columns.requests], part[:, places["f.escalated"]]
+            if not self.by_intent:
+                n, escalated, part = n.sum(axis=0), escalated.sum(axis=0), part[0]
             own, more = (
                 sums(random, one.ravel(), calls.spread).reshape(one.shape) for one in (n, escalated)
             )
@@ -250,7 +255,7 @@ class Quantities:
                 spent = calls.tokens * own
                 if name == COST:
                     spent = calls.own * own + calls.escalated * more
-                part[:, places[name]] = np.rint(spent)
+                part[..., places[name], :] = np.rint(spent)
 
     def _calls(self, arm: Arm, since: Minutes) -> Iterator[tuple[slice, CallLaw]]:
         for span, faulty in _spans(self.dear if arm is Arm.CANDIDATE else None, since):

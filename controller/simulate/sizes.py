@@ -58,13 +58,13 @@ def relative(cv: float) -> Floats:
 
 def sums(random: np.random.Generator, n: NDArray[np.int64], cv: float) -> Floats:
     """The sum of so many independent sizes of `relative`, for each of some numbers."""
-    laws = _of_powers(cv)
-    found = np.zeros(len(n))
+    laws, found, most = _of_powers(cv), np.zeros(len(n)), int(n.max(initial=0))
     for power, law in enumerate(laws[:-1]):
-        there = ((n >> power) & 1).nonzero()[0]
-        found[there] += law[drawn(random, len(there))]
-    often = n >> (len(laws) - 1)
-    if often.any():
+        if most >> power:
+            there = ((n >> power) & 1).nonzero()[0]
+            found[there] += law[drawn(random, len(there))]
+    if most >> (len(laws) - 1):
+        often = n >> (len(laws) - 1)
         rest = laws[-1][drawn(random, int(often.sum()))]
         found += np.bincount(np.repeat(np.arange(len(n)), often), rest, len(n))
     return found

@@ -15,14 +15,15 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from controller.rollout.accounting_blocks import Sizes, block_sizes
+from controller.rollout.accounting_blocks import block_sizes
 from controller.rollout.comparison import compared as compared_by
 from controller.rollout.metrics import Kind
 from controller.rollout.plan import FULL_BP, Arm, Plan
 from controller.rollout.timeline import MINUTE
-from controller.simulate.answers import Answering, Late, answered
+from controller.simulate.answers import Answering, Late, Parts, answered
 from controller.simulate.block_sums import Blocks
 from controller.simulate.dense import (
+    ALL_GRADED,
     ONE_REQUEST,
     REQUESTS_APART,
     Columns,
@@ -45,8 +46,8 @@ from controller.simulate.scenarios import (
 )
 from controller.simulate.usual import Usual
 
-STRETCH_MIN: Final = DAY_MIN
-"""Minutes that are drawn together."""
+STRETCH_MIN: Final = 2 * DAY_MIN
+"""Minutes that are drawn together: a stretch of one day costs three quarters as much as one of two."""
 APART: Final = 2  # beside the generators of what arrives and how it is answered
 
 
@@ -102,18 +103,19 @@ class Streams:
     columns: Columns = field(init=False)
     quantities: Quantities | None = field(init=False)
     _with_blocks: frozenset[str] = field(init=False)
+    _how: Mapping[bool, Answering] = field(init=False)  # by whether labels are in line
     _lines: dict[tuple[int, str], Line] = field(default_factory=dict)
+    _steady: dict[tuple[Arm, str], tuple[Rates, Parts]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.groups = groups(self.plan)
-        self.columns = REQUESTS_APART if self.traffic.requests_per_unit > 1 else ONE_REQUEST
-        if self.plan.labels.people_u:
-            self.columns = with_people(self.columns)
+        self.columns = self._columns()
         self.quantities = Quantities.of(
             self.plan, self.traffic, self.usual, self.scenario, self.columns
         )
         if self.quantities is not None:
             self.columns = self.quantities.columns
+        self._how = {one: self._answering(in_line=one) for one in (False, True)}
         self._with_blocks = frozenset(
             intent.name for intent in self.plan.intents if self._blocks_wanted(intent.name)
         )
@@ -143,18 +145,20 @@ class Streams:
             sizes = block_sizes(share_bp) if intent in self._with_blocks else None
             values = values_of(sizes) if sizes is not None else None
             labels: dict[Arm, Labels] = {}
-            how = self._answering(sizes)
+            how = self._how[sizes is not None]
             for arm in Arm:
                 share = (share_bp if arm is Arm.CANDIDATE else FULL_BP - share_bp) / FULL_BP
                 if not share:
                     continue
-                of = self._rates(arm, intent, minutes)
+                of, parts_of = self._rates(arm, intent, minutes)
                 counted = outside if intent in split.pinned else compared[arm.value]
                 counts = counted[place]
                 looked_at = (
                     people if intent in self._with_blocks and intent not in split.pinned else None
                 )
-                made = answered(random, of, arriving * share, start, counts, how, looked_at, apart)
+                made = answered(
+                    random, of, parts_of, arriving * share, start, counts, how, looked_at, apart
+                )
                 if intent in split.pinned:
                     continue
                 if made.labels is not None:
@@ -189,6 +193,14 @@ class Streams:
             coming=coming,
         )
 
+    def _columns(self) -> Columns:
+        traffic, labels, scenario = self.traffic, self.plan.labels, self.scenario
+        everything = min(traffic.label_rate, labels.sampled) >= 1 and scenario.lateness is None
+        columns = ALL_GRADED if everything and scenario.error is None else ONE_REQUEST
+        if traffic.requests_per_unit > 1:
+            columns = REQUESTS_APART
+        return with_people(columns) if labels.people_u else columns
+
     def _people(self, key: tuple[int, ...]) -> People | None:
         labels = self.plan.labels
         if not labels.people_u:
@@ -201,13 +213,21 @@ class Streams:
             horizon_min=labels.horizon // MINUTE,
         )
 
-    def _rates(self, arm: Arm, intent: str, minutes: NDArray[np.int64]) -> Rates:
+    def _rates(self, arm: Arm, intent: str, minutes: NDArray[np.int64]) -> tuple[Rates, Parts]:
+        known = self._steady.get((arm, intent))
+        if known is not None:
+            return known
         since_start = minutes - self.first
-        return rates(
+        of = rates(
             self.plan, self.traffic, self.scenario, arm=arm, intent=intent, minutes=since_start
         )
+        graded, counted = self.traffic.label_rate, self.plan.labels.sampled
+        found = of, Parts.of(of, graded=graded, counted=counted)
+        if self.scenario.is_steady:
+            self._steady[arm, intent] = found
+        return found
 
-    def _answering(self, sizes: Sizes | None) -> Answering:
+    def _answering(self, *, in_line: bool) -> Answering:
         late = None
         if self.scenario.lateness is not None:
             delay, horizon = (
@@ -215,11 +235,9 @@ class Streams:
             )
             late = Late(lateness=self.scenario.lateness, delay_min=delay, horizon_min=horizon)
         return Answering(
-            graded=self.traffic.label_rate,
-            counted=self.plan.labels.sampled,
             requests_per_unit=self.traffic.requests_per_unit,
-            requests_right_u=self.columns.requests_right_u,
-            in_line=sizes is not None,
+            columns=self.columns,
+            in_line=in_line,
             late=late,
         )
 

@@ -64,8 +64,8 @@ ASKED: Final = "approval"  # what is told when a step waits for it alone
 PENDING_MIN: Final = 10
 SPARE_MIN: Final = 4 * DAY_MIN
 """What most rollouts take at most beyond their planned time; for more, room is made when it is needed."""
-FIRST_STRETCH_MIN: Final = 60
-"""Minutes drawn together before the first share: it mostly takes one."""
+FIRST_STRETCH_MIN: Final = 12 * 60
+"""Minutes drawn together before the first share: it mostly takes one, and less than this where there is a freeze."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from controller.rollout.observation import Observation, RollupRow
 from controller.rollout.plan import Arm, Intent, Labels, Plan, Scope, Unit
 from controller.rollout.tallies import Tallies
 from controller.rollout.timeline import minute_of, start_of
-from controller.simulate.dense import ONE_REQUEST, RIGHT_U, DenseTallies
+from controller.simulate.dense import ALL_GRADED, RIGHT_U, DenseTallies
 from controller.simulate.knowledge import Knowledge
 from controller.simulate.laws import SPREAD
 from controller.simulate.quantities import (
@@ -297,6 +297,35 @@ def test_costs_have_the_stated_spread_and_an_escalated_answer_costs_two_calls():
     assert candidate[places["s.cost_nusd"]] == pytest.approx(expected, rel=0.02)
 
 
+@pytest.mark.parametrize("scope", [Scope.ALL, Scope.EACH])
+def test_what_minutes_cost_and_take_in_sum_is_as_much_as_single_requests_do(scope: Scope):
+    bills = (
+        rule("cost_per_hour", limit=50.0, scope=scope),
+        rule("token_burn_rate", limit=1e6, scope=scope),
+    )
+    made = streams(planned(*bills), units_per_minute=200.0)
+    single = streams(planned(*RULES), units_per_minute=200.0)
+    keys = ("n", "f.escalated", "s.cost_nusd", "s.output_tokens")
+
+    def told(of: Streams, arm: Arm) -> list[np.ndarray]:
+        tables = of.draw(SPLIT, 0, FIRST, 4_000).counted.compared[arm.value]
+        return [tables[:, of.columns.places[key]] for key in keys]
+
+    for arm in Arm:
+        (n, escalated, cost, tokens), (m, e, costs, _) = told(made, arm), told(single, arm)
+        own, more = (0.018, 0.0) if arm is Arm.BASELINE else (0.0036, 0.018)
+        assert cost.sum() == pytest.approx(1e9 * (own * n.sum() + more * escalated.sum()), rel=0.01)
+        assert tokens.sum() == pytest.approx(6_000 * n.sum(), rel=0.01)
+        # About what is expected of a minute's requests, it scatters as single ones do.
+        rest, usual = (
+            (one - 1e9 * (own * of + more * dear)).sum(axis=0).std()
+            for one, of, dear in ((cost, n, escalated), (costs, m, e))
+        )
+        assert rest == pytest.approx(usual, rel=0.06)
+        # Of each intent only where a rule asks for it
+        assert (cost[1] > 0).any() == (scope is Scope.EACH)
+
+
 def test_a_fault_begins_in_its_minute_and_is_the_candidates_alone():
     worse = Scenario(
         text="", slow=Fault(size=3.0, since=15 * MINUTE), cost=Fault(size=4.0, since=15 * MINUTE)
@@ -353,7 +382,7 @@ def test_nothing_is_drawn_where_no_rule_reads_it():
     made = streams(planned(rule("escalation_rate")))
 
     assert made.quantities is None
-    assert made.columns is ONE_REQUEST
+    assert made.columns is ALL_GRADED
 
 
 def test_only_what_the_rules_read_is_drawn():
