@@ -16,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from controller.rollout.metrics import DERIVED, above
-from controller.rollout.observation import BOTH_ARMS, MATCHED
+from controller.rollout.observation import BOTH_ARMS
 from controller.rollout.plan import Arm
 from controller.rollout.sums import Minutes, Table, is_label
 from controller.rollout.tallies import About, StratumSums
 from controller.simulate.block_sums import Blocks, BlockSums, Floats
 from controller.simulate.histograms import Buckets
+from controller.simulate.marks import Marks
 from controller.simulate.prefix import Prefix
 from controller.simulate.times import Times
 
@@ -217,7 +218,7 @@ class DenseTallies:
         self._summed = columns.width  # as many columns are counted by whoever adds to them
         # What the others count: of what, above which bucket.
         self._derived: list[tuple[str, int]] = []
-        self._marks: dict[About, tuple[Minutes, Table]] = {}
+        self._marks = Marks(first)
 
     # Filling
 
@@ -227,7 +228,7 @@ class DenseTallies:
 
     def add(self, counted: Counted) -> None:
         """The next minutes, under the present version."""
-        self._forget_marks(self.end)
+        self._marks.forget(self.end)
         start = self.end - self.first
         for arm, table in counted.compared.items():
             self._compared[arm].set(start, table)
@@ -249,6 +250,7 @@ class DenseTallies:
         """Sum how much lies above some buckets too, by histogram: of minutes from `since` on, for what is new. Nobody
         asks about earlier ones: what is frozen is for what comes.
         """
+        self._marks.freeze(since)
         wanted = [(name, bucket) for name in bounds for bucket in sorted(bounds[name])]
         new = [one for one in wanted if above(*one) not in self.columns.places]
         if not new:
@@ -281,7 +283,7 @@ class DenseTallies:
         self, arm: str, intent: str, minutes: Minutes, added: Mapping[int, Minutes], sign: int
     ) -> None:
         """Put in (+1) or take out (−1) what is added to columns in minutes that are there."""
-        self._forget_marks(int(minutes.min()))
+        self._marks.forget(int(minutes.min()))
         start = int(minutes.min()) - self.first
         at, length = minutes - self.first - start, self.end - self.first - start
         prefix, place = self._compared[arm], self._place[intent]
@@ -291,20 +293,20 @@ class DenseTallies:
 
     def put_blocks(self, version: int, intent: str, minutes: Minutes, places: Minutes) -> None:
         """Instead of all blocks of a split version that there were, in order of their minutes."""
-        self._forget_marks(self.first)
+        self._marks.forget(self.first)
         kept = next(one for one in self._blocks[intent] if one.version == version)
         kept.put(minutes, places)
 
     def cut(self, end: int) -> None:
         """Forget the minutes from `end` on: they will be under another split."""
         version = self._versions[-1]
-        self._forget_marks(end)
+        self._marks.forget(end)
         self.end = version.end = end
         for kept in self._blocks.values():
             if kept[-1].first >= version.first:
                 kept[-1].cut(end)
         self.times.cut(end)
-        self._forget_marks(end)
+        self._marks.forget(end)
 
     def _block_sums(self, found: Blocks) -> BlockSums:
         kept = self._blocks.setdefault(found.intent, [])
@@ -405,23 +407,7 @@ class DenseTallies:
     def at_marks(
         self, marks: Minutes, *, arm: str, about: About, until: Callable[[Minutes], Table]
     ) -> Table:
-        if arm not in (MATCHED, BOTH_ARMS):  # two rows of an array: not worth remembering
-            return until(marks)
-        remembered = self._marks.get(about)
-        known, table = (marks[:0], until(marks[:0])) if remembered is None else remembered
-        there = min(len(known), len(marks))
-        if not np.array_equal(known[:there], marks[:there]):
-            there = 0
-        if there < len(marks):
-            table = np.concatenate([table[:there], until(marks[there:])])
-            self._marks[about] = marks, table
-        return table[: len(marks)]
-
-    def _forget_marks(self, since: int) -> None:
-        """A mark counts what comes before it: those up to a minute stand when what came from it on has changed."""
-        for about, (marks, table) in self._marks.items():
-            standing = int(marks.searchsorted(since, side="right"))
-            self._marks[about] = marks[:standing], table[:standing]
+        return self._marks.at(marks, arm=arm, about=about, until=until)
 
     def strata(self, *, arm: str, intent: str | None) -> Iterator[tuple[int, str, StratumSums]]:
         if arm == BOTH_ARMS:
