@@ -162,8 +162,8 @@ class Spent:
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Quantities:
     """What is drawn for the rules of a plan. `columns` are those of `Streams` with what is summed of this; `costs` are
-    the statistics that a request's cost and tokens go into, `by_intent` whether a rule reads them of an intent. Where
-    none does, what all of them cost is told of the first.
+    the statistics that a request's cost and tokens go into. `each` names what rules read of single intents; of all else
+    (`latency`, `ttft`, costs) what all intents take is drawn as one and told of the first.
 
     `times` and `calls` are laws of a healthy arm and of one with the scenario's fault, where they are known and asked
     for.
@@ -171,7 +171,7 @@ class Quantities:
 
     columns: Columns
     costs: Sequence[str]
-    by_intent: bool
+    each: frozenset[str]
     times: Mapping[tuple[Arm, str], tuple[TimeLaw, TimeLaw]]
     calls: Mapping[Arm, tuple[CallLaw, CallLaw]]
     slow: Fault | None
@@ -195,12 +195,12 @@ class Quantities:
         return cls(
             columns=columns.with_more([*graded, *costs, *sorted(means)], counted),
             costs=costs,
-            by_intent=any(plan.judged_intents(rule) != (None,) for rule in spent),
+            each=frozenset(_what(rule) for rule in rules if _is_of_each(plan, rule)),
             times={
-                (arm, subject): _times_of(usual, arm, subject, scenario)
-                for subject in subjects
-                for arm in Arm
-                if usual.of(arm, subject) is not None
+                (arm, _what(rule)): _times_of(usual, arm, _what(rule), scenario)
+                for rule in rules
+                if rule not in spent
+                for arm in arms_of(rule)
             },
             calls=_calls_of(usual, traffic, scenario) if spent else {},
             slow=scenario.slow,
@@ -221,9 +221,7 @@ class Quantities:
             if arm in self.calls and tables[:, self.columns.requests].any():
                 self._spend(random, arm, tables, since)
         return {
-            (arm.value, subject): [
-                self._take(random, arm, subject, counts, since) for counts in compared[arm.value]
-            ]
+            (arm.value, subject): self._take_each(random, arm, subject, compared[arm.value], since)
             for arm, subject in self.times
         }
 
@@ -246,7 +244,7 @@ class Quantities:
         for span, calls in self._calls(arm, since):
             part = tables[:, :, span]
             n, escalated = part[:, self.columns.requests], part[:, places["f.escalated"]]
-            if not self.by_intent:
+            if COST not in self.each:
                 n, escalated, part = n.sum(axis=0), escalated.sum(axis=0), part[0]
             own, more = (
                 sums(random, one.ravel(), calls.spread).reshape(one.shape) for one in (n, escalated)
@@ -281,16 +279,32 @@ class Quantities:
                 nusd[twice] += more[drawn(random, len(twice))]
                 yield Spent(minutes=part, nusd=nusd, sizes=sizes, law=law)
 
+    def _take_each(
+        self,
+        random: np.random.Generator,
+        arm: Arm,
+        subject: str,
+        tables: Table,
+        since: Minutes,
+    ) -> Sequence[Buckets]:
+        requests = tables[:, self.columns.requests]
+        if subject not in self.each:
+            requests = np.concatenate([requests.sum(axis=0)[None], np.zeros_like(requests[1:])])
+        return [
+            self._take(random, arm, subject, n, counts, since)
+            for n, counts in zip(requests, tables, strict=True)
+        ]
+
     def _take(
         self,
         random: np.random.Generator,
         arm: Arm,
         subject: str,
+        n: NDArray[np.int64],
         counts: Table,
         since: Minutes,
     ) -> Buckets:
-        n, place = counts[self.columns.requests], self.columns.places.get(f"s.{subject}_us")
-        found = []
+        place, found = self.columns.places.get(f"s.{subject}_us"), []
         for span, faulty in _spans(self.slow if arm is Arm.CANDIDATE else None, since):
             law = self.times[arm, subject][faulty]
             for part in in_parts(n, span):
@@ -299,6 +313,16 @@ class Quantities:
                 if place is not None:
                     counts[place, part] = _by_minute(law.us[sizes], n[part])
         return Buckets.joined(found)
+
+
+def _what(rule: Rule) -> str:
+    """What a rule reads: how long something takes, or what it costs."""
+    return subject_of(rule) or COST
+
+
+def _is_of_each(plan: Plan, rule: Rule) -> bool:
+    """Whether a rule reads intents by themselves; a ratio's proof bets on each."""
+    return rule.metric.kind is Kind.QUANTILE_RATIO or plan.judged_intents(rule) != (None,)
 
 
 def _sums_of_costs(plan: Plan, rules: Sequence[Rule]) -> list[str]:

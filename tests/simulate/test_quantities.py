@@ -46,7 +46,9 @@ HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 LIMIT_USD = 0.004
 RULES = (
     rule("latency_p95", limit=3.0),
-    rule("ttft_p95", limit=1.0),
+    rule("latency_p95_ratio", limit=1.25),
+    rule("ttft_p95", limit=1.0, scope=Scope.EACH),
+    rule("ttft_p95", name="the baseline's", arm=Arm.BASELINE, limit=1.0),
     rule("latency_mean", limit=2.0),
     rule("cost_per_correct", limit=LIMIT_USD),
     rule("token_burn_rate", limit=1e6),
@@ -388,13 +390,38 @@ def test_nothing_is_drawn_where_no_rule_reads_it():
 def test_only_what_the_rules_read_is_drawn():
     of = streams(planned(rule("latency_p50", limit=2.0)))
     assert of.quantities is not None
-    assert {subject for _, subject in of.quantities.times} == {"latency"}
+    assert {*of.quantities.times} == {(Arm.CANDIDATE, "latency")}
     assert not of.quantities.calls
 
     bill = streams(planned(rule("cost_per_hour", limit=50.0)))
     assert bill.quantities is not None
     assert not bill.quantities.times
     assert list(bill.quantities.costs) == ["s.cost_nusd"]  # no proof, so nothing up to a cap
+
+
+@pytest.mark.parametrize("scope", [Scope.ALL, Scope.EACH])
+def test_how_long_requests_take_is_told_of_each_intent_only_where_a_rule_asks(scope: Scope):
+    rules = (
+        rule("latency_p95", limit=3.0, scope=scope),
+        rule("latency_mean", limit=2.0, scope=scope),
+    )
+    made = streams(planned(*rules), units_per_minute=100.0)
+    counted = made.draw(SPLIT, 0, FIRST, LENGTH_MIN).counted
+    tables, places = counted.compared[Arm.CANDIDATE.value], made.columns.places
+
+    took = counted.times[Arm.CANDIDATE.value, "latency"]
+    n = tables[:, places["n"]].sum(axis=1).tolist()
+    assert [len(one.buckets) for one in took] == (n if scope is Scope.EACH else [sum(n), 0])
+    for one, requests in zip(took, tables[:, places["n"]], strict=True):
+        in_minutes = np.diff(one.until, prepend=0).tolist()
+        whole = tables[:, places["n"]].sum(axis=0)
+        if scope is Scope.EACH:
+            assert in_minutes == requests.tolist()
+        else:
+            assert in_minutes in (whole.tolist(), [0] * LENGTH_MIN)
+    us = tables[:, places["s.latency_us"]].sum()
+    mean_s = np.mean([value_of(b) for one in took for b in one.buckets.tolist()])
+    assert us / sum(n) == pytest.approx(MICRO * mean_s, rel=1e-5)
 
 
 def test_a_rule_is_known_where_its_arms_are():
@@ -416,12 +443,12 @@ def test_a_rule_is_known_where_its_arms_are():
 
 
 def test_much_traffic_is_kept_by_bucket():
-    of = planned(rule("latency_p95", limit=3.0))
+    of = planned(rule("latency_p95", limit=3.0, scope=Scope.EACH))
     counted = streams(of, units_per_minute=6_000.0).draw(SPLIT, 0, FIRST, 10).counted
 
     for place in range(2):
-        took = counted.times[Arm.BASELINE.value, "latency"][place]
-        n = counted.compared[Arm.BASELINE.value][place, 1]
+        took = counted.times[Arm.CANDIDATE.value, "latency"][place]
+        n = counted.compared[Arm.CANDIDATE.value][place, 1]
         assert took.times is not None
         assert len(took.buckets) < n.sum() / 2
         before = np.concatenate([[0], took.times.cumsum()])
