@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from controller.simulate.sizes import POWERS, SIZES, relative, sums
+from controller.simulate.sizes import POWERS, SIZES, drawn, relative, sums
 
 SEED = 5
 
@@ -31,10 +31,14 @@ def test_a_sum_is_spread_as_the_sum_of_single_sizes(n: int, cv: float):
 @pytest.mark.parametrize("cv", [0.3, 1.0, 3.0])
 def test_the_mean_and_the_variance_of_a_sum_are_those_of_its_sizes(cv: float):
     class Each:
-        """Each size of a law once, in their order."""
+        """Each size of a law once, in their order, as a generator's numbers of 64 bits."""
 
-        def integers(self, low, high, n, dtype):
-            return np.arange(low, n, dtype=dtype)
+        @property
+        def bit_generator(self):
+            return self
+
+        def random_raw(self, n):
+            return np.arange(4 * n, dtype=np.uint16).view(np.uint64)
 
     variance = relative(cv).var()
     for power in range(POWERS):
@@ -43,6 +47,18 @@ def test_the_mean_and_the_variance_of_a_sum_are_those_of_its_sizes(cv: float):
 
         assert law.mean() == pytest.approx(n, rel=1e-12)
         assert law.var() == pytest.approx(n * variance, rel=1e-3)
+
+
+@pytest.mark.parametrize("n", [0, 1, 7, 100_000])
+def test_each_size_is_drawn_as_often_as_every_other(n: int):
+    found = drawn(np.random.default_rng(SEED), n)
+
+    assert found.shape == (n,)
+    often = np.bincount(found >> 8, minlength=256)
+    # Chi squared with 255 degrees of freedom: its mean, and five standard deviations
+    if n > 1_000:
+        assert ((often - n / 256) ** 2 / (n / 256)).sum() < 255 + 5 * math.sqrt(2 * 255)
+        assert abs(np.corrcoef(found[1:], found[:-1])[0, 1]) < 4.5 / math.sqrt(n)
 
 
 def test_nothing_takes_nothing_and_each_number_has_a_sum_of_its_own():
