@@ -89,7 +89,7 @@ class ByMinute(ABC):
         return table
 
     def _within(self, first: int, end: int) -> Table:
-        """Sums over [first, m) for each m in [first, end]; (end − first + 1, width)."""
+        """Running sums before each m in [first, end], of use for their differences; (end − first + 1, width)."""
         if end - first > HOUR_MIN:
             return self._summed(first, end)
         # The hour that a tick is in: most of its minutes are those of the last tick.
@@ -117,10 +117,10 @@ class ByMinute(ABC):
         return table
 
     def _summed(self, first: int, end: int) -> Table:
-        """Sums over [first, m) for each m in [first, end]; (end − first + 1, width)."""
+        """Running sums before each m in [first, end], of use for their differences; (end − first + 1, width)."""
         for (since, until), known in self._known.items():
             if since <= first and end <= until:
-                part: Table = known[first - since : end - since + 1] - known[first - since]
+                part: Table = known[first - since : end - since + 1]
                 return part
         found = self._known[first, end] = from_zero(self._in_minutes(first, end))
         return found

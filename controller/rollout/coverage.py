@@ -52,17 +52,16 @@ def coverage_between(
 
 
 def coverage_of_people(graded_b: int, n_b: int, graded_c: int, n_c: int) -> Coverage:
-    """Of drawn episodes those that people have graded, and all of them. `differs` where the arms' parts do, or where
-    clearly not all are graded: those that are wrong without a person then weigh too much, and nobody knows why the
-    others were left.
+    """Of drawn episodes those that people have graded, and all of them. `differs` where clearly not all of an arm's are
+    graded: those that are wrong without a person then weigh too much, and nobody knows why the others were left. The
+    arms' parts can differ in no other way.
     """
-    short = _is_under(graded_b, n_b, MICRO) or _is_under(graded_c, n_c, MICRO)
     return Coverage(
         baseline_graded=graded_b,
         baseline_n=n_b,
         candidate_graded=graded_c,
         candidate_n=n_c,
-        differs=short or _differs(graded_b, n_b, graded_c, n_c, MICRO),
+        differs=_is_under(graded_b, n_b, MICRO) or _is_under(graded_c, n_c, MICRO),
         by_people=True,
     )
 

@@ -32,7 +32,8 @@ def bucket_of(value: float) -> int:
 
 def buckets_of(values: Sequence[float]) -> dict[int, int]:
     """How many of the values lie in each bucket, as `bucket_of` has it for one; raises as it does."""
-    if values and SMALLEST <= min(values) <= max(values) <= LARGEST:
+    # A NaN beside numbers is neither their least nor their largest, but it is their sum.
+    if values and SMALLEST <= min(values) <= max(values) <= LARGEST and not math.isnan(sum(values)):
         log, ceil = math.log, math.ceil
         return Counter([ceil(log(value) / _LOG_GAMMA) for value in values])
     return Counter(map(bucket_of, values))

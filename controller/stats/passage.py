@@ -211,7 +211,7 @@ def either(first: float, second: float, correlation: float) -> float:
     x = middle + half * _NODES
     density = np.exp(-(x**2) / 2) / math.sqrt(2 * math.pi)
     neither = half * _WEIGHTS @ (density * normal_cdf((rho * x - b) / math.sqrt(1 - rho**2)))
-    return min(max(1 - float(neither), first, second), 1.0)
+    return max(1 - float(neither), first, second)
 
 
 def _boundary(mean: Floats, swings: Floats, log_threshold: Floats) -> tuple[Floats, Floats]:

@@ -9,8 +9,8 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from controller.rollout.needs import PEOPLE, needs
-from controller.rollout.plan import Judge, Labels, Priors
+from controller.rollout.needs import PEOPLE, Needs, needs
+from controller.rollout.plan import Judge, Labels, Priors, Then
 from controller.rollout.powered import PRIOR_WEIGHT, as_graded, is_by_people, loss_of, policy_of
 from controller.rollout.rules import alpha_of, judge
 from controller.rollout.starts import start_threshold
@@ -109,7 +109,15 @@ def test_a_judge_that_weighs_nothing_leaves_the_loss_to_people():
 # What is lacking
 
 
-def expected(counts: PoweredCounts, *, sign: int, margin: float, held: float, log_threshold: float):
+def expected(
+    counts: PoweredCounts,
+    *,
+    sign: int,
+    margin: float,
+    held: float,
+    log_threshold: float,
+    a_minute: float = A_MINUTE,
+):
     """The median passage of the bets on what comes, looked at by the hour."""
     growth = powered_growth(
         *as_graded(OF, counts, 0.25),
@@ -117,7 +125,7 @@ def expected(counts: PoweredCounts, *, sign: int, margin: float, held: float, lo
         margin=margin,
         effect=LOSS.limit,
         sign=sign,
-        looks_every=60 * A_MINUTE,
+        looks_every=60 * a_minute,
     )
     return Passage(growth=growth, log_threshold=log_threshold, held=(held,) * 3).quantile(0.5)
 
@@ -186,6 +194,68 @@ def test_a_failing_proof_without_people_says_nothing_of_theirs():
     )
 
 
+def test_a_loss_that_rolls_back_goes_towards_a_failure_of_the_limit_itself():
+    counts = counted(UNDONE, BASELINE, strata=10)
+    lost = replace(LOSS, then=Then.ROLLBACK)
+    of = replace(OF, rules=(lost,))
+
+    found = needs(of, STATE, judge(lost, open_verdict(counts).reading))
+
+    assert found is not None
+    assert found.proof is Outcome.FAIL
+    assert found.observations == pytest.approx(
+        expected(
+            counts,
+            sign=1,
+            margin=0.015,
+            held=0.0,
+            log_threshold=start_threshold(
+                lost,
+                alpha=alpha_of(of, lost, STATE.epoch(LOSS.name)) / 2,
+                horizon_min=OF.horizon // timedelta(minutes=1),
+            ),
+        )
+    )
+
+
+def test_a_loss_of_exactly_the_limit_goes_neither_way():
+    counts = counted(UNDONE, BASELINE, strata=10)
+    at_it = replace(LOSS, limit=loss_of(OF, *as_graded(OF, counts, 0.25)))
+    of = replace(OF, rules=(at_it,))
+
+    found = needs(of, STATE, judge(at_it, open_verdict(counts).reading))
+
+    assert found == Needs(proof=Outcome.INSUFFICIENT, kind=PEOPLE)
+
+
+def test_answers_of_a_single_minute_come_as_often_every_minute():
+    counts = counted(FAIR, BASELINE, strata=10)
+    verdict = open_verdict(counts)
+    look = verdict.reading.by_people
+    assert look is not None
+    at_once = replace(look, window=Window(start=NOW, end=NOW + timedelta(minutes=1)))
+
+    found = needs(OF, STATE, judge(LOSS, replace(verdict.reading, by_people=at_once)))
+
+    assert found is not None
+    assert found.observations == pytest.approx(
+        expected(
+            counts,
+            sign=-1,
+            margin=0.015,
+            held=0.5,
+            log_threshold=math.log(20),
+            a_minute=counts.smaller,
+        )
+    )
+
+
+def test_the_smallest_share_is_one_too():
+    verdict = open_verdict(counted(FAIR, BASELINE, strata=10))
+
+    assert needs(OF, at_step(1, OF, share_bp=1), verdict) is not None
+
+
 def test_what_does_not_come_within_a_window_is_not_waited_for():
     counts = counted(UNDONE, BASELINE, strata=10)
     found = needs(OF, STATE, open_verdict(counts))
@@ -193,17 +263,17 @@ def test_what_does_not_come_within_a_window_is_not_waited_for():
     assert found.observations is not None
     wait = timedelta(minutes=round(found.observations / A_MINUTE))
 
-    def within(window: timedelta) -> Outcome:
+    def within(window: timedelta) -> Needs:
         rule = replace(LOSS, window=window)
         other = replace(OF, rules=(rule,))
         verdict = judge(rule, open_verdict(counts).reading)
         lacking = needs(other, STATE, verdict)
         assert lacking is not None
-        return lacking.proof
+        return lacking
 
     # A shorter window has fewer starts to share alpha with, so that it needs a little less: not a tenth less.
-    assert within(wait * 1.1) is Outcome.FAIL
-    assert within(wait * 0.7) is Outcome.INSUFFICIENT
+    assert within(wait * 1.1).proof is Outcome.FAIL
+    assert within(wait * 0.7) == Needs(proof=Outcome.INSUFFICIENT, kind=PEOPLE)
 
 
 def test_where_no_answers_come_nobody_knows_when():

@@ -316,8 +316,10 @@ def test_nothing_is_proven_where_the_judge_left_one_arm_out():
     found = verdict_of([*rows, *ungraded], after=120 * HOUR)
 
     assert found.confident is Outcome.INSUFFICIENT
-    assert found.reading.worst_case is not None
-    assert found.reading.worst_case.coverage.candidate_n == 120 * 300
+    worst = found.reading.worst_case
+    assert worst is not None
+    assert worst.coverage.candidate_n == 120 * 300
+    assert worst.proof.log_e == 0
 
 
 def test_a_loss_against_the_limit_itself_is_proven_too():
@@ -385,6 +387,62 @@ def test_there_is_no_figure_of_a_few():
     assert few.samples < LEAST == more.samples
     assert more.value is not None
     assert not more.complete
+    start, ends = np.array([START] * 2), START + np.array([HOUR, 2 * HOUR])
+    figures = by_people(hours(2, half, BASELINE), after=2 * HOUR).figures(start, ends)
+    assert figures.tolist() == pytest.approx([math.nan, more.value], nan_ok=True)
+
+
+def of_splits(*splits, missing=0):
+    """Each with what is graded of the candidate and of the baseline, or None; `missing` ones in the first."""
+    return [
+        replace(graded(START + 1, *said, arm=arm, missing=missing * (n == 0)), version=2 + n)
+        for n, split in enumerate(splits)
+        for arm, said in zip(("candidate", "baseline"), split, strict=True)
+        if said is not None
+    ]
+
+
+ONE = ((1, 0, 0, 0), (4, 5))
+ALMOST = ((22, 2, 2, LEAST - 27), (20, 180))
+FEW = ((15, 2, 2, 1), (20, 180))
+
+
+@pytest.mark.parametrize(
+    ("rows", "there"),
+    [
+        (of_splits((FAIR, UNDONE), (UNDONE, FAIR), (FAIR, FAIR)), True),
+        (of_splits((ALMOST, ALMOST), (ONE, ONE)), True),
+        (of_splits((ALMOST, ALMOST)), False),
+        (of_splits((FEW, FEW), (BASELINE, None), (None, BASELINE)), False),
+        (of_splits((BASELINE, BASELINE), (FAIR, FAIR), missing=20), False),
+        (of_splits((ALMOST, UNDONE), (ONE, ALMOST), (ALMOST, FAIR)), True),
+    ],
+    ids=["three", "one more", "one less", "one-armed", "many ungraded in the first", "one without"],
+)
+def test_the_figures_of_splits_are_weighed_together_as_in_a_look(rows, there):
+    one = by_people(rows, after=HOUR)
+
+    (found,) = one.figures(np.array([START]), np.array([START + HOUR])).tolist()
+
+    value = one.look(START, START + HOUR).value
+    assert (value is not None) == there
+    assert math.isnan(found) if value is None else found == pytest.approx(value)
+
+
+def test_there_is_no_figure_of_answers_that_are_alone_in_each_split():
+    alone = ((1, 0, 0, 0), (4, 5))
+    rows = [
+        replace(graded(START + 1, *alone, arm=arm), version=version)
+        for version in range(2, 2 + LEAST)
+        for arm in ("baseline", "candidate")
+    ]
+    one = by_people(rows, after=HOUR)
+
+    figures = one.figures(np.array([START]), np.array([START + HOUR]))
+
+    assert one.look(START, START + HOUR).samples == LEAST
+    assert one.look(START, START + HOUR).value is None
+    assert np.isnan(figures).all()
 
 
 def people(both: tuple[int, int, int, int], others: tuple[int, int], drawn: int = 0) -> ArmByPeople:
@@ -584,6 +642,69 @@ def test_what_is_proven_at_many_ends_is_what_each_reading_says(drawn, missing):
     ]
 
 
+def ungraded(count: int, *, candidate: int, baseline: int):
+    """Hours in which the judge leaves so many answers more of each arm out."""
+    return [
+        row(START + HOUR * number + 9, {"n": n, "e": n}, arm=arm)
+        for number in range(count)
+        for arm, n in (("candidate", candidate), ("baseline", baseline))
+    ]
+
+
+def later(rows, by_hours: int):
+    return [replace(one, minute=one.minute + HOUR * by_hours) for one in rows]
+
+
+def elsewhere(rows):
+    return [replace(one, intent="order-status") for one in rows]
+
+
+HALF = replace(OF, labels=replace(OF.labels, sampled_u=500_000))
+MANY = ((540, 30, 0, 30), (540, 4860))
+BETTER, WORSE = ((19, 1, 0, 0), (4, 176)), ((50, 3, 1, 6), (60, 480))
+
+
+@pytest.mark.parametrize(
+    ("rows", "of", "ever"),
+    [
+        (hours(130, FAIR, BASELINE), OF, True),
+        (hours(5, FAIR, BASELINE, missing=3) + later(hours(125, FAIR, BASELINE), 5), OF, True),
+        (hours(130, FAIR, BASELINE, missing=20), OF, False),
+        (hours(130, BETTER, WORSE, missing=1), OF, True),
+        (hours(130, FAIR, BASELINE) + elsewhere(hours(130, UNDONE, BASELINE)), OF, True),
+        (hours(130, UNDONE, BASELINE) + elsewhere(hours(130, FAIR, BASELINE)), OF, False),
+        (hours(130, FAIR, BASELINE) + ungraded(130, candidate=20, baseline=0), OF, False),
+        (
+            hours(130, FAIR, BASELINE)
+            + ungraded(130, candidate=20, baseline=0)
+            + elsewhere(hours(130, MANY, MANY)),
+            OF,
+            False,
+        ),
+        (hours(130, FAIR, BASELINE) + ungraded(130, candidate=200, baseline=600), HALF, True),
+        (hours(130, FAIR, BASELINE) + ungraded(130, candidate=133, baseline=400), HALF, False),
+    ],
+    ids=[
+        *("all", "late at first", "half", "nearly all of a better one", "beside a worse intent"),
+        *("beside a better one", "the judge left some out", "of one intent", "of a sample"),
+        "more than the sample",
+    ],
+)
+def test_what_is_proven_as_time_goes_by_is_what_each_reading_says(rows, of, ever):
+    ends = [HOUR * number + past for number in range(0, 130, 9) for past in (0, 17)]
+
+    found = proven(view(rows, minutes=ends[-1], of=of), LOSS, "refund", np.array(ends) + START + 1)
+
+    alone = [verdict_of(rows, of, after=end).reading for end in ends]
+    assert found.tolist() == [
+        one.passing is not None
+        and one.passing.reached
+        and (one.worst_case is None or one.worst_case.proof.reached)
+        for one in alone
+    ]
+    assert found.any() == ever
+
+
 def test_after_downtime_a_failure_by_people_is_found_where_it_was():
     """A loss over the limit that is made good before anybody looks again."""
     short = replace(LOSS, window=timedelta(hours=12))
@@ -597,6 +718,25 @@ def test_after_downtime_a_failure_by_people_is_found_where_it_was():
     assert judge(short, found).confident is Outcome.FAIL
     assert found.failing is not None
     assert minute_of(found.failing.window.end) <= START + 24 * HOUR
+
+
+def test_after_downtime_a_failure_is_found_where_people_saw_too_much_and_not_where_it_is_surest():
+    """A loss over the limit, and then a smaller one of far more answers, which is surer and within the limit."""
+    mild, usual = ((356, 20, 0, 24), (396, 3204)), ((1080, 60, 0, 60), (1080, 9720))
+    rows = hours(10, UNDONE, BASELINE) + later(hours(38, mild, usual), 10)
+
+    missed, surest = (
+        read(view(rows, minutes=48 * HOUR, of=OF, judged=judged), LOSS, "refund").failing
+        for judged in (START, START + 48 * HOUR - 1)
+    )
+
+    assert missed is not None
+    assert surest is not None
+    assert missed.look.value is not None
+    assert missed.look.value > LOSS.limit
+    assert surest.look.value is not None
+    assert surest.look.value < LOSS.limit
+    assert surest.log_e > missed.log_e > missed.log_threshold
 
 
 # Records and revisions
@@ -689,27 +829,32 @@ def test_nobody_is_asked_where_people_do_not_grade():
 # Many windows at once
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
-    st.lists(
-        st.tuples(st.integers(0, 400), st.integers(0, 60), st.integers(0, 12), st.booleans()),
+    st.dictionaries(
+        st.tuples(st.integers(0, 400), st.sampled_from([2, 3])),
+        st.tuples(
+            st.integers(0, 60), st.integers(0, 12), st.sampled_from(["ours", "theirs", "both"])
+        ),
         min_size=1,
         max_size=30,
     ),
     st.lists(st.tuples(st.integers(0, 400), st.integers(1, 300)), min_size=1, max_size=8),
 )
 def test_figures_and_gaps_of_many_windows_are_those_of_each(said, windows):
+    """Of two splits, in which at times one arm's answers alone are graded, beside another intent's."""
     rows = []
-    for minute, n, missing, ours in {one[0]: one for one in said}.values():
-        arm = "candidate" if ours else "baseline"
-        rows.append(
-            graded(START + minute, (n, n // 9, n // 7, n // 8), (5, n), arm=arm, missing=missing)
-        )
-        other = "baseline" if ours else "candidate"
-        rows.append(graded(START + minute, (n, 1, 0, n // 5), (3, 40), arm=other))
-    one = Powered.of(
-        OF, LOSS, "refund", view(rows, minutes=800, of=OF).reader, Epoch(number=0, start=NOW)
-    )
+    for (minute, version), (n, missing, whose) in said.items():
+        at = START + minute
+        few = ((n, n // 9, n // 7, n // 8), (5, n))
+        ours = graded(at, *few, arm="candidate", missing=missing)
+        theirs = graded(at, (n, 1, 0, n // 5), (3, 40), arm="baseline")
+        served = [*([ours] * (whose != "theirs")), *([theirs] * (whose != "ours"))]
+        rows += [replace(row, version=version) for row in served]
+        elsewhere = graded(at, (1, 0, 0, 0), (5, 0), arm="candidate", missing=n)
+        rows.append(replace(elsewhere, version=version, intent="order-status"))
+    since = Epoch(number=0, start=NOW + timedelta(minutes=45))
+    one = Powered.of(OF, LOSS, "refund", view(rows, minutes=800, of=OF).reader, since)
     assert one is not None
     starts = START + np.array([start for start, _ in windows])
     ends = starts + np.array([length for _, length in windows])
@@ -719,4 +864,5 @@ def test_figures_and_gaps_of_many_windows_are_those_of_each(said, windows):
     for value, start, end in zip(found.tolist(), starts.tolist(), ends.tolist(), strict=True):
         look = one.look(start, end)
         assert math.isnan(value) if look.value is None else value == pytest.approx(look.value)
+    ends = np.maximum(ends, one.start)
     assert one.fall_short(ends).tolist() == [one.coverage(end).differs for end in ends.tolist()]

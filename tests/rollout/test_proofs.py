@@ -112,6 +112,23 @@ def test_a_proof_on_a_loss_is_of_its_intents_pairs_alone():
     ]
 
 
+def test_a_catch_up_bets_on_pairs_as_each_tick_does():
+    of = plan(rules=(ACCURACY,), labels=PROMPT)
+    rows = [both(START + i, {"p.11": 30, "p.10": 1}, "refund") for i in range(0, 120, 7)]
+
+    def failing(minutes: int, judged: int):
+        return read(view(rows, minutes=minutes, of=of, judged=judged), ACCURACY, None).failing
+
+    after = failing(120, START - 1)
+    ticks = [failing(i, START + i - 1) for i in range(0, 121, 5)]
+
+    assert after is not None
+    assert after.log_e > 0
+    assert after.log_e - after.log_threshold == pytest.approx(
+        max(one.log_e - one.log_threshold for one in ticks if one is not None), abs=1e-9
+    )
+
+
 def test_an_intent_without_blocks_or_pairs_has_no_proof_on_a_loss_from_anothers():
     each = replace(ACCURACY, scope=Scope.EACH)
     of = plan(rules=(each,), labels=PROMPT)

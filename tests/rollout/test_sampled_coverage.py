@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 
 from controller.reconcile.observe import needed
 from controller.rollout.codec import decode, encode
-from controller.rollout.coverage import Straying, missing_blocks, straying
+from controller.rollout.coverage import (
+    Straying,
+    _differs,
+    coverage_between,
+    coverage_of_people,
+    falls_short,
+    missing_blocks,
+    straying,
+)
 from controller.rollout.metrics import CATALOGUE, MICRO
 from controller.rollout.plan import Arm, Plan, Rule, Then
 from controller.rollout.readings import proven, read
@@ -27,7 +35,14 @@ SAMPLED = replace(PROMPT, labels=replace(PROMPT.labels, sampled_u=PART_U))
 
 
 def answers(
-    minute: int, arm: str, graded: int, n: int, *, episodes: int | None = None, escalated: int = 0
+    minute: int,
+    arm: str,
+    graded: int,
+    n: int,
+    *,
+    episodes: int | None = None,
+    escalated: int = 0,
+    failed: int = 0,
 ):
     """So many answers, each an episode of its own unless there are fewer; graded ones are right."""
     e = n if episodes is None else episodes
@@ -39,6 +54,7 @@ def answers(
         "e.graded": in_episodes,
         "e.correct_u": in_episodes * MICRO,
         "f.escalated": escalated,
+        "f.error": failed,
     }
     return row(minute, stats, arm=arm)
 
@@ -299,3 +315,137 @@ def test_escalated_answers_are_kept_in_mind_where_a_sample_is_graded():
 
     assert needed(alone)("f.escalated")
     assert not needed(replace(PROMPT, rules=(LOSS,)))("f.escalated")
+
+
+def test_what_nobody_would_be_surprised_by_is_not_another_part():
+    """Three in a hundred beyond a gap of six in a thousand: more than 95% of samples keep to, less than 99.9%."""
+    of = Coverage(
+        baseline_graded=340,
+        baseline_n=1_000,
+        candidate_graded=262,
+        candidate_n=1_000,
+        differs=False,
+        sampled_u=PART_U,
+    )
+
+    assert straying(of) == {}
+    ten_times = replace(
+        of, baseline_graded=3_400, baseline_n=10_000, candidate_graded=2_620, candidate_n=10_000
+    )
+    assert straying(ten_times) == {Arm.BASELINE: Straying.MORE, Arm.CANDIDATE: Straying.FEWER}
+
+
+def test_where_all_are_graded_conversations_are_counted_and_of_a_sample_their_answers():
+    rows = [answers(START, arm.value, 36, 40, episodes=10) for arm in Arm]
+    reader = view(rows, minutes=119, of=SAMPLED).reader
+
+    of_all, of_sample = (
+        coverage_between(reader, "refund", START, START + 9, sampled_u=part)
+        for part in (MICRO, MICRO - 1)
+    )
+
+    assert (of_all.baseline_graded, of_all.baseline_n) == (10, 10)
+    assert (of_sample.candidate_graded, of_sample.candidate_n) == (36, 40)
+
+
+def lacking(candidate: tuple[int, int], *, part_u: int, closed: int = 1_000, **said: int) -> int:
+    """Blocks for what the candidate lacks, of so many answers graded of so many; the baseline lacks nothing."""
+    rows = [
+        answers(START, "candidate", *candidate, **said),
+        answers(START, "baseline", 500, 500 * MICRO // part_u),
+        blocks(START, {"0": closed}),
+    ]
+    return missing_in(rows, part_u)
+
+
+@pytest.mark.parametrize(
+    ("graded", "n", "episodes", "missing"),
+    [(4, 7, 4, 8), (4, 6, 4, 5), (1, 4, 1, 11), (4, 4, 4, 0), (4, 7, 7, 3)],
+    ids=["three of four", "two", "three beside one", "none", "each alone"],
+)
+def test_missing_answers_of_conversations_count_for_a_little_more_than_two_each(
+    graded, n, episodes, missing
+):
+    """2 a + a² / 2 known, rounded up; one each where no conversation has several."""
+    part_u = (
+        MICRO - 1
+    )  # a sample of all but one in a million: as many are to be graded as there are
+
+    found = lacking((graded, n), part_u=part_u, closed=graded, episodes=episodes)
+
+    assert found == missing
+
+
+def test_where_all_are_graded_a_conversation_without_a_label_is_one():
+    rows = [
+        row(START, {"n": 40, "e": 10, "graded": 30, "e.graded": 8}, arm="candidate"),
+        row(START, {"n": 10, "e": 10, "graded": 10, "e.graded": 10}, arm="baseline"),
+        blocks(START, {"0": 8}),
+    ]
+
+    assert missing_in(rows, MICRO) == 2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "missing"),
+    [({"escalated": 10}, 12), ({"failed": 10}, 12), ({"escalated": 5, "failed": 5}, 12), ({}, 0)],
+)
+def test_answers_that_are_wrong_without_a_grade_lack_as_much_as_the_others_have_too_many(
+    wrong, missing
+):
+    """Of 100, 10 are wrong, and 60 are graded of the 50 that were to be: 10 (60 − 50) / (100 − 10), rounded up, are
+    lacking beside 60, and so 12 blocks beside 360.
+    """
+    found = lacking((60, 100), part_u=MICRO // 2, closed=360, **wrong)
+
+    assert found == missing
+
+
+def test_where_all_but_one_answer_are_wrong_that_one_is_divided_by():
+    # 1 · (2 − 1) / (2 − 1)
+    assert lacking((2, 2), part_u=MICRO // 2, closed=2, escalated=1) == 1
+    assert lacking((2, 2), part_u=MICRO // 2, closed=2, escalated=2) == 2
+
+
+# By people
+
+
+@pytest.mark.parametrize(
+    ("graded", "differs"),
+    [
+        ((1_000, 1_000), False),
+        ((985, 1_000), False),
+        ((1_000, 985), False),
+        ((900, 1_000), True),
+        ((1_000, 900), True),
+        ((900, 900), True),
+    ],
+)
+def test_people_fall_short_where_clearly_not_all_of_an_arms_draw_is_graded(graded, differs):
+    ours, theirs = graded
+
+    found = coverage_of_people(theirs, 1_000, ours, 1_001)
+
+    assert found == Coverage(
+        baseline_graded=theirs,
+        baseline_n=1_000,
+        candidate_graded=ours,
+        candidate_n=1_001,
+        differs=differs,
+        by_people=True,
+    )
+    assert falls_short(np.array([[theirs, 1_000, ours, 1_001]])).tolist() == [differs]
+
+
+counts = st.integers(0, 3_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
+
+
+@given(st.lists(st.tuples(counts, counts), max_size=6))
+def test_parts_that_differ_are_parts_of_which_one_falls_short(said):
+    rows = [[*theirs, *ours] for theirs, ours in said]
+
+    found = falls_short(np.array(rows, dtype=np.int64).reshape(-1, 4))
+
+    assert found.tolist() == [coverage_of_people(*one).differs for one in rows]
+    for (graded_b, n_b, graded_c, n_c), short in zip(rows, found.tolist(), strict=True):
+        assert short or not _differs(graded_b, n_b, graded_c, n_c, MICRO)

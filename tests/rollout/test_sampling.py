@@ -15,7 +15,7 @@ from controller.rollout.assignment import assign
 from controller.rollout.metrics import MICRO
 from controller.rollout.observation import Grades
 from controller.rollout.plan import Arm, Unit
-from controller.rollout.sampling import is_sampled
+from controller.rollout.sampling import is_drawn, is_sampled
 from controller.store.memory import MemoryStore
 from tests.accounting.factories import (
     BASELINE,
@@ -54,23 +54,25 @@ def test_the_sample_is_independent_of_the_arm_and_of_another_rollouts():
     assert off(len(inside(own, rollout="support-bot/2")), len(own), 0.3) < 5
 
 
+@pytest.mark.parametrize("lies_in", [is_sampled, is_drawn])
 @given(st.text(), st.integers(1, MICRO), st.integers(1, MICRO))
-def test_a_larger_sample_holds_a_smaller_one(name: str, one: int, other: int):
+def test_a_larger_sample_holds_a_smaller_one(lies_in, name: str, one: int, other: int):
     small, large = sorted((one, other))
 
-    assert is_sampled(ROLLOUT, name, MICRO)
-    assert is_sampled(ROLLOUT, name, large) or not is_sampled(ROLLOUT, name, small)
+    assert lies_in(ROLLOUT, name, MICRO)
+    assert lies_in(ROLLOUT, name, large) or not lies_in(ROLLOUT, name, small)
 
 
-def test_a_place_in_the_sample_is_its_hash_for_good():
+@pytest.mark.parametrize(("lies_in", "of"), [(is_sampled, "labels"), (is_drawn, "people")])
+def test_a_place_in_the_sample_is_its_hash_for_good(lies_in, of: str):
     """Every release, store and replica must find the same: the words of the design, by hashlib alone."""
-    salt = f"labels of {ROLLOUT}"
+    salt = f"{of} of {ROLLOUT}"
     for name in ("a", "", "ä", "req-7"):
         hashed = hashlib.sha256(f"{len(salt)}:{salt}{name}".encode()).digest()
         place = int.from_bytes(hashed[:8], "big") / 2**64
 
-        assert is_sampled(ROLLOUT, name, math.ceil(place * MICRO))
-        assert not is_sampled(ROLLOUT, name, math.floor(place * MICRO))
+        assert lies_in(ROLLOUT, name, math.ceil(place * MICRO))
+        assert not lies_in(ROLLOUT, name, math.floor(place * MICRO))
 
 
 # What is estimated

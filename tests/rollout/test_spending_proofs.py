@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from fractions import Fraction
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -155,6 +156,25 @@ def test_both_proofs_are_those_of_the_minutes_recounted(served):
     assert found.failing.log_threshold == pytest.approx(best[1])
     assert found.passing.log_e == pytest.approx(logs(0, failing=False), abs=1e-5)
     assert (found.failing.claim, found.passing.claim) == (LIMIT_USD, LIMIT_USD)
+
+
+@brief
+@given(by_minute, st.lists(st.integers(-60, 140), min_size=1, max_size=4))
+def test_each_bets_wealth_before_a_minute_is_that_of_the_minutes_recounted(served, after):
+    of = plan()
+    rows = [answered(START + i, *those, intent=intent) for i, (intent, those) in enumerate(served)]
+    reader = view(rows, minutes=140, of=of, state=at_step(0, of, started_at=NOW)).reader
+    one = Spending.of(of, COSTS, None, reader, Epoch(number=0, start=NOW))
+
+    found = one.wealth(START + np.array(after))
+
+    for mark, of_bets in zip(after, found.T.tolist(), strict=True):
+        before = served[: max(mark, 0)]
+        each = [
+            math.fsum(sums_log(of, those, factor, failing=True) for _, those in before)
+            for factor in (0.5, 1, 2)
+        ]
+        assert of_bets == pytest.approx(each, abs=1e-5)
 
 
 @brief
@@ -395,6 +415,25 @@ def test_what_is_remembered_between_ticks_follows_every_late_change(fed):
         fresh = [answered(START + at, *those) for at, those in known.items()]
         again = read(view(fresh, minutes=150, of=of, state=state), COSTS, None)
         assert (found.failing, found.passing) == (again.failing, again.passing)
+
+
+@pytest.mark.parametrize("last", [59, 100, 150, 179])
+def test_after_downtime_a_pass_is_that_of_a_tick_that_missed_nothing(last):
+    """A catch-up sums its minutes for every end at once, and takes the last hour's from there."""
+    of = plan()
+    rows = [
+        answered(START + i, (LIMIT * (i % 3), float(i % 2)), (LIMIT, 1.0)) for i in range(last + 1)
+    ]
+    state = at_step(0, of, started_at=NOW)
+
+    after, beside = (
+        read(view(rows, minutes=last, of=of, state=state, judged=judged), COSTS, None)
+        for judged in (START - 1, START + last - 1)
+    )
+
+    assert after.passing is not None
+    assert after.passing.log_e != 0
+    assert after.passing == beside.passing
 
 
 def test_what_is_remembered_of_one_epoch_or_plan_is_not_taken_for_another():

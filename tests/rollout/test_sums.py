@@ -361,6 +361,24 @@ def test_histograms_are_kept_from_the_very_minute_on_that_they_are_not_forgotten
     assert later[1].tolist() == [[2]]
 
 
+def test_the_last_minute_is_what_was_last_said_of_it():
+    tallies = fed(row(1, {"n": 2}), row(2, {"n": 3}))
+
+    tallies.feed([row(2, {"n": 5})], 2)
+
+    assert Reader(tallies).before(9, ("n",), arm="candidate", intent=None) == [7]
+
+
+def test_a_histogram_is_of_everything_that_it_was_ever_fed():
+    tallies = fed(row(0, {"h.latency.4": 2}))
+    window = (np.array([0]), np.array([9]))
+
+    tallies.feed([row(1, {"h.latency.5": 3})], 2)
+
+    buckets, counts = tallies.histogram("h.latency.", *window, arm="candidate", intent=None)
+    assert (buckets, counts.tolist()) == ((4, 5), [[2, 3]])
+
+
 # Figures of one window and of many
 
 

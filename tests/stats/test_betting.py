@@ -444,3 +444,8 @@ def test_refuses_a_window_that_makes_no_sense(bad):
 def test_refuses_what_has_no_e_value(attempt):
     with pytest.raises(StatisticsError):
         attempt()
+
+
+def test_what_is_wrong_with_a_threshold_is_told_by_its_name():
+    with pytest.raises(StatisticsError, match=r"^first is 1\.0"):
+        log_threshold(alpha=0.05, start_number=1, planned_starts=1, first=1.0)

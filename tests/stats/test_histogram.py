@@ -13,6 +13,7 @@ from controller.stats.histogram import (
     SMALLEST,
     ZERO_BUCKET,
     bucket_of,
+    buckets_of,
     count_above,
     merge,
     quantile,
@@ -33,6 +34,23 @@ def histogram(values):
 @given(st.floats(SMALLEST, LARGEST))
 def test_a_bucket_tells_its_values_within_one_percent(value):
     assert abs(value_of(bucket_of(value)) - value) <= 0.01 * value
+
+
+@brief
+@given(st.lists(sizes, max_size=60))
+def test_many_values_are_put_in_the_buckets_of_each(values):
+    assert buckets_of(values) == histogram(values)
+
+
+@pytest.mark.parametrize("values", [[SMALLEST, 1.0], [1.0, LARGEST], [SMALLEST / 2, 1.0], []])
+def test_many_values_are_put_in_the_buckets_of_each_to_the_edges(values):
+    assert buckets_of(values) == histogram(values)
+
+
+@pytest.mark.parametrize("wrong", [-1.0, math.nextafter(LARGEST, math.inf), math.nan])
+def test_one_value_that_has_no_bucket_leaves_many_without(wrong):
+    with pytest.raises(StatisticsError, match=r"^value is"):
+        buckets_of([1.0, wrong, 2.0])
 
 
 @brief

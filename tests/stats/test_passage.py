@@ -212,3 +212,24 @@ def test_one_of_two_events_is_as_likely_as_their_correlation_has_it():
     assert either(1.0, 0.2, 0.5) == 1.0
     with pytest.raises(StatisticsError, match="correlation is 1"):
         either(0.3, 0.2, 1.0)
+    with pytest.raises(StatisticsError, match="correlation is -1"):
+        either(0.3, 0.2, -1.0)
+    with pytest.raises(StatisticsError, match=r"first is 1\.5"):
+        either(1.5, 0.2, 0.0)
+    with pytest.raises(StatisticsError, match=r"second is 1\.5"):
+        either(0.3, 1.5, 0.0)
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.floats(-0.999999, 0.999999))
+def test_one_of_two_events_is_as_likely_as_each_at_least_and_as_both_together_at_most(p, q, rho):
+    found = either(p, q, rho)
+
+    assert max(p, q) <= found <= 1
+    assert found <= p + q + 1e-3
+
+
+def test_rounding_does_not_make_one_of_two_events_less_likely_than_one():
+    likely = 0.0009201373255063316
+
+    assert either(likely, 7.69700270584257e-09, 0.9914771887484677) >= likely
+    assert either(7.69700270584257e-09, likely, 0.9914771887484677) >= likely

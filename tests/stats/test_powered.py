@@ -21,6 +21,7 @@ from controller.stats.powered import (
     corners,
     log_wealth_nano,
     policy,
+    powered_accuracies,
     powered_accuracy,
     powered_growth,
 )
@@ -289,6 +290,8 @@ def test_of_no_stretches_nothing_is_said():
 
 # The estimate
 
+STRETCHES = st.tuples(*(st.integers(0, 3) for _ in range(6)))
+
 
 @given(
     st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=2, max_size=12),
@@ -314,6 +317,21 @@ def test_there_is_no_estimate_of_too_few():
     assert powered_accuracy(arm([1, 0, 0, 0], [5, 5]), 0.5) is None
     assert powered_accuracy(arm([2, 0, 0, 0], [0, 1]), 0.5) is None
     assert powered_accuracy(arm([2, 0, 0, 0], [0, 1]), 0.0) is not None
+
+
+@given(st.lists(STRETCHES, max_size=8), st.sampled_from([0.0, 0.3, 1.0]))
+def test_the_estimates_of_many_stretches_are_those_of_each(stretches, weight):
+    drawn = np.array([one[:4] for one in stretches], float).reshape(-1, 4)
+    others = np.array([one[4:] for one in stretches], float).reshape(-1, 2)
+
+    found = powered_accuracies(Graded(drawn, others), weight)
+
+    alone = [
+        powered_accuracy(Graded(drawn[[t]], others[[t]]), weight) for t in range(len(stretches))
+    ]
+    expected = [one.estimate if one is not None else np.nan for one in alone]
+    assert found == pytest.approx(np.array(expected), abs=1e-12, nan_ok=True)
+    assert found.shape == (len(stretches),)
 
 
 # In the long run
