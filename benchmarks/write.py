@@ -324,9 +324,10 @@ SECTIONS: Final[Mapping[str, Section]] = {
     "simulate": Section(
         "A simulation",
         "`canaryctl simulate` of healthy rollouts over two weeks: 50 units a minute, five intents of which one is "
-        "critical and has a fifth of them. The whole command with all its processes. What bounds it is the drawing "
-        "of each day, most of it random numbers, then some ten looks a run; with late labels the drawing of each of "
-        "them, and standing them in line.",
+        "critical and has a fifth of them. The whole command with all its processes. What bounds it is many short "
+        "steps, none of which is most of it: a third is drawing days and adding up, a third looking for failures in "
+        "all minutes of two days at once, a quarter some ten to fifteen looks a run. With a ratio of percentiles it is "
+        "its proof, which bets on each minute of each intent; with late labels standing each of them in line.",
         simulate,
     ),
 }

@@ -16,16 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from controller.rollout.metrics import DERIVED, above
-from controller.rollout.observation import BOTH_ARMS, MATCHED
+from controller.rollout.observation import BOTH_ARMS
 from controller.rollout.plan import Arm
 from controller.rollout.sums import Minutes, Table, is_label
 from controller.rollout.tallies import About, StratumSums
 from controller.simulate.block_sums import Blocks, BlockSums, Floats
 from controller.simulate.histograms import Buckets
+from controller.simulate.marks import Marks
 from controller.simulate.prefix import Prefix
 from controller.simulate.times import Times
 
-UNITS, ESCALATED, FAILED, GRADED, RIGHT_U = range(1, 6)
+UNITS, ESCALATED, RIGHT_U, FAILED, GRADED = range(1, 6)
 REQUESTS, REQUESTS_ESCALATED, REQUESTS_FAILED, REQUESTS_GRADED = range(6, 10)
 DRAWN, DRAWN_JUDGE_U, BOTH, BOTH_JUDGE_U, BOTH_PERSON_U, PRODUCT_U = range(10, 16)
 _OF_UNITS: Final[Mapping[str, int]] = {
@@ -47,6 +48,14 @@ class Columns:
     @property
     def requests(self) -> int:
         return self.places["n"]
+
+    @property
+    def failed(self) -> int:
+        return self.places.get("ef.error", 0)
+
+    @property
+    def graded(self) -> int:
+        return self.places["e.graded"]
 
     @property
     def requests_right_u(self) -> int | None:
@@ -77,6 +86,14 @@ ONE_REQUEST: Final = Columns(
     },
 )
 """A unit has one request."""
+ALL_GRADED: Final = Columns(
+    width=4,
+    places={
+        **{key: UNITS if place == GRADED else place for key, place in ONE_REQUEST.places.items()},
+        **dict.fromkeys(("ef.error", "f.error"), 0),
+    },
+)
+"""And each is graded, by the time that its label is due, and none fails: fewer sums to keep."""
 REQUESTS_APART: Final = Columns(
     width=10,
     places={
@@ -174,7 +191,7 @@ class _Version:
 
 
 class DenseTallies:
-    """The statistics of one simulated rollout, of minutes [first, end); `room` is how many there may be."""
+    """The statistics of one simulated rollout, of minutes [first, end); `room` is how many there may well be."""
 
     def __init__(
         self,
@@ -201,7 +218,7 @@ class DenseTallies:
         self._summed = columns.width  # as many columns are counted by whoever adds to them
         # What the others count: of what, above which bucket.
         self._derived: list[tuple[str, int]] = []
-        self._marks: dict[About, tuple[Minutes, Table]] = {}
+        self._marks = Marks(first)
 
     # Filling
 
@@ -211,15 +228,17 @@ class DenseTallies:
 
     def add(self, counted: Counted) -> None:
         """The next minutes, under the present version."""
-        self._forget_marks(self.end)
+        self._marks.forget(self.end)
         start = self.end - self.first
         for arm, table in counted.compared.items():
             self._compared[arm].set(start, table)
         if counted.outside is not None and self._outside is None:
-            self._outside = Prefix(len(self._place), self._width, self._room)
+            self._outside = Prefix(len(self._place), self._width, self._room, start)
         if self._outside is not None:
-            nothing = np.zeros((len(self._place), self._summed, counted.length), dtype=np.int64)
-            self._outside.set(start, nothing if counted.outside is None else counted.outside)
+            table = np.zeros((len(self._place), self.columns.width, counted.length), dtype=np.int64)
+            if counted.outside is not None:  # of which nobody counts what lies above a bucket
+                table[:, : self._summed] = counted.outside
+            self._outside.set(start, table)
         for found in counted.blocks:
             self._block_sums(found).extend(counted.length, found)
         self.times.extend(counted.length, counted.times)
@@ -231,6 +250,7 @@ class DenseTallies:
         """Sum how much lies above some buckets too, by histogram: of minutes from `since` on, for what is new. Nobody
         asks about earlier ones: what is frozen is for what comes.
         """
+        self._marks.freeze(since)
         wanted = [(name, bucket) for name in bounds for bucket in sorted(bounds[name])]
         new = [one for one in wanted if above(*one) not in self.columns.places]
         if not new:
@@ -239,10 +259,9 @@ class DenseTallies:
             self.columns.width,
             self.columns.with_more([above(*one) for one in new]),
         )
-        if self.columns.width > self._width:
-            self._width = self.columns.width
-            for prefix in self._prefixes():
-                prefix.widen(self._width, self.end - self.first)
+        self._width = max(self._width, self.columns.width)
+        for prefix in self._prefixes():
+            prefix.begin(first, self._width, self.end - self.first)
         self._derived += new
         self._derive(since - self.first, self.end - self.first, new, first)
 
@@ -264,7 +283,7 @@ class DenseTallies:
         self, arm: str, intent: str, minutes: Minutes, added: Mapping[int, Minutes], sign: int
     ) -> None:
         """Put in (+1) or take out (−1) what is added to columns in minutes that are there."""
-        self._forget_marks(int(minutes.min()))
+        self._marks.forget(int(minutes.min()))
         start = int(minutes.min()) - self.first
         at, length = minutes - self.first - start, self.end - self.first - start
         prefix, place = self._compared[arm], self._place[intent]
@@ -274,19 +293,20 @@ class DenseTallies:
 
     def put_blocks(self, version: int, intent: str, minutes: Minutes, places: Minutes) -> None:
         """Instead of all blocks of a split version that there were, in order of their minutes."""
+        self._marks.forget(self.first)
         kept = next(one for one in self._blocks[intent] if one.version == version)
         kept.put(minutes, places)
 
     def cut(self, end: int) -> None:
         """Forget the minutes from `end` on: they will be under another split."""
         version = self._versions[-1]
-        self._forget_marks(end)
+        self._marks.forget(end)
         self.end = version.end = end
         for kept in self._blocks.values():
             if kept[-1].first >= version.first:
                 kept[-1].cut(end)
         self.times.cut(end)
-        self._forget_marks(end)
+        self._marks.forget(end)
 
     def _block_sums(self, found: Blocks) -> BlockSums:
         kept = self._blocks.setdefault(found.intent, [])
@@ -311,14 +331,15 @@ class DenseTallies:
         """Sums of compared traffic before each minute of first .. last, which lie in those that there are; (keys,
         intents, minutes).
         """
-        sums = self._compared[arm].sums[:, :, first - self.first : last + 1 - self.first]
         rows = [self._place[one] if one is not None else -1 for one in intents]
         places = _places(tuple(keys), self.columns)
-        return (
-            sums[rows][:, places].swapaxes(0, 1)
-            if len(rows) > 1
-            else sums[rows[0], places][:, None]
-        )
+        span = slice(first - self.first, last + 1 - self.first)
+        sums = self._compared[arm].sums
+        table = np.empty((len(places), len(rows), span.stop - span.start), dtype=np.int64)
+        for key, place in enumerate(places):
+            for intent, row in enumerate(rows):
+                table[key, intent] = sums[row, place, span]
+        return table
 
     def wealth(
         self,
@@ -386,23 +407,7 @@ class DenseTallies:
     def at_marks(
         self, marks: Minutes, *, arm: str, about: About, until: Callable[[Minutes], Table]
     ) -> Table:
-        if arm != MATCHED:  # two rows of an array: not worth remembering
-            return until(marks)
-        remembered = self._marks.get(about)
-        known, table = (marks[:0], until(marks[:0])) if remembered is None else remembered
-        there = min(len(known), len(marks))
-        if not np.array_equal(known[:there], marks[:there]):
-            there = 0
-        if there < len(marks):
-            table = np.concatenate([table[:there], until(marks[there:])])
-            self._marks[about] = marks, table
-        return table[: len(marks)]
-
-    def _forget_marks(self, since: int) -> None:
-        """A mark counts what comes before it: those up to a minute stand when what came from it on has changed."""
-        for about, (marks, table) in self._marks.items():
-            standing = int(marks.searchsorted(since, side="right"))
-            self._marks[about] = marks[:standing], table[:standing]
+        return self._marks.at(marks, arm=arm, about=about, until=until)
 
     def strata(self, *, arm: str, intent: str | None) -> Iterator[tuple[int, str, StratumSums]]:
         if arm == BOTH_ARMS:

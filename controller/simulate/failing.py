@@ -25,6 +25,7 @@ from controller.rollout.looks import known_and_traffic, measure, with_usual
 from controller.rollout.metrics import Kind, above
 from controller.rollout.plan import FULL_BP, Arm, Evidence, Rule
 from controller.rollout.powered import Powered
+from controller.rollout.reader import Windows
 from controller.rollout.readings import against, strongest_of
 from controller.rollout.rules import is_provable
 from controller.rollout.starts import RATE_START_MIN, ends_served, starts_and_thresholds
@@ -60,7 +61,10 @@ def suspects(view: View, tallies: DenseTallies, in_time: Set[str]) -> Iterator[S
         ahead = minute_of(view.now) - view.watermark(rule)
         judged = [one for one in view.plan.judged_intents(rule) if one not in view.state.pins]
         new = [one for one in judged if rule.name in in_time and not _has_failed(view, rule, one)]
-        for intent, ends in (*_failing(view, tallies, rule, new), *_blind(view, rule, judged)):
+        for intent, ends in (
+            *_failing(view, tallies, rule, new),
+            *_blind(view, tallies, rule, judged),
+        ):
             if len(ends):
                 found.append(_at(ends + ahead, rule, intent))
     return heapq.merge(*found, key=lambda one: one[0])
@@ -117,25 +121,45 @@ def _is_over(
     view: View, tallies: DenseTallies, rule: Rule, intent: str | None, span: Span
 ) -> Flags:
     """Whether the rule as written fails at each end."""
-    limit: Floats | float = rule.limit
-    if rule.usual is None and rule.metric.kind is Kind.QUANTILE_RATIO:
-        values, samples = _ratios(tallies, rule, intent, span)
-    else:
-        sampled_u = view.plan.labels.sampled_u
-        found = measure(rule, intent, view.reader, span.windows, sampled_u=sampled_u)
-        if rule.usual is not None:
-            earliest = minute_of(view.state.started_at)
-            found = with_usual(found, rule, intent, view.reader, span.windows, earliest)
-            limit = rule.limit * np.atleast_1d(np.asarray(found.usual, dtype=np.float64))
-        values, samples = np.atleast_1d(found.values), np.atleast_1d(found.samples)
-    over = np.asarray(values < limit if rule.below else values > limit, dtype=np.bool_)
-    over[~span.complete | (samples < rule.min_samples)] = False
-    lasting = np.lib.stride_tricks.sliding_window_view(over, minutes(rule.sustained) + 1)
+    lasts = minutes(rule.sustained) + 1
+    if lasts > 1:
+        # It fails where so many ends in a row are over; of these one is looked at here.
+        some = slice(lasts - 1, None, lasts)
+        windows = Windows.of(span.windows.starts[some], span.windows.ends[some])
+        if not _over_limit(view, tallies, rule, intent, windows, span.complete[some]).any():
+            return np.zeros(len(span.ends), dtype=np.bool_)
+    over = _over_limit(view, tallies, rule, intent, span.windows, span.complete)
+    lasting = np.lib.stride_tricks.sliding_window_view(over, lasts)
     return np.asarray(lasting.all(axis=1))
 
 
+def _over_limit(
+    view: View,
+    tallies: DenseTallies,
+    rule: Rule,
+    intent: str | None,
+    windows: Windows,
+    complete: Flags,
+) -> Flags:
+    """Whether the rule is over its limit in each window that counts."""
+    limit: Floats | float = rule.limit
+    if rule.usual is None and rule.metric.kind is Kind.QUANTILE_RATIO:
+        values, samples = _ratios(tallies, rule, intent, windows)
+    else:
+        sampled_u = view.plan.labels.sampled_u
+        found = measure(rule, intent, view.reader, windows, sampled_u=sampled_u)
+        if rule.usual is not None:
+            earliest = minute_of(view.state.started_at)
+            found = with_usual(found, rule, intent, view.reader, windows, earliest)
+            limit = rule.limit * np.atleast_1d(np.asarray(found.usual, dtype=np.float64))
+        values, samples = np.atleast_1d(found.values), np.atleast_1d(found.samples)
+    over = np.asarray(values < limit if rule.below else values > limit, dtype=np.bool_)
+    over[~complete | (samples < rule.min_samples)] = False
+    return over
+
+
 def _ratios(
-    tallies: DenseTallies, rule: Rule, intent: str | None, span: Span
+    tallies: DenseTallies, rule: Rule, intent: str | None, windows: Windows
 ) -> tuple[Floats, Minutes]:
     """Of percentiles, as `looks.measure` has it; and the samples of the arm with fewer."""
     metric, told = rule.metric, []
@@ -143,7 +167,7 @@ def _ratios(
         raise LookupError(f"{metric.name} has no quantile in the catalogue")
     for arm in (Arm.CANDIDATE, Arm.BASELINE):
         buckets, n = tallies.times.quantile_buckets(
-            metric.subject, metric.quantile, span.windows, arm=arm.value, intent=intent
+            metric.subject, metric.quantile, windows, arm=arm.value, intent=intent
         )
         shown, places = np.unique(buckets, return_inverse=True)
         values = np.array([value_of(bucket) for bucket in shown.tolist()])[places]
@@ -343,16 +367,26 @@ class Race:
 
 
 def _blind(
-    view: View, rule: Rule, intents: Sequence[str | None]
+    view: View, tallies: DenseTallies, rule: Rule, intents: Sequence[str | None]
 ) -> Iterator[tuple[str | None, Minutes]]:
     """Of each intent the ends up to which it is blind for longer than `maxBlind` (`availability.blind`)."""
     keys = known_and_traffic(rule.metric)
-    if keys[0] == keys[1] or rule.metric.kind is Kind.SAMPLE_RATIO or not view.state.share_bp:
+    measured, every = tallies.places(keys, Arm.CANDIDATE.value)
+    if measured == every or rule.metric.kind is Kind.SAMPLE_RATIO or not view.state.share_bp:
         return
     since, most = minute_of(view.state.hold_from), view.plan.max_blind // MINUTE
     ends = view.span(rule, view.state.epoch(rule.name)).ends
     ends = ends[ends - since > most]
-    if not len(ends):
+    if not len(ends) or not intents:
+        return
+    # Nowhere blind for so long where something was measured in the minutes before each end.
+    apart = most + 1
+    (known,) = tallies.stretch(
+        int(ends[0]) - apart, int(ends[-1]), keys[:1], arm=Arm.CANDIDATE.value, intents=intents
+    )
+    nothing = known[:, apart:] == known[:, :-apart]
+    intents = [intents[place] for place in nothing.any(axis=1).nonzero()[0].tolist()]
+    if not intents:
         return
     at = np.arange(since, int(ends[-1]) + 1, dtype=np.int64)
     expected = expected_rate(view.plan, rule)

@@ -160,7 +160,7 @@ def _places(
     parts: Sequence[Buckets], q: float, opened: Minutes, closed: Minutes, low: int, high: int
 ) -> tuple[NDArray[np.int64], Minutes]:
     """The first bucket of each window up to which there are more than q (n − 1), by halving; and n."""
-    summed = _summed(parts, low, high)
+    summed, (opened, closed) = _summed(parts, low, high, opened, closed)
     np.cumsum(summed, axis=1, out=summed)
     n = summed[closed, -1] - summed[opened, -1]
     rank = q * (n - 1)
@@ -188,7 +188,7 @@ def _windows(
             (row[None, :] for row in _in_window(parts, *at, low, high)),
             start=np.zeros((1, width), dtype=np.int64),
         )
-    summed = _summed(parts, low, high)
+    summed, (opened, closed) = _summed(parts, low, high, opened, closed)
     table: Table = summed[closed] - summed[opened]
     return table
 
@@ -204,18 +204,24 @@ def _in_window(
         yield np.bincount(classes, weights=times, minlength=high - low + 1).astype(np.int64)
 
 
-def _summed(parts: Sequence[Buckets], low: int, high: int) -> Table:
-    """Sums before each minute by bucket from `low` to `high`, the outermost with all beyond; (minutes + 1, buckets)."""
+def _summed(
+    parts: Sequence[Buckets], low: int, high: int, *minutes: Minutes
+) -> tuple[Table, Sequence[Minutes]]:
+    """Sums before each of some minutes by bucket from `low` to `high`, the outermost with all beyond, (rows, buckets);
+    and in which rows the minutes are.
+    """
+    asked, rows = np.unique(np.concatenate(minutes), return_inverse=True)
     width, length = high - low + 1, len(parts[0].until)
+    # A minute counts before the first one asked for that comes after it.
+    first = asked.searchsorted(np.arange(length), side="right") * width - low
     cells = [
-        np.repeat(np.arange(1, length + 1) * width - low, np.diff(one.until, prepend=0))
-        + np.clip(one.buckets, low, high)
+        np.repeat(first, np.diff(one.until, prepend=0)) + np.clip(one.buckets, low, high)
         for one in parts
     ]
     weights = None
     if any(one.times is not None for one in parts):
         weights = np.concatenate([_times(one) for one in parts])
-    counts = np.bincount(np.concatenate(cells), weights, (length + 1) * width)
-    table: Table = counts.astype(np.int64, copy=False).reshape(length + 1, width)
+    counts = np.bincount(np.concatenate(cells), weights, (len(asked) + 1) * width)
+    table: Table = counts.astype(np.int64, copy=False).reshape(len(asked) + 1, width)[:-1]
     np.cumsum(table, axis=0, out=table)
-    return table
+    return table, np.split(rows, np.cumsum([len(one) for one in minutes[:-1]]))

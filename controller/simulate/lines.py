@@ -22,22 +22,34 @@ Grades = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """Graded answers of one arm in order of their minutes."""
+    """Graded answers of one arm in order of their minutes: how many each minute from `first` on has, and which of all,
+    counted from 0, are wrong.
+    """
 
-    minutes: Minutes
-    right: Grades
+    first: int
+    n: Minutes
+    wrong: NDArray[np.intp]
+
+    @property
+    def minutes(self) -> Minutes:
+        return np.repeat(np.arange(self.first, self.first + len(self.n)), self.n)
 
     def and_then(self, later: Labels) -> Labels:
-        return Labels(
-            np.concatenate([self.minutes, later.minutes]), np.concatenate([self.right, later.right])
-        )
+        """With those of the minutes that follow."""
+        wrong = np.concatenate([self.wrong, later.wrong + self.n.sum()])
+        return Labels(self.first, np.concatenate([self.n, later.n]), wrong)
 
     def after(self, used: int) -> Labels:
-        return Labels(self.minutes[used:], self.right[used:])
+        """Without the first so many."""
+        reached = self.n.cumsum()
+        over = int(reached.searchsorted(used, side="right"))
+        n = self.n[over:].copy()
+        if len(n):
+            n[0] = reached[over] - used
+        return Labels(self.first + over, n, self.wrong[self.wrong.searchsorted(used) :] - used)
 
 
 NOTHING: Final = np.empty(0, dtype=np.int64)
-NO_LABELS: Final = Labels(NOTHING, np.empty(0, dtype=np.bool_))
 
 
 class Values:
@@ -74,27 +86,27 @@ class Line:
 
     def __init__(self, sizes: Sizes) -> None:
         self._values = values_of(sizes)
-        self._waiting = dict.fromkeys(Arm, NO_LABELS)
+        self._waiting: dict[Arm, Labels] = {}
 
     def close(self, intent: str, labels: Mapping[Arm, Labels]) -> Blocks:
         """The blocks that there are enough labels for, with those that have waited."""
         for arm, later in labels.items():
-            self._waiting[arm] = self._waiting[arm].and_then(later)
+            before = self._waiting.get(arm)
+            self._waiting[arm] = later if before is None else before.and_then(later)
         sizes = self._values.sizes
-        count = min(len(self._waiting[arm].minutes) // sizes[arm] for arm in Arm)
+        minutes = {arm: self._waiting[arm].minutes for arm in Arm}
+        count = min(len(minutes[arm]) // sizes[arm] for arm in Arm)
         right, last = {}, {}
         for arm, size in sizes.items():
-            used = count * size
-            # By place in the block: many times quicker than a sum over so short an axis.
-            by_place = self._waiting[arm].right[:used].reshape(count, size).T
-            right[arm] = sum(by_place[1:], start=by_place[0].astype(np.int64))
-            last[arm] = self._waiting[arm].minutes[size - 1 : used : size]
-            self._waiting[arm] = self._waiting[arm].after(used)
-        minutes = np.maximum(*last.values())
+            waiting, used = self._waiting[arm], count * size
+            wrong = waiting.wrong[: waiting.wrong.searchsorted(used)]
+            right[arm] = size - np.bincount(wrong // size, minlength=count)
+            last[arm] = minutes[arm][size - 1 : used : size]
+            self._waiting[arm] = waiting.after(used)
         return Blocks(
             intent=intent,
             values_u=self._values.millionths,
-            minutes=minutes,
+            minutes=np.maximum(*last.values()),
             places=self._values.places[right[Arm.BASELINE], right[Arm.CANDIDATE]],
         )
 

@@ -12,27 +12,35 @@ class Prefix:
 
     __slots__ = ("sums",)
 
-    def __init__(self, intents: int, width: int, room: int) -> None:
-        # Room for the longest run: memory that is never written takes none.
-        self.sums: Table = np.zeros((intents + 1, width, room + 1), dtype=np.int64)
+    def __init__(self, intents: int, width: int, room: int, begun: int = 0) -> None:
+        """Room for some minutes, and for more when they come; before minute `begun` there is nothing."""
+        # What is not there yet is not written: an array of noughts costs about as much as what goes into it.
+        self.sums: Table = np.empty((intents + 1, width, max(room, begun) + 1), dtype=np.int64)
+        self.sums[:, :, : begun + 1] = 0
 
     def set(self, start: int, counts: Table, first: int = 0) -> None:
-        """Columns from the `first` on."""
+        """Columns from the `first` on, of the minutes after `start`, before which all is there."""
+        end = start + counts.shape[2]
+        if end >= self.sums.shape[2]:
+            self._make_room(self.sums.shape[1], max(2 * self.sums.shape[2], end + 1), start)
+        span = slice(start + 1, end + 1)
         if not first:  # that is nobody's
+            self.sums[:, 0, span] = 0
             counts, first = counts[:, 1:], 1
         sums = self.sums[:, first : first + counts.shape[1]]
-        span = slice(start + 1, start + 1 + counts.shape[2])
         part = sums[:-1, :, span]
         np.cumsum(counts, axis=2, out=part)
         part += sums[:-1, :, start : start + 1]
         np.add.reduce(part, axis=0, out=sums[-1, :, span])
 
-    def widen(self, width: int, used: int) -> None:
-        """Columns more, 0 so far; `used` minutes are there."""
-        known, self.sums = (
-            self.sums,
-            np.zeros((len(self.sums), width, self.sums.shape[2]), dtype=np.int64),
-        )
+    def begin(self, first: int, width: int, used: int) -> None:
+        """Columns from the `first` on are nought so far, where `used` minutes are there; `width` are there in all."""
+        if width > self.sums.shape[1]:
+            self._make_room(width, self.sums.shape[2], used)
+        self.sums[:, first:, : used + 1] = 0
+
+    def _make_room(self, width: int, length: int, used: int) -> None:
+        known, self.sums = self.sums, np.empty((len(self.sums), width, length), dtype=np.int64)
         self.sums[:, : known.shape[1], : used + 1] = known[:, :, : used + 1]
 
     def amend(self, place: int, column: int, grown: Minutes, start: int) -> None:

@@ -10,11 +10,9 @@ Generators are their own: what arrives and how it is answered is the same whethe
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from statistics import NormalDist
 from typing import Final
 
 import numpy as np
@@ -29,11 +27,9 @@ from controller.simulate.dense import Columns
 from controller.simulate.histograms import Buckets
 from controller.simulate.laws import SPREAD
 from controller.simulate.scenarios import Fault, Scenario, Traffic
+from controller.simulate.sizes import drawn, relative, shares, sums, told
 from controller.simulate.usual import Latencies, Usual
-from controller.stats.histogram import value_of
 
-SIZES: Final = 1 << 16
-"""A law is that many equally likely sizes: a request takes one by a random number of 16 bits."""
 MOST: Final = 1 << 20  # requests that are drawn at a time
 
 OF_TIMES: Final = {Kind.QUANTILE, Kind.QUANTILE_RATIO}
@@ -42,7 +38,7 @@ TOKENS: Final = "s.output_tokens"
 """Where all tokens of a request are: bills read the sum of both kinds; no rule that is simulated reads one alone."""
 
 Values = NDArray[np.int64]
-"""Of each of `SIZES` equally likely sizes."""
+"""Of each of `sizes.SIZES` equally likely sizes."""
 
 
 # What is known
@@ -84,31 +80,6 @@ def lacking(rule: Rule) -> str | None:
 # Laws
 
 
-@lru_cache(maxsize=8)
-def _relative(cv: float) -> NDArray[np.float64]:
-    """A log-normal with a mean of 1, of `SIZES` equally likely sizes, each within 1%."""
-    deviation = math.sqrt(math.log(1 + cv * cv))
-    p95 = math.exp(NormalDist().inv_cdf(0.95) * deviation)
-    sizes = _told(Latencies.log_normal(1.0, p95))
-    found: NDArray[np.float64] = sizes / sizes.mean()
-    found.flags.writeable = False
-    return found
-
-
-def _told(of: Latencies) -> NDArray[np.float64]:
-    """What the bucket of each size is told as."""
-    shown = np.array([value_of(bucket) for bucket in of.buckets.tolist()])
-    return np.repeat(shown, _shares(of))
-
-
-def _shares(of: Latencies) -> NDArray[np.int64]:
-    """How many of `SIZES` are in each bucket."""
-    ends = np.rint(of.parts.cumsum() * SIZES).astype(np.int64)
-    ends[-1] = SIZES
-    found: NDArray[np.int64] = np.diff(ends, prepend=0)
-    return found
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallCosts:
     """Means, in US dollars: of an arm's own call, and of what an escalated answer costs more."""
@@ -139,24 +110,34 @@ class TimeLaw:
 
     @classmethod
     def of(cls, law: Latencies) -> TimeLaw:
-        buckets = np.repeat(law.buckets.astype(np.int16), _shares(law))
+        buckets = np.repeat(law.buckets.astype(np.int16), shares(law))
         first, last = int(law.buckets[0]), int(law.buckets[-1])
-        return cls(buckets, np.rint(MICRO * _told(law)).astype(np.int64), first, last - first + 1)
+        return cls(buckets, np.rint(MICRO * told(law)).astype(np.int64), first, last - first + 1)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@lru_cache(maxsize=16)  # the same in every run
+def _time_law(law: Latencies, slower: float | None) -> TimeLaw:
+    return TimeLaw.of(law if slower is None else law.slower(slower))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CallLaw:
-    """Of each size: what an arm's own call costs, what an escalation costs more (nano-USD), and tokens."""
+    """Means: what an arm's own call costs, what an escalation costs more (nano-USD), and tokens; about which each is
+    spread alike.
+    """
 
-    own: Values
-    escalated: Values
-    tokens: Values
+    own: float
+    escalated: float
+    tokens: float
+    spread: float
 
-    @classmethod
-    def of(cls, costs: CallCosts, tokens: float, times: float, spread: float) -> CallLaw:
-        sizes = times * _relative(spread)
-        means = (costs.own * NUSD, costs.escalated * NUSD, tokens)
-        return cls(*(np.rint(mean * sizes).astype(np.int64) for mean in means))
+    def each(self, mean: float) -> Values:
+        return _each(mean, self.spread)
+
+
+@lru_cache(maxsize=32)
+def _each(mean: float, spread: float) -> Values:
+    return np.rint(mean * relative(spread)).astype(np.int64)
 
 
 # Drawing
@@ -164,17 +145,25 @@ class CallLaw:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spent:
-    """What single requests of some minutes cost, in nano-USD, and their tokens, in order of their minutes."""
+    """What single requests of some minutes cost, in nano-USD, and which size of the law each has, in order of their
+    minutes.
+    """
 
     minutes: slice
     nusd: NDArray[np.int64]
-    tokens: NDArray[np.int64]
+    sizes: NDArray[np.uint16]
+    law: CallLaw
+
+    @property
+    def tokens(self) -> NDArray[np.int64]:
+        return self.law.each(self.law.tokens)[self.sizes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Quantities:
     """What is drawn for the rules of a plan. `columns` are those of `Streams` with what is summed of this; `costs` are
-    the statistics that a request's cost and tokens go into.
+    the statistics that a request's cost and tokens go into. `each` names what rules read of single intents; of all else
+    (`latency`, `ttft`, costs) what all intents take is drawn as one and told of the first.
 
     `times` and `calls` are laws of a healthy arm and of one with the scenario's fault, where they are known and asked
     for.
@@ -182,6 +171,7 @@ class Quantities:
 
     columns: Columns
     costs: Sequence[str]
+    each: frozenset[str]
     times: Mapping[tuple[Arm, str], tuple[TimeLaw, TimeLaw]]
     calls: Mapping[Arm, tuple[CallLaw, CallLaw]]
     slow: Fault | None
@@ -205,11 +195,12 @@ class Quantities:
         return cls(
             columns=columns.with_more([*graded, *costs, *sorted(means)], counted),
             costs=costs,
+            each=frozenset(_what(rule) for rule in rules if _is_of_each(plan, rule)),
             times={
-                (arm, subject): _times_of(usual, arm, subject, scenario)
-                for subject in subjects
-                for arm in Arm
-                if usual.of(arm, subject) is not None
+                (arm, _what(rule)): _times_of(usual, arm, _what(rule), scenario)
+                for rule in rules
+                if rule not in spent
+                for arm in arms_of(rule)
             },
             calls=_calls_of(usual, traffic, scenario) if spent else {},
             slow=scenario.slow,
@@ -227,22 +218,46 @@ class Quantities:
         requests take that are compared, by arm and what, of each intent.
         """
         for arm, tables in ((Arm.BASELINE, outside), *((arm, compared[arm.value]) for arm in Arm)):
-            for counts in tables:
-                self._spend(random, arm, counts, since)
+            if arm in self.calls and tables[:, self.columns.requests].any():
+                self._spend(random, arm, tables, since)
         return {
-            (arm.value, subject): [
-                self._take(random, arm, subject, counts, since) for counts in compared[arm.value]
-            ]
+            (arm.value, subject): self._take_each(random, arm, subject, compared[arm.value], since)
             for arm, subject in self.times
         }
 
-    def _spend(self, random: np.random.Generator, arm: Arm, counts: Table, since: Minutes) -> None:
-        for one in self.spent(random, arm, counts, since):
-            requests = counts[self.columns.requests, one.minutes]
+    def _spend(self, random: np.random.Generator, arm: Arm, tables: Table, since: Minutes) -> None:
+        if {*self.costs} <= {COST, TOKENS}:
+            self._spend_in_sums(random, arm, tables, since)
+            return
+        for counts in tables:  # what counts up to a cap is told of single requests alone
+            for one in self.spent(random, arm, counts, since):
+                requests = counts[self.columns.requests, one.minutes]
+                for name in self.costs:
+                    counts[self.columns.places[name], one.minutes] = _by_minute(
+                        _summed(name, one), requests
+                    )
+
+    def _spend_in_sums(
+        self, random: np.random.Generator, arm: Arm, tables: Table, since: Minutes
+    ) -> None:
+        places = self.columns.places
+        for span, calls in self._calls(arm, since):
+            part = tables[:, :, span]
+            n, escalated = part[:, self.columns.requests], part[:, places["f.escalated"]]
+            if COST not in self.each:
+                n, escalated, part = n.sum(axis=0), escalated.sum(axis=0), part[0]
+            own, more = (
+                sums(random, one.ravel(), calls.spread).reshape(one.shape) for one in (n, escalated)
+            )
             for name in self.costs:
-                counts[self.columns.places[name], one.minutes] = _by_minute(
-                    _summed(name, one), requests
-                )
+                spent = calls.tokens * own
+                if name == COST:
+                    spent = calls.own * own + calls.escalated * more
+                part[..., places[name], :] = np.rint(spent)
+
+    def _calls(self, arm: Arm, since: Minutes) -> Iterator[tuple[slice, CallLaw]]:
+        for span, faulty in _spans(self.dear if arm is Arm.CANDIDATE else None, since):
+            yield span, self.calls[arm][faulty]
 
     def spent(
         self, random: np.random.Generator, arm: Arm, counts: Table, since: Minutes
@@ -254,34 +269,60 @@ class Quantities:
         if not n.any():
             return
         escalated = counts[self.columns.places["f.escalated"]]
-        for span, faulty in _spans(self.dear if arm is Arm.CANDIDATE else None, since):
-            calls = self.calls[arm][faulty]
+        for span, law in self._calls(arm, since):
+            own, more = law.each(law.own), law.each(law.escalated)
             for part in in_parts(n, span):
-                sizes = _drawn(random, int(n[part].sum()))
-                nusd = calls.own[sizes]
+                sizes = drawn(random, int(n[part].sum()))
+                nusd = own[sizes]
                 # Which of a minute's requests it is makes no difference.
                 twice = _first_of_each(n[part], escalated[part])
-                nusd[twice] += calls.escalated[_drawn(random, len(twice))]
-                yield Spent(minutes=part, nusd=nusd, tokens=calls.tokens[sizes])
+                nusd[twice] += more[drawn(random, len(twice))]
+                yield Spent(minutes=part, nusd=nusd, sizes=sizes, law=law)
+
+    def _take_each(
+        self,
+        random: np.random.Generator,
+        arm: Arm,
+        subject: str,
+        tables: Table,
+        since: Minutes,
+    ) -> Sequence[Buckets]:
+        requests = tables[:, self.columns.requests]
+        if subject not in self.each:
+            requests = np.concatenate([requests.sum(axis=0)[None], np.zeros_like(requests[1:])])
+        return [
+            self._take(random, arm, subject, n, counts, since)
+            for n, counts in zip(requests, tables, strict=True)
+        ]
 
     def _take(
         self,
         random: np.random.Generator,
         arm: Arm,
         subject: str,
+        n: NDArray[np.int64],
         counts: Table,
         since: Minutes,
     ) -> Buckets:
-        n, place = counts[self.columns.requests], self.columns.places.get(f"s.{subject}_us")
-        found = []
+        place, found = self.columns.places.get(f"s.{subject}_us"), []
         for span, faulty in _spans(self.slow if arm is Arm.CANDIDATE else None, since):
             law = self.times[arm, subject][faulty]
             for part in in_parts(n, span):
-                sizes = _drawn(random, int(n[part].sum()))
+                sizes = drawn(random, int(n[part].sum()))
                 found.append(Buckets.counted(n[part], law.buckets[sizes], law.first, law.width))
                 if place is not None:
                     counts[place, part] = _by_minute(law.us[sizes], n[part])
         return Buckets.joined(found)
+
+
+def _what(rule: Rule) -> str:
+    """What a rule reads: how long something takes, or what it costs."""
+    return subject_of(rule) or COST
+
+
+def _is_of_each(plan: Plan, rule: Rule) -> bool:
+    """Whether a rule reads intents by themselves; a ratio's proof bets on each."""
+    return rule.metric.kind is Kind.QUANTILE_RATIO or plan.judged_intents(rule) != (None,)
 
 
 def _sums_of_costs(plan: Plan, rules: Sequence[Rule]) -> list[str]:
@@ -294,10 +335,10 @@ def _times_of(usual: Usual, arm: Arm, subject: str, scenario: Scenario) -> tuple
     law = usual.of(arm, subject)
     if law is None:
         raise LookupError(f"nothing is known of the {arm.value}'s {subject}")
-    healthy = TimeLaw.of(law)
+    healthy = _time_law(law, None)
     if scenario.slow is None or arm is Arm.BASELINE:
         return healthy, healthy
-    return healthy, TimeLaw.of(law.slower(scenario.slow.size))
+    return healthy, _time_law(law, scenario.slow.size)
 
 
 def _calls_of(
@@ -308,8 +349,15 @@ def _calls_of(
     found = {}
     for arm in Arm:
         of, tokens = costs.get(arm, CallCosts(own=0.0)), usual.request_tokens.get(arm, 0.0)
-        spread = usual.request_spread.get(arm, SPREAD)
-        healthy, worse = (CallLaw.of(of, tokens, each, spread) for each in (1.0, times))
+        healthy, worse = (
+            CallLaw(
+                own=each * of.own * NUSD,
+                escalated=each * of.escalated * NUSD,
+                tokens=each * tokens,
+                spread=usual.request_spread.get(arm, SPREAD),
+            )
+            for each in (1.0, times)
+        )
         found[arm] = healthy, worse
     return found
 
@@ -341,10 +389,6 @@ def in_parts(n: NDArray[np.int64], span: slice) -> Iterator[slice]:
         end = min(max(end, first + 1), span.stop)
         yield slice(first, end)
         first = end
-
-
-def _drawn(random: np.random.Generator, n: int) -> NDArray[np.uint16]:
-    return random.integers(0, SIZES, n, dtype=np.uint16)
 
 
 def _by_minute(values: NDArray[np.int64], requests: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import ceil
 from typing import Final
@@ -14,7 +14,7 @@ from controller.rollout.plan import Evidence, Plan, Rule
 from controller.rollout.units import format_duration, format_percent
 from controller.simulate.montecarlo import METRICS, STOPS, Fitted, Part, Summary, fit, summary
 from controller.simulate.prospect import is_reckoned, worse_than
-from controller.simulate.scenarios import HEALTHY, Fault, Judge, Scenario, Traffic
+from controller.simulate.scenarios import HEALTHY, Fault, Scenario, Traffic
 from controller.simulate.trials import Setup, Trial
 from controller.stats.proportions import wilson
 
@@ -54,29 +54,19 @@ def can_rehearse(plan: Plan) -> bool:
 def rehearsed(
     plan: Plan, traffic: Traffic, catches: Sequence[Scenario], *, start: datetime, seed: int
 ) -> tuple[Setup, ...]:
-    """A healthy candidate, and one for each regression: those stated, else what each rule bets on. A plan's judge errs
-    as the plan says.
-    """
+    """A healthy candidate, and one for each regression: those stated, else what each rule bets on."""
     fitted = fit(plan).plan
-    judge = _judge(plan)
     return tuple(
         Setup(
             plan=fitted,
             traffic=traffic,
-            scenario=replace(scenario, judge=judge),
+            scenario=scenario,
             start=start,
             seed=seed,
             max_days=max(PATIENCE * ceil(plan.horizon / timedelta(days=1)), 2),
         )
         for scenario in (HEALTHY, *(catches or _worth_catching(fitted, traffic)))
     )
-
-
-def _judge(plan: Plan) -> Judge | None:
-    by = plan.labels.judge
-    if by is None:
-        return None
-    return Judge(sensitivity=by.sensitivity, specificity=by.specificity)
 
 
 def rehearsal(plan: Plan, setups: Sequence[Setup], trials: Sequence[Sequence[Trial]]) -> Rehearsal:

@@ -104,6 +104,12 @@ class Scenario:
         return min((one.since for one in faults if one is not None), default=None)
 
     @property
+    def is_steady(self) -> bool:
+        """Whether answers are the same at all times."""
+        faults = (self.loss, self.escalation, self.error)
+        return not self.swing and not any(one and (one.since or one.over) for one in faults)
+
+    @property
     def since_min(self) -> int:
         return (self.since or timedelta(0)) // MINUTE
 

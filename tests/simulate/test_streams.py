@@ -15,7 +15,18 @@ from controller.rollout.accounting_blocks import block_sizes, close_blocks
 from controller.rollout.accounting_state import MINUTE_US, Label
 from controller.rollout.metrics import MICRO
 from controller.rollout.plan import Arm, Intent, Plan, Scope
-from controller.simulate.dense import ESCALATED, FAILED, GRADED, RIGHT_U, UNITS
+from controller.rollout.plan import Labels as LabelsOf
+from controller.simulate.answers import arrived, hits
+from controller.simulate.dense import (
+    ALL_GRADED,
+    ESCALATED,
+    FAILED,
+    GRADED,
+    ONE_REQUEST,
+    RIGHT_U,
+    UNITS,
+)
+from controller.simulate.lateness import Lateness
 from controller.simulate.lines import Labels, Line
 from controller.simulate.scenarios import HEALTHY, Fault, Judge, Scenario, Traffic
 from controller.simulate.streams import InForce, Streams
@@ -63,6 +74,56 @@ def test_each_kind_of_answer_comes_as_often_as_the_scenario_says(of: Plan):
         unit = MICRO if column == RIGHT_U else 1
         # Poisson: five standard deviations
         assert abs(table[column] - expected) / unit < 5 * math.sqrt(expected / unit), column
+
+
+@pytest.mark.parametrize("mean", [0.004, 0.4, 1.0, 7.3, 120.0, 600.0])
+def test_arrivals_of_a_minute_are_those_of_a_poisson_stream(mean: float):
+    runs = 200_000
+    found = arrived(np.random.default_rng(3), mean, runs)
+
+    assert isinstance(found, np.ndarray)
+    assert abs(found.mean() - mean) < 4.5 * math.sqrt(mean / runs)
+    # The variance of a sample's variance: (μ₄ − σ⁴) / n, and μ₄ = λ + 3 λ²
+    assert abs(found.var() - mean) < 4.5 * math.sqrt((mean + 2 * mean**2) / runs)
+    none = math.exp(-mean)
+    assert abs((found == 0).mean() - none) <= 4.5 * math.sqrt(none * (1 - none) / runs)
+    # One minute says nothing of the next.
+    assert abs(np.corrcoef(found[1:], found[:-1])[0, 1]) < 4.5 / math.sqrt(runs)
+
+
+@pytest.mark.parametrize("chance", [0.0, 1e-13, 0.003, 0.4, 1.0])
+def test_each_label_is_hit_with_the_same_chance_as_every_other(chance: float):
+    random = np.random.default_rng(4)
+    n, runs = 50, 4_000
+    found = [hits(random, n, chance) for _ in range(runs)]
+
+    assert all((np.diff(one) > 0).all() for one in found)
+    often = np.bincount(np.concatenate(found), minlength=n)
+    assert len(often) == n  # none beyond
+    off_by = 4.5 * math.sqrt(chance * (1 - chance) * runs)
+    assert (np.abs(often - chance * runs) <= off_by).all()
+    in_all = np.array([len(one) for one in found])
+    variance = n * chance * (1 - chance)
+    assert in_all.var() == pytest.approx(variance, rel=5 * math.sqrt(2 / runs), abs=1e-9)
+    assert hits(random, 0, chance).tolist() == []
+
+
+def test_fewer_sums_are_kept_only_where_they_are_the_same():
+    assert streams().columns is ALL_GRADED
+    for other in (
+        streams(label_rate=0.9),
+        streams(scenario=FAULTY),
+        streams(
+            scenario=replace(
+                HEALTHY, lateness=Lateness(median=timedelta(hours=1), most=timedelta(hours=2))
+            )
+        ),
+        streams(plan(LOSS, labels=LabelsOf(delay=timedelta(0), sampled_u=500_000))),
+    ):
+        assert other.columns is ONE_REQUEST
+    for key, place in ONE_REQUEST.places.items():
+        fewer = ALL_GRADED.places[key]
+        assert fewer == {FAILED: 0, GRADED: UNITS}.get(place, place)
 
 
 def test_a_fault_begins_at_its_moment():
@@ -177,15 +238,12 @@ def test_blocks_are_those_of_the_accounting(share_bp, stretches):
     labels: list[Label] = []
     for number, stretch in enumerate(stretches):
         given_: dict[Arm, Labels] = {}
-        for arm, pairs in stretch.items():
-            ordered = [
-                (10 * number + minute, right) for minute, right in sorted(pairs, key=lambda p: p[0])
-            ]
-            given_[arm] = Labels(
-                np.array([minute for minute, _ in ordered], dtype=np.int64),
-                np.array([right for _, right in ordered], dtype=np.bool_),
-            )
-            for minute, right in ordered:
+        for arm in Arm:
+            pairs = sorted(stretch.get(arm, []), key=lambda pair: pair[0])
+            wrong = [place for place, (_, right) in enumerate(pairs) if not right]
+            n = np.bincount([minute for minute, _ in pairs], minlength=10) if pairs else [0] * 10
+            given_[arm] = Labels(10 * number, np.array(n), np.array(wrong, dtype=np.intp))
+            for minute, right in pairs:
                 labels.append(
                     Label(
                         id=f"{len(labels):06}",
@@ -193,7 +251,7 @@ def test_blocks_are_those_of_the_accounting(share_bp, stretches):
                         version=1,
                         intent="refund",
                         arm=arm.value,
-                        start=minute * MINUTE_US,
+                        start=(10 * number + minute) * MINUTE_US,
                         grade_u=MICRO * right,
                     )
                 )
