@@ -227,19 +227,14 @@ def baseline_health(reader: Reader, now: datetime) -> Health:
     """Whether the baseline answered most of its requests of the last hour, pinned ones included.
 
     An error rate of those whose fate is known: a client that went away says nothing of the baseline, and nor does an
-    hour of nobody else.
+    hour of nobody else. Where whoever reports has never told of an error or of none, requests are answers.
     """
-    end = minute_of(now) + 1
-    known, errors = reader.between(
-        end - minutes(BASELINE_RECENT),
-        end,
-        ("d.error", "f.error"),
-        arm=Arm.BASELINE.value,
-        intent=None,
-        compared=False,
-    )
+    end, arm = minute_of(now) + 1, Arm.BASELINE.value
+    span, keys = (end - minutes(BASELINE_RECENT), end), ("n", "d.error", "f.error")
+    requests, known, errors = reader.between(*span, keys, arm=arm, intent=None, compared=False)
     if known == 0:
-        return Health.UNKNOWN
+        told = reader.before(end, ("d.error",), arm=arm, intent=None, compared=False)
+        return Health.UNKNOWN if requests == 0 or any(told) else Health.ANSWERING
     return Health.FAILING if errors > BASELINE_ERROR_LIMIT * known else Health.ANSWERING
 
 
