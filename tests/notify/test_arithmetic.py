@@ -543,6 +543,39 @@ def test_labels_of_a_judge_show_the_loss_without_its_errors():
     assert "judge" not in line(ESCALATED, of=JUDGED)
 
 
+CUT = " (cut there: by chance, or because it errs otherwise than labels.judge says)"
+
+
+@pytest.mark.parametrize(
+    ("seen", "shown"),
+    [
+        (0.95, "100%"),  # (0.95 + 0.9 - 1) / 0.85: all that its sensitivity lets it call right
+        (0.99, f"100%{CUT}"),  # 0.89 / 0.85 is 104.7%
+        (0.10, "0%"),  # the tenth of wrong answers that its specificity misses
+        (0.08, f"0%{CUT}"),  # -0.02 / 0.85
+        (0.78, "80%"),
+    ],
+)
+def test_a_corrected_accuracy_is_cut_to_what_can_be_and_says_so(seen, shown):
+    # Rogan & Gladen 1978: an estimate outside of [0, 1] is taken for its end
+    right = rule("right", "accuracy", 0.9, below=True)
+    graded = amounts(seen, candidate_n=400)
+
+    text = line(
+        verdict(right, latest=look(seen, graded, samples=400)), of=plan(right, labels=JUDGED.labels)
+    )
+
+    assert text.endswith(f"; corrected for its judge's errors: {shown}")
+
+
+@pytest.mark.parametrize(("seen", "shown"), [(0.9, f"100 pp{CUT}"), (-0.9, f"-100 pp{CUT}")])
+def test_a_corrected_loss_is_cut_to_what_can_be_and_says_so(seen, shown):
+    # 0.9 / 0.85 is 105.88 pp
+    lost = verdict(ACCURACY, "refund", latest=look(seen, REFUND_LOSS, samples=463, span=72 * HOUR))
+
+    assert line(lost, of=JUDGED).endswith(f"; corrected for its judge's errors: {shown}")
+
+
 def test_a_pass_by_a_judges_labels_names_the_margin_as_the_judge_sees_it():
     well = verdict(
         ACCURACY,
