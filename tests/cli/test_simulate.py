@@ -243,6 +243,19 @@ def test_at_a_terminal_progress_is_shown_beside_the_answer(world: World):
         ((*FEW, "--accuracy", "0.95"), "--accuracy: "),
         ((*FEW, "--latency", "3s,1s"), "--latency 3s,1s: the median must be above 0 and below"),
         ((*FEW, "--scenario", "cost=half"), "wanted cost=1.5x[@24h]."),
+        (
+            (*FEW, "--latency", "1s,2s", "--scenario", "slow=1000x"),
+            "above 1 and up to 100, such as 2x",
+        ),
+        (
+            (*FEW, "--scenario", "loss=3pp@30d", "--max-days", "30"),
+            "--scenario loss=3pp@30d: it begins after 30d, and runs are given up after 30 days. Begin it sooner, or "
+            "raise --max-days.",
+        ),
+        (
+            (*FEW, "--scenario", "escalation=9%@2d+loss=3pp@61d"),
+            "it begins after 61d, and runs are given up after 60 days.",
+        ),
         ((*FEW, "--approve-after", "soon"), "--approve-after: "),
         ((*FEW, "--picture", "fan.png"), "--picture fan.png: found .png; wanted a name in .svg."),
         ((*FEW, "--picture", "nowhere/fan.svg"), "there is no folder nowhere; make it first."),
