@@ -534,6 +534,38 @@ def test_an_unproven_rule_says_how_far_both_proofs_are_and_that_the_observed_for
     assert text.endswith("; observed form fails")
 
 
+def test_a_rule_that_goes_by_proof_alone_does_not_ask_for_samples_that_it_does_not_wait_for():
+    early = verdict(
+        ACCURACY,
+        "refund",
+        latest=look(0.005, REFUND_LOSS, samples=137, complete=False, span=72 * HOUR),
+        failing=proof(0.67, 53.3, REFUND_LOSS),
+        passing=proof(0.69, 20, REFUND_LOSS, claim=0.015),
+    )
+
+    text = line(early)
+
+    assert 'or more"); so far 0.5 pp' in text
+    assert "samples" not in text
+
+
+def test_a_loss_that_is_proven_and_within_its_limit_as_seen_is_not_said_to_be_unproven():
+    real = verdict(
+        ACCURACY,
+        "refund",
+        latest=look(0.012, REFUND_LOSS, span=72 * HOUR),
+        failing=proof(4_814, 106, REFUND_LOSS, observed=0.012),
+        passing=proof(0.3, 20, REFUND_LOSS, claim=0.015),
+    )
+
+    assert real.outcome is Outcome.INSUFFICIENT
+    assert line(real).startswith(
+        "accuracy_delta on refund undecided: a loss is proven, but the loss seen is within the limit, and that it "
+        'keeps the limit is not proven (e-value 4,814 ≥ 106 against "no loss"; e-value 0.3 < 20 against "a loss of 1.5 pp or '
+        'more"); so far 1.2 pp'
+    )
+
+
 JUDGED = plan(labels=Labels(judge=Judge(model="gpt-5", sensitivity=0.95, specificity=0.9)))
 
 
