@@ -258,13 +258,13 @@ def step_words(plan: Plan, step: int) -> str:
 
 def _rule_cells(plan: Plan, row: Row, catch: Catch) -> list[str]:
     rule = row.rule
-    size = rule.metric.name if rule.usual is None else ""
+    of_usual = rule.usual is not None and (row.figure != 0 or row.lacking is not None)
     return [
         f"{rule.name}/{row.intent}" if row.intent else rule.name,
         format_duration(rule.window),
         _samples(row),
         _healthy(row),
-        format_value(rule.metric, catch.size) if size else _times_usual(catch.size),
+        _times_usual(catch.size) if of_usual else format_value(rule.metric, catch.size),
         f"{_caught(catch, row)}{_by(plan, catch, row)}",
         _count(catch.bad_served),
     ]

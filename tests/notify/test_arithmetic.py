@@ -561,8 +561,8 @@ def test_a_loss_that_is_proven_and_within_its_limit_as_seen_is_not_said_to_be_un
     assert real.outcome is Outcome.INSUFFICIENT
     assert line(real).startswith(
         "accuracy_delta on refund undecided: a loss is proven, but the loss seen is within the limit, and that it "
-        'keeps the limit is not proven (e-value 4,814 ≥ 106 against "no loss"; e-value 0.3 < 20 against "a loss of 1.5 pp or '
-        'more"); so far 1.2 pp'
+        'keeps the limit is not proven (e-value 4,814 ≥ 106 against "no loss"; e-value 0.3 < 20 against "a loss of 1.5 '
+        'pp or more"); so far 1.2 pp'
     )
 
 
