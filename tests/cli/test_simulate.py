@@ -269,13 +269,17 @@ def test_input_that_cannot_be_used_exits_with_2_and_says_why(world: World, optio
     assert answer.out == ""
 
 
-def test_a_plan_without_a_rule_that_can_be_simulated_is_refused(world: World):
-    slow = plan_text(steps=STEPS, rules=(SLOW,))
+def test_a_plan_without_a_rule_that_can_be_simulated_is_refused_with_what_would_help(world: World):
+    cached = "name: cached, metric: cache_hit_rate, below: 20%, window: 1h, then: pause"
+    slow = plan_text(steps=STEPS, rules=(SLOW, cached))
 
     answer = world.cli("simulate", world.plan(slow), *FEW)
 
     assert answer.code == 2
-    assert "small: nothing to simulate. Rules found: slow (latency_p95)" in answer.err
+    assert (
+        "small: nothing to simulate. Rules found: slow (latency_p95): give --latency P50,P95; cached (cache_hit_rate). "
+        "Wanted one on accuracy, accuracy_delta,"
+    ) in answer.err
 
 
 def test_several_plans_in_one_file_are_refused(world: World):

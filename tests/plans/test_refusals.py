@@ -55,7 +55,17 @@ JUDGED = "horizon: 7d, judge: {sensitivity: 95%, specificity: 90%}"
         ("critical: true", "critical: true, pin: »baseline", "critical and pinned at once"),
         ("name: legal, pin: baseline", "name: legal, pin: »candidate", "expected `baseline`"),
         ("unit: conversation", "unit: »conversaton", "did you mean `conversation`?"),
-        ("holdback: 1%", "holdback: »100%", "leaves nothing of the last share"),
+        (
+            "holdback: 1%",
+            "holdback: »100%",
+            "leaves nothing of the last share, 100%; a usual one is",
+        ),
+        (
+            "    - {share: 10%, hold: 72h, minSamples: 500}\n    - {share: 25%, hold: 48h}\n"
+            "    - {share: 50%, hold: 24h, approval: required}\n    - {share: 100%}\n  holdback: 1%",
+            "    - {share: 1%}\n  holdback: »1%",
+            "share, 1%; write less than that",
+        ),
         ("horizon: 7d", "horizon: »5h", "`horizon` is longer than `delay`"),
         ("above: 1.5pp", "above: »1.5", "could mean 1.5 points or 150 points; write `1.5pp`"),
         ("above: 1.5pp", "above: »0pp", "leaves no loss to look for"),

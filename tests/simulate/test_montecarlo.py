@@ -69,7 +69,8 @@ def test_the_rules_that_stay_keep_their_alpha():
 
 def test_a_plan_of_which_nothing_can_be_simulated_is_refused():
     with pytest.raises(
-        DataError, match=r"Rules found: latency_p95 \(latency_p95\); wanted one on accuracy,"
+        DataError,
+        match=r"Rules found: latency_p95 \(latency_p95\): give --latency P50,P95. Wanted one on acc",
     ):
         fit(plan(rule("latency_p95")))
 
