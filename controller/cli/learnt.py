@@ -39,6 +39,7 @@ WithHistory = Annotated[
         show_default=False,
     ),
 ]
+MOST_TOKENS: Final = 1_000_000_000
 LatencyPair = Annotated[
     str | None,
     typer.Option(
@@ -53,13 +54,16 @@ InputTokens = Annotated[
     typer.Option(
         metavar="N",
         min=1,
+        max=MOST_TOKENS,
         help="Of a request, to reckon what it costs. Default: 5000.",
         show_default=False,
     ),
 ]
 OutputTokens = Annotated[
     int | None,
-    typer.Option(metavar="N", min=1, help="The same. Default: 1000.", show_default=False),
+    typer.Option(
+        metavar="N", min=1, max=MOST_TOKENS, help="The same. Default: 1000.", show_default=False
+    ),
 ]
 TtftPair = Annotated[
     str | None,
