@@ -32,19 +32,25 @@ def of_rollout(
     if found:
         yield from found
     else:
-        yield ok(name, f"{head.state.phase.value.replace('_', ' ')}, judged and in force")
+        phase = head.state.phase
+        doing = "judged and in force" if phase.judged else "in force"
+        yield ok(name, f"{phase.value.replace('_', ' ')}, {doing}")
 
 
 def _watched(
     head: Head, status: Status | None, now: datetime, unwatched: timedelta
 ) -> Iterator[Finding]:
-    last = status.at if status is not None else head.state.started_at
+    state = head.state
+    if state.phase is Phase.ROLLED_BACK:
+        return  # a gateway whose lease runs out goes to the baseline, or stays there
+    last = status.at if status is not None else state.started_at
     age = now - last
     if age > unwatched:
         when = f"last {_rough(age)} ago" if status is not None else "never"
+        does = "judges it" if state.phase.judged else "keeps its split in force"
         yield failed(
-            head.state.rollout,
-            f"no controller judges it: {when}",
+            state.rollout,
+            f"no controller {does}: {when}",
             wanted="a look every minute",
             todo="start `canaryctl run`, or see why it does not: /readyz and its log",
         )

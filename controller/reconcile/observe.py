@@ -226,18 +226,19 @@ def in_force(plan: Plan, state: State, standing: Standing | None) -> InForce:
 def baseline_health(reader: Reader, now: datetime) -> Health:
     """Whether the baseline answered most of its requests of the last hour, pinned ones included.
 
-    An error rate of those whose fate is known: a client that went away says nothing of the baseline.
+    An error rate of those whose fate is known: a client that went away says nothing of the baseline, and nor does an
+    hour of nobody else.
     """
     end = minute_of(now) + 1
-    requests, known, errors = reader.between(
+    known, errors = reader.between(
         end - minutes(BASELINE_RECENT),
         end,
-        ("n", "d.error", "f.error"),
+        ("d.error", "f.error"),
         arm=Arm.BASELINE.value,
         intent=None,
         compared=False,
     )
-    if requests == 0:
+    if known == 0:
         return Health.UNKNOWN
     return Health.FAILING if errors > BASELINE_ERROR_LIMIT * known else Health.ANSWERING
 

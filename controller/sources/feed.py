@@ -19,6 +19,7 @@ from controller.errors import DataError, NotFound
 from controller.ports import Head, SplitVersion
 from controller.rollout.metrics import FLAGS
 from controller.rollout.observation import (
+    PERSON,
     QUANTITIES,
     Batch,
     Cohort,
@@ -34,6 +35,8 @@ MOST_PROBLEMS = 50
 
 LARGEST = 2**53
 """A number beyond is no measurement, and a few of them summed fit in no database."""
+
+_OTHER_WORDS_FOR_A_PERSON = {"human", "humans", "people", "persons", PERSON}
 
 _HALF_A_PAIR = re.compile("[\ud800-\udfff]")
 
@@ -222,6 +225,14 @@ def _text(value: Any) -> str:
     return value
 
 
+def _source(value: Any) -> str:
+    """Free, but a person's grade must not pass for the judge's because it is called by another word."""
+    source = _text(value)
+    if source != PERSON and source.strip().lower() in _OTHER_WORDS_FOR_A_PERSON:
+        raise _Wrong(f"{_shown(value)}: write a person's grade as {_shown(PERSON)}")
+    return source
+
+
 def _moment(value: Any) -> datetime:
     try:
         moment = datetime.fromisoformat(value)
@@ -333,7 +344,7 @@ OUTCOME = {
     "correct": Field(_grade, required=False),
     "grades": Field(_one_of(Grades), required=False),
     "flags": Field(_flags, required=False),
-    "source": Field(_text, required=False),
+    "source": Field(_source, required=False),
 }
 PAIR = {
     "id": Field(_text),

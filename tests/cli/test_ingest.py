@@ -124,6 +124,11 @@ def test_a_late_outcome_is_refused_and_told(world: World):
         ({**OBSERVATION, "quantities": {"latency_us": -1}}, "latency_us: -1 is not a whole number"),
         ({**OBSERVATION, "quantities": {"latency": 1}}, "did you mean latency_us?"),
         ({**OUTCOME, "correct": 1.5}, "correct: 1.5 is not a grade"),
+        (
+            {**OUTCOME, "source": "human"},
+            """source: "human": write a person's grade as "person\"""",
+        ),
+        ({**OUTCOME, "source": "Person"}, """write a person's grade as "person\""""),
         ({**OUTCOME, "grades": "answer"}, "is not one of served, attempt"),
         ({"kind": "pair", "id": "p"}, "rollout: missing; at: missing; intent: missing"),
     ],

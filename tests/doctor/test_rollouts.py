@@ -69,6 +69,21 @@ def test_how_long_ago_is_said_in_what_a_person_counts_in():
     assert found(of, status(at=NOW - 3 * HOUR))[0].found == "no controller judges it: last 3h ago"
 
 
+def test_what_needs_no_judgement_still_needs_a_controller_unless_it_is_rolled_back():
+    complete, rolled_back = (
+        head(phase=phase, started_at=NOW - HOUR) for phase in (Phase.COMPLETE, Phase.ROLLED_BACK)
+    )
+    long_ago = status(at=NOW - HOUR)
+
+    assert (
+        found(complete, long_ago)[0].found == "no controller keeps its split in force: last 1h ago"
+    )
+    assert found(complete, status())[0].found == "complete, in force"
+    assert [(one.level, one.found) for one in found(rolled_back, long_ago)] == [
+        (Level.OK, "rolled back, in force")
+    ]
+
+
 def test_a_rollout_that_was_just_started_is_not_yet_blamed_on_anybody():
     of = head(started_at=NOW - MINUTE)
 

@@ -67,10 +67,11 @@ def baseline(n: int, errors: int, minute: int = START, cohort: Cohort = Cohort.C
         ([baseline(10, 0, START - 61)], Health.UNKNOWN),
         ([row(START, {"n": 10, "d.error": 10})], Health.UNKNOWN),
         ([row(START, {"n": 10, "d.error": 4, "f.error": 3}, arm="baseline")], Health.FAILING),
+        ([row(START, {"n": 10}, arm="baseline")], Health.UNKNOWN),
     ],
     ids=[
         *("silent", "well", "half", "worse", "pinned traffic counts", "long ago"),
-        *("candidate only", "most of those that are known"),
+        *("candidate only", "most of those that are known", "of none is it known"),
     ],
 )
 def test_the_baselines_health_is_what_it_answered_in_the_last_hour(rows, health):
