@@ -65,8 +65,13 @@ def backtest(
         ),
     ] = None,
     workload: Annotated[
-        str, typer.Option(metavar="NAME", help="Which workload of the arrival pattern.")
-    ] = "conv",
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Which workload of the arrival pattern. Default: conv.",
+            show_default=False,
+        ),
+    ] = None,
     units_per_day: Annotated[
         float | None,
         typer.Option(
@@ -286,12 +291,19 @@ def _in_one_world(policies: Sequence[Policy]) -> list[Policy]:
     return [replace(one, setup=setup) for one, setup in zip(policies, setups, strict=True)]
 
 
-def _arrivals(trace: Path | None, workload: str, units_per_day: float, seed: int) -> Arrivals:
+def _arrivals(
+    trace: Path | None, workload: str | None, units_per_day: float, seed: int
+) -> Arrivals:
     from controller.simulate.arrivals import Poisson, read_trace
 
     if trace is None:
+        if workload is not None:
+            raise DataError(
+                f"--workload {workload}: wanted --arrivals FILE beside it, whose workload it is; without, arrivals are "
+                "Poisson."
+            )
         return Poisson(units_per_day=units_per_day, seed=seed)
-    return read_trace(trace, units_per_day=units_per_day, workload=workload)
+    return read_trace(trace, units_per_day=units_per_day, workload=workload or "conv")
 
 
 def _on_pause(text: str) -> OnPause:

@@ -17,6 +17,7 @@ from controller.rollout.metrics import Kind
 from controller.rollout.plan import Evidence, Then
 from controller.rollout.units import (
     format_duration,
+    format_number,
     format_percent,
     format_share,
     format_value,
@@ -257,16 +258,21 @@ def step_words(plan: Plan, step: int) -> str:
 
 def _rule_cells(plan: Plan, row: Row, catch: Catch) -> list[str]:
     rule = row.rule
-    size = rule.metric.name if rule.usual is None else ""
+    of_usual = rule.usual is not None and (row.figure != 0 or row.lacking is not None)
     return [
         f"{rule.name}/{row.intent}" if row.intent else rule.name,
         format_duration(rule.window),
         _samples(row),
         _healthy(row),
-        format_value(rule.metric, catch.size) if size else f"{catch.size:.3g}x usual",
+        _times_usual(catch.size) if of_usual else format_value(rule.metric, catch.size),
         f"{_caught(catch, row)}{_by(plan, catch, row)}",
         _count(catch.bad_served),
     ]
+
+
+def _times_usual(times: float) -> str:
+    """`2.5x usual`"""
+    return f"{format_number(float(f'{times:.3g}'))}x usual"
 
 
 def _samples(row: Row) -> str:
@@ -354,9 +360,10 @@ def _spans(spans: tuple[timedelta | None, timedelta | None], *, beyond: str) -> 
 
 def _simulated(context: Context, plan: Plan, found: Rehearsal) -> Iterator[Text]:
     days = found.setups[0].max_days
+    rollouts = f"{found.runs:,} rollout{'s' * (found.runs != 1)}"
     head = (
-        f"Simulated: {found.runs:,} rollouts each, seed {found.setups[0].seed}, at most {days} days, decided by all "
-        "rules together. Shares with 95% Wilson intervals, times and wrong answers median · 90%."
+        f"Simulated: {rollouts} each, seed {found.setups[0].seed}, at most {days} days, decided by all rules "
+        "together. Shares with 95% Wilson intervals, times and wrong answers median · 90%."
     )
     for part in wrapped(head, width=console(context).width, indent=""):
         yield Text(part)

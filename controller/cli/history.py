@@ -27,7 +27,12 @@ def history(
     ctx: typer.Context,
     name: Name,
     after: int = typer.Option(
-        0, "--after", metavar="SEQ", min=0, help="Only records after this number."
+        0,
+        "--after",
+        metavar="SEQ",
+        min=0,
+        max=2**31 - 1,
+        help="Only records after this number.",
     ),
     output: OutputForm = Output.TABLE,
 ) -> None:

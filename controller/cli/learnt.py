@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -39,6 +39,7 @@ WithHistory = Annotated[
         show_default=False,
     ),
 ]
+MOST_TOKENS: Final = 1_000_000_000
 LatencyPair = Annotated[
     str | None,
     typer.Option(
@@ -53,13 +54,16 @@ InputTokens = Annotated[
     typer.Option(
         metavar="N",
         min=1,
+        max=MOST_TOKENS,
         help="Of a request, to reckon what it costs. Default: 5000.",
         show_default=False,
     ),
 ]
 OutputTokens = Annotated[
     int | None,
-    typer.Option(metavar="N", min=1, help="The same. Default: 1000.", show_default=False),
+    typer.Option(
+        metavar="N", min=1, max=MOST_TOKENS, help="The same. Default: 1000.", show_default=False
+    ),
 ]
 TtftPair = Annotated[
     str | None,
@@ -287,14 +291,14 @@ def stated_of(catches: Sequence[str]) -> Stated:
 
 def _times(name: str, text: str, times: str) -> float:
     from controller.plans.units import UnitError
-    from controller.simulate.scenario_words import parse_times
+    from controller.simulate.scenario_words import MOST_TIMES, parse_times
 
     try:
         return parse_times(times)
     except UnitError as error:
         usual = "as slow as usual" if name == "slow" else "the usual cost"
         raise DataError(
-            f"--catch {text}: wanted how many times {usual}, more than 1: {TIMES[name]}."
+            f"--catch {text}: wanted how many times {usual}, above 1 and up to {MOST_TIMES}: {TIMES[name]}."
         ) from error
 
 
@@ -311,7 +315,18 @@ def _latencies(option: str, text: str) -> Latencies:
         raise DataError(f"{option}: {error}.") from error
     if not 0 < median < p95:
         raise DataError(f"{option} {text}: the median must be above 0 and below the 95% quantile.")
+    if p95 > _DAY_S:
+        raise DataError(f"{option} {text}: wanted at most 24h as the 95% quantile.")
+    if p95 > _WIDEST * median:
+        raise DataError(
+            f"{option} {text}: the 95% quantile is {p95 / median:,.0f} times the median; wanted at most {_WIDEST:,} "
+            "times."
+        )
     return Latencies.log_normal(median, p95)
+
+
+_DAY_S: Final = 86_400
+_WIDEST: Final = 1_000
 
 
 def call_words(usual: Usual, traffic: Traffic, tokens: tuple[int, int]) -> str:

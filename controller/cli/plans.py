@@ -77,7 +77,10 @@ def check(
     pairs: Annotated[
         int,
         typer.Option(
-            metavar="N", min=0, help="Shadow pairs there will be on each critical intent."
+            metavar="N",
+            min=0,
+            max=1_000_000_000,
+            help="Shadow pairs there will be on each critical intent.",
         ),
     ] = 0,
     input_tokens: InputTokens = None,

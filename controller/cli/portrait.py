@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 
 from rich.text import Text
 
@@ -137,9 +138,12 @@ def _paused(view: View) -> Text:
     if paused is None:
         return Text("-")
     left = paused.deadline - view.now
+    if left > timedelta(0):
+        then = f"rolls back at {moment(paused.deadline)}, in {rough(left)}, unless resumed"
+    else:
+        then = f"was to roll back at {moment(paused.deadline)}, {rough(-left)} ago: no controller has acted since"
     return Text(
-        f"since {moment(paused.since)} ({paused.cause.value.replace('_', ' ')}); "
-        f"rolls back at {moment(paused.deadline)}, in {rough(left)}, unless resumed",
+        f"since {moment(paused.since)} ({paused.cause.value.replace('_', ' ')}); {then}",
         style="yellow not bold",
     )
 

@@ -153,6 +153,7 @@ def simulate(
     scenarios = [parse_scenario(text, fitted.plan) for text in scenario or [HEALTHY.text]]
     for one in scenarios:
         _drawn(one, usual)
+        _begins_within(one, max_days)
     setups = [
         Setup(
             plan=fitted.plan,
@@ -201,6 +202,18 @@ def _drawn(scenario: Scenario, usual: Usual) -> None:
     if scenario.cost is not None and not usual.request_usd:
         raise DataError(
             f"--scenario {scenario.text}: it is not known what both models cost; say it in the plan (`price`)."
+        )
+
+
+def _begins_within(scenario: Scenario, days: int) -> None:
+    """DataError where nothing would be wrong in any run: its outcome would be taken for that of a bad candidate."""
+    from controller.rollout.units import format_duration
+
+    begins = [one.since for one in scenario.faults if one.since >= timedelta(days=days)]
+    if begins:
+        raise DataError(
+            f"--scenario {scenario.text}: it begins after {format_duration(max(begins))}, and runs are given up after "
+            f"{days} day{'s' * (days != 1)}. Begin it sooner, or raise --max-days."
         )
 
 

@@ -166,7 +166,7 @@ def requests_per_unit_of(plan: Plan, given: float | None) -> float:
 
 def regressions_of(texts: Sequence[str], plan: Plan) -> list[Scenario]:
     """Regressions to be caught, there from the beginning."""
-    from controller.simulate.scenario_words import JOINED, REGRESSIONS, parse_scenario
+    from controller.simulate.scenario_words import JOINED, REGRESSIONS
 
     for text in texts:
         if text.partition("=")[0] not in REGRESSIONS or "@" in text or JOINED in text:
@@ -174,7 +174,18 @@ def regressions_of(texts: Sequence[str], plan: Plan) -> list[Scenario]:
             raise DataError(
                 f"--catch {text}: wanted one of {known}, without a beginning: it is there throughout."
             )
-    return [parse_scenario(text, plan, option="--catch") for text in texts]
+    return [_regression(text, plan) for text in texts]
+
+
+def _regression(text: str, plan: Plan) -> Scenario:
+    from controller.simulate.scenario_words import FORMS, REGRESSIONS, parse_scenario
+
+    name = text.partition("=")[0]
+    try:
+        return parse_scenario(text, plan, option="--catch")
+    except DataError as error:
+        # Of a regression to be caught there is no beginning to say.
+        raise DataError(str(error).replace(FORMS[name], REGRESSIONS[name])) from error
 
 
 def rate_of(option: str, text: str) -> float:

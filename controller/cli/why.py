@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from controller.notify.arithmetic import verdict_line
+from controller.notify.figures import listed, on
 from controller.rollout.codec import encode
+from controller.rollout.comparison import compared, reference_key
 from controller.rollout.decision import Action
 from controller.rollout.plan import Plan
 from controller.rollout.record import Record
 from controller.rollout.state import Cause
-from controller.rollout.units import format_duration
+from controller.rollout.units import format_duration, format_seconds
 from controller.rollout.verdict import Verdict
+from controller.stats.histogram import upper_edge
 
 WORDS = {
     Cause.COMMAND: "asked for",
@@ -43,10 +46,28 @@ def _deciding(record: Record) -> tuple[Verdict, ...]:
 def _in_words(record: Record, plan: Plan) -> str:
     if record.cause is Cause.CLEAR and record.action is Action.ADVANCE and record.state.step == 0:
         return "the split is in force and the baseline answers"
+    if record.action is Action.MEASURE:
+        return _frozen(record, plan)
     details = [notice.detail for notice in record.notices if notice.detail]
     if record.cause is Cause.BLIND:
         return f"{WORDS[record.cause]} ({format_duration(plan.max_blind)})"
     return f"{WORDS[record.cause]}: {', '.join(details)}" if details else WORDS[record.cause]
+
+
+def _frozen(record: Record, plan: Plan) -> str:
+    """`froze the baseline's p95 to compare with: latency_p95_ratio on refund 2.019s`, each that is new."""
+    fresh = [
+        (rule, intent, known[-1])
+        for rule, intent in compared(plan)
+        if (known := record.state.references.get(reference_key(rule, intent)))
+        and known[-1].since == record.at
+    ]
+    told = dict.fromkeys(
+        f"{rule.metric.name}{on(intent)} {format_seconds(round(upper_edge(one.bucket), 3))}"
+        for rule, intent, one in fresh
+    )
+    percentiles = dict.fromkeys(f"p{100 * (rule.metric.quantile or 0):g}" for rule, _, _ in fresh)
+    return f"froze the baseline's {listed(list(percentiles))} to compare with: {', '.join(told)}"
 
 
 def document(record: Record, plan: Plan) -> dict[str, object]:

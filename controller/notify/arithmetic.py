@@ -228,7 +228,7 @@ def _other_failure(verdict: Verdict) -> str:
 def _undecided(verdict: Verdict, rule: Rule) -> str:
     reading, subject = verdict.reading, _subject(rule, verdict.intent)
     if rule.evidence is Evidence.CONFIDENT:
-        lacking = [_unproven(reading, rule), _samples(reading.latest, rule)]
+        lacking = [_unproven(reading, rule)]
     else:
         lacking = [_missing(reading.latest, rule)]
     missing = ", ".join(part for part in lacking if part)
@@ -269,7 +269,16 @@ def _unproven(reading: Reading, rule: Rule) -> str:
         proofs.append(_kept(reading, rule))
     elif rule.metric.kind is Kind.COST and reading.failing is not None:
         proofs.append(_UNBOUNDED)
-    return f"not proven either way ({'; '.join(proofs)})" if proofs else _nothing_yet(rule)
+    return (
+        f"{_so_far_proven(reading, rule)} ({'; '.join(proofs)})" if proofs else _nothing_yet(rule)
+    )
+
+
+def _so_far_proven(reading: Reading, rule: Rule) -> str:
+    """The guarded form may have proven a loss, and see one that is within the limit."""
+    if rule.metric.kind is Kind.LOSS and reading.failing is not None and reading.failing.reached:
+        return "a loss is proven, but the loss seen is within the limit, and that it keeps the limit is not proven"
+    return "not proven either way"
 
 
 _UNBOUNDED = (

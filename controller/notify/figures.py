@@ -210,16 +210,25 @@ def _as_shown(rule: Rule, claim: float) -> str:
 
 
 def without_errors(metric: Metric, value: float, judge: Judge) -> str:
-    """`corrected for its judge's errors: 1.76 pp`: the Rogan–Gladen estimate; empty where a judge grades nothing."""
+    """`corrected for its judge's errors: 1.76 pp`: the Rogan–Gladen estimate; empty where a judge grades nothing.
+
+    Cut to what can be, which it says, where chance or other errors than the plan states of the judge lead beyond it.
+    Source: Rogan & Gladen 1978, Am. J. Epidemiol. 107:71, which cuts a rate to [0, 1].
+    """
     errors = {"sensitivity": judge.sensitivity, "specificity": judge.specificity}
     match metric.kind:
         case Kind.LOSS:
-            true = true_difference(value, **errors)
+            true, least = true_difference(value, **errors), -1.0
         case Kind.ACCURACY:
-            true = true_rate(value, **errors)
+            true, least = true_rate(value, **errors), 0.0
         case _:
             return ""
-    return f"corrected for its judge's errors: {format_value(metric, true)}"
+    shown = min(max(true, least), 1.0)
+    cut = "" if math.isclose(shown, true, abs_tol=1e-9) else f" ({_CUT})"
+    return f"corrected for its judge's errors: {format_value(metric, shown)}{cut}"
+
+
+_CUT = "cut there: by chance, or because it errs otherwise than labels.judge says"
 
 
 def by_people_words(rule: Rule, look: Look) -> str:

@@ -92,10 +92,17 @@ def _by_text(parse: Callable[[str], object]) -> Callable[[Scalar], object]:
 def _plain(parse: Callable[[str], object], example: str) -> Callable[[Scalar], object]:
     """A parser of unquoted numbers: quoted, they are text in JSON Schema and everywhere else."""
 
+    def _meant(text: str) -> str:
+        try:
+            parse(text)
+        except UnitError:
+            return example
+        return text
+
     def parse_scalar(scalar: Scalar) -> object:
         if scalar.quoted:
             raise UnitError(
-                f"{shown(scalar.text)} is text in quotes; write `{example}` without them"
+                f"{shown(scalar.text)} is text in quotes; write `{_meant(scalar.text)}` without them"
             )
         return parse(scalar.text)
 

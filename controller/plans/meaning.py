@@ -202,6 +202,9 @@ def _refuse_twice(shapes: Iterable[IntentShape | RuleShape], what: str, reading:
         first.setdefault(shape.name, place)
 
 
+_USUAL_HOLDBACK = 100  # basis points
+
+
 def _steps(spec: SpecShape, reading: Reading) -> tuple[Step, ...]:
     if not spec.steps and not reading.partial:
         reading.refuse(
@@ -212,11 +215,12 @@ def _steps(spec: SpecShape, reading: Reading) -> tuple[Step, ...]:
         _check_step(step, before, reading)
         before = step
     if before is not None and not reading.partial and spec.holdback >= before.share:
+        usual = "a usual one is `1%`" if before.share > _USUAL_HOLDBACK else "write less than that"
         reading.refuse(
             spec,
             "holdback",
             f"a holdback of {format_share(spec.holdback)} leaves nothing of the last share, "
-            f"{format_share(before.share)}; a usual one is `1%`",
+            f"{format_share(before.share)}; {usual}",
         )
     return tuple(
         Step(

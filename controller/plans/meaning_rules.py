@@ -28,7 +28,7 @@ from controller.rollout.plan import (
     Then,
 )
 from controller.rollout.rules import PROVABLE_USD, has_confident_form, is_provable
-from controller.rollout.timeline import MINUTE
+from controller.rollout.timeline import MINUTE, minutes
 from controller.rollout.units import format_duration, format_percent
 
 _PROVABLE = "only rates, percentiles, their ratio, accuracy, accuracy_delta and cost_per_correct can be proven"
@@ -131,6 +131,7 @@ def written_names(spec: SpecShape) -> tuple[str, ...]:
 def _check_rule_values(shape: RuleShape, scope: Scope, reading: Reading) -> None:
     if shape.window == timedelta(0):
         reading.refuse(shape, "window", "a window of 0 holds no data; write one such as `1h`")
+    _check_minutes(shape, reading)
     _check_min_window(shape, reading)
     if shape.min_samples == 0:
         reading.refuse(
@@ -149,6 +150,19 @@ def _check_rule_values(shape: RuleShape, scope: Scope, reading: Reading) -> None
             "resume",
             f"`auto` ends a pause, and this rule causes none (`then: {shape.then.value}`); leave it out",
         )
+
+
+def _check_minutes(shape: RuleShape, reading: Reading) -> None:
+    """Spans are judged minute by minute: what is not whole would be taken for more than it says."""
+    spans = {"window": shape.window, "for": shape.sustained, "minWindow": shape.min_window}
+    for key, span in spans.items():
+        if span is not None and span % MINUTE:
+            told, whole = (format_duration(one) for one in (span, minutes(span) * MINUTE))
+            reading.refuse(
+                shape,
+                key,
+                f"{shown(told)} is no whole number of minutes, by which rules are judged; write `{whole}`",
+            )
 
 
 def _check_min_window(shape: RuleShape, reading: Reading) -> None:

@@ -276,9 +276,7 @@ def _too_few_in_step(outlook: Outlook, step: int) -> Advice:
     def fewer() -> Iterator[Suggestion]:
         for count in round_below(have):
             changed = replace(stage, min_samples=count)
-            yield Suggestion(
-                text=f"minSamples {count:,}", outlook=_with_step(outlook, step, changed)
-            )
+            yield Suggestion(text=f"minSamples {count}", outlook=_with_step(outlook, step, changed))
 
     found = [
         *first_of(still, _longer(outlook, step)),
@@ -334,9 +332,7 @@ def _too_few_in_window(outlook: Outlook, index: int, lacking: dict[int, Least]) 
     def fewer() -> Iterator[Suggestion]:
         for count in round_below(have):
             changed = replace(rule, min_samples=count)
-            yield Suggestion(
-                text=f"minSamples {count:,}", outlook=with_rule(outlook, index, changed)
-            )
+            yield Suggestion(text=f"minSamples {count}", outlook=with_rule(outlook, index, changed))
 
     found = [
         *first_of(still, longer_windows(outlook, index)),

@@ -92,7 +92,7 @@ def _facts(setup: Setup) -> Iterator[tuple[str, str]]:
         "Clock",
         (
             f"moved by hand, a tick every {format_duration(TICK)}; every window is judged; "
-            f"at most {setup.max_days} days"
+            f"at most {setup.max_days} day{'s' * (setup.max_days != 1)}"
         ),
     )
     yield (

@@ -26,7 +26,14 @@ from controller.rollout.rules import alpha_of, is_provable
 from controller.rollout.timeline import MINUTE
 from controller.simulate import by_people as people
 from controller.simulate import dearness
-from controller.simulate.figures import figure, is_past, lacking, true_figure
+from controller.simulate.figures import (
+    NO_TIMES,
+    figure,
+    is_past,
+    is_without_usual,
+    lacking,
+    true_figure,
+)
 from controller.simulate.kept import BLOCKS, MEDIAN, PAIRS, SURE, Kept
 from controller.simulate.laws import cost_part, slow
 from controller.simulate.proof_against import ProofAgainst, Shown, Soonest
@@ -87,6 +94,9 @@ class Outlook(Kept):
         counted = self.in_window(rule, intent, step)
         proven, shown = is_provable(rule), figure(self, rule, intent, step)
         of_proof = self._in_proofs(rule, intent, step)
+        stated = self._stated(rule, intent, step, catches, shown)
+        unasked = is_without_usual(rule, shown) and not stated
+        sizes = stated or (worse_than(rule, true_figure(self, rule, intent, step)),)
         return Row(
             step=step,
             rule=rule,
@@ -98,11 +108,8 @@ class Outlook(Kept):
             by_proof=self.healthy_by_proof(rule, intent, step) if proven else None,
             is_past=of_proof is not None and is_past(rule, of_proof),
             stopped=None,
-            catches=tuple(
-                self.catch(rule, intent, step, size)
-                for size in self._sizes(rule, intent, step, catches, shown)
-            ),
-            lacking=lacking(self, rule, intent, step),
+            catches=tuple(self.catch(rule, intent, step, size) for size in sizes),
+            lacking=NO_TIMES if unasked else lacking(self, rule, intent, step),
         )
 
     def drawn(self, row: Row, *, seed: int, runs: int = RUNS) -> Row:
@@ -112,6 +119,8 @@ class Outlook(Kept):
             return row
 
         def of(catch: Catch) -> WrittenCatch | None:
+            if row.lacking == NO_TIMES:
+                return None
             return caught(self, rule, intent, step, catch.size, seed=seed, runs=runs)
 
         return replace(
@@ -141,7 +150,7 @@ class Outlook(Kept):
         of = figure if rule.metric.kind is Kind.LOSS else true_figure
         return of(self, rule, intent, step)
 
-    def _sizes(
+    def _stated(
         self,
         rule: Rule,
         intent: str | None,
@@ -149,15 +158,18 @@ class Outlook(Kept):
         catches: Sequence[Scenario],
         shown: float | None,
     ) -> tuple[float, ...]:
-        """How bad the candidates are that this rule should catch."""
+        """How bad the candidates are that this rule should catch, as it is said."""
         stated = [self._size(rule, one) for one in catches]
+        if rule.usual is not None:
+            once = figure(self, replace(rule, usual=None), intent, step)
+            stated = [size / once if size is not None and once else size for size in stated]
         if rule.metric.subject.removesuffix("_us") in TIMES and shown is not None:
             stated += [shown * times for times in self.slower]
         usual = true_figure(self, rule, intent, step)
         if rule.metric.kind is Kind.COST and usual is not None:
             part = cost_part(self, rule, intent, step)
             stated += [usual * (1 + (times - 1) * part) for times in self.dearer if part]
-        return tuple(size for size in stated if size is not None) or (worse_than(rule, usual),)
+        return tuple(size for size in stated if size is not None)
 
     def _size(self, rule: Rule, scenario: Scenario) -> float | None:
         match rule.metric.name:

@@ -69,6 +69,18 @@ def _of_times(expected: Expected, rule: Rule, arm: Arm) -> float | None:
     )
 
 
+NO_TIMES = (
+    "healthy answers never have it, as far as is known, and nothing is so many times that: say with --catch what "
+    f"should be caught, or run with {HISTORY}"
+)
+"""What is lacking of a spike that no regression was stated for."""
+
+
+def is_without_usual(rule: Rule, shown: float | None) -> bool:
+    """Whether a spike has nothing to be so many times of; `shown` is its figure."""
+    return rule.usual is not None and shown == 0
+
+
 def is_past(rule: Rule, value: float) -> bool:
     """Whether a figure is on the wrong side of the rule's limit."""
     return value < rule.limit if rule.below else value > rule.limit

@@ -148,8 +148,8 @@ def _rate(expected: Expected, rule: Rule, size: float | None) -> Law | None:
 
 
 def _times(rule: Rule, size: float, usual: float) -> float:
-    """A spike's size is how many times the usual."""
-    return size * usual if rule.usual is not None else size
+    """A spike's size is how many times the usual; where nothing is usual, the share itself."""
+    return size * usual if rule.usual is not None and usual else size
 
 
 def _accuracy(expected: Expected, rule: Rule, size: float | None) -> Law:

@@ -16,7 +16,7 @@ from controller.rollout.state import Epoch
 from controller.rollout.timeline import EPOCH
 from controller.simulate.backtest import Ending
 from controller.simulate.processes import in_processes
-from controller.simulate.quantities import is_known
+from controller.simulate.quantities import is_known, lacking
 from controller.simulate.scenarios import Scenario
 from controller.simulate.trials import Setup, Trial, trial
 from controller.simulate.usual import Usual
@@ -61,13 +61,19 @@ def fit(plan: Plan, usual: Usual | None = None) -> Fitted:
     kept = [rule for rule in plan.rules if rule.metric.name in METRICS or is_known(known, rule)]
     left_out = tuple(rule for rule in plan.rules if rule not in kept)
     if not kept:
-        found = ", ".join(f"{rule.name} ({rule.metric.name})" for rule in left_out) or "none"
+        found = "; ".join(map(_left_out, left_out)) or "none"
         raise DataError(
-            f"{plan.name}: nothing to simulate. Rules found: {found}; wanted one on {', '.join(METRICS)}."
+            f"{plan.name}: nothing to simulate. Rules found: {found}. Wanted one on "
+            f"{', '.join(METRICS)}, or on latencies or costs that are known."
         )
     if any(is_provable(rule) for rule in left_out):
         kept = [_with_its_alpha(plan, rule) if is_provable(rule) else rule for rule in kept]
     return Fitted(plan=replace(plan, rules=tuple(kept)), left_out=left_out)
+
+
+def _left_out(rule: Rule) -> str:
+    wanted = lacking(rule)
+    return f"{rule.name} ({rule.metric.name})" + (f": {wanted}" if wanted else "")
 
 
 def _with_its_alpha(plan: Plan, rule: Rule) -> Rule:

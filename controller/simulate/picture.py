@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Final
 
+from controller.rollout.timeline import MINUTE
+from controller.rollout.units import format_duration
 from controller.simulate.backtest import Ending
 from controller.simulate.montecarlo import STOPS, Summary, shares_over_time
 from controller.simulate.scenarios import DAY_MIN
@@ -17,6 +19,14 @@ POINTS: Final = 240
 BANDS: Final = ((0.1, 0.9, "#c6dbef"), (0.25, 0.75, "#6baed6"))
 BARS: Final = 40
 COLOURS: Final = {Ending.PAUSED: "#e6a100", Ending.ROLLED_BACK: "#c0392b"}
+SPACES, LETTERS = 6, 70
+HOUR_MIN: Final = 60
+STEPS: Final = (
+    *(5, 15, 30),
+    *(HOUR_MIN * one for one in (1, 2, 6, 12)),
+    *(DAY_MIN * one for one in (1, 2, 3, 7, 14)),
+)
+UNITS: Final = ((DAY_MIN, "d"), (HOUR_MIN, "h"), (1, "m"))
 INK, FAINT = "#1b1f24", "#8a939c"
 
 
@@ -49,7 +59,8 @@ def svg(title: str, rows: Sequence[tuple[Summary, Sequence[Trial]]]) -> str:
 def _fan(
     summary: Summary, trials: Sequence[Trial], *, left: float, top: float, span: int
 ) -> Iterator[str]:
-    yield _text(left, top - 8, f"{summary.scenario.text}: {summary.runs:,} runs", weight="bold")
+    said = f"{summary.scenario.text}: {summary.runs:,} run{'s' * (summary.runs != 1)}"
+    yield _text(left, top - 8, said, size=_fitting(said), weight="bold")
     at = [round(span * i / POINTS) for i in range(POINTS + 1)]
     levels = [level for low, high, _ in BANDS for level in (low, high)]
     *bands, median = shares_over_time(trials, at, [*levels, 0.5])
@@ -72,7 +83,7 @@ def _stops(
     stopped = sum(summary.endings[ending].count for ending in STOPS)
     said = f"{stopped:,} of {summary.runs:,} stopped"
     if since := summary.scenario.since_min:
-        said += f"; it went wrong after {_hours(since)}"
+        said += f"; it went wrong after {format_duration(MINUTE * since)}"
     yield _text(left, top - 8, said, weight="bold")
     counts = [dict.fromkeys(STOPS, 0) for _ in range(BARS)]
     for one in trials:
@@ -89,8 +100,8 @@ def _stops(
                     f'<rect x="{left + WIDTH * place / BARS:.1f}" y="{base:.1f}" width="{WIDTH / BARS - 1:.1f}" '
                     f'height="{tall:.1f}" fill="{COLOURS[ending]}"><title>{ending.value}: {count}</title></rect>'
                 )
-    if since:
-        x = left + WIDTH * min(since / span, 1)
+    if 0 < since <= span:
+        x = left + WIDTH * since / span
         yield (
             f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{top + HEIGHT}" stroke="{INK}" '
             'stroke-dasharray="4 3"/>'
@@ -105,13 +116,23 @@ def _frame(left: float, top: float, span: int) -> Iterator[str]:
         f'<polyline points="{left},{top} {left},{bottom} {left + WIDTH},{bottom}" fill="none" '
         f'stroke="{FAINT}"/>'
     )
-    for part in (0.0, 0.25, 0.5, 0.75, 1.0):
-        x = left + WIDTH * part
-        yield _text(x, bottom + 16, _hours(span * part), anchor="middle", colour=FAINT)
+    for minute, told in ticks(span):
+        x = left + WIDTH * minute / span
+        yield _text(x, bottom + 16, told, anchor="middle", colour=FAINT)
 
 
-def _hours(minutes: float) -> str:
-    return f"{minutes / DAY_MIN:.1f} d" if minutes >= 2 * DAY_MIN else f"{minutes / 60:.1f} h"
+def ticks(span: int) -> list[tuple[int, str]]:
+    """Round moments of so many minutes, six spaces at most, in one unit: `0`, `12h`, `24h` … or `0`, `2d`, `4d` …"""
+    step = next(
+        (one for one in STEPS if span <= SPACES * one), DAY_MIN * -(-span // (SPACES * DAY_MIN))
+    )
+    unit, name = next((unit, name) for unit, name in UNITS if step % unit == 0)
+    return [(at, f"{at // unit}{name}" if at else "0") for at in range(0, span + 1, step)]
+
+
+def _fitting(words: str) -> float:
+    """The size of bold letters with which so many do not run into the panel beside it."""
+    return min(12.0, 12.0 * LETTERS / max(len(words), 1))
 
 
 def _y(top: float, share: float) -> float:
@@ -135,12 +156,12 @@ def _text(
     y: float,
     words: str,
     *,
-    size: int = 12,
+    size: float = 12,
     weight: str = "normal",
     anchor: str = "start",
     colour: str = INK,
 ) -> str:
     return (
-        f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" font-weight="{weight}" text-anchor="{anchor}" '
+        f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size:g}" font-weight="{weight}" text-anchor="{anchor}" '
         f'fill="{colour}">{escape(words)}</text>'
     )

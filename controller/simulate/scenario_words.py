@@ -107,10 +107,16 @@ def _times(value: str | None) -> Fault:
     return Fault(size=parse_times(size), since=since)
 
 
+MOST_TIMES: Final = 100
+
+
 def parse_times(text: str) -> float:
     """How many times as much, such as `2x`; UnitError."""
-    if not re.fullmatch(r"[0-9]+(\.[0-9]+)?x", text) or float(text[:-1]) <= 1:
-        raise UnitError(f"{text!r} is no number of times above 1, such as 2x")
+    plain = re.fullmatch(r"[0-9]+(\.[0-9]+)?x", text)
+    if not plain or not 1 < float(text[:-1]) <= MOST_TIMES:
+        raise UnitError(
+            f"{text!r} is no number of times above 1 and up to {MOST_TIMES}, such as 2x"
+        )
     return float(text[:-1])
 
 

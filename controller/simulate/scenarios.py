@@ -98,10 +98,14 @@ class Scenario:
     lateness: Lateness | None = None  # None: no label comes later than the plan's delay
 
     @property
+    def faults(self) -> tuple[Fault, ...]:
+        said = (self.loss, self.escalation, self.error, self.slow, self.cost)
+        return tuple(one for one in said if one is not None)
+
+    @property
     def since(self) -> timedelta | None:
         """When the first thing goes wrong; None: nothing does."""
-        faults = (self.loss, self.escalation, self.error, self.slow, self.cost)
-        return min((one.since for one in faults if one is not None), default=None)
+        return min((one.since for one in self.faults), default=None)
 
     @property
     def is_steady(self) -> bool:

@@ -327,7 +327,8 @@ def _told(engine: Engine) -> Iterator[None]:
         raise DataError(f"{database} cannot hold a value: {_words(error)}") from error
     except DBAPIError as error:
         raise Unreachable(
-            f"The database {database} did not answer: {_words(error)}. Nothing was written; it is tried again."
+            f"The database {database} did not answer: {_words(error)}. Nothing was written; a controller tries "
+            "again, a command does not."
         ) from error
     except SQLAlchemyError as error:
         raise Unreachable(f"The database {database} could not be used: {error}") from error

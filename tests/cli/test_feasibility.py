@@ -186,6 +186,11 @@ def test_the_cost_is_that_of_the_planned_time(world: World):
         ((*FEW, "--latency", "3s"), "--latency 3s: wanted P50,P95"),
         ((*FEW, "--latency", "3s,1s"), "the median must be above 0 and below the 95% quantile"),
         ((*FEW, "--ttft", "300,900"), "--ttft: "),
+        ((*FEW, "--latency", "1ms,1h"), "--latency 1ms,1h: the 95% quantile is 3,600,000 times"),
+        ((*FEW, "--ttft", "20h,30h"), "--ttft 20h,30h: wanted at most 24h"),
+        ((*FEW, "--catch", "slow=101x"), "--catch slow=101x: wanted how many times as slow"),
+        ((*FEW, "--catch", "cost=1e9x"), "--catch cost=1e9x: wanted how many times the usual"),
+        ((*FEW, "--catch", "loss=0pp"), "a loss of 0 pp is none; wanted loss=3pp."),
         ((*FEW, "--history"), "--history: There is no database"),
     ],
 )
@@ -194,6 +199,14 @@ def test_options_that_cannot_be_used_are_refused(world: World, options, message)
 
     assert (answer.code, answer.out) == (2, "")
     assert message in answer.err
+
+
+@pytest.mark.parametrize("option", ["--pairs", "--input-tokens", "--output-tokens"])
+def test_numbers_beyond_all_sums_are_refused_by_their_option(world: World, capsys, option: str):
+    answer = world.cli("check", world.plan(SHIPPED), *FEW, option, "9" * 400)
+
+    assert (answer.code, answer.out) == (2, "")
+    assert f"Invalid value for '{option}'" in capsys.readouterr().err
 
 
 SAMPLED = SHIPPED.replace("horizon: 7d}", "horizon: 7d, sampled: 30%}")

@@ -270,6 +270,9 @@ def test_a_percentile_that_is_frozen_is_a_record_that_history_shows_and_replays(
     history = world.cli("history", "support-bot", COLUMNS="160").out
 
     assert "measure" in history
+    # Of answers within a second; nobody is told of it
+    assert "froze the baseline's p95 to compare with: latency_p95_ratio " in history
+    assert "told once" not in history
     assert world.cli("replay", "support-bot").code == 0
     assert world.cli("audit", "verify").code == 0
 
@@ -356,6 +359,16 @@ def test_a_pause_is_told_with_its_deadline(world: World):
     assert document["paused"]["deadline"] == "2026-09-02T12:03:00+00:00"
 
 
+def test_a_pause_whose_deadline_passed_without_a_controller_says_so(world: World):
+    world.started()
+    world.cli("pause", "support-bot")
+    world.clock.advance(timedelta(hours=31))
+
+    out = world.cli("describe", "support-bot").out
+
+    assert "was to roll back at 2026-09-02 12:03Z, 7h ago: no controller has acted since" in out
+
+
 def test_history_tells_each_change_with_its_arithmetic(world: World):
     out = failing(world).cli("history", "support-bot").out
 
@@ -364,6 +377,13 @@ def test_history_tells_each_change_with_its_arithmetic(world: World):
     assert world.cli("history", "support-bot", "--after", "2", "-o", "name").out == (
         "support-bot/1:3\n"
     )
+
+
+def test_a_number_that_no_record_has_is_refused(world: World, capsys):
+    answer = world.started().cli("history", "support-bot", "--after", "9" * 21)
+
+    assert (answer.code, answer.out) == (2, "")
+    assert "Invalid value for '--after'" in capsys.readouterr().err
 
 
 def test_history_in_json_holds_the_whole_record(world: World):

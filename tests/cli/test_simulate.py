@@ -243,6 +243,19 @@ def test_at_a_terminal_progress_is_shown_beside_the_answer(world: World):
         ((*FEW, "--accuracy", "0.95"), "--accuracy: "),
         ((*FEW, "--latency", "3s,1s"), "--latency 3s,1s: the median must be above 0 and below"),
         ((*FEW, "--scenario", "cost=half"), "wanted cost=1.5x[@24h]."),
+        (
+            (*FEW, "--latency", "1s,2s", "--scenario", "slow=1000x"),
+            "above 1 and up to 100, such as 2x",
+        ),
+        (
+            (*FEW, "--scenario", "loss=3pp@30d", "--max-days", "30"),
+            "--scenario loss=3pp@30d: it begins after 30d, and runs are given up after 30 days. Begin it sooner, or "
+            "raise --max-days.",
+        ),
+        (
+            (*FEW, "--scenario", "escalation=9%@2d+loss=3pp@61d"),
+            "it begins after 61d, and runs are given up after 60 days.",
+        ),
         ((*FEW, "--approve-after", "soon"), "--approve-after: "),
         ((*FEW, "--picture", "fan.png"), "--picture fan.png: found .png; wanted a name in .svg."),
         ((*FEW, "--picture", "nowhere/fan.svg"), "there is no folder nowhere; make it first."),
@@ -256,13 +269,17 @@ def test_input_that_cannot_be_used_exits_with_2_and_says_why(world: World, optio
     assert answer.out == ""
 
 
-def test_a_plan_without_a_rule_that_can_be_simulated_is_refused(world: World):
-    slow = plan_text(steps=STEPS, rules=(SLOW,))
+def test_a_plan_without_a_rule_that_can_be_simulated_is_refused_with_what_would_help(world: World):
+    cached = "name: cached, metric: cache_hit_rate, below: 20%, window: 1h, then: pause"
+    slow = plan_text(steps=STEPS, rules=(SLOW, cached))
 
     answer = world.cli("simulate", world.plan(slow), *FEW)
 
     assert answer.code == 2
-    assert "small: nothing to simulate. Rules found: slow (latency_p95)" in answer.err
+    assert (
+        "small: nothing to simulate. Rules found: slow (latency_p95): give --latency P50,P95; cached (cache_hit_rate). "
+        "Wanted one on accuracy, accuracy_delta,"
+    ) in answer.err
 
 
 def test_several_plans_in_one_file_are_refused(world: World):

@@ -534,6 +534,38 @@ def test_an_unproven_rule_says_how_far_both_proofs_are_and_that_the_observed_for
     assert text.endswith("; observed form fails")
 
 
+def test_a_rule_that_goes_by_proof_alone_does_not_ask_for_samples_that_it_does_not_wait_for():
+    early = verdict(
+        ACCURACY,
+        "refund",
+        latest=look(0.005, REFUND_LOSS, samples=137, complete=False, span=72 * HOUR),
+        failing=proof(0.67, 53.3, REFUND_LOSS),
+        passing=proof(0.69, 20, REFUND_LOSS, claim=0.015),
+    )
+
+    text = line(early)
+
+    assert 'or more"); so far 0.5 pp' in text
+    assert "samples" not in text
+
+
+def test_a_loss_that_is_proven_and_within_its_limit_as_seen_is_not_said_to_be_unproven():
+    real = verdict(
+        ACCURACY,
+        "refund",
+        latest=look(0.012, REFUND_LOSS, span=72 * HOUR),
+        failing=proof(4_814, 106, REFUND_LOSS, observed=0.012),
+        passing=proof(0.3, 20, REFUND_LOSS, claim=0.015),
+    )
+
+    assert real.outcome is Outcome.INSUFFICIENT
+    assert line(real).startswith(
+        "accuracy_delta on refund undecided: a loss is proven, but the loss seen is within the limit, and that it "
+        'keeps the limit is not proven (e-value 4,814 ≥ 106 against "no loss"; e-value 0.3 < 20 against "a loss of 1.5 '
+        'pp or more"); so far 1.2 pp'
+    )
+
+
 JUDGED = plan(labels=Labels(judge=Judge(model="gpt-5", sensitivity=0.95, specificity=0.9)))
 
 
@@ -541,6 +573,39 @@ def test_labels_of_a_judge_show_the_loss_without_its_errors():
     # 3.1 pp / (0.95 + 0.9 - 1), Rogan & Gladen 1978
     assert line(LOST_ACCURACY, of=JUDGED).endswith("; corrected for its judge's errors: 3.65 pp")
     assert "judge" not in line(ESCALATED, of=JUDGED)
+
+
+CUT = " (cut there: by chance, or because it errs otherwise than labels.judge says)"
+
+
+@pytest.mark.parametrize(
+    ("seen", "shown"),
+    [
+        (0.95, "100%"),  # (0.95 + 0.9 - 1) / 0.85: all that its sensitivity lets it call right
+        (0.99, f"100%{CUT}"),  # 0.89 / 0.85 is 104.7%
+        (0.10, "0%"),  # the tenth of wrong answers that its specificity misses
+        (0.08, f"0%{CUT}"),  # -0.02 / 0.85
+        (0.78, "80%"),
+    ],
+)
+def test_a_corrected_accuracy_is_cut_to_what_can_be_and_says_so(seen, shown):
+    # Rogan & Gladen 1978: an estimate outside of [0, 1] is taken for its end
+    right = rule("right", "accuracy", 0.9, below=True)
+    graded = amounts(seen, candidate_n=400)
+
+    text = line(
+        verdict(right, latest=look(seen, graded, samples=400)), of=plan(right, labels=JUDGED.labels)
+    )
+
+    assert text.endswith(f"; corrected for its judge's errors: {shown}")
+
+
+@pytest.mark.parametrize(("seen", "shown"), [(0.9, f"100 pp{CUT}"), (-0.9, f"-100 pp{CUT}")])
+def test_a_corrected_loss_is_cut_to_what_can_be_and_says_so(seen, shown):
+    # 0.9 / 0.85 is 105.88 pp
+    lost = verdict(ACCURACY, "refund", latest=look(seen, REFUND_LOSS, samples=463, span=72 * HOUR))
+
+    assert line(lost, of=JUDGED).endswith(f"; corrected for its judge's errors: {shown}")
 
 
 def test_a_pass_by_a_judges_labels_names_the_margin_as_the_judge_sees_it():

@@ -322,6 +322,7 @@ def without_p_item(cells: list[str], source: str) -> list[str]:
         (("--approve-after", "soon"), "--approve-after: "),
         (("--on-pause", "wait"), "--on-pause: 'wait' is neither stop nor resume."),
         (("--arrivals", "nowhere.csv"), "nowhere.csv: no such file"),
+        (("--workload", "code"), "--workload code: wanted --arrivals FILE beside it"),
     ],
 )
 def test_input_that_cannot_be_used_exits_with_2_and_says_why(terminal, options, message):

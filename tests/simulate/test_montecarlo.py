@@ -15,7 +15,7 @@ from controller.rollout.state import Cause, Epoch
 from controller.rollout.timeline import EPOCH
 from controller.simulate.backtest import Ending
 from controller.simulate.montecarlo import fit, shares_over_time, simulate, summary
-from controller.simulate.picture import svg
+from controller.simulate.picture import svg, ticks
 from controller.simulate.scenarios import HEALTHY, Fault, Scenario
 from controller.simulate.trials import Trial
 from tests.simulate.factories import plan, rule
@@ -69,7 +69,8 @@ def test_the_rules_that_stay_keep_their_alpha():
 
 def test_a_plan_of_which_nothing_can_be_simulated_is_refused():
     with pytest.raises(
-        DataError, match=r"Rules found: latency_p95 \(latency_p95\); wanted one on accuracy,"
+        DataError,
+        match=r"Rules found: latency_p95 \(latency_p95\): give --latency P50,P95. Wanted one on acc",
     ):
         fit(plan(rule("latency_p95")))
 
@@ -129,7 +130,36 @@ def test_the_picture_has_a_row_for_each_scenario_and_says_what_it_shows():
     words = [one.text or "" for one in root.iter("{http://www.w3.org/2000/svg}text")]
     assert "a <plan>" in words
     assert "healthy: 2 runs" in words
-    assert "1 of 2 stopped; it went wrong after 2.0 h" in words
+    assert "1 of 2 stopped; it went wrong after 2h" in words
+
+
+@pytest.mark.parametrize(
+    ("span", "told"),
+    [
+        (600, ["0", "2h", "4h", "6h", "8h", "10h"]),
+        (81 * 60, ["0", "1d", "2d", "3d"]),
+        (13 * 1_440, ["0", "3d", "6d", "9d", "12d"]),
+        (400 * 1_440, ["0", "67d", "134d", "201d", "268d", "335d"]),
+        (20, ["0", "5m", "10m", "15m", "20m"]),
+    ],
+)
+def test_moments_below_a_picture_are_round_and_in_one_unit(span: int, told: list[str]):
+    found = ticks(span)
+
+    assert [words for _, words in found] == told
+    assert found[-1][0] <= span
+
+
+def test_a_picture_marks_no_beginning_that_is_not_on_it_and_keeps_long_names_to_their_panel():
+    trials = [made(Ending.COMPLETED, 100), made(Ending.ROLLED_BACK, 90)]
+    many = replace(LATE, text="+".join(["escalation=5%@2h", "daily-swing=100%"] * 4))
+
+    root = ElementTree.fromstring(svg("plan", [(summary(many, trials), trials)]))
+
+    assert not list(root.iter("{http://www.w3.org/2000/svg}line"))
+    (title,) = (one for one in root.iter() if (one.text or "").startswith(many.text))
+    # Bold letters of a sans-serif are some 0.65 of their size wide
+    assert 0.65 * float(title.attrib["font-size"]) * len(title.text or "") < 576
 
 
 # Running

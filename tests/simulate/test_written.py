@@ -9,10 +9,11 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from controller.rollout.plan import Arm, Evidence, Intent, Plan, Step, Then, Unit
+from controller.rollout.plan import Arm, Evidence, Intent, Plan, Rule, Step, Then, Unit
 from controller.simulate.backtest import Ending
 from controller.simulate.feasibility import Outlook
 from controller.simulate.montecarlo import simulate
+from controller.simulate.scenario_words import parse_scenario
 from controller.simulate.scenarios import HEALTHY, Fault, Scenario, Traffic
 from controller.simulate.usual import Latencies, Usual
 from controller.simulate.written import caught, stopped
@@ -189,6 +190,53 @@ def test_a_spike_is_held_against_what_was_before():
     assert found is not None
     assert found.after[0] is not None
     assert HOUR < found.after[0] < 6 * HOUR
+
+
+def spiking(name: str) -> Rule:
+    return replace(rule(name, limit=3.0, window=6 * HOUR), usual=7 * DAY, min_samples=200)
+
+
+SPIKED = (Step(share_bp=5_000, hold=3 * DAY), Step(share_bp=8_000, hold=DAY))
+
+
+def test_a_spike_is_asked_for_a_stated_rate_in_times_of_what_is_usual():
+    spike = spiking("escalation_rate")
+    of = outlook(spike, 10.0, *SPIKED, escalation=0.015)
+
+    (row,) = (one for one in of.rows([parse_scenario("escalation=7.5%", of.plan)]) if one.step == 1)
+    (found,) = of.drawn(row, seed=SEED).catches
+
+    assert found.size == pytest.approx(5)
+    assert found.written is not None
+    assert found.written.after[0] is not None
+    # Of 1.5% and 7.5%, three times 1.5% is reached when half of the window has it
+    assert 2 * HOUR < found.written.after[0] < 4 * HOUR
+
+
+def test_a_spike_of_what_healthy_answers_never_have_is_asked_for_the_rate_itself():
+    spike = spiking("error_rate")
+    of = outlook(spike, 10.0, *SPIKED)
+
+    (row,) = (one for one in of.rows([parse_scenario("error=5%", of.plan)]) if one.step == 1)
+    (found,) = of.drawn(row, seed=SEED).catches
+
+    assert (row.figure, row.lacking, found.size) == (0.0, None, 0.05)
+    assert found.written is not None
+    assert found.written.after[1] is not None
+    assert found.written.after[1] < HOUR
+
+
+def test_nothing_is_so_many_times_what_healthy_answers_never_have():
+    spike = spiking("error_rate")
+    of = outlook(spike, 10.0, *SPIKED)
+
+    (row,) = (one for one in of.rows([]) if one.step == 1)
+    drawn = of.drawn(row, seed=SEED)
+
+    assert [one.written for one in drawn.catches] == [None]
+    assert drawn.lacking is not None
+    assert drawn.lacking.startswith("healthy answers never have it, as far as is known")
+    assert drawn.stopped is not None
 
 
 # The rules themselves
