@@ -1,10 +1,11 @@
-"""Whether a freeze is in force: dates, or a cron schedule with a duration, in its own time zone."""
+"""Whether a freeze is in force, and when: dates, or a cron schedule with a duration, in its own time zone."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from itertools import takewhile
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
@@ -22,6 +23,21 @@ def active_freeze(freezes: Sequence[Freeze], now: datetime) -> str | None:
     return None
 
 
+def thawed(freezes: Sequence[Freeze], now: datetime, until: datetime) -> datetime:
+    """The first moment from `now` on in which nothing is frozen; `until` if that is not before it."""
+    while now < until:
+        ends = [end for one in freezes for end in _ends_at(one, now)]
+        if not ends:
+            return now
+        now = max(ends)
+    return until
+
+
+def next_begin(freezes: Sequence[Freeze], now: datetime) -> datetime | None:
+    """When a freeze next begins, after a moment, be it within another one; None: none does."""
+    return min((begin for one in freezes for begin in _begins_after(one, now)), default=None)
+
+
 @lru_cache(maxsize=256)  # the same few at every look; making one takes longer than asking it
 def _schedule(cron: str, zone: str) -> CronTrigger:
     from apscheduler.triggers.cron import CronTrigger
@@ -31,16 +47,51 @@ def _schedule(cron: str, zone: str) -> CronTrigger:
 
 def _holds(freeze: Freeze, now: datetime) -> bool:
     if freeze.cron is None:
-        started = freeze.start is None or freeze.start <= now
-        return started and (freeze.end is None or now < freeze.end)
+        return _has_begun(freeze, now) and (freeze.end is None or now < freeze.end)
+    return next(_begun(freeze, freeze.cron, now), None) is not None
+
+
+def _has_begun(freeze: Freeze, now: datetime) -> bool:
+    return freeze.start is None or freeze.start <= now
+
+
+def _ends_at(freeze: Freeze, now: datetime) -> Iterator[datetime]:
+    """When what holds at a moment ends, as far as it has begun by then."""
+    if freeze.cron is not None:
+        span = _span(freeze)
+        yield from (begun + span for begun in _begun(freeze, freeze.cron, now))
+    elif _holds(freeze, now):
+        yield freeze.end or datetime.max.replace(tzinfo=UTC)
+
+
+def _begins_after(freeze: Freeze, now: datetime) -> Iterator[datetime]:
+    if freeze.cron is not None:
+        begin = next((one for one in _starts(freeze, freeze.cron, now) if one > now), None)
+        if begin is not None:
+            yield begin
+    elif freeze.start is not None and now < freeze.start:
+        yield freeze.start
+
+
+def _begun(freeze: Freeze, cron: str, now: datetime) -> Iterator[datetime]:
+    """The starts in (now - duration, now], which still hold."""
+    since = now - _span(freeze)
+    reached = takewhile(lambda one: one <= now, _starts(freeze, cron, since))
+    return (one for one in reached if one > since)
+
+
+def _starts(freeze: Freeze, cron: str, moment: datetime) -> Iterator[datetime]:
+    """From the full hour before a moment on, whose first start is known to whoever asks within that hour."""
+    begun = _start_from(cron, freeze.zone, moment.replace(minute=0, second=0, microsecond=0))
+    while begun is not None:
+        yield begun
+        begun = _start_after(cron, freeze.zone, begun)
+
+
+def _span(freeze: Freeze) -> timedelta:
     if freeze.duration is None:
         raise LookupError(f"freeze {freeze.cron!r} has no duration")
-    # The last start that could still hold is less than `duration` ago: is there a start in (now - duration, now]?
-    since = now - freeze.duration
-    begun = _start_from(freeze.cron, freeze.zone, since.replace(minute=0, second=0, microsecond=0))
-    while begun is not None and begun <= since:
-        begun = _start_after(freeze.cron, freeze.zone, begun)
-    return begun is not None and begun <= now
+    return freeze.duration
 
 
 @lru_cache(

@@ -1,29 +1,29 @@
-"""When a plan's freezes let go, for a clock that jumps."""
+"""When a plan's freezes begin and let go, in minutes, for a clock that jumps."""
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import Final
+from datetime import datetime
 
-from controller.reconcile.freeze import active_freeze
+from controller.reconcile.freeze import next_begin, thawed
 from controller.rollout.plan import Freeze
-from controller.rollout.timeline import start_of
-
-HOUR_MIN: Final = 60
+from controller.rollout.timeline import minute_of, start_of
 
 
-def thaw(freezes: tuple[Freeze, ...], minute: int) -> int:
-    """The first minute after a frozen one that is not: an opening between two freezes, if it lasts an hour."""
-    hour = minute - minute % HOUR_MIN + HOUR_MIN
-    while _is_frozen_at(freezes, hour):
-        hour += HOUR_MIN
-    frozen, free = max(hour - HOUR_MIN, minute), hour
-    while free - frozen > 1:
-        middle = (frozen + free) // 2
-        frozen, free = (middle, free) if _is_frozen_at(freezes, middle) else (frozen, middle)
-    return free
+def thaw(freezes: tuple[Freeze, ...], minute: int, until: int) -> int:
+    """The first minute from one on that begins with nothing frozen; `until` if none does before it."""
+    free = thawed(freezes, start_of(minute), start_of(until))
+    whole = _first_from(free)
+    # Another one may begin before the minute is over in which this one ends.
+    return whole if start_of(whole) == free else thaw(freezes, whole, until)
 
 
-@lru_cache(maxsize=1 << 14)  # hours that every run comes by
-def _is_frozen_at(freezes: tuple[Freeze, ...], minute: int) -> bool:
-    return active_freeze(freezes, start_of(minute)) is not None
+def frozen_from(freezes: tuple[Freeze, ...], minute: int) -> int | None:
+    """The first minute after one by whose beginning another freeze has begun; None: none does."""
+    begin = next_begin(freezes, start_of(minute))
+    return None if begin is None else _first_from(begin)
+
+
+def _first_from(moment: datetime) -> int:
+    """The first minute that does not begin before a moment."""
+    minute = minute_of(moment)
+    return minute if start_of(minute) == moment else minute + 1

@@ -10,6 +10,7 @@ A look at a minute sees all of it, as the last one within it would. The split is
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -19,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from controller.reconcile.observe import references, see
-from controller.rollout.advance import requirement
+from controller.rollout.advance import requirement, retires_during_next_step
 from controller.rollout.commands import AnyCommand, Apply, Approve
 from controller.rollout.decide import decide, start
 from controller.rollout.decision import Action, Decision, Wait, Waiting
@@ -34,7 +35,7 @@ from controller.rollout.view import View
 from controller.simulate.backtest import Ending
 from controller.simulate.bounds import bounds_of, tallies_of
 from controller.simulate.failing import suspects
-from controller.simulate.freezes import thaw
+from controller.simulate.freezes import frozen_from, thaw
 from controller.simulate.frozen import first_measured
 from controller.simulate.knowledge import Knowledge
 from controller.simulate.late import LateBounds, may_be_proven, suspected_hours
@@ -45,9 +46,8 @@ from controller.simulate.streams import STRETCH_MIN, InForce, Streams
 from controller.simulate.usual import Usual
 
 ACTOR: Final = "simulation"
-LOOK_MIN: Final = 96 * 60
 AHEAD_MIN: Final = 48 * 60
-"""As far ahead failures are looked for: what was drawn beyond one is lost."""
+"""As far ahead failures are looked for: what was drawn beyond one is lost. Looks are no further apart."""
 FIRST_AHEAD_MIN: Final = 24 * 60  # after one
 NEAR_LOOK_MIN: Final = 60  # where what is asked for comes and goes
 FEW_UNITS: Final = 15  # e⁻¹⁵: how often as many as are expected do not come at all
@@ -102,7 +102,7 @@ def trial(setup: Setup, number: int, *, look_min: int | None = None) -> Trial:
     """One run to its end. The same for the same setup and number, wherever and beside whatever it is run."""
     # A label that comes late changes what was judged, so what a look would see may be gone by the next one.
     near = is_sparse(setup) or is_judged_again(setup)
-    usual = NEAR_LOOK_MIN if near else LOOK_MIN
+    usual = NEAR_LOOK_MIN if near else AHEAD_MIN
     return _Run(setup, number, look_min or usual).to_its_end()
 
 
@@ -197,7 +197,7 @@ class _Run:
             decision = self._decision(until, Approve(actor=ACTOR, reason="asked for"))
         self._judged, self._fresh, self._waits = until, decision.recorded, decision.waits
         if any(wait.waiting is Waiting.FREEZE for wait in decision.waits):
-            self._frozen_until = thaw(self._plan.freezes, until)
+            self._frozen_until = thaw(self._plan.freezes, until, self._last)
         if decision.failures and decision.recorded:  # mostly another rule or intent fails soon
             self._ahead_min = FIRST_AHEAD_MIN
         if decision.recorded:
@@ -224,8 +224,24 @@ class _Run:
         if quiet > now:
             return min(quiet, now + self._ahead_min, self._last)
         if self._state.phase is Phase.PENDING:
-            return min(now + (1 if self._fresh else PENDING_MIN), self._last)
-        return min(now + min(self._apart_min(), self._ahead_min), self._last)
+            apart_min = 1 if self._fresh else PENDING_MIN
+        else:
+            apart_min = min(self._apart_min(), self._ahead_min)
+        return min(now + apart_min, *self._last_open(), self._last)
+
+    def _last_open(self) -> Iterator[int]:
+        """The last minutes in which a raise is possible that will not be any more: a freeze begins, or the baseline
+        ends before the next step could. What is there before is looked at in them, for nothing tells of it later.
+        """
+        after, plan = self._judged + 1, self._plan
+        frozen = frozen_from(plan.freezes, after)
+        if frozen is not None:
+            yield frozen - 1
+        if not self._is_too_late(after) and self._is_too_late(self._last):
+            yield bisect_left(range(self._last), True, lo=after, key=self._is_too_late) - 1
+
+    def _is_too_late(self, minute: int) -> bool:
+        return retires_during_next_step(self._plan, self._state, start_of(minute))
 
     def _quiet_until(self) -> int:
         """The minute before which nothing but a failure decides anything: a hold, a freeze or an approver's reaction

@@ -23,7 +23,7 @@ from controller.rollout.plan import (
 from controller.rollout.state import Cause
 from controller.rollout.timeline import minute_of
 from controller.simulate.backtest import Ending
-from controller.simulate.freezes import thaw
+from controller.simulate.freezes import frozen_from, thaw
 from controller.simulate.lateness import Lateness
 from controller.simulate.scenarios import HEALTHY, Fault, Scenario, Traffic
 from controller.simulate.trials import Setup, Trial, is_sparse, trial
@@ -239,9 +239,61 @@ def test_a_freeze_is_over_in_the_first_minute_that_nothing_freezes():
     dated = Freeze(start=START, end=at_six + timedelta(minutes=7), reason="fair")
     overlapping = (dated, Freeze(cron="0 6 * * *", duration=3 * HOUR, reason="morning"))
 
-    assert thaw((dated,), first) == first + 367
-    assert thaw((dated,), first + 366) == first + 367
-    assert thaw(overlapping, first + 1) == first + 540
+    end = first + 1_440
+    assert thaw((dated,), first, end) == first + 367
+    assert thaw((dated,), first + 366, end) == first + 367
+    assert thaw(overlapping, first + 1, end) == first + 540
+    assert thaw(overlapping, first + 1, first + 480) == first + 480
+
+
+def test_an_opening_of_some_minutes_between_two_freezes_is_one():
+    first = minute_of(START)
+    freezes = (
+        Freeze(start=START, end=START + timedelta(minutes=70)),
+        Freeze(start=START + timedelta(minutes=80), end=START + timedelta(hours=5, seconds=5)),
+        Freeze(start=START + timedelta(hours=5, seconds=10), end=START + 6 * HOUR),
+    )
+
+    assert thaw(freezes, first, first + 1_440) == first + 70
+    # One that is over before the next full minute is none.
+    assert thaw(freezes, first + 90, first + 1_440) == first + 360
+    begins = [frozen_from(freezes, first + minute) for minute in (-1, 0, 79, 80, 301)]
+    assert begins == [first, first + 80, first + 80, first + 301, None]
+
+
+LATE_SAMPLES = (Step(share_bp=1_000, min_samples=5_000), STEPS[2])  # 21 hours at 4 a minute
+
+
+def ends_on(day: datetime) -> Plan:
+    of = small(QUIET, steps=LATE_SAMPLES)
+    return replace(of, baseline=replace(of.baseline, shutdown=day.date()))
+
+
+@pytest.mark.parametrize(
+    "of",
+    [
+        small(
+            QUIET,
+            steps=LATE_SAMPLES,
+            freezes=(Freeze(start=START + 24 * HOUR, end=START + 40 * HOUR),),
+        ),
+        ends_on(START + timedelta(days=2)),
+    ],
+    ids=["a freeze", "the baseline's end"],
+)
+def test_an_advance_comes_before_what_forbids_it_later(of: Plan):
+    found = trial(setup(of, max_days=2), 0)
+
+    assert found == trial(setup(of, max_days=2), 0, look_min=1)
+    assert found.path[2][0] < 24 * 60
+
+
+def test_a_rollout_that_is_frozen_for_ever_is_not_finished():
+    always = Freeze(cron="0 * * * *", duration=HOUR, reason="always")
+
+    found = trial(setup(small(QUIET, freezes=(always,)), max_days=1), 0)
+
+    assert (found.ending, found.path) == (Ending.UNFINISHED, ((0, 0),))
 
 
 def test_what_a_rule_pins_gets_no_candidate_any_more_and_the_rollout_goes_on():
