@@ -11,12 +11,7 @@ import typer
 
 from controller.cli.context import Context
 from controller.cli.output import Document, moment
-from controller.cli.simulated import (
-    TIMES,
-    per_minute_of,
-    requests_per_unit_of,
-    traffic_of,
-)
+from controller.cli.simulated import per_minute_of, requests_per_unit_of, traffic_of
 from controller.errors import CanaryError, DataError, NotFound
 
 if TYPE_CHECKING:
@@ -276,11 +271,13 @@ class Stated:
 
 def stated_of(catches: Sequence[str]) -> Stated:
     """DataError where something is said as no number of times."""
-    said: dict[str, list[float]] = {name: [] for name in TIMES}
+    from controller.simulate.scenario_words import MULTIPLES
+
+    said: dict[str, list[float]] = {name: [] for name in MULTIPLES}
     scenarios = []
     for text in catches:
         name, _, times = text.partition("=")
-        if name not in TIMES:
+        if name not in MULTIPLES:
             scenarios.append(text)
         else:
             said[name].append(_times(name, text, times))
@@ -291,14 +288,14 @@ def stated_of(catches: Sequence[str]) -> Stated:
 
 def _times(name: str, text: str, times: str) -> float:
     from controller.plans.units import UnitError
-    from controller.simulate.scenario_words import MOST_TIMES, parse_times
+    from controller.simulate.scenario_words import MOST_TIMES, MULTIPLES, parse_times
 
     try:
         return parse_times(times)
     except UnitError as error:
         usual = "as slow as usual" if name == "slow" else "the usual cost"
         raise DataError(
-            f"--catch {text}: wanted how many times {usual}, above 1 and up to {MOST_TIMES}: {TIMES[name]}."
+            f"--catch {text}: wanted how many times {usual}, above 1 and up to {MOST_TIMES}: {MULTIPLES[name]}."
         ) from error
 
 

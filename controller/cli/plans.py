@@ -128,14 +128,14 @@ def check(
     def examined(plan: Plan) -> tuple[Outcome | None, str]:
         """What is found on the plan's traffic, and why its history was not read."""
         from controller.cli.feasibility import Asked, examine
-        from controller.cli.simulated import regressions_of
+        from controller.simulate.scenario_words import parse_regression
 
         learnt, unread = history_of(context, plan, history)
         if learnt is None and not (options.any or catch or pairs):
             return None, unread
         asked = Asked(
             known=known_of(plan, options, learnt),
-            catches=regressions_of(stated.scenarios, plan),
+            catches=[parse_regression(text, plan) for text in stated.scenarios],
             slower=stated.slower,
             dearer=stated.dearer,
             pairs=pairs,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from controller.rollout.plan import Plan
     from controller.simulate.backtest import Ending
     from controller.simulate.montecarlo import Part, Told
-    from controller.simulate.scenarios import Scenario, Traffic
+    from controller.simulate.scenarios import Traffic
 
 DAY_MIN = 1_440
 REQUESTS_PER_UNIT = 4.0
@@ -99,10 +99,6 @@ Processes = Annotated[
 ]
 
 
-TIMES = {"slow": "slow=2x", "cost": "cost=1.3x"}
-"""What is said as so many times the usual, by how it is written."""
-
-
 def per_minute_of(per_day: float | None, per_minute: float | None) -> float:
     match per_day, per_minute:
         case (None, float()):
@@ -162,30 +158,6 @@ def requests_per_unit_of(plan: Plan, given: float | None) -> float:
             "plan with assignment.unit: conversation."
         )
     return 1.0
-
-
-def regressions_of(texts: Sequence[str], plan: Plan) -> list[Scenario]:
-    """Regressions to be caught, there from the beginning."""
-    from controller.simulate.scenario_words import JOINED, REGRESSIONS
-
-    for text in texts:
-        if text.partition("=")[0] not in REGRESSIONS or "@" in text or JOINED in text:
-            known = ", ".join((*REGRESSIONS.values(), *TIMES.values()))
-            raise DataError(
-                f"--catch {text}: wanted one of {known}, without a beginning: it is there throughout."
-            )
-    return [_regression(text, plan) for text in texts]
-
-
-def _regression(text: str, plan: Plan) -> Scenario:
-    from controller.simulate.scenario_words import FORMS, REGRESSIONS, parse_scenario
-
-    name = text.partition("=")[0]
-    try:
-        return parse_scenario(text, plan, option="--catch")
-    except DataError as error:
-        # Of a regression to be caught there is no beginning to say.
-        raise DataError(str(error).replace(FORMS[name], REGRESSIONS[name])) from error
 
 
 def rate_of(option: str, text: str) -> float:

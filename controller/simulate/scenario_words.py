@@ -32,10 +32,11 @@ Says = Mapping[str, Any]
 """What a part says of a scenario, by field."""
 
 
-def parse_scenario(text: str, plan: Plan, *, option: str = "--scenario") -> Scenario:
+def parse_scenario(text: str, plan: Plan) -> Scenario:
     """A scenario from its words. DataError says which there are, what a value should have been, or which parts
     contradict one another.
     """
+    asked = f"--scenario {text}"
     said: dict[str, tuple[str, Says]] = {}  # by what is said something about
     for part in text.split(JOINED):
         name = part.partition("=")[0]
@@ -43,17 +44,17 @@ def parse_scenario(text: str, plan: Plan, *, option: str = "--scenario") -> Scen
         if topic is None:
             where = "" if part == text else f"{part!r}: "
             raise DataError(
-                f"{option} {text}: {where}no such scenario{did_you_mean(name, _TOPICS)}{_known()}"
+                f"{asked}: {where}no such scenario{did_you_mean(name, _TOPICS)}{_known()}"
             )
         if topic in said:
             raise DataError(
-                f"{option} {text}: {said[topic][0]} and {part} both say {_ABOUT[topic]}. Give one of them, or each "
+                f"{asked}: {said[topic][0]} and {part} both say {_ABOUT[topic]}. Give one of them, or each "
                 "as a scenario of its own."
             )
-        said[topic] = part, _read(part, plan, f"{option} {text}")
+        said[topic] = part, _read(part, plan, asked, FORMS[name])
     if len(said) > 1 and "nothing" in said:
         raise DataError(
-            f"{option} {text}: healthy says that nothing else is so. Leave it out, or give it as a scenario of its own."
+            f"{asked}: healthy says that nothing else is so. Leave it out, or give it as a scenario of its own."
         )
     # In one order, so that the same candidate has the same name.
     parts = [said[topic] for topic in _ABOUT if topic in said]
@@ -61,12 +62,25 @@ def parse_scenario(text: str, plan: Plan, *, option: str = "--scenario") -> Scen
     return Scenario(text=JOINED.join(part for part, _ in parts), **fields)
 
 
-def _read(part: str, plan: Plan, where: str) -> Says:
+def parse_regression(text: str, plan: Plan) -> Scenario:
+    """A regression to be caught, there from the beginning. DataError says what a value should have been, or which
+    regressions there are.
+    """
+    name = text.partition("=")[0]
+    if name not in REGRESSIONS or "@" in text or JOINED in text:
+        known = ", ".join((*REGRESSIONS.values(), *MULTIPLES.values()))
+        raise DataError(
+            f"--catch {text}: wanted one of {known}, without a beginning: it is there throughout."
+        )
+    return Scenario(text=text, **_read(text, plan, f"--catch {text}", REGRESSIONS[name]))
+
+
+def _read(part: str, plan: Plan, where: str, form: str) -> Says:
     name, sign, value = part.partition("=")
     try:
         return _KINDS[name](value if sign else None, plan)
     except UnitError as error:
-        raise DataError(f"{where}: {error}; wanted {FORMS[name]}.") from error
+        raise DataError(f"{where}: {error}; wanted {form}.") from error
 
 
 def _known() -> str:
@@ -244,6 +258,8 @@ REGRESSIONS: Final[Mapping[str, str]] = {
     name: FORMS[name].partition("[")[0] for name in ("loss", "escalation", "error")
 }
 """Those in which a candidate is worse, without when it becomes so."""
+MULTIPLES: Final[Mapping[str, str]] = {"slow": "slow=2x", "cost": "cost=1.3x"}
+"""Those that are said as so many times the usual, likewise."""
 
 
 def about(plan: Plan, scenario: Scenario) -> str:
