@@ -16,6 +16,7 @@ from controller.rollout.reader import Reader
 from controller.rollout.starts import starts_and_thresholds
 from controller.rollout.state import Epoch
 from controller.rollout.sums import Minutes, Table
+from controller.rollout.tallies import About
 from controller.rollout.timeline import minutes
 from controller.stats.betting import Floats
 from controller.stats.matched import NANO, log_e_of_wealth, strongest_windows
@@ -38,7 +39,7 @@ class ByMinute(ABC):
     _known: dict[tuple[int, int], Table] = field(default_factory=dict, compare=False, repr=False)
 
     @abstractmethod
-    def _about(self) -> tuple[tuple[str, ...], str | None]:
+    def _about(self) -> About:
         """What its sums are remembered by. Names a statistic of grades if they are made of grades too."""
 
     @abstractmethod
@@ -99,11 +100,11 @@ class ByMinute(ABC):
         """Sums of so many minutes before each mark, no further back than `start`: nothing that comes after a mark, so
         those up to the first change stand.
         """
-        names, intent = self._about()
+        about = self._about()
         return self.reader.tallies.at_marks(
             marks,
             arm=MATCHED,
-            about=((*names, f"{length} min"), intent),
+            about=about._replace(names=(*about.names, f"{length} min")),
             until=lambda asked: self._over(asked, length),
         )
 

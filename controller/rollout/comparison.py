@@ -24,6 +24,7 @@ from controller.rollout.reader import Reader
 from controller.rollout.rules import bound_of, is_provable
 from controller.rollout.state import Epoch, Reference
 from controller.rollout.sums import Minutes, Table
+from controller.rollout.tallies import About
 from controller.rollout.timeline import minute_of
 from controller.stats.histogram import bucket_of, upper_edge
 from controller.stats.matched import log_wealth_nano
@@ -95,10 +96,10 @@ class Comparison(ByMinute):
     def _tally(self, row: Table, *, failing: bool) -> dict[str, int]:
         return _told(row, OVER if failing else PERHAPS)
 
-    def _about(self) -> tuple[tuple[str, ...], str | None]:
+    def _about(self) -> About:
         rule = self.rule
-        frozen = (f"{in_force_from(one)}:{frozen_buckets(rule, one)}" for one in self.references)
-        return (rule.metric.name, str(self.start), *frozen), self.intent
+        frozen = tuple((in_force_from(one), frozen_buckets(rule, one)) for one in self.references)
+        return About((rule.metric.name, str(self.start)), self.intent, frozen)
 
     def _spans(self, first: int, end: int) -> Iterator[tuple[Reference, int, int]]:
         """The minutes of [first, end) by the percentile in force."""

@@ -32,6 +32,7 @@ from controller.rollout.reader import Reader
 from controller.rollout.rules import bound_of, is_provable
 from controller.rollout.state import Epoch
 from controller.rollout.sums import Minutes, Table
+from controller.rollout.tallies import About
 from controller.rollout.timeline import Window, minute_of
 from controller.rollout.verdict import (
     ArmByPeople,
@@ -245,11 +246,11 @@ class Powered:
         table: Table = from_zero(by_hour)[hours.searchsorted(asked, side="right")]
         return table
 
-    def _about(self) -> tuple[tuple[str, ...], str | None]:
+    def _about(self) -> About:
         # `KEYS` name what it is made of: labels that come late change it. The bets may be another plan's elsewhere.
         rule, by = self.rule, policy_of(self.plan)
         bets = (rule.limit, claim_of(self.plan, rule), rule.alternative, *astuple(by))
-        return (*KEYS, str(self.start), str(bets)), self.intent
+        return About((*KEYS, str(self.start), str(bets)), self.intent)
 
     def _of_hours(self, marks: Minutes) -> Table:
         """What the hour before each full hour adds, no further back than `start`."""

@@ -24,6 +24,7 @@ from controller.rollout.rules import as_shown, bound_of, kept_limit, shown_bound
 from controller.rollout.starts import starts_and_thresholds
 from controller.rollout.state import Epoch
 from controller.rollout.sums import Minutes
+from controller.rollout.tallies import About
 from controller.rollout.timeline import minute_of, minutes
 from controller.stats.betting import (
     NO_START,
@@ -82,7 +83,7 @@ class Evidence:
 
     def at_marks(self, marks: Minutes) -> Counts:
         """The same for marks that stay."""
-        about = (self.counted, self.intent)
+        about = About(self.counted, self.intent)
         return self.reader.tallies.at_marks(marks, arm=self.arm, about=about, until=self._table)
 
     def whole(self, counts: NDArray[Any]) -> NDArray[Any]:

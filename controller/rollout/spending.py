@@ -27,6 +27,7 @@ from controller.rollout.proofs import RATE_ALTERNATIVE
 from controller.rollout.reader import Reader
 from controller.rollout.state import Epoch
 from controller.rollout.sums import Table
+from controller.rollout.tallies import About
 from controller.rollout.timeline import Window, minute_of
 from controller.rollout.verdict import Amounts, Look
 from controller.stats.balanced import Balance, log_wealth_nano
@@ -130,10 +131,10 @@ class Spending(ByMinute):
         told = row[_OF_FAILING if failing else _OF_PASSING].tolist()
         return {name: count for name, count in zip(TOLD, told, strict=True) if count}
 
-    def _about(self) -> tuple[tuple[str, ...], str | None]:
+    def _about(self) -> About:
         # Grades that come late change it, and `correct_u` says so.
         names = ("correct_u", self.rule.name, self.arm.value, str(self.start), repr(self.policy))
-        return names, self.intent
+        return About(names, self.intent)
 
     def _in_minutes(self, first: int, end: int) -> Table:
         policy = self.policy

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
@@ -39,8 +39,23 @@ class Group:
     cohort: Cohort
 
 
-About: TypeAlias = tuple[tuple[str, ...], str | None]
-"""What is remembered at marks: some statistics, of one intent or of all."""
+Limits: TypeAlias = tuple[int, tuple[int, int]]
+"""A minute from which on a percentile is in force, and the buckets that it is told by."""
+
+
+class About(NamedTuple):
+    """What is remembered at marks: some statistics, of one intent or of all. What each minute adds may hang on the
+    percentile that is in force in it; `frozen` are these, ascending.
+    """
+
+    names: tuple[str, ...]
+    intent: str | None
+    frozen: tuple[Limits, ...] = ()
+
+    @property
+    def earlier(self) -> About | None:
+        """What was remembered before the last percentile was frozen, which stands up to where that one is in force."""
+        return self._replace(frozen=self.frozen[:-1]) if len(self.frozen) > 1 else None
 
 
 class StratumSums(Protocol):
@@ -182,7 +197,7 @@ class Tallies:
             return
         first_changed, first_moved = min(changed), min(moved, default=None)
         for about, (marks, table) in known.items():
-            first = first_changed if any(map(is_label, about[0])) else first_moved
+            first = first_changed if any(map(is_label, about.names)) else first_moved
             standing = len(marks) if first is None else int(marks.searchsorted(first, side="right"))
             if standing < len(marks):
                 known[about] = (marks[:standing], table[:standing])

@@ -218,7 +218,7 @@ class DenseTallies:
         self._summed = columns.width  # as many columns are counted by whoever adds to them
         # What the others count: of what, above which bucket.
         self._derived: list[tuple[str, int]] = []
-        self._marks = Marks(first)
+        self._marks = Marks()
 
     # Filling
 
@@ -250,7 +250,6 @@ class DenseTallies:
         """Sum how much lies above some buckets too, by histogram: of minutes from `since` on, for what is new. Nobody
         asks about earlier ones: what is frozen is for what comes.
         """
-        self._marks.freeze(since)
         wanted = [(name, bucket) for name in bounds for bucket in sorted(bounds[name])]
         new = [one for one in wanted if above(*one) not in self.columns.places]
         if not new:

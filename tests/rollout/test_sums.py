@@ -9,7 +9,7 @@ from controller.rollout.columns import divided, lesser, zero_if_nan
 from controller.rollout.observation import BOTH_ARMS, Cohort
 from controller.rollout.reader import Reader, Windows
 from controller.rollout.sums import OPEN, PACK, Histogram, Sums, histogram_sums, is_label
-from controller.rollout.tallies import Tallies
+from controller.rollout.tallies import About, Tallies
 from tests.rollout.test_readings import row
 
 KEYS = ("a", "b")
@@ -261,7 +261,7 @@ class Asked:
 
     def at(self, *marks: int, arm: str = "candidate") -> list[list[int]]:
         asked = np.array(marks, dtype=np.int64)
-        about = (self.keys, None)
+        about = About(self.keys, None)
         found = self.tallies.at_marks(asked, arm=arm, about=about, until=self)
         return found.tolist()
 

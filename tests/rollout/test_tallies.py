@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from controller.rollout.observation import Cohort, RollupRow
 from controller.rollout.sums import Histogram, Sums, histogram_sums
-from controller.rollout.tallies import Tallies
+from controller.rollout.tallies import About, Tallies
 
 KEYS = ("a", "b", "c")
 minutes = st.integers(0, 400)  # several packs
@@ -117,7 +117,9 @@ def test_what_is_remembered_of_marks_is_what_would_be_summed_anew(ticks):
         tallies.feed([counted(minute, n) for minute, n in changed.items()], 1)
         asked = np.array(sorted(marks), dtype=np.int64)
 
-        found = tallies.at_marks(asked, arm="candidate", about=(("n",), None), until=until(tallies))
+        found = tallies.at_marks(
+            asked, arm="candidate", about=About(("n",), None), until=until(tallies)
+        )
 
         assert found.tolist() == until(tallies)(asked).tolist()
 
@@ -127,7 +129,16 @@ def test_windows_none_of_which_ended_hold_up_no_later_row():
     none = np.empty(0, dtype=np.int64)
     row = counted(7, 3)
 
-    tallies.at_marks(none, arm="candidate", about=(("n",), None), until=until(tallies))
+    tallies.at_marks(none, arm="candidate", about=About(("n",), None), until=until(tallies))
     tallies.feed([row], 1)
 
     assert tallies.until(np.array([8]), ("n",), arm="candidate", intent=None).tolist() == [[3]]
+
+
+def test_what_was_remembered_before_a_percentile_was_frozen_is_found_by_those_before_it():
+    first, second = (10, (3, 4)), (20, (5, 6))
+    names = ("latency_p95_ratio", "7")
+
+    assert About(names, "refund", (first, second)).earlier == About(names, "refund", (first,))
+    assert About(names, "refund", (first,)).earlier is None
+    assert About(names, "refund").earlier is None

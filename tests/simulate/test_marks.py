@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 
 from controller.rollout.comparison import Comparison
+from controller.rollout.observation import MATCHED
 from controller.rollout.reader import Reader
 from controller.rollout.state import Epoch, Reference
+from controller.rollout.tallies import About
 from controller.rollout.timeline import start_of
 from controller.simulate.bounds import bounds_of, tallies_of
 from controller.simulate.dense import DenseTallies
+from controller.simulate.marks import Marks
 from controller.stats.histogram import bucket_of
 from tests.simulate.factories import rule
 from tests.simulate.test_quantities import FIRST, NAMES, SPLIT, planned, streams
@@ -60,6 +63,22 @@ def test_what_was_added_before_a_percentile_is_frozen_anew_stays_as_it_was():
     assert (found[:, ~unchanged] != before[:, ~unchanged]).all()
 
 
+def test_only_marks_behind_a_newly_frozen_percentile_are_summed_anew():
+    marks, asked = Marks(), list[list[int]]()
+    first = About(("ratio",), None, ((5, (1, 1)),))
+    second = first._replace(frozen=(*first.frozen, (20, (2, 2))))
+
+    def until(at: np.ndarray) -> np.ndarray:
+        asked.append(at.tolist())
+        return at[:, None]
+
+    for about in (first, second):
+        found = marks.at(np.array([10, 20, 30]), arm=MATCHED, about=about, until=until)
+        assert found.tolist() == [[10], [20], [30]]
+
+    assert [one for one in asked if one] == [[10, 20, 30], [30]]
+
+
 @pytest.mark.parametrize("end", [150, 201, 420])
 def test_what_is_drawn_anew_is_added_anew(end: int):
     asked_before, asked_once = drawn(), drawn()
@@ -82,7 +101,7 @@ def test_blocks_before_marks_are_those_of_now():
         def until(marks: np.ndarray) -> np.ndarray:
             return tallies.until(marks, keys, arm="both", intent=None)
 
-        found = tallies.at_marks(AT, arm="both", about=(keys, None), until=until)
+        found = tallies.at_marks(AT, arm="both", about=About(keys, None), until=until)
         assert np.array_equal(found, until(AT))
         return found.tolist()
 
