@@ -35,19 +35,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gateway import (
-    CHAT,
-    HOST,
-    canaryctl,
-    free_port,
-    percentile,
-    plan,
-    request_of,
-    serve_upstream,
-    served,
-    status,
-    until,
-)
+from benchmarks.load import percentile, request_of
+from benchmarks.processes import HOST, canaryctl, free_port, served, status, until
+from benchmarks.rollout import plan
+from benchmarks.servers import serve_upstream
+from benchmarks.wire import CHAT
 from controller.clock import Clock, ManualClock
 from controller.ports import Note, Store, VerifiedStretch
 from controller.reconcile.submit import submit

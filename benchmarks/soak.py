@@ -14,7 +14,9 @@ import json
 import sys
 from typing import Any
 
-from benchmarks.gateway import Load, cases, rss_mib, status
+from benchmarks.gateway import cases
+from benchmarks.load import Load
+from benchmarks.processes import rss_mib, status
 
 REQUESTS = 1_000_000
 POINTS = 20
