@@ -167,7 +167,6 @@ class _Run:
         self._wrong_served: list[tuple[int, NDArray[np.float64]]] = []
         self._shifting = Shifting()
         self._approve_min: int | None = None
-        self._frozen_until = self._first
         self._fresh = True  # nothing was looked at since the last decision
         self._path = [(0, 0)]
         self._decided: Decision | None = None
@@ -196,8 +195,6 @@ class _Run:
             self._approve_min = None
             decision = self._decision(until, Approve(actor=ACTOR, reason="asked for"))
         self._judged, self._fresh, self._waits = until, decision.recorded, decision.waits
-        if any(wait.waiting is Waiting.FREEZE for wait in decision.waits):
-            self._frozen_until = thaw(self._plan.freezes, until, self._last)
         if decision.failures and decision.recorded:  # mostly another rule or intent fails soon
             self._ahead_min = FIRST_AHEAD_MIN
         if decision.recorded:
@@ -247,7 +244,7 @@ class _Run:
         """The minute before which nothing but a failure decides anything: a hold, a freeze or an approver's reaction
         is not over.
         """
-        state, moments = self._state, [self._frozen_until]
+        state, moments = self._state, [self._thaw()]
         if self._approve_min is not None:
             moments.append(self._approve_min)
         match state.phase:
@@ -256,6 +253,15 @@ class _Run:
             case Phase.BAKING:
                 moments.append(self._held_min(self._plan.bake))
         return max(moments)
+
+    def _thaw(self) -> int:
+        """The first minute that nothing freezes, if the next one is frozen and a raise is what comes next."""
+        state, after = self._state, self._judged + 1
+        raises = state.phase in (Phase.PENDING, Phase.PROGRESSING)
+        if not raises or state.step + 1 == len(self._plan.steps):
+            return self._judged
+        free = thaw(self._plan.freezes, after, self._last)
+        return free if free > after else self._judged
 
     def _held_min(self, needed: timedelta) -> int:
         """The minute in which a hold is over; the next one if it was over when the last decision was taken."""

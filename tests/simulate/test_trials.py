@@ -288,6 +288,30 @@ def test_an_advance_comes_before_what_forbids_it_later(of: Plan):
     assert found.path[2][0] < 24 * 60
 
 
+def test_a_proof_that_is_there_when_a_freeze_ends_is_found_though_it_goes_again():
+    freeze = Freeze(cron="37 2,14 * * *", duration=timedelta(minutes=90), reason="night")
+    judge = Judge(model="gpt-5", sensitivity=0.95, specificity=0.9)
+    of = small(
+        replace(ACCURACY, window=HOUR, limit=0.05),
+        QUIET,
+        steps=(
+            Step(share_bp=5_000, hold=timedelta(minutes=10), advance=Advance.PROVEN),
+            Step(share_bp=8_000),
+        ),
+        freezes=(freeze,),
+        bake=timedelta(0),
+        labels=Labels(judge=judge, people_u=300_000),
+    )
+    given = setup(of, units_per_minute=30.0, max_days=1)
+    given = replace(given, seed=32, traffic=replace(given.traffic, accuracy=0.8))
+
+    found = trial(given, 0)
+
+    # The freeze ends at 4:07.
+    assert found.path == ((0, 0), (1, 5_000), (247, 8_000))
+    assert found == trial(given, 0, look_min=1)
+
+
 def test_a_rollout_that_is_frozen_for_ever_is_not_finished():
     always = Freeze(cron="0 * * * *", duration=HOUR, reason="always")
 
