@@ -144,28 +144,31 @@ class Parts:
         )
 
 
-def answered(
-    random: np.random.Generator,
-    of: Rates,
-    parts: Parts,
-    per_minute: float,
-    first: int,
-    counts: Table,
-    how: Answering,
-    people: People | None,
-    apart: np.random.Generator,
-) -> Answered:
-    """Counted into a table of zeros, (columns, minutes from `first` on). What not every plan asks for is drawn
-    `apart`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arriving:
+    """Units of one arm and intent: how many a minute, from minute `first` on, and how they are answered. They are drawn
+    by `random`, and `apart` what not every plan asks for.
     """
-    length = counts.shape[1]
+
+    per_minute: float
+    first: int
+    rates: Rates
+    parts: Parts
+    random: np.random.Generator
+    apart: np.random.Generator
+    people: People | None  # who grade some of them too
+
+
+def answered(units: Arriving, how: Answering, counts: Table) -> Answered:
+    """Counted into a table of zeros, (columns, minutes)."""
+    random, parts, length = units.random, units.parts, counts.shape[1]
 
     def kind(part: Rate) -> Number:
-        return arrived(random, per_minute * part, length)
+        return arrived(random, units.per_minute * part, length)
 
     line = None
     if how.in_line or how.late is not None:
-        line = Queue.drawn(random, parts, per_minute, first, length)
+        line = Queue.drawn(random, parts, units.per_minute, units.first, length)
     right, wrong, escalated, failed = (
         (kind(parts.right), kind(parts.wrong), kind(parts.escalated), kind(parts.failed))
         if line is None
@@ -182,14 +185,16 @@ def answered(
     kinds.count(counts, UNITS, ESCALATED, how.columns.failed, how.columns.graded)
     counts[RIGHT_U] = MICRO * right
     if line is not None and how.late is not None:
-        return _late(random, of, line, kinds, counts, how, how.late, people)
-    if people is not None:
-        people.count(counts, of, right=right, wrong=wrong, escalated=escalated + failed)
+        return _late(units, how, how.late, line, kinds, counts)
+    if units.people is not None:
+        units.people.count(
+            counts, units.rates, right=right, wrong=wrong, escalated=escalated + failed
+        )
     if how.requests_per_unit > 1:
         requests = _requests(random, kinds, how.requests_per_unit)
         requests.count(counts, REQUESTS, REQUESTS_ESCALATED, REQUESTS_FAILED, REQUESTS_GRADED)
         if how.columns.requests_right_u is not None:
-            of_right = _requests_of_right(apart, right, wrong, requests.ordinary)
+            of_right = _requests_of_right(units.apart, right, wrong, requests.ordinary)
             counts[how.columns.requests_right_u] = MICRO * of_right
     return Answered(None if line is None else line.labels)
 
@@ -322,17 +327,10 @@ def hits(random: np.random.Generator, n: int, chance: float) -> Places:
 
 
 def _late(
-    random: np.random.Generator,
-    of: Rates,
-    line: Queue,
-    kinds: Kinds,
-    counts: Table,
-    how: Answering,
-    late: Late,
-    people: People | None,
+    units: Arriving, how: Answering, late: Late, line: Queue, kinds: Kinds, counts: Table
 ) -> Answered:
     """Each label with its delay: those that come in time are counted as graded, and those that ever come are told."""
-    first, mean = line.labels.first, how.requests_per_unit
+    random, first, mean = units.random, units.first, how.requests_per_unit
     right, at_once = (
         ~line.flags(line.labels.wrong),
         line.flags(np.concatenate([line.escalated, line.failed])),
@@ -359,8 +357,8 @@ def _late(
         counts[REQUESTS_GRADED] = line.by_minute(soon, requests)
     if how.columns.requests_right_u is not None:
         counts[how.columns.requests_right_u] = MICRO * line.by_minute(soon_right, requests)
-    if people is not None:
-        by_people = people.grade(come.judged, of, first)
+    if units.people is not None:
+        by_people = units.people.grade(come.judged, units.rates, first)
         by_people.count(counts, first, late.delay_min)
         come = replace(come, by_people=by_people)
     return Answered(come=come)

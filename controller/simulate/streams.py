@@ -19,8 +19,9 @@ from controller.rollout.accounting_blocks import block_sizes
 from controller.rollout.comparison import compared as compared_by
 from controller.rollout.metrics import Kind
 from controller.rollout.plan import FULL_BP, Arm, Plan
+from controller.rollout.sums import Minutes, Table
 from controller.rollout.timeline import MINUTE
-from controller.simulate.answers import Answering, Late, Parts, answered
+from controller.simulate.answers import Answering, Arriving, Late, Parts, answered
 from controller.simulate.block_sums import Blocks
 from controller.simulate.dense import (
     ALL_GRADED,
@@ -73,6 +74,22 @@ class Drawn:
     coming: Sequence[Coming] = ()
 
 
+@dataclass(slots=True, kw_only=True)
+class _Stretch:
+    """What is drawn together, and by which generators; what is not compared counts as `outside`."""
+
+    split: InForce
+    minutes: Minutes
+    random: np.random.Generator
+    apart: np.random.Generator
+    people: People | None
+    compared: Mapping[str, Table]  # of each arm; (intents, columns, minutes)
+    outside: Table
+    wrong_served: NDArray[np.float64]
+    blocks: list[Blocks] = field(default_factory=list)
+    coming: list[Coming] = field(default_factory=list)
+
+
 def groups(plan: Plan) -> Mapping[str, Sequence[str]]:
     """The intents that are drawn as one, by the first of them, which stands for all.
 
@@ -122,76 +139,103 @@ class Streams:
 
     def draw(self, split: InForce, number: int, start: int, length: int) -> Drawn:
         """The `number`-th stretch of a split version: minutes [start, start + length)."""
-        key = (self.run, split.version, number)
+        stretch = self._begun(split, number, start, length)
+        parts = mix(self.plan, self.traffic, self.scenario, split.step)
+        for place, (intent, names) in enumerate(self.groups.items()):
+            per_minute = self.traffic.units_per_minute * sum(parts[name] for name in names)
+            if intent in split.pinned:
+                how, units = (
+                    self._how[False],
+                    self._units(stretch, Arm.BASELINE, intent, per_minute),
+                )
+                answered(units, how, stretch.outside[place])
+            else:
+                self._compare(stretch, place, intent, per_minute)
+        times: Mapping[tuple[str, str], Sequence[Buckets]] = {}
+        if self.quantities is not None:
+            since = stretch.minutes - self.first
+            times = self.quantities.draw(stretch.apart, stretch.compared, stretch.outside, since)
+        return Drawn(
+            counted=Counted(
+                length=length,
+                compared=stretch.compared,
+                outside=stretch.outside if split.pinned else None,
+                blocks=stretch.blocks,
+                times=times,
+            ),
+            wrong_served=stretch.wrong_served,
+            coming=stretch.coming,
+        )
+
+    def _begun(self, split: InForce, number: int, start: int, length: int) -> _Stretch:
+        key, groups = (self.run, split.version, number), len(self.groups)
         random, apart = (
             np.random.default_rng(np.random.SeedSequence(self.entropy, spawn_key=one))
             for one in (key, (*key, APART))
         )
-        people = self._people(key)
-        minutes = np.arange(start, start + length, dtype=np.int64)
-        parts = mix(self.plan, self.traffic, self.scenario, split.step)
-        groups = len(self.groups)
-        compared = {
-            arm.value: np.zeros((groups, self.columns.width, length), dtype=np.int64) for arm in Arm
-        }
-        outside = np.zeros(
-            (groups if split.pinned else 0, self.columns.width, length), dtype=np.int64
+
+        def zeros(rows: int) -> Table:
+            return np.zeros((rows, self.columns.width, length), dtype=np.int64)
+
+        return _Stretch(
+            split=split,
+            minutes=np.arange(start, start + length, dtype=np.int64),
+            random=random,
+            apart=apart,
+            people=self._people(key),
+            compared={arm.value: zeros(groups) for arm in Arm},
+            outside=zeros(groups if split.pinned else 0),
+            wrong_served=np.zeros(length),
         )
-        wrong_served = np.zeros(length)
-        blocks, coming = [], []
-        for place, (intent, names) in enumerate(self.groups.items()):
-            arriving = self.traffic.units_per_minute * sum(parts[name] for name in names)
-            share_bp = 0 if intent in split.pinned else split.shares[intent]
-            sizes = block_sizes(share_bp) if intent in self._with_blocks else None
-            values = values_of(sizes) if sizes is not None else None
-            labels: dict[Arm, Labels] = {}
-            how = self._how[sizes is not None]
-            for arm in Arm:
-                share = (share_bp if arm is Arm.CANDIDATE else FULL_BP - share_bp) / FULL_BP
-                if not share:
-                    continue
-                of, parts_of = self._rates(arm, intent, minutes)
-                counted = outside if intent in split.pinned else compared[arm.value]
-                counts = counted[place]
-                looked_at = (
-                    people if intent in self._with_blocks and intent not in split.pinned else None
-                )
-                made = answered(
-                    random, of, parts_of, arriving * share, start, counts, how, looked_at, apart
-                )
-                if intent in split.pinned:
-                    continue
-                if made.labels is not None:
-                    labels[arm] = made.labels
-                if made.come is not None:
-                    coming.append(made.come.coming(arm, intent, values))
-                if arm is Arm.CANDIDATE:
-                    requests = counts[self.columns.requests]
-                    wrong_served += requests * (of.wrong - of.escalated)
-            if values is not None and self.scenario.lateness is not None:
-                blocks.append(
-                    Blocks(
-                        intent=intent, values_u=values.millionths, minutes=NOTHING, places=NOTHING
-                    )
-                )
-            elif sizes is not None:
-                line = self._lines.setdefault((split.version, intent), Line(sizes))
-                blocks.append(line.close(intent, labels))
-        times: Mapping[tuple[str, str], Sequence[Buckets]] = {}
-        if self.quantities is not None:
-            since = minutes - self.first
-            times = self.quantities.draw(apart, compared, outside, since)
-        return Drawn(
-            counted=Counted(
-                length=length,
-                compared=compared,
-                outside=outside if split.pinned else None,
-                blocks=blocks,
-                times=times,
-            ),
-            wrong_served=wrong_served,
-            coming=coming,
+
+    def _units(
+        self,
+        stretch: _Stretch,
+        arm: Arm,
+        intent: str,
+        per_minute: float,
+        people: People | None = None,
+    ) -> Arriving:
+        rates, parts = self._rates(arm, intent, stretch.minutes)
+        return Arriving(
+            per_minute=per_minute,
+            first=int(stretch.minutes[0]),
+            rates=rates,
+            parts=parts,
+            random=stretch.random,
+            apart=stretch.apart,
+            people=people,
         )
+
+    def _compare(self, stretch: _Stretch, place: int, intent: str, per_minute: float) -> None:
+        """Both arms' answers to an intent that is not pinned, and the blocks they make."""
+        version, share_bp = stretch.split.version, stretch.split.shares[intent]
+        has_blocks = intent in self._with_blocks
+        sizes = block_sizes(share_bp) if has_blocks else None
+        values = values_of(sizes) if sizes is not None else None
+        people = stretch.people if has_blocks else None
+        labels: dict[Arm, Labels] = {}
+        for arm in Arm:
+            share = (share_bp if arm is Arm.CANDIDATE else FULL_BP - share_bp) / FULL_BP
+            if not share:
+                continue
+            counts = stretch.compared[arm.value][place]
+            units = self._units(stretch, arm, intent, per_minute * share, people)
+            made = answered(units, self._how[sizes is not None], counts)
+            if made.labels is not None:
+                labels[arm] = made.labels
+            if made.come is not None:
+                stretch.coming.append(made.come.coming(arm, intent, values))
+            if arm is Arm.CANDIDATE:
+                wrong = units.rates.wrong - units.rates.escalated
+                stretch.wrong_served += counts[self.columns.requests] * wrong
+        if values is not None and self.scenario.lateness is not None:
+            stretch.blocks.append(
+                Blocks(intent=intent, values_u=values.millionths, minutes=NOTHING, places=NOTHING)
+            )
+        elif sizes is not None:
+            line = self._lines.setdefault((version, intent), Line(sizes))
+            stretch.blocks.append(line.close(intent, labels))
 
     def _columns(self) -> Columns:
         traffic, labels, scenario = self.traffic, self.plan.labels, self.scenario
