@@ -61,6 +61,7 @@ COMES_AND_GOES: Final = frozenset(
     )
 )
 ASKED: Final = "approval"  # what is told when a step waits for it alone
+LATE: Final = "deadline"  # and when it goes on for longer
 PENDING_MIN: Final = 10
 SPARE_MIN: Final = 4 * DAY_MIN
 """What most rollouts take at most beyond their planned time; for more, room is made when it is needed."""
@@ -242,7 +243,7 @@ class _Run:
 
     def _quiet_until(self) -> int:
         """The minute before which nothing but a failure decides anything: a hold, a freeze or an approver's reaction
-        is not over.
+        is not over, and no deadline passes.
         """
         state, moments = self._state, [self._thaw()]
         if self._approve_min is not None:
@@ -252,7 +253,17 @@ class _Run:
                 moments.append(self._held_min(self._plan.steps[state.step].hold))
             case Phase.BAKING:
                 moments.append(self._held_min(self._plan.bake))
-        return max(moments)
+        return min(max(moments), self._told_late_min())
+
+    def _told_late_min(self) -> int:
+        """The minute in which it is told that a step's deadline has passed: the last one if it was, or it has none."""
+        state = self._state
+        if state.phase is not Phase.PROGRESSING or LATE in state.told:
+            return self._last
+        deadline = self._plan.steps[state.step].deadline
+        if deadline is None:
+            return self._last
+        return max(minute_of(state.step_started_at) + minutes(deadline), self._judged + 1)
 
     def _thaw(self) -> int:
         """The first minute that nothing freezes, if the next one is frozen and a raise is what comes next."""

@@ -312,6 +312,17 @@ def test_a_proof_that_is_there_when_a_freeze_ends_is_found_though_it_goes_again(
     assert found == trial(given, 0, look_min=1)
 
 
+def test_a_deadline_that_passes_while_an_approval_is_waited_for_does_not_put_it_off():
+    first = Step(share_bp=1_000, hold=HOUR, approval=True, deadline=HOUR + timedelta(minutes=30))
+    given = setup(small(QUIET, steps=(first, STEPS[2])), max_days=1)
+
+    found = trial(given, 0)
+
+    # Held from 0:01 on; asked at 1:01, late at 1:31, approved at 2:01.
+    assert found.path[2] == (122, 5_000)
+    assert found == trial(given, 0, look_min=1)
+
+
 def test_a_rollout_that_is_frozen_for_ever_is_not_finished():
     always = Freeze(cron="0 * * * *", duration=HOUR, reason="always")
 
