@@ -10,7 +10,6 @@ A look at a minute sees all of it, as the last one within it would. The split is
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -20,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from controller.reconcile.observe import references, see
-from controller.rollout.advance import requirement, retires_during_next_step
+from controller.rollout.advance import requirement
 from controller.rollout.commands import AnyCommand, Apply, Approve
 from controller.rollout.decide import decide, start
 from controller.rollout.decision import Action, Decision, Wait, Waiting
@@ -32,10 +31,10 @@ from controller.rollout.state import Cause, Phase, State, shares
 from controller.rollout.timeline import minute_of, minutes, start_of
 from controller.rollout.verdict import Outcome
 from controller.rollout.view import View
+from controller.simulate.agenda import Agenda
 from controller.simulate.backtest import Ending
 from controller.simulate.bounds import bounds_of, tallies_of
 from controller.simulate.failing import suspects
-from controller.simulate.freezes import frozen_from, thaw
 from controller.simulate.frozen import first_measured
 from controller.simulate.knowledge import Knowledge
 from controller.simulate.late import LateBounds, may_be_proven, suspected_hours
@@ -61,7 +60,6 @@ COMES_AND_GOES: Final = frozenset(
     )
 )
 ASKED: Final = "approval"  # what is told when a step waits for it alone
-LATE: Final = "deadline"  # and when it goes on for longer
 PENDING_MIN: Final = 10
 SPARE_MIN: Final = 4 * DAY_MIN
 """What most rollouts take at most beyond their planned time; for more, room is made when it is needed."""
@@ -188,7 +186,7 @@ class _Run:
         self._draw(until + 1)
         failing = None if self._looks_at_all else self._first_failing(until)
         self._ahead_min = min(2 * self._ahead_min, AHEAD_MIN)
-        if failing is None and until < self._quiet_until() and not self._looks_at_all:
+        if failing is None and until < self._agenda().quiet_until and not self._looks_at_all:
             self._judged = until
             return
         until, decision = self._first_decision(failing or _Span(until - 1, until))
@@ -216,7 +214,8 @@ class _Run:
         return last.until, decision
 
     def _next_look(self) -> int:
-        now, quiet = self._judged, self._quiet_until()
+        now, agenda = self._judged, self._agenda()
+        quiet = agenda.quiet_until
         if self._looks_at_all:
             return min(now + 1, self._last)
         if quiet > now:
@@ -225,59 +224,17 @@ class _Run:
             apart_min = 1 if self._fresh else PENDING_MIN
         else:
             apart_min = min(self._apart_min(), self._ahead_min)
-        return min(now + apart_min, *self._last_open(), self._last)
+        return min(now + apart_min, *agenda.last_open(), self._last)
 
-    def _last_open(self) -> Iterator[int]:
-        """The last minutes in which a raise is possible that will not be any more: a freeze begins, or the baseline
-        ends before the next step could. What is there before is looked at in them, for nothing tells of it later.
-        """
-        after, plan = self._judged + 1, self._plan
-        frozen = frozen_from(plan.freezes, after)
-        if frozen is not None:
-            yield frozen - 1
-        if not self._is_too_late(after) and self._is_too_late(self._last):
-            yield bisect_left(range(self._last), True, lo=after, key=self._is_too_late) - 1
-
-    def _is_too_late(self, minute: int) -> bool:
-        return retires_during_next_step(self._plan, self._state, start_of(minute))
-
-    def _quiet_until(self) -> int:
-        """The minute before which nothing but a failure decides anything: a hold, a freeze or an approver's reaction
-        is not over, and no deadline passes.
-        """
-        state, moments = self._state, [self._thaw()]
-        if self._approve_min is not None:
-            moments.append(self._approve_min)
-        match state.phase:
-            case Phase.PROGRESSING:
-                moments.append(self._held_min(self._plan.steps[state.step].hold))
-            case Phase.BAKING:
-                moments.append(self._held_min(self._plan.bake))
-        return min(max(moments), self._told_late_min())
-
-    def _told_late_min(self) -> int:
-        """The minute in which it is told that a step's deadline has passed: the last one if it was, or it has none."""
-        state = self._state
-        if state.phase is not Phase.PROGRESSING or LATE in state.told:
-            return self._last
-        deadline = self._plan.steps[state.step].deadline
-        if deadline is None:
-            return self._last
-        return max(minute_of(state.step_started_at) + minutes(deadline), self._judged + 1)
-
-    def _thaw(self) -> int:
-        """The first minute that nothing freezes, if the next one is frozen and a raise is what comes next."""
-        state, after = self._state, self._judged + 1
-        raises = state.phase in (Phase.PENDING, Phase.PROGRESSING)
-        if not raises or state.step + 1 == len(self._plan.steps):
-            return self._judged
-        free = thaw(self._plan.freezes, after, self._last)
-        return free if free > after else self._judged
-
-    def _held_min(self, needed: timedelta) -> int:
-        """The minute in which a hold is over; the next one if it was over when the last decision was taken."""
-        over = minute_of(self._state.hold_from) + minutes(needed - self._state.held)
-        return max(over, self._judged + 1) if self._fresh else over
+    def _agenda(self) -> Agenda:
+        return Agenda(
+            plan=self._plan,
+            state=self._state,
+            judged=self._judged,
+            last=self._last,
+            fresh=self._fresh,
+            approve_min=self._approve_min,
+        )
 
     def _apart_min(self) -> int:
         """How far looks are apart where a step has been held: less where an advance waits for nothing but what may be
@@ -295,7 +252,7 @@ class _Run:
         state, plan = self._state, self._plan
         if state.phase is not Phase.PROGRESSING:
             return []
-        first = max(self._judged + 1, self._quiet_until())
+        first = max(self._judged + 1, self._agenda().quiet_until)
         if first >= until or requirement(plan, state.step) is not Advance.PROVEN:
             return []
         moments = np.arange(first, until)
@@ -350,7 +307,7 @@ class _Run:
 
     def _earliest(self, until: int, decision: Decision) -> tuple[int, Decision]:
         """The first minute since the last look in which a decision is made, by halving, and that decision."""
-        self._judged = max(self._judged, min(self._quiet_until(), until) - 1)
+        self._judged = max(self._judged, min(self._agenda().quiet_until, until) - 1)
         # Mostly it is the moment that was chosen for the look, or that of the failure.
         probe = until - 1
         while probe > self._judged:

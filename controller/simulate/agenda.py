@@ -1,0 +1,84 @@
+"""When something may be decided of a simulated rollout, as far as it is known beforehand: holds, freezes, deadlines."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from controller.rollout.advance import retires_during_next_step
+from controller.rollout.plan import Plan
+from controller.rollout.state import Phase, State
+from controller.rollout.timeline import minute_of, minutes, start_of
+from controller.simulate.freezes import frozen_from, thaw
+
+LATE: Final = "deadline"  # what is told when a step goes on for longer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agenda:
+    """Of a rollout after the minute `judged`, which goes on to `last` at most. `fresh`: nothing was looked at since its
+    last decision. `approve_min` is when somebody approves who was asked; None: nobody was.
+    """
+
+    plan: Plan
+    state: State
+    judged: int
+    last: int
+    fresh: bool
+    approve_min: int | None
+
+    @property
+    def quiet_until(self) -> int:
+        """The minute before which nothing but a failure decides anything: a hold, a freeze or an approver's reaction
+        is not over, and no deadline passes.
+        """
+        state, moments = self.state, [self._thaw()]
+        if self.approve_min is not None:
+            moments.append(self.approve_min)
+        match state.phase:
+            case Phase.PROGRESSING:
+                moments.append(self._held_min(self.plan.steps[state.step].hold))
+            case Phase.BAKING:
+                moments.append(self._held_min(self.plan.bake))
+        return min(max(moments), self._told_late_min())
+
+    def last_open(self) -> Iterator[int]:
+        """The last minutes in which a raise is possible that will not be any more: a freeze begins, or the baseline
+        ends before the next step could. What is there before is looked at in them, for nothing tells of it later.
+        """
+        after, plan = self.judged + 1, self.plan
+        frozen = frozen_from(plan.freezes, after)
+        if frozen is not None:
+            yield frozen - 1
+        if not self._is_too_late(after) and self._is_too_late(self.last):
+            yield bisect_left(range(self.last), True, lo=after, key=self._is_too_late) - 1
+
+    def _is_too_late(self, minute: int) -> bool:
+        return retires_during_next_step(self.plan, self.state, start_of(minute))
+
+    def _told_late_min(self) -> int:
+        """The minute in which it is told that a step's deadline has passed: the last one if it was, or it has none."""
+        state = self.state
+        if state.phase is not Phase.PROGRESSING or LATE in state.told:
+            return self.last
+        deadline = self.plan.steps[state.step].deadline
+        if deadline is None:
+            return self.last
+        return max(minute_of(state.step_started_at) + minutes(deadline), self.judged + 1)
+
+    def _thaw(self) -> int:
+        """The first minute that nothing freezes, if the next one is frozen and a raise is what comes next."""
+        state, after = self.state, self.judged + 1
+        raises = state.phase in (Phase.PENDING, Phase.PROGRESSING)
+        if not raises or state.step + 1 == len(self.plan.steps):
+            return self.judged
+        free = thaw(self.plan.freezes, after, self.last)
+        return free if free > after else self.judged
+
+    def _held_min(self, needed: timedelta) -> int:
+        """The minute in which a hold is over; the next one if it was over when the last decision was taken."""
+        over = minute_of(self.state.hold_from) + minutes(needed - self.state.held)
+        return max(over, self.judged + 1) if self.fresh else over
