@@ -174,7 +174,7 @@ def simulate(
     emit(
         context,
         output,
-        document=lambda: _document(setups[0], fitted, found, runs, tokens),
+        document=lambda: _document(setups, fitted, found, runs, tokens),
         names=lambda: [fitted.plan.name],
         table=lambda: _print(context, setups, fitted, found, runs, tokens),
     )
@@ -326,10 +326,10 @@ def _facts(
             "Late labels change what was judged. Rollouts that have them are looked at every hour, so a decision may "
             "come that much later than it would, and one that is gone again within the hour is missed."
         )
-    if is_sparse(setup):
+    if any(map(is_sparse, setups)):
         yield (
-            "Few units: a rule's window may have none. The rollout is looked at every hour, so a decision may come "
-            "that much later than it would."
+            "Few units: a rule's window may have none that it measures. The rollout is looked at every hour, so an "
+            "advance may come that much later than it would, or more, where what it waits for comes and goes."
         )
     for rule in fitted.left_out:
         wanted = lacking(rule)
@@ -409,12 +409,16 @@ def _stopped_by(one: Summary) -> str:
 
 
 def _document(
-    setup: Setup, fitted: Fitted, found: Sequence[Summary], runs: int, tokens: tuple[int, int]
+    setups: Sequence[Setup],
+    fitted: Fitted,
+    found: Sequence[Summary],
+    runs: int,
+    tokens: tuple[int, int],
 ) -> Document:
     from controller.simulate.laws import SPREAD
     from controller.simulate.trials import is_sparse
 
-    traffic = setup.traffic
+    setup, traffic = setups[0], setups[0].traffic
     return {
         "apiVersion": API_VERSION,
         "kind": "Simulation",
@@ -437,7 +441,7 @@ def _document(
         "request_usd": {arm.value: usd for arm, usd in setup.usual.request_usd.items()} or None,
         "cost_cv": SPREAD,
         "approve_after_s": setup.reaction.total_seconds(),
-        "sparse": is_sparse(setup),
+        "sparse": any(map(is_sparse, setups)),
         "not_simulated": [
             {"rule": rule.name, "metric": rule.metric.name} for rule in fitted.left_out
         ],

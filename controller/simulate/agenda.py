@@ -35,15 +35,20 @@ class Agenda:
         """The minute before which nothing but a failure decides anything: a hold, a freeze or an approver's reaction
         is not over, and no deadline passes.
         """
-        state, moments = self.state, [self._thaw()]
-        if self.approve_min is not None:
-            moments.append(self.approve_min)
-        match state.phase:
+        # Somebody is asked once all else is there, and approves within a freeze too.
+        over = self._free_from() if self.approve_min is None else self.approve_min
+        return min(over, self._told_late_min())
+
+    def _free_from(self) -> int:
+        """The minute in which the hold is over, and nothing is frozen."""
+        match self.state.phase:
             case Phase.PROGRESSING:
-                moments.append(self._held_min(self.plan.steps[state.step].hold))
+                over = self._held_min(self.plan.steps[self.state.step].hold)
             case Phase.BAKING:
-                moments.append(self._held_min(self.plan.bake))
-        return min(max(moments), self._told_late_min())
+                over = self._held_min(self.plan.bake)
+            case _:
+                over = self.judged
+        return max(over, self._thaw())
 
     def last_open(self) -> Iterator[int]:
         """The last minutes in which a raise is possible that will not be any more: a freeze begins, or the baseline

@@ -24,7 +24,7 @@ from controller.rollout.commands import AnyCommand, Apply, Approve
 from controller.rollout.decide import decide, start
 from controller.rollout.decision import Action, Decision, Wait, Waiting
 from controller.rollout.metrics import Kind
-from controller.rollout.plan import FULL_BP, Advance, Arm, Plan, Rule
+from controller.rollout.plan import Advance, Arm, Plan, Rule
 from controller.rollout.readings import proven, read
 from controller.rollout.rules import judge
 from controller.rollout.state import Cause, Phase, State, shares
@@ -34,11 +34,12 @@ from controller.rollout.view import View
 from controller.simulate.agenda import Agenda
 from controller.simulate.backtest import Ending
 from controller.simulate.bounds import bounds_of, tallies_of
+from controller.simulate.expected import Expected
 from controller.simulate.failing import suspects
 from controller.simulate.frozen import first_measured
 from controller.simulate.knowledge import Knowledge
 from controller.simulate.late import LateBounds, may_be_proven, suspected_hours
-from controller.simulate.scenarios import DAY_MIN, Scenario, Traffic
+from controller.simulate.scenarios import DAY_MIN, Scenario, Traffic, mix
 from controller.simulate.shifting import Shifting
 from controller.simulate.standing import standing_of
 from controller.simulate.streams import STRETCH_MIN, InForce, Streams
@@ -112,25 +113,24 @@ def is_judged_again(setup: Setup) -> bool:
 
 
 def is_sparse(setup: Setup) -> bool:
-    """Whether a rule's whole window may have no units of an arm that it needs. What is true of it in one minute need
-    not be true in the next, so a look in between may be needed to see it.
+    """Whether a rule's whole window may have nothing that it measures of an arm that it needs. What is true of it in
+    one minute need not be true in the next, so a look in between may be needed to see it.
     """
-    return any(units < FEW_UNITS for units in _units_in_windows(setup))
+    return any(units < FEW_UNITS for units in _measured_in_windows(setup))
 
 
-def _units_in_windows(setup: Setup) -> Iterator[float]:
-    """Expected, of each rule, intent, step and arm."""
-    plan, traffic = setup.plan, setup.traffic
-    free = [one.name for one in plan.intents if not one.pinned]
-    for rule in plan.rules:
-        for intent in plan.judged_intents(rule):
-            names = free if intent is None else [intent]
-            in_window = minutes(rule.window) * sum(traffic.mix[name] for name in names)
-            for step in range(len(plan.steps)):
-                share = plan.share_at(step) / FULL_BP
-                yield share * in_window * traffic.units_per_minute
-                if rule.metric.comparing and share < 1:
-                    yield (1 - share) * in_window * traffic.units_per_minute
+def _measured_in_windows(setup: Setup) -> Iterator[float]:
+    """Units expected of which a rule can tell something, of each rule, intent, step and arm."""
+    plan = setup.plan
+    for step in range(len(plan.steps)):
+        parts = mix(plan, setup.traffic, setup.scenario, step)
+        expected = Expected(plan=plan, traffic=replace(setup.traffic, mix=parts))
+        for rule in plan.rules:
+            arms = {Arm.CANDIDATE, *expected.arms(rule)} if expected.has_control(rule, step) else ()
+            for intent in plan.judged_intents(rule):
+                for arm in arms:
+                    a_minute = expected.units(arm, intent, step) * expected.measured(rule, arm)
+                    yield minutes(rule.window) * a_minute
 
 
 @dataclass(frozen=True, slots=True)

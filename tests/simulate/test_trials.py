@@ -171,6 +171,26 @@ def test_units_are_few_where_a_window_of_a_rule_may_have_none_of_an_arm():
     assert is_sparse(setup(last_of_the_baseline, units_per_minute=30.0))
 
 
+def test_units_are_few_where_few_of_those_in_a_window_are_graded():
+    hourly = small(replace(ACCURACY, window=HOUR))  # 2.5 of the candidate's on refund: 150
+    of_all, of_some = (
+        replace(given, traffic=replace(given.traffic, label_rate=rate))
+        for given in [setup(hourly)]
+        for rate in (1.0, 0.08)
+    )
+
+    assert not is_sparse(of_all)
+    assert is_sparse(of_some)
+
+
+def test_units_are_few_where_an_intent_has_fewer_of_them_in_the_first_steps():
+    given = setup(small(replace(ACCURACY, window=2 * HOUR, scope=Scope.EACH)), units_per_minute=6.0)
+    # The candidate gets 22 of `other` in two hours at 10%, and half as many where the mix shifts to it step by step.
+
+    assert not is_sparse(given)
+    assert is_sparse(replace(given, scenario=Scenario(text="ramp-mix", shift=0.1)))
+
+
 def test_a_healthy_run_takes_the_holds_the_reaction_and_the_bake():
     found = trial(setup(small(QUIET, ACCURACY, steps=(STEPS[0], STEPS[2]))), 0)
 
@@ -320,6 +340,17 @@ def test_a_deadline_that_passes_while_an_approval_is_waited_for_does_not_put_it_
 
     # Held from 0:01 on; asked at 1:01, late at 1:31, approved at 2:01.
     assert found.path[2] == (122, 5_000)
+    assert found == trial(given, 0, look_min=1)
+
+
+def test_who_approves_in_a_freeze_is_not_asked_to_wait_for_its_end():
+    freeze = Freeze(start=START + timedelta(minutes=90), end=START + 5 * HOUR)
+    first = Step(share_bp=1_000, hold=HOUR, approval=True)
+    given = setup(small(QUIET, steps=(first, STEPS[2]), freezes=(freeze,)), max_days=1)
+
+    found = trial(given, 0)
+
+    assert found.path[2] == (300, 5_000)
     assert found == trial(given, 0, look_min=1)
 
 
