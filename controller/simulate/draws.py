@@ -17,7 +17,10 @@ from numpy.typing import NDArray
 
 from controller.simulate.results import Item, ResultPair
 
-_STREAM, _ORDER = 1, 2  # beside the arrivals' own generators of the same seed
+_UNITS, _ORDER = (
+    1,
+    2,
+)  # beside the day; the arrivals' generators of the same seed have the day alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,13 +54,13 @@ class Sampler:
 
     def day(self, number: int, arrivals: NDArray[np.float64], *, first: int) -> Sequence[Draw]:
         """The draws of one day, by arrival; `arrivals` in seconds since the start, `first` is the first's number."""
-        random = np.random.default_rng([self.seed, number, _STREAM])
+        random = np.random.default_rng([self.seed, number, _UNITS])
         if self.once:
             arrivals = arrivals[: max(len(self.items) - first + 1, 0)]
         count = len(arrivals)
         chosen = random.integers(0, len(self.items), count)
         if self.once:
-            order = np.random.default_rng([self.seed, _ORDER]).permutation(len(self.items))
+            order = np.random.default_rng([self.seed, 0, _ORDER]).permutation(len(self.items))
             chosen = order[first - 1 : first - 1 + count]
         trials = random.random(count)
         delays = random.random(count) * self.label_delay.total_seconds()

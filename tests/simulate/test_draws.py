@@ -75,6 +75,17 @@ def test_asked_once_each_item_comes_once_over_all_days_in_an_order_by_seed():
     assert asked(1) == asked(1)
 
 
+def test_the_order_of_items_has_numbers_of_its_own():
+    items = recording(*graded([1] * 50, [1] * 50)).items
+    sampler = Sampler(items=items, start=START, seed=1, label_delay=DELAY, once=True)
+
+    order = [draw.item for draw in sampler.day(0, np.arange(50.0), first=1)]
+
+    # Those of a day's arrivals are the seed's with the day.
+    of_days = [np.random.default_rng([1, day]).permutation(50).tolist() for day in range(20)]
+    assert [items.index(one) for one in order] not in of_days
+
+
 def test_an_item_is_graded_by_the_means_of_its_runs():
     several = recording(*graded([1, 1, 0, 1], [1, 0, 0, 0], trials=4)).items[0]
     ungraded = recording("s,a,i,1,old,", "s,a,i,1,new,1").items[0]
