@@ -74,6 +74,25 @@ class Timeline:
         return found
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Drawn:
+    """A rule on an intent at a step, drawn so many times by numbers of its own."""
+
+    expected: Expected
+    rule: Rule
+    intent: str | None
+    step: int
+    seed: int
+    runs: int
+
+    def random(self, *, bad: bool) -> np.random.Generator:
+        plan = self.expected.plan
+        rule = next(i for i, one in enumerate(plan.rules) if one.name == self.rule.name)
+        intent = [None, *(one.name for one in plan.intents)].index(self.intent)
+        key = (rule, self.step, intent, int(bad))
+        return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=key))
+
+
 def stopped(
     expected: Expected, rule: Rule, intent: str | None, step: int, *, seed: int, runs: int = RUNS
 ) -> Stopped | None:
@@ -86,7 +105,8 @@ def stopped(
     if not drawn or not has_samples(expected, rule, intent, step):
         return Stopped(share=0.0, lower=0.0, upper=0.0)
     runs = _runs(rule, runs)
-    over, _ = _judged(expected, rule, intent, step, found, drawn, bad=False, seed=seed, runs=runs)
+    each = _Drawn(expected=expected, rule=rule, intent=intent, step=step, seed=seed, runs=runs)
+    over, _ = _judged(each, found, drawn, bad=False)
     count = int(over.any(axis=1).sum())
     interval = wilson(count, runs)
     often = length / drawn
@@ -117,9 +137,8 @@ def caught(
         return WrittenCatch(after=(None, None), mean=None)
     runs = _runs(rule, runs)
     drawn = PATIENCE * minutes(rule.window) + minutes(rule.sustained) + _delay_min(expected, rule)
-    over, since = _judged(
-        expected, rule, intent, step, found, drawn, bad=True, seed=seed, runs=runs
-    )
+    each = _Drawn(expected=expected, rule=rule, intent=intent, step=step, seed=seed, runs=runs)
+    over, since = _judged(each, found, drawn, bad=True)
     there = over.any(axis=1)
     times = np.sort(np.where(there, since[over.argmax(axis=1)], np.inf))
     median, sure = (
@@ -160,23 +179,15 @@ def _delay_min(expected: Expected, rule: Rule) -> int:
 
 
 def _judged(
-    expected: Expected,
-    rule: Rule,
-    intent: str | None,
-    step: int,
-    law: Law,
-    length: int,
-    *,
-    bad: bool,
-    seed: int,
-    runs: int,
+    each: _Drawn, law: Law, length: int, *, bad: bool
 ) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
     """Whether the rule fails at each moment that is looked at, by run; and these moments, since the step began."""
-    line = timeline(expected, rule, step, length)
-    keys = (_place(expected, rule), step, _intent_place(expected, intent), int(bad))
-    random = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=keys))
-    columns = law.draw(_cells(expected, intent, line, random, runs, bad))
-    before = [np.concatenate([np.zeros((runs, 1)), one.cumsum(axis=1)], axis=1) for one in columns]
+    expected, rule = each.expected, each.rule
+    line = timeline(expected, rule, each.step, length)
+    columns = law.draw(_cells(each, line, bad=bad))
+    before = [
+        np.concatenate([np.zeros((each.runs, 1)), one.cumsum(axis=1)], axis=1) for one in columns
+    ]
     width = minutes(rule.window) // line.cell_min
     ends = np.arange(width, before[0].shape[1])
     values, samples = law.told([one[:, ends] - one[:, ends - width] for one in before])
@@ -210,14 +221,8 @@ def timeline(expected: Expected, rule: Rule, step: int, length: int) -> Timeline
     return Timeline(cell_min=cell, first=first, begin=begin, end=end, step_of=step_of)
 
 
-def _cells(
-    expected: Expected,
-    intent: str | None,
-    line: Timeline,
-    random: np.random.Generator,
-    runs: int,
-    bad: bool,
-) -> Cells:
+def _cells(each: _Drawn, line: Timeline, *, bad: bool) -> Cells:
+    expected, intent = each.expected, each.intent
     steps = sorted(set(line.step_of.tolist()))
     units = {}
     for arm in Arm:
@@ -225,8 +230,8 @@ def _cells(
         units[arm] = np.array([by_step[one] for one in line.step_of.tolist()])
     outside = expected.outside(intent) / expected.traffic.requests_per_unit * line.cell_min
     return Cells(
-        random=random,
-        runs=runs,
+        random=each.random(bad=bad),
+        runs=each.runs,
         units=units,
         outside=np.full(len(line.step_of), outside),
         bad=(line.at >= line.begin) & bad,
@@ -262,12 +267,3 @@ def _sustained(over: NDArray[np.bool_], cells: int) -> NDArray[np.bool_]:
     if over.shape[1] > cells:
         long_enough[:, cells:] = seen[:, cells + 1 :] - seen[:, : -cells - 1] == cells + 1
     return long_enough
-
-
-def _place(expected: Expected, rule: Rule) -> int:
-    return next(i for i, one in enumerate(expected.plan.rules) if one.name == rule.name)
-
-
-def _intent_place(expected: Expected, intent: str | None) -> int:
-    names = [None, *(one.name for one in expected.plan.intents)]
-    return names.index(intent)
