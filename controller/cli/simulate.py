@@ -300,8 +300,8 @@ def _facts(
 ) -> Iterator[str]:
     from controller.rollout.metrics import Kind
     from controller.rollout.units import format_duration
+    from controller.simulate.nearness import is_judged_again, is_sparse
     from controller.simulate.quantities import lacking
-    from controller.simulate.trials import is_judged_again, is_sparse
 
     setup = setups[0]
     yield (
@@ -321,15 +321,15 @@ def _facts(
             "The requests of a unit fare alike: a conversation escalates, fails, and is right or wrong as a whole. How "
             "long each takes, and what it costs, is its own."
         )
-    if any(map(is_judged_again, setups)):
+    if any(is_judged_again(one.plan, one.scenario) for one in setups):
         yield (
             "Late labels change what was judged. Rollouts that have them are looked at every hour, so a decision may "
             "come that much later than it would, and one that is gone again within the hour is missed."
         )
-    if is_sparse(setup):
+    if is_sparse(setup.plan, setup.traffic):
         yield (
-            "Few units: a rule's window may have none. The rollout is looked at every hour, so a decision may come "
-            "that much later than it would."
+            "Few units: a rule's window may have none. A step that waits for nothing else is looked at every hour, so "
+            "it may be left that much later than it would be."
         )
     for rule in fitted.left_out:
         wanted = lacking(rule)
@@ -412,7 +412,7 @@ def _document(
     setup: Setup, fitted: Fitted, found: Sequence[Summary], runs: int, tokens: tuple[int, int]
 ) -> Document:
     from controller.simulate.laws import SPREAD
-    from controller.simulate.trials import is_sparse
+    from controller.simulate.nearness import is_sparse
 
     traffic = setup.traffic
     return {
@@ -437,7 +437,7 @@ def _document(
         "request_usd": {arm.value: usd for arm, usd in setup.usual.request_usd.items()} or None,
         "cost_cv": SPREAD,
         "approve_after_s": setup.reaction.total_seconds(),
-        "sparse": is_sparse(setup),
+        "sparse": is_sparse(setup.plan, setup.traffic),
         "not_simulated": [
             {"rule": rule.name, "metric": rule.metric.name} for rule in fitted.left_out
         ],

@@ -10,6 +10,7 @@ A look at a minute sees all of it, as the last one within it would. The split is
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -24,7 +25,7 @@ from controller.rollout.commands import AnyCommand, Apply, Approve
 from controller.rollout.decide import decide, start
 from controller.rollout.decision import Action, Decision, Wait, Waiting
 from controller.rollout.metrics import Kind
-from controller.rollout.plan import FULL_BP, Advance, Arm, Plan, Rule
+from controller.rollout.plan import Advance, Arm, Plan, Rule
 from controller.rollout.readings import proven, read
 from controller.rollout.rules import judge
 from controller.rollout.state import Cause, Phase, State, shares
@@ -38,6 +39,7 @@ from controller.simulate.freezes import thaw
 from controller.simulate.frozen import first_measured
 from controller.simulate.knowledge import Knowledge
 from controller.simulate.late import LateBounds, may_be_proven, suspected_hours
+from controller.simulate.nearness import is_judged_again, is_sparse, lacks_samples, may_go_again
 from controller.simulate.scenarios import DAY_MIN, Scenario, Traffic
 from controller.simulate.shifting import Shifting
 from controller.simulate.standing import standing_of
@@ -50,16 +52,6 @@ AHEAD_MIN: Final = 48 * 60
 """As far ahead failures are looked for: what was drawn beyond one is lost."""
 FIRST_AHEAD_MIN: Final = 24 * 60  # after one
 NEAR_LOOK_MIN: Final = 60  # where what is asked for comes and goes
-FEW_UNITS: Final = 15  # e⁻¹⁵: how often as many as are expected do not come at all
-COMES_AND_GOES: Final = frozenset(
-    (
-        Waiting.BASELINE,
-        Waiting.COVERAGE,
-        Waiting.RULE_FAILED,
-        Waiting.SAMPLE_RATIO,
-        Waiting.UNMEASURED,
-    )
-)
 ASKED: Final = "approval"  # what is told when a step waits for it alone
 PENDING_MIN: Final = 10
 SPARE_MIN: Final = 4 * DAY_MIN
@@ -101,37 +93,8 @@ class Trial:
 def trial(setup: Setup, number: int, *, look_min: int | None = None) -> Trial:
     """One run to its end. The same for the same setup and number, wherever and beside whatever it is run."""
     # A label that comes late changes what was judged, so what a look would see may be gone by the next one.
-    near = is_sparse(setup) or is_judged_again(setup)
-    usual = NEAR_LOOK_MIN if near else LOOK_MIN
+    usual = NEAR_LOOK_MIN if is_judged_again(setup.plan, setup.scenario) else LOOK_MIN
     return _Run(setup, number, look_min or usual).to_its_end()
-
-
-def is_judged_again(setup: Setup) -> bool:
-    """Whether labels come late that a rule reads, so that what was judged is judged again."""
-    read = any(rule.metric.labelled for rule in setup.plan.rules)
-    return setup.scenario.lateness is not None and read
-
-
-def is_sparse(setup: Setup) -> bool:
-    """Whether a rule's whole window may have no units of an arm that it needs. What is true of it in one minute need
-    not be true in the next, so a look in between may be needed to see it.
-    """
-    return any(units < FEW_UNITS for units in _units_in_windows(setup))
-
-
-def _units_in_windows(setup: Setup) -> Iterator[float]:
-    """Expected, of each rule, intent, step and arm."""
-    plan, traffic = setup.plan, setup.traffic
-    free = [one.name for one in plan.intents if not one.pinned]
-    for rule in plan.rules:
-        for intent in plan.judged_intents(rule):
-            names = free if intent is None else [intent]
-            in_window = minutes(rule.window) * sum(traffic.mix[name] for name in names)
-            for step in range(len(plan.steps)):
-                share = plan.share_at(step) / FULL_BP
-                yield share * in_window * traffic.units_per_minute
-                if rule.metric.comparing and share < 1:
-                    yield (1 - share) * in_window * traffic.units_per_minute
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +114,8 @@ class _Run:
         self._number = number
         self._look_min = look_min
         self._looks_at_all = look_min == 1
+        self._sparse = is_sparse(setup.plan, setup.traffic)
+        self._near_until = 0
         self._ahead_min = AHEAD_MIN
         applied = Apply(actor=ACTOR, reason=setup.scenario.text, plan=setup.plan)
         self._state = start(applied, setup.start).state
@@ -162,7 +127,7 @@ class _Run:
         planned = minutes(setup.plan.horizon) + SPARE_MIN
         self._tallies = tallies_of(self._streams, min(planned, setup.max_days * DAY_MIN))
         delay_min = minutes(setup.plan.labels.delay)
-        late = is_judged_again(setup)
+        late = is_judged_again(setup.plan, setup.scenario)
         self._late = Knowledge(self._tallies, delay_min=delay_min) if late else None
         self._wrong_served: list[tuple[int, NDArray[np.float64]]] = []
         self._shifting = Shifting()
@@ -191,7 +156,14 @@ class _Run:
         if failing is None and until < self._quiet_until() and not self._looks_at_all:
             self._judged = until
             return
-        until, decision = self._first_decision(failing or _Span(until - 1, until))
+        span = failing or _Span(until - 1, until)
+        near = self._near_until > self._judged or span.until - self._first_open() < NEAR_LOOK_MIN
+        if not near and (self._sparse or may_go_again(self._waits)):
+            opens = self._opens_before(span.until)
+            if opens is not None:
+                self._near_until = span.until
+                span = _Span(opens - 1, opens)
+        until, decision = self._first_decision(span)
         if self._approve_min is not None and until >= self._approve_min and not decision.recorded:
             self._approve_min = None
             decision = self._decision(until, Approve(actor=ACTOR, reason="asked for"))
@@ -247,23 +219,38 @@ class _Run:
         return max(over, self._judged + 1) if self._fresh else over
 
     def _apart_min(self) -> int:
-        """How far looks are apart where a step has been held: less where an advance waits for nothing but what may be
-        there in between.
-        """
-        waiting = {wait.waiting for wait in self._waits}
-        near = waiting & COMES_AND_GOES and Waiting.HOLD_TIME not in waiting
+        """How far looks are apart where a step has been held."""
+        near = self._judged < self._near_until
         return min(self._look_min, NEAR_LOOK_MIN) if near else self._look_min
+
+    def _first_open(self) -> int:
+        """The first minute not looked at in which more than a failure may decide something."""
+        return max(self._judged + 1, self._quiet_until())
+
+    def _opens_before(self, until: int) -> int | None:
+        """The first open minute before another one in which all is there that does not go again, with the first proof
+        of those that a step asks for; None: there is none.
+        """
+        first = self._first_open()
+        if self._is_proof_asked():
+            proven = self._proven(until)
+            if not proven:
+                return None
+            first = proven[0]
+        if not self._has_samples(until - 1):
+            return None
+        return bisect_left(range(until), True, lo=first, key=self._has_samples)
+
+    def _has_samples(self, minute: int) -> bool:
+        return not lacks_samples(self._decision(minute).waits)
 
     def _proven(self, until: int) -> list[int]:
         """The minutes before `until` in which the proof that the step asks for comes, where that could be enough.
 
         It may be gone again before the next look, so these are looked at too.
         """
-        state, plan = self._state, self._plan
-        if state.phase is not Phase.PROGRESSING:
-            return []
-        first = max(self._judged + 1, self._quiet_until())
-        if first >= until or requirement(plan, state.step) is not Advance.PROVEN:
+        first = self._first_open()
+        if first >= until or not self._is_proof_asked():
             return []
         moments = np.arange(first, until)
         if self._late is not None:
@@ -272,6 +259,11 @@ class _Run:
         there[1:] &= ~there[:-1]
         comes: list[int] = moments[there].tolist()
         return comes
+
+    def _is_proof_asked(self) -> bool:
+        state = self._state
+        progressing = state.phase is Phase.PROGRESSING
+        return progressing and requirement(self._plan, state.step) is Advance.PROVEN
 
     def _are_proven(self, view: View, moments: NDArray[np.int64]) -> NDArray[np.bool_]:
         there = np.ones(len(moments), dtype=np.bool_)
