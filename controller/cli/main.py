@@ -29,6 +29,7 @@ from controller.cli import (
 )
 from controller.cli.context import DEBUG, Context
 from controller.cli.help import Sectioned
+from controller.cli.usage import explained
 from controller.errors import CanaryError
 
 HELP = """\
@@ -80,9 +81,17 @@ def build(verb: str | None = None) -> typer.Typer:
 
 def run(arguments: Sequence[str], context: Context) -> int:
     """Run one command line and return its exit code: everything that can go wrong becomes words on stderr."""
+    app = get_command(build(arguments[0] if arguments else None))
     try:
-        app = get_command(build(arguments[0] if arguments else None))
-        app.main(args=list(arguments), prog_name="canaryctl", obj=context)
+        code = app.main(
+            args=list(arguments), prog_name="canaryctl", obj=context, standalone_mode=False
+        )
+    except typer.TyperException as error:
+        context.say(explained(error, app, arguments))
+        return error.exit_code
+    except typer.Abort:
+        context.say("Aborted.")
+        return 1
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except CanaryError as error:
@@ -95,7 +104,7 @@ def run(arguments: Sequence[str], context: Context) -> int:
         return 1
     finally:
         context.close()
-    return 0
+    return code if isinstance(code, int) else 0
 
 
 def main() -> None:

@@ -52,7 +52,7 @@ def register(app: typer.Typer) -> None:
 def check(
     ctx: typer.Context,
     plans: list[str] = typer.Argument(
-        metavar="PLAN...", help="Plan files, directories, or - for stdin."
+        metavar="PLAN", help="Plan files, directories, or - for stdin."
     ),
     units_per_day: UnitsPerDay = None,
     units_per_minute: UnitsPerMinute = None,

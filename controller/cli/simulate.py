@@ -300,8 +300,8 @@ def _facts(
 ) -> Iterator[str]:
     from controller.rollout.metrics import Kind
     from controller.rollout.units import format_duration
+    from controller.simulate.nearness import is_judged_again, is_sparse
     from controller.simulate.quantities import lacking
-    from controller.simulate.trials import is_judged_again, is_sparse
 
     setup = setups[0]
     yield (
@@ -321,15 +321,16 @@ def _facts(
             "The requests of a unit fare alike: a conversation escalates, fails, and is right or wrong as a whole. How "
             "long each takes, and what it costs, is its own."
         )
-    if any(map(is_judged_again, setups)):
+    if any(is_judged_again(one.plan, one.scenario) for one in setups):
         yield (
             "Late labels change what was judged. Rollouts that have them are looked at every hour, so a decision may "
             "come that much later than it would, and one that is gone again within the hour is missed."
         )
-    if any(map(is_sparse, setups)):
+    if any(is_sparse(one.plan, one.traffic, one.scenario) for one in setups):
         yield (
-            "Few units: a rule's window may have none that it measures. The rollout is looked at every hour, so an "
-            "advance may come that much later than it would, or more, where what it waits for comes and goes."
+            "Few units: a rule's window may have none that it measures. A step that waits for nothing else is looked at "
+            "every hour, so it may be left that much later than it would be, or more, where what it waits for comes "
+            "and goes."
         )
     for rule in fitted.left_out:
         wanted = lacking(rule)
@@ -416,7 +417,7 @@ def _document(
     tokens: tuple[int, int],
 ) -> Document:
     from controller.simulate.laws import SPREAD
-    from controller.simulate.trials import is_sparse
+    from controller.simulate.nearness import is_sparse
 
     setup, traffic = setups[0], setups[0].traffic
     return {
@@ -441,7 +442,7 @@ def _document(
         "request_usd": {arm.value: usd for arm, usd in setup.usual.request_usd.items()} or None,
         "cost_cv": SPREAD,
         "approve_after_s": setup.reaction.total_seconds(),
-        "sparse": any(map(is_sparse, setups)),
+        "sparse": any(is_sparse(one.plan, one.traffic, one.scenario) for one in setups),
         "not_simulated": [
             {"rule": rule.name, "metric": rule.metric.name} for rule in fitted.left_out
         ],

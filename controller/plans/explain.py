@@ -80,6 +80,10 @@ def _page(path: str, name: str, field: Schema, root: Schema, *, required: bool) 
     of_items = str(inner.get("description", ""))
     if of_items != resolved.get("description"):
         lines += _wrapped(of_items)
+    limits = resolved.get("x-limits", {})
+    if limits:
+        lines += ["", "KNOWN, with how a limit is written:"]
+        lines += [f"  {name:<{max(map(len, limits))}}  {how}" for name, how in limits.items()]
     children = inner.get("properties", {})
     if children:
         lines += ["", "FIELDS:", *_children(inner, children, root)]

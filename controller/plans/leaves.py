@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Any
@@ -19,6 +19,7 @@ from controller.plans import units
 from controller.plans.document import Mapping, Scalar, Sequence, Tag
 from controller.plans.nearest import nearest
 from controller.plans.units import UnitError, shown
+from controller.rollout.metrics import CATALOGUE, MeasureUnit
 from controller.rollout.plan import Scope
 
 Json = dict[str, Any]
@@ -267,8 +268,25 @@ PLAN_NAMED = _text_leaf(
 MODEL_NAMED = _text_leaf(
     "a model's name", MODEL, "letters, digits and `_ . : / @ + -`, at most 128", "gpt-4.1-mini"
 )
-METRIC_NAMED = _text_leaf(
+_METRIC_LEAF = _text_leaf(
     "a metric's name", METRIC, "lower case with `_`, or `custom.NAME`", "escalation_rate"
+)
+_LIMITS: dict[MeasureUnit, str] = {
+    MeasureUnit.FRACTION: "`2%` or `95%`",
+    MeasureUnit.POINTS: "`1.5pp`",
+    MeasureUnit.SECONDS: "`2s` or `800ms`",
+    MeasureUnit.USD: "`50 USD`",
+    MeasureUnit.RATIO: "`1.25`, of so many times",
+    MeasureUnit.PER_SECOND: "`40/s`",
+    MeasureUnit.PER_HOUR: "`40/h`",
+}
+METRIC_NAMED = replace(
+    _METRIC_LEAF,
+    schema={
+        **_METRIC_LEAF.schema,
+        "examples": [*CATALOGUE],
+        "x-limits": {one.name: _LIMITS[one.unit] for one in CATALOGUE.values()},
+    },
 )
 CHANNEL = _text_leaf(
     "a Slack channel",

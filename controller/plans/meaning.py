@@ -10,7 +10,7 @@ from controller.plans import cost
 from controller.plans.document import Mapping, Place
 from controller.plans.meaning_freeze import read_freeze
 from controller.plans.meaning_notify import read_slack, read_webhook
-from controller.plans.meaning_rules import check_alphas, read_rule
+from controller.plans.meaning_rules import check_alphas, check_minutes, read_rule
 from controller.plans.models import ModelTable, usd_per_million
 from controller.plans.nearest import nearest
 from controller.plans.reading import Reading, had
@@ -297,6 +297,7 @@ def _labels(spec: SpecShape, reading: Reading) -> Labels:
     shape = spec.labels
     if shape is None:
         return Labels()
+    check_minutes(shape, {"delay": shape.delay}, reading)
     if shape.horizon <= shape.delay:
         reading.refuse(
             shape,

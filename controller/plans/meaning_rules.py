@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping as AbstractMapping
 from datetime import timedelta
 from fractions import Fraction
 
@@ -10,7 +11,7 @@ from controller.plans.document import Mapping, Scalar, Sequence
 from controller.plans.nearest import did_you_mean
 from controller.plans.reading import Reading, had, was_read
 from controller.plans.schema import SpecShape
-from controller.plans.schema_base import Resume
+from controller.plans.schema_base import Resume, Shape
 from controller.plans.schema_rules import RuleShape
 from controller.plans.units import UnitError, parse_limit, shown
 from controller.rollout.metrics import (
@@ -131,7 +132,11 @@ def written_names(spec: SpecShape) -> tuple[str, ...]:
 def _check_rule_values(shape: RuleShape, scope: Scope, reading: Reading) -> None:
     if shape.window == timedelta(0):
         reading.refuse(shape, "window", "a window of 0 holds no data; write one such as `1h`")
-    _check_minutes(shape, reading)
+    check_minutes(
+        shape,
+        {"window": shape.window, "for": shape.sustained, "minWindow": shape.min_window},
+        reading,
+    )
     _check_min_window(shape, reading)
     if shape.min_samples == 0:
         reading.refuse(
@@ -152,9 +157,10 @@ def _check_rule_values(shape: RuleShape, scope: Scope, reading: Reading) -> None
         )
 
 
-def _check_minutes(shape: RuleShape, reading: Reading) -> None:
+def check_minutes(
+    shape: Shape, spans: AbstractMapping[str, timedelta | None], reading: Reading
+) -> None:
     """Spans are judged minute by minute: what is not whole would be taken for more than it says."""
-    spans = {"window": shape.window, "for": shape.sustained, "minWindow": shape.min_window}
     for key, span in spans.items():
         if span is not None and span % MINUTE:
             told, whole = (format_duration(one) for one in (span, minutes(span) * MINUTE))
@@ -280,6 +286,7 @@ def _spike(shape: RuleShape, metric: Metric, reading: Reading) -> float | None:
         reading.refuse(shape, "spike", f"{metric.name} {why}; write `above`")
     if spike.factor <= 1:
         reading.refuse(spike, "factor", "its usual figure is no spike; write more than `1`")
+    check_minutes(spike, {"over": spike.over}, reading)
     if spike.over < shape.window:
         reading.refuse(
             spike,

@@ -127,7 +127,7 @@ class SpecShape(Shape):
     bake: Duration = Field(
         timedelta(0), description="How long rules keep running after the last step."
     )
-    rules: list[RuleShape] = Field(description="When the candidate has failed.")
+    rules: list[RuleShape] = Field(description="Failure rules; at least one.")
     notify: NotifyShape | None = Field(None, description="Who is told.")
     alpha: Rate = Field(
         Fraction(5, 100), description="The chance of any false stop in the whole migration."

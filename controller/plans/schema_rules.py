@@ -190,7 +190,7 @@ class RuleShape(Shape):
 
 
 class FreezeShape(Shape):
-    """A stretch in which nothing advances: `start` and `end`, or `cron`, `duration` and `timeZone`."""
+    """Each is from `start` to `end`, or lasts `duration` from whenever `cron` says, in `timeZone`."""
 
     start: Moment | None = Field(None, description="The first instant.")
     end: Moment | None = Field(None, description="The first instant after it.")

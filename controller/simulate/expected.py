@@ -96,9 +96,11 @@ class Expected:
     @property
     def apparent_loss(self) -> float:
         """Of a candidate that loses nothing: its escalated answers weigh more than they should where fewer of the
-        others are graded than the plan says, and less (a loss below 0) where more are.
+        others are graded than the plan says, and less (a loss below 0) where more are. To 12
+        digits: the rest is rounding.
         """
-        return self.wrong_if_graded(Arm.CANDIDATE) - self.wrong_if_graded(Arm.BASELINE)
+        apparent = self.wrong_if_graded(Arm.CANDIDATE) - self.wrong_if_graded(Arm.BASELINE)
+        return round(apparent, 12) + 0.0  # of −0.0 too
 
     def blocks(self, intent: str | None, step: int) -> float:
         sizes = block_sizes(self.plan.share_at(step))

@@ -10,6 +10,7 @@ A look at a minute sees all of it, as the last one within it would. The split is
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -22,7 +23,7 @@ from controller.reconcile.observe import references, see
 from controller.rollout.advance import requirement
 from controller.rollout.commands import AnyCommand, Apply, Approve
 from controller.rollout.decide import decide, start
-from controller.rollout.decision import Action, Decision, Wait, Waiting
+from controller.rollout.decision import Action, Decision, Wait
 from controller.rollout.metrics import Kind
 from controller.rollout.plan import Advance, Arm, Plan, Rule
 from controller.rollout.readings import proven, read
@@ -34,12 +35,12 @@ from controller.rollout.view import View
 from controller.simulate.agenda import Agenda
 from controller.simulate.backtest import Ending
 from controller.simulate.bounds import bounds_of, tallies_of
-from controller.simulate.expected import Expected
 from controller.simulate.failing import suspects
 from controller.simulate.frozen import first_measured
 from controller.simulate.knowledge import Knowledge
 from controller.simulate.late import LateBounds, may_be_proven, suspected_hours
-from controller.simulate.scenarios import DAY_MIN, Scenario, Traffic, mix
+from controller.simulate.nearness import is_judged_again, is_sparse, lacks_samples, may_go_again
+from controller.simulate.scenarios import DAY_MIN, Scenario, Traffic
 from controller.simulate.shifting import Shifting
 from controller.simulate.standing import standing_of
 from controller.simulate.streams import STRETCH_MIN, InForce, Streams
@@ -50,16 +51,6 @@ AHEAD_MIN: Final = 48 * 60
 """As far ahead failures are looked for: what was drawn beyond one is lost. Looks are no further apart."""
 FIRST_AHEAD_MIN: Final = 24 * 60  # after one
 NEAR_LOOK_MIN: Final = 60  # where what is asked for comes and goes
-FEW_UNITS: Final = 15  # e⁻¹⁵: how often as many as are expected do not come at all
-COMES_AND_GOES: Final = frozenset(
-    (
-        Waiting.BASELINE,
-        Waiting.COVERAGE,
-        Waiting.RULE_FAILED,
-        Waiting.SAMPLE_RATIO,
-        Waiting.UNMEASURED,
-    )
-)
 ASKED: Final = "approval"  # what is told when a step waits for it alone
 PENDING_MIN: Final = 10
 SPARE_MIN: Final = 4 * DAY_MIN
@@ -101,36 +92,8 @@ class Trial:
 def trial(setup: Setup, number: int, *, look_min: int | None = None) -> Trial:
     """One run to its end. The same for the same setup and number, wherever and beside whatever it is run."""
     # A label that comes late changes what was judged, so what a look would see may be gone by the next one.
-    near = is_sparse(setup) or is_judged_again(setup)
-    usual = NEAR_LOOK_MIN if near else AHEAD_MIN
+    usual = NEAR_LOOK_MIN if is_judged_again(setup.plan, setup.scenario) else AHEAD_MIN
     return _Run(setup, number, look_min or usual).to_its_end()
-
-
-def is_judged_again(setup: Setup) -> bool:
-    """Whether labels come late that a rule reads, so that what was judged is judged again."""
-    read = any(rule.metric.labelled for rule in setup.plan.rules)
-    return setup.scenario.lateness is not None and read
-
-
-def is_sparse(setup: Setup) -> bool:
-    """Whether a rule's whole window may have nothing that it measures of an arm that it needs. What is true of it in
-    one minute need not be true in the next, so a look in between may be needed to see it.
-    """
-    return any(units < FEW_UNITS for units in _measured_in_windows(setup))
-
-
-def _measured_in_windows(setup: Setup) -> Iterator[float]:
-    """Units expected of which a rule can tell something, of each rule, intent, step and arm."""
-    plan = setup.plan
-    for step in range(len(plan.steps)):
-        parts = mix(plan, setup.traffic, setup.scenario, step)
-        expected = Expected(plan=plan, traffic=replace(setup.traffic, mix=parts))
-        for rule in plan.rules:
-            arms = {Arm.CANDIDATE, *expected.arms(rule)} if expected.has_control(rule, step) else ()
-            for intent in plan.judged_intents(rule):
-                for arm in arms:
-                    a_minute = expected.units(arm, intent, step) * expected.measured(rule, arm)
-                    yield minutes(rule.window) * a_minute
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +113,8 @@ class _Run:
         self._number = number
         self._look_min = look_min
         self._looks_at_all = look_min == 1
+        self._sparse = is_sparse(setup.plan, setup.traffic, setup.scenario)
+        self._near_until = 0
         self._ahead_min = AHEAD_MIN
         applied = Apply(actor=ACTOR, reason=setup.scenario.text, plan=setup.plan)
         self._state = start(applied, setup.start).state
@@ -161,7 +126,7 @@ class _Run:
         planned = minutes(setup.plan.horizon) + SPARE_MIN
         self._tallies = tallies_of(self._streams, min(planned, setup.max_days * DAY_MIN))
         delay_min = minutes(setup.plan.labels.delay)
-        late = is_judged_again(setup)
+        late = is_judged_again(setup.plan, setup.scenario)
         self._late = Knowledge(self._tallies, delay_min=delay_min) if late else None
         self._wrong_served: list[tuple[int, NDArray[np.float64]]] = []
         self._shifting = Shifting()
@@ -189,7 +154,14 @@ class _Run:
         if failing is None and until < self._agenda().quiet_until and not self._looks_at_all:
             self._judged = until
             return
-        until, decision = self._first_decision(failing or _Span(until - 1, until))
+        span = failing or _Span(until - 1, until)
+        near = self._near_until > self._judged or span.until - self._first_open() < NEAR_LOOK_MIN
+        if not near and (self._sparse or may_go_again(self._waits)):
+            opens = self._opens_before(span.until)
+            if opens is not None:
+                self._near_until = span.until
+                span = _Span(opens - 1, opens)
+        until, decision = self._first_decision(span)
         if self._approve_min is not None and until >= self._approve_min and not decision.recorded:
             self._approve_min = None
             decision = self._decision(until, Approve(actor=ACTOR, reason="asked for"))
@@ -237,23 +209,38 @@ class _Run:
         )
 
     def _apart_min(self) -> int:
-        """How far looks are apart where a step has been held: less where an advance waits for nothing but what may be
-        there in between.
-        """
-        waiting = {wait.waiting for wait in self._waits}
-        near = waiting & COMES_AND_GOES and Waiting.HOLD_TIME not in waiting
+        """How far looks are apart where a step has been held."""
+        near = self._judged < self._near_until
         return min(self._look_min, NEAR_LOOK_MIN) if near else self._look_min
+
+    def _first_open(self) -> int:
+        """The first minute not looked at in which more than a failure may decide something."""
+        return max(self._judged + 1, self._agenda().quiet_until)
+
+    def _opens_before(self, until: int) -> int | None:
+        """The first open minute before another one in which all is there that does not go again, with the first proof
+        of those that a step asks for; None: there is none.
+        """
+        first = self._first_open()
+        if self._is_proof_asked():
+            proven = self._proven(until)
+            if not proven:
+                return None
+            first = proven[0]
+        if not self._has_samples(until - 1):
+            return None
+        return bisect_left(range(until), True, lo=first, key=self._has_samples)
+
+    def _has_samples(self, minute: int) -> bool:
+        return not lacks_samples(self._decision(minute).waits)
 
     def _proven(self, until: int) -> list[int]:
         """The minutes before `until` in which the proof that the step asks for comes, where that could be enough.
 
         It may be gone again before the next look, so these are looked at too.
         """
-        state, plan = self._state, self._plan
-        if state.phase is not Phase.PROGRESSING:
-            return []
-        first = max(self._judged + 1, self._agenda().quiet_until)
-        if first >= until or requirement(plan, state.step) is not Advance.PROVEN:
+        first = self._first_open()
+        if first >= until or not self._is_proof_asked():
             return []
         moments = np.arange(first, until)
         if self._late is not None:
@@ -262,6 +249,11 @@ class _Run:
         there[1:] &= ~there[:-1]
         comes: list[int] = moments[there].tolist()
         return comes
+
+    def _is_proof_asked(self) -> bool:
+        state = self._state
+        progressing = state.phase is Phase.PROGRESSING
+        return progressing and requirement(self._plan, state.step) is Advance.PROVEN
 
     def _are_proven(self, view: View, moments: NDArray[np.int64]) -> NDArray[np.bool_]:
         there = np.ones(len(moments), dtype=np.bool_)

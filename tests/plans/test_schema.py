@@ -11,6 +11,8 @@ from ruamel.yaml import YAML
 from controller.errors import NotFound
 from controller.plans.explain import explain
 from controller.plans.json_schema import json_schema
+from controller.plans.units import parse_limit
+from controller.rollout.metrics import CATALOGUE
 from tests.plans.factories import ROOT, SAMPLES, plan_text, with_spec
 
 EXPORTED = ROOT / "controller" / "plans" / "rollout-plan.schema.json"
@@ -181,6 +183,17 @@ def test_explain_says_an_objects_description_once_and_a_lists_with_that_of_its_i
     steps = explain("spec.steps")
     assert "Shares to go through" in steps
     assert "A share to hold, for how long" in steps
+    assert explain("spec.rules").count("When the candidate has failed") == 1
+    assert explain("spec.freeze").count("nothing advances") == 1
+
+
+def test_explain_lists_the_metrics_with_how_a_limit_of_each_is_written():
+    text = explain("spec.rules.metric")
+
+    assert all(f"\n  {name} " in text for name in CATALOGUE)
+    metric = SCHEMA["$defs"]["RuleShape"]["properties"]["metric"]
+    for name, how in metric["x-limits"].items():
+        parse_limit(CATALOGUE[name], re.findall("`(.*?)`", how)[0])
 
 
 def test_explain_says_what_is_not_supported_yet():

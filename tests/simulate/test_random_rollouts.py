@@ -25,9 +25,10 @@ from controller.rollout.plan import (
     Then,
 )
 from controller.rollout.rules import is_provable
+from controller.simulate.nearness import is_sparse
 from controller.simulate.scenarios import Fault, Scenario, Traffic
 from controller.simulate.scenarios import Judge as Grader
-from controller.simulate.trials import Setup, is_sparse, trial
+from controller.simulate.trials import Setup, trial
 from controller.simulate.usual import Latencies, Usual
 from tests.simulate.factories import plan, rule
 
@@ -191,7 +192,7 @@ PLAIN = settings(
 def assert_looks_do_not_matter(setup: Setup) -> None:
     # Where a window may have nothing at all, an advance may be found late; so may one that waits for what comes and
     # goes. So no rule only notifies here, answers are graded as the plan says, and steps ask for some of them.
-    assume(not is_sparse(setup))
+    assume(not is_sparse(setup.plan, setup.traffic, setup.scenario))
 
     known = replace(setup, usual=USUAL)  # here, for a failure tells the whole setup
 

@@ -25,8 +25,9 @@ from controller.rollout.timeline import minute_of
 from controller.simulate.backtest import Ending
 from controller.simulate.freezes import frozen_from, thaw
 from controller.simulate.lateness import Lateness
+from controller.simulate.nearness import is_sparse
 from controller.simulate.scenarios import HEALTHY, Fault, Scenario, Traffic
-from controller.simulate.trials import Setup, Trial, is_sparse, trial
+from controller.simulate.trials import Setup, Trial, trial
 from tests.simulate.factories import plan, rule
 
 START = datetime(2026, 1, 5, tzinfo=UTC)  # a Monday
@@ -118,6 +119,14 @@ def by_people(
     return setup(of, scenario, max_days=max_days, **changes)
 
 
+UNSURE = replace(SPARSE, limit=0.9, window=timedelta(minutes=10), min_samples=20)
+"""It is mostly unmeasured, and never fails."""
+
+
+def unsure(*rules, steps: tuple[Step, ...]) -> Setup:
+    return setup(small(*rules, UNSURE, steps=steps), units_per_minute=1.0)
+
+
 FAVOURED = replace(faulty(loss=0.06), favours=0.06)
 
 
@@ -136,6 +145,11 @@ FAVOURED = replace(faulty(loss=0.06), favours=0.06)
         setup(scenario=faulty(escalation=0.05)),
         setup(scenario=faulty(error=0.02), units_per_minute=3.0, max_days=1),
         setup(small(SPARSE), faulty(escalation=0.05), units_per_minute=1.0, max_days=1),
+        unsure(steps=(replace(STEPS[0], min_samples=150), STEPS[2])),
+        unsure(
+            replace(ACCURACY, limit=0.05, window=2 * HOUR),
+            steps=(Step(share_bp=5_000, advance=Advance.PROVEN), Step(share_bp=8_000)),
+        ),
         setup(small(ACCURACY, ESCALATION), units_per_minute=10.0, requests_per_unit=4.0),
         setup(small(ACCURACY, PINNING), faulty(escalation=0.03), max_days=1),
         setup(small(freezes=(NIGHTLY,))),
@@ -153,7 +167,17 @@ FAVOURED = replace(faulty(loss=0.06), favours=0.06)
             "loss",
             "slight loss",
         ),
-        *("escalation", "few", "sparse", "conversations", "pins", "frozen", "a loss in a freeze"),
+        *(
+            "escalation",
+            "few",
+            "sparse",
+            "samples",
+            "proof",
+            "conversations",
+            "pins",
+            "frozen",
+            "a loss in a freeze",
+        ),
     ],
 )
 def test_rare_looks_decide_what_a_look_in_every_minute_decides(given: Setup):
@@ -161,14 +185,18 @@ def test_rare_looks_decide_what_a_look_in_every_minute_decides(given: Setup):
         assert trial(given, number) == trial(given, number, look_min=1)
 
 
+def sparse(given: Setup) -> bool:
+    return is_sparse(given.plan, given.traffic, given.scenario)
+
+
 def test_units_are_few_where_a_window_of_a_rule_may_have_none_of_an_arm():
     one_a_minute = setup(small(SPARSE), units_per_minute=1.0)  # 0.08 × 30 of the candidate's
     last_of_the_baseline = small(steps=(Step(share_bp=9_990),))  # 0.1% of 25 a minute, for 12 h: 18
 
-    assert is_sparse(one_a_minute)
-    assert not is_sparse(setup())
-    assert not is_sparse(setup(last_of_the_baseline))
-    assert is_sparse(setup(last_of_the_baseline, units_per_minute=30.0))
+    assert sparse(one_a_minute)
+    assert not sparse(setup())
+    assert not sparse(setup(last_of_the_baseline))
+    assert sparse(setup(last_of_the_baseline, units_per_minute=30.0))
 
 
 def test_units_are_few_where_few_of_those_in_a_window_are_graded():
@@ -179,16 +207,16 @@ def test_units_are_few_where_few_of_those_in_a_window_are_graded():
         for rate in (1.0, 0.08)
     )
 
-    assert not is_sparse(of_all)
-    assert is_sparse(of_some)
+    assert not sparse(of_all)
+    assert sparse(of_some)
 
 
 def test_units_are_few_where_an_intent_has_fewer_of_them_in_the_first_steps():
     given = setup(small(replace(ACCURACY, window=2 * HOUR, scope=Scope.EACH)), units_per_minute=6.0)
     # The candidate gets 22 of `other` in two hours at 10%, and half as many where the mix shifts to it step by step.
 
-    assert not is_sparse(given)
-    assert is_sparse(replace(given, scenario=Scenario(text="ramp-mix", shift=0.1)))
+    assert not sparse(given)
+    assert sparse(replace(given, scenario=Scenario(text="ramp-mix", shift=0.1)))
 
 
 def test_a_healthy_run_takes_the_holds_the_reaction_and_the_bake():
