@@ -13,13 +13,13 @@ confident  FAIL when the e-process disproves that all is well and, for a loss, t
            judge, a loss PASSES by their grades alone (`controller.rollout.powered`), and FAILS by either's.
 
 A rule with `evidence: observed` fails by either form, the confident one being sooner; with `evidence: confident`
-only by proof.
+only by proof. Where the last window has nothing to measure it is UNMEASURED, unless another one fails it.
 """
 
 from __future__ import annotations
 
 from math import fsum
-from typing import assert_never
+from typing import Final, assert_never
 
 from controller.rollout.metrics import PER_CORRECT, SERVED, Kind, Metric
 from controller.rollout.plan import Evidence, Plan, Rule
@@ -28,6 +28,8 @@ from controller.rollout.verdict import Availability, Look, Outcome, Proof, Readi
 
 CONFIDENT_KINDS = (Kind.RATE, Kind.ACCURACY, Kind.QUANTILE, Kind.QUANTILE_RATIO, Kind.LOSS)
 _ONE_SIDED = (Kind.QUANTILE_RATIO, Kind.LOSS, Kind.COST)
+ROUNDING: Final = 1 + 1e-12
+"""Of so many times a quotient, which is rounded twice: three times 38 of 119 are 114 of 119, and not a little less."""
 PROVABLE_USD = (1e-9, 10_000.0)
 """Limits of a cost between which it is proven: costs are whole billionths of a dollar, and their sums have to fit."""
 
@@ -55,8 +57,8 @@ def judge_all(plan: Plan, state: State, seen: Seen) -> tuple[Verdict, ...]:
 def judge(rule: Rule, reading: Reading) -> Verdict:
     """One rule on one intent."""
     missing = _missing(reading.availability)
-    observed = missing or _observed(rule, reading)
-    confident = missing or _confident(rule, reading)
+    observed = _unless(missing, _observed(rule, reading))
+    confident = _unless(missing, _confident(rule, reading))
     return Verdict(
         rule=rule.name,
         intent=reading.intent,
@@ -65,6 +67,17 @@ def judge(rule: Rule, reading: Reading) -> Verdict:
         confident=confident,
         reading=reading,
     )
+
+
+def _unless(missing: Outcome | None, found: Outcome) -> Outcome:
+    """What was found, or that the last window has nothing to find.
+
+    A FAIL is of some window that had to be judged, mostly again: after downtime, or with what was learnt late, traffic
+    may have stopped since. It is judged once, so it would be lost for good.
+    """
+    if missing is None or (found is Outcome.FAIL and missing is Outcome.UNMEASURED):
+        return found
+    return missing
 
 
 def has_confident_form(metric: Metric) -> bool:
@@ -168,6 +181,8 @@ def passes_limit(rule: Rule, look: Look) -> bool:
     limit = limit_in(rule, look)
     if look.value is None or limit is None:
         return False
+    if rule.usual is not None:
+        return look.value > limit * ROUNDING
     return look.value < limit if rule.below else look.value > limit
 
 

@@ -61,8 +61,11 @@ class View:
 
     def watermark(self, rule: Rule) -> int:
         """Where this rule's last window closes: after the present minute, or before the first that lacks its labels."""
-        delay = self.plan.labels.delay if rule.metric.labelled else timedelta(0)
+        delay = self._delay(rule)
         return minute_of(self.now - delay) if delay else minute_of(self.now) + 1
+
+    def _delay(self, rule: Rule) -> timedelta:
+        return self.plan.labels.delay if rule.metric.labelled else timedelta(0)
 
     def span(self, rule: Rule, epoch: Epoch) -> Span:
         asked = (rule.metric.labelled, rule.window, rule.sustained, epoch.start)
@@ -96,12 +99,19 @@ class View:
     def _ends(self, rule: Rule, first: int) -> Minutes:
         """Ends of windows that closed since the last judgement, or that contain a minute that changed since."""
         last = self.watermark(rule)
-        closed = last if self.judged is None else self.judged + last - minute_of(self.now) + 1
+        closed = last if self.judged is None else self.judged + 1 + self._lead(rule)
         span = minutes(rule.window) + minutes(rule.sustained)
         ranges = [(min(closed, last), last)]
         changed = self.touched if rule.metric.labelled else self.moved
         ranges += [(minute + 1, min(minute + span, last)) for minute in changed]
         return _union([(max(start, first), end) for start, end in ranges], last)
+
+    def _lead(self, rule: Rule) -> int:
+        """By how many minutes a last window closes after the minute of its tick, at least: it may be one more where a
+        delay has seconds, for of that tick the minute alone is known.
+        """
+        delay = self._delay(rule)
+        return -minutes(delay) if delay else 1
 
 
 def _union(ranges: Sequence[tuple[int, int]], last: int) -> Minutes:

@@ -143,6 +143,28 @@ def test_exactly_the_windows_that_a_change_touches_are_judged_again():
     assert list(ends) == [*again, START + 600, START + 601]
 
 
+@pytest.mark.parametrize("delay_s", [0, 30, 60, 90, 1_810])
+@pytest.mark.parametrize("second", [0, 20, 59])
+@pytest.mark.parametrize("later_s", [1, 61, 330])
+def test_each_window_is_judged_whatever_part_of_a_minute_labels_take(delay_s, second, later_s):
+    rule = replace(ACCURACY, window=timedelta(minutes=30))
+    of = plan(rules=(rule,), labels=replace(plan().labels, delay=timedelta(seconds=delay_s)))
+    before = NOW + timedelta(hours=2, seconds=second)
+    looks = [
+        replace(view([], minutes=0, of=of), now=now, judged=minute_of(before))
+        for now in (before, before + timedelta(seconds=later_s))
+    ]
+
+    closed, ends = (
+        looks[0].watermark(rule),
+        looks[1].span(rule, looks[1].state.epoch(rule.name)).ends,
+    )
+
+    assert set(range(closed + 1, looks[1].watermark(rule) + 1)) <= set(ends.tolist())
+    # And none of long ago once more.
+    assert ends[0] >= closed
+
+
 def test_grades_alone_touch_only_the_rules_that_look_at_them():
     tallies = Tallies()
     tallies.feed([row(START, {"n": 5}), row(START + 1, {"n": 5})], 1)
