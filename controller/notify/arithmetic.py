@@ -12,6 +12,7 @@ from typing import assert_never
 from controller.errors import NotFound
 from controller.notify.figures import (
     by_people_words,
+    counted,
     counts_words,
     coverage_words,
     data_of,
@@ -305,9 +306,11 @@ def needs_line(lacking: Needs, rule: Rule, plan: Plan) -> str:
     claim = (
         disproved(rule, claim_of(plan, rule)) if failing else feared(rule, kept_limit(plan, rule))
     )
-    pairs = f", or {rounded_up(lacking.pairs):,} shadow pairs" if lacking.pairs else ""
+    pairs = f", or {counted(rounded_up(lacking.pairs), 'shadow pairs')}" if lacking.pairs else ""
+    several, by, people = noun.partition(" ")
+    more = f"{counted(rounded_up(lacking.observations), f'more {several}')}{by}{people}"
     return (
-        f"needs about {rounded_up(lacking.observations):,} more {noun}{_time(lacking.after)}{pairs}, "
+        f"needs about {more}{_time(lacking.after)}{pairs}, "
         f"to disprove {claim} if it goes on as seen"
     )
 

@@ -72,6 +72,11 @@ def listed(parts: Sequence[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
+def counted(n: int, several: str) -> str:
+    """`1,440 candidate requests`, `1 candidate request`: so many of what is called so when there are several."""
+    return f"{n:,} {several.removesuffix('s') if n == 1 else several}"
+
+
 def value_beside(metric: Metric, value: float, limit: float) -> str:
     """A measured value, with as many digits as it takes not to look like a limit that it differs from."""
     text = format_value(metric, value)
@@ -344,7 +349,7 @@ def counts_words(rule: Rule, counts: Counts, noun: str = "requests") -> str:
     match counts:
         case RateCounts():
             arm = (rule.arm or Arm.CANDIDATE).value
-            return f"{counts.count:,} of {counts.of:,} {arm} {noun}"
+            return f"{counts.count:,} of {counted(counts.of, f'{arm} {noun}')}"
         case LossCounts():
             return _strata_words(counts.strata)
         case PairCounts():
@@ -433,7 +438,7 @@ def _people_words(counts: PoweredCounts) -> str:
 
 def _pair_words(pairs: PairCounts) -> str:
     said = (
-        f"of {pairs.total:,} pairs only the baseline was right in {pairs.only_baseline:,}, "
+        f"of {counted(pairs.total, 'pairs')} only the baseline was right in {pairs.only_baseline:,}, "
         f"only the candidate in {pairs.only_candidate:,}"
     )
     if not pairs.graded:
@@ -446,12 +451,11 @@ def _pair_words(pairs: PairCounts) -> str:
 def _amount_words(rule: Rule, amounts: Amounts) -> str:
     if rule.metric.kind is Kind.SAMPLE_RATIO:
         total = amounts.candidate_n + amounts.baseline_n
-        return f"{amounts.candidate_n:,} of {total:,} newly assigned units went to the candidate"
+        return f"{amounts.candidate_n:,} of {counted(total, 'newly assigned units')} went to the candidate"
     noun = _sample_noun(rule)
     if amounts.candidate is not None and amounts.baseline is not None:
-        candidate, baseline = (
-            _amount(rule.metric, one) for one in (amounts.candidate, amounts.baseline)
-        )
+        arms = (amounts.candidate, amounts.baseline)
+        candidate, baseline = (_amount(rule.metric, one) for one in arms)
         return (
             f"candidate {candidate} of {amounts.candidate_n:,} {noun}, "
             f"baseline {baseline} of {amounts.baseline_n:,}"
@@ -459,12 +463,14 @@ def _amount_words(rule: Rule, amounts: Amounts) -> str:
     if rule.arm is None and amounts.candidate_n and amounts.baseline_n:
         return f"{amounts.candidate_n:,} candidate and {amounts.baseline_n:,} baseline {noun}"
     if rule.arm is None and rule.metric.subject in PER_HOUR:
-        return f"{amounts.candidate_n:,} {noun} of the whole rollout"
+        return f"{counted(amounts.candidate_n, noun)} of the whole rollout"
     # The first figure is the named arm's, whichever that is.
-    return f"{amounts.candidate_n:,} {(rule.arm or Arm.CANDIDATE).value} {noun}"
+    return counted(amounts.candidate_n, f"{(rule.arm or Arm.CANDIDATE).value} {noun}")
 
 
 def _sample_noun(rule: Rule) -> str:
+    if rule.metric.kind is Kind.COVERAGE:
+        return "samples"  # episodes, or of a sample of labels answers: a rule does not know which
     if rule.metric.kind is not Kind.ACCURACY and rule.metric.subject != PER_CORRECT:
         return "requests"
     return "graded requests" if rule.metric.subject == SERVED else "graded episodes"

@@ -7,13 +7,20 @@ import pytest
 
 from controller.errors import NotFound
 from controller.notify.arithmetic import failed_look, title_line, verdict_line
-from controller.notify.figures import e_value, proof_words
+from controller.notify.figures import counts_words, e_value, proof_words
 from controller.notify.refusals import refusal_line
 from controller.notify.waits import wait_line
 from controller.rollout.decision import Refusal, Wait, Waiting
 from controller.rollout.metrics import CATALOGUE
 from controller.rollout.plan import Arm, Evidence, Intent, Judge, Labels
-from controller.rollout.verdict import Availability, Coverage, Outcome, WorstCase
+from controller.rollout.verdict import (
+    Availability,
+    Coverage,
+    Outcome,
+    PairCounts,
+    RateCounts,
+    WorstCase,
+)
 from tests.notify.factories import (
     ACCURACY,
     ESCALATED,
@@ -255,6 +262,39 @@ def test_a_cost_per_correct_answer_as_written_counts_graded_episodes():
     dear = verdict(costs, worst=look(0.003, amounts(0.003, candidate_n=1_204), span=HOUR))
 
     assert line(dear, of=plan(costs)).endswith("1,204 candidate graded episodes")
+
+
+def test_a_coverage_does_not_call_its_samples_requests():
+    """They are episodes, or answers where a sample of these is graded."""
+    covered = replace(ESCALATION, name="covered", metric=CATALOGUE["coverage"], limit=0.9)
+    seen = verdict(covered, worst=look(0.95, amounts(0.95, candidate_n=1_440), span=HOUR))
+
+    assert line(seen, of=plan(covered)).endswith("; 1,440 candidate samples")
+
+
+@pytest.mark.parametrize(
+    ("metric", "counts", "told"),
+    [
+        ("cost_per_hour", amounts(61.2, candidate_n=1), "1 request of the whole rollout"),
+        ("latency_mean", amounts(3.1, candidate_n=1), "1 candidate request"),
+        ("accuracy", amounts(1.0, candidate_n=1), "1 candidate graded episode"),
+        ("escalation_rate", RateCounts(count=1, of=1), "1 of 1 candidate request"),
+        (
+            "sample_ratio",
+            amounts(1.0, candidate_n=1),
+            "1 of 1 newly assigned unit went to the candidate",
+        ),
+        (
+            "accuracy_delta",
+            PairCounts(both=0, only_baseline=1, only_candidate=0, neither=0),
+            "of 1 pair only the baseline was right in 1, only the candidate in 0",
+        ),
+    ],
+)
+def test_one_is_told_as_one(metric, counts, told):
+    rule = replace(ESCALATION, metric=CATALOGUE[metric])
+
+    assert counts_words(rule, counts) == told
 
 
 def test_a_value_never_looks_like_the_limit_that_it_passed():
