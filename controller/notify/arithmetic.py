@@ -10,11 +10,11 @@ from datetime import timedelta
 from typing import assert_never
 
 from controller.errors import NotFound
+from controller.notify.coverage import coverage_words
 from controller.notify.figures import (
     by_people_words,
     counted,
     counts_words,
-    coverage_words,
     data_of,
     disproved,
     feared,

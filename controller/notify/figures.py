@@ -12,7 +12,6 @@ from typing import assert_never
 
 from controller.rollout.caps import NUSD, cap_nusd
 from controller.rollout.comparison import limit_of
-from controller.rollout.coverage import Straying, straying
 from controller.rollout.metrics import (
     MICRO,
     PER_CORRECT,
@@ -33,11 +32,11 @@ from controller.rollout.units import (
     format_seconds,
     format_usd,
     format_value,
+    places_of,
 )
 from controller.rollout.verdict import (
     Amounts,
     Counts,
-    Coverage,
     Look,
     LossCounts,
     PairCounts,
@@ -78,12 +77,12 @@ def counted(n: int, several: str) -> str:
 
 
 def value_beside(metric: Metric, value: float, limit: float) -> str:
-    """A measured value, with as many digits as it takes not to look like a limit that it differs from."""
-    text = format_value(metric, value)
-    if math.isclose(value, limit, rel_tol=1e-9) or text != format_limit(metric, limit):
-        return text
-    digits = (format_limit(metric, round(value, places)) for places in range(3, _MOST_PLACES))
-    return next((finer for finer in digits if finer != text), text)
+    """A measured value, with as many digits as it takes to be on its own side of the limit, if it is not the limit."""
+    if math.isclose(value, limit, rel_tol=1e-9):
+        return format_value(metric, value)
+    digits = (round(value, places) for places in range(places_of(metric, value), _MOST_PLACES))
+    told = next((one for one in digits if one != limit and (one > limit) == (value > limit)), value)
+    return format_limit(metric, told)
 
 
 # E-values
@@ -162,8 +161,8 @@ def ratio_words(rule: Rule, proof: Proof, intent: str | None) -> str:
     percentile = f"p{100 * (rule.metric.quantile or 0):g}"
     frozen = f"the baseline's {percentile} of {_seconds(proof.claim)} when it was frozen"
     return (
-        f"{_percent(counts.candidate)} of requests{on} above {_ratio_limit(rule, proof.claim)} "
-        f"({format_limit(rule.metric, rule.limit)} × {frozen}), where {_percent(counts.baseline)} of the baseline's "
+        f"{percent(counts.candidate)} of requests{on} above {_ratio_limit(rule, proof.claim)} "
+        f"({format_limit(rule.metric, rule.limit)} × {frozen}), where {percent(counts.baseline)} of the baseline's "
         f"are above that {percentile}"
     )
 
@@ -274,8 +273,12 @@ def interval_words(rule: Rule, counts: Counts) -> str:
     interval = _interval(rule, counts)
     if interval is None:
         return ""
-    method = _METHODS[interval.method]
-    return f"95% CI {100 * interval.lower:.2f}..{100 * interval.upper:.2f}, {method}"
+    lower, upper = 100 * interval.lower, 100 * interval.upper
+    # Two digits of a narrow one.
+    places = max(2, 1 - math.floor(math.log10(upper - lower))) if upper > lower else 2
+    # Nothing has no sign.
+    ends = (f"{round(end, places) + 0.0:.{places}f}" for end in (lower, upper))
+    return f"95% CI {'..'.join(ends)}, {_METHODS[interval.method]}"
 
 
 _METHODS = {
@@ -362,32 +365,6 @@ def counts_words(rule: Rule, counts: Counts, noun: str = "requests") -> str:
             assert_never(unknown)
 
 
-def coverage_words(coverage: Coverage) -> str:
-    """`baseline 3,900 of 4,120 episodes, candidate 300 of 463`; of answers where a sample of them is graded."""
-    noun = "episodes" if coverage.sampled_u >= MICRO else "answers"
-    noun = "drawn episodes" if coverage.by_people else noun
-    return (
-        f"baseline {coverage.baseline_graded:,} of {coverage.baseline_n:,} {noun}, "
-        f"candidate {coverage.candidate_graded:,} of {coverage.candidate_n:,}"
-    )
-
-
-def straying_words(coverage: Coverage) -> str:
-    """What is wrong where clearly fewer or more answers are graded than the plan says; empty where that is not so."""
-    found = straying(coverage)
-    counts = {
-        Arm.BASELINE: (coverage.baseline_graded, coverage.baseline_n),
-        Arm.CANDIDATE: (coverage.candidate_graded, coverage.candidate_n),
-    }
-    sampled = format_percent(coverage.sampled_u / MICRO)
-    return "; ".join(
-        f"{_percent(counts[arm][0] / counts[arm][1])} of the {arm.value}'s are graded, {how.value} than the {sampled} "
-        f"of labels.sampled: escalated and failed ones, wrong without a grade, weigh too "
-        f"{'much' if how is Straying.FEWER else 'little'}"
-        for arm, how in found.items()
-    )
-
-
 def _strata_words(strata: Sequence[StratumCounts]) -> str:
     """One stratum by its arms; several by name, largest first, the small ones only counted."""
     usable = [one for one in strata if one.baseline_n and one.candidate_n]
@@ -418,8 +395,8 @@ def _ungraded_words(strata: Sequence[StratumCounts]) -> str:
 
 
 def _arms_words(one: StratumCounts) -> str:
-    baseline = _percent(one.baseline_correct_u / MICRO / one.baseline_n)
-    candidate = _percent(one.candidate_correct_u / MICRO / one.candidate_n)
+    baseline = percent(one.baseline_correct_u / MICRO / one.baseline_n)
+    candidate = percent(one.candidate_correct_u / MICRO / one.candidate_n)
     return (
         f"baseline {baseline} of {one.baseline_n:,}, candidate {candidate} of {one.candidate_n:,}"
     )
@@ -487,7 +464,8 @@ def _amount(metric: Metric, value: float) -> str:
             return format_value(metric, value)
 
 
-def _percent(fraction: float) -> str:
+def percent(fraction: float) -> str:
+    """A fraction in percent, to a hundredth."""
     return format_percent(round(fraction, 4))
 
 

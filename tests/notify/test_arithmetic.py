@@ -7,7 +7,13 @@ import pytest
 
 from controller.errors import NotFound
 from controller.notify.arithmetic import failed_look, title_line, verdict_line
-from controller.notify.figures import counts_words, e_value, proof_words
+from controller.notify.figures import (
+    counts_words,
+    e_value,
+    interval_words,
+    proof_words,
+    value_beside,
+)
 from controller.notify.refusals import refusal_line
 from controller.notify.waits import wait_line
 from controller.rollout.decision import Refusal, Wait, Waiting
@@ -301,6 +307,43 @@ def test_a_value_never_looks_like_the_limit_that_it_passed():
     barely = verdict(ESCALATION, worst=rate_look(200_001, 10_000_000))
 
     assert "escalation_rate 2.00001%" in line(barely)
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "limit", "told"),
+    [
+        ("safety_failure_rate", 0.00024, 0.0002, "0.024%"),
+        ("safety_failure_rate", 0.000035, 0.00003, "0.0035%"),
+        ("safety_failure_rate", 0.0003, 0.00026, "0.03%"),
+        ("safety_failure_rate", 0.00046, 0.0005, "0.046%"),
+        ("safety_failure_rate", 0.0002, 0.0002, "0.02%"),
+        ("safety_failure_rate", 0.0, 0.0002, "0%"),
+        ("accuracy", 0.99996, 0.99999, "99.996%"),
+        ("cost_per_correct", 4e-7, 3e-7, "0.0000004 USD"),
+        ("latency_mean", 0.0004, 0.0003, "0.4ms"),
+    ],
+)
+def test_a_value_is_told_on_its_own_side_of_the_limit(metric, value, limit, told):
+    """0.024% above 0.02% was told as 0% above 0.02%."""
+    assert value_beside(CATALOGUE[metric], value, limit) == told
+
+
+@pytest.mark.parametrize(
+    ("count", "of", "told"),
+    [
+        (12, 50_000, "95% CI 0.014..0.042, Wilson"),  # Wilson's 0.01373..0.04195 in percent
+        (187, 7_762, "95% CI 2.09..2.77, Wilson"),
+        (0, 10, "95% CI 0.00..27.75, Wilson"),
+    ],
+)
+def test_a_narrow_interval_has_two_digits(count, of, told):
+    assert interval_words(ESCALATION, RateCounts(count=count, of=of)) == told
+
+
+def test_an_end_that_is_nothing_has_no_sign():
+    counts = PairCounts(both=99_990, only_baseline=500, only_candidate=440, neither=0)
+
+    assert interval_words(ACCURACY, counts) == "95% CI 0.00..0.12, Tango"
 
 
 def test_a_rule_with_a_lower_limit_fails_below_it():
