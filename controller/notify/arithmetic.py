@@ -12,6 +12,7 @@ from typing import assert_never
 from controller.errors import NotFound
 from controller.notify.coverage import coverage_words
 from controller.notify.figures import (
+    arm_of,
     by_people_words,
     counted,
     counts_words,
@@ -25,6 +26,7 @@ from controller.notify.figures import (
     ratio_words,
     share_above,
     spent_words,
+    traffic_of,
     value_beside,
     window_words,
     without_errors,
@@ -345,12 +347,12 @@ def _unavailable(verdict: Verdict, rule: Rule, plan: Plan) -> str:
 def _why_unavailable(reading: Reading, rule: Rule, plan: Plan) -> str:
     match reading.availability:
         case Availability.NO_TRAFFIC:
-            arms = "one of the arms" if rule.metric.comparing else "the candidate"
+            arms = "one of the arms" if rule.metric.comparing else f"the {arm_of(rule)}"
             return f"{arms} had no traffic"
         case Availability.NOT_DUE:
             return f"its labels come after {format_duration(plan.labels.delay)}"
         case Availability.NO_DATA:
-            return f"no {data_of(rule)}{_for(reading.blind)}, though the candidate has traffic{_due(rule, plan)}"
+            return f"no {data_of(rule)}{_for(reading.blind)}, though {traffic_of(rule)}{_due(rule, plan)}"
         case Availability.NO_CONTROL:
             return (
                 "no control at this share: no concurrent baseline to compare with "

@@ -172,7 +172,7 @@ def spent_words(rule: Rule, proof: Proof) -> str:
     graded answers right`: what a failing proof of a cost per correct answer counts.
     """
     tally = proof.tally
-    arm = (rule.arm or Arm.CANDIDATE).value
+    arm = arm_of(rule)
     cost, cap = (
         format_usd(round(one / NUSD, 6)) for one in (tally.get("cost_nusd", 0), cap_nusd(rule))
     )
@@ -351,7 +351,7 @@ def counts_words(rule: Rule, counts: Counts, noun: str = "requests") -> str:
     """What a figure was counted from; `noun` is what a rate counts. Accuracy always counts episodes."""
     match counts:
         case RateCounts():
-            arm = (rule.arm or Arm.CANDIDATE).value
+            arm = arm_of(rule)
             return f"{counts.count:,} of {counted(counts.of, f'{arm} {noun}')}"
         case LossCounts():
             return _strata_words(counts.strata)
@@ -442,7 +442,7 @@ def _amount_words(rule: Rule, amounts: Amounts) -> str:
     if rule.arm is None and rule.metric.subject in PER_HOUR:
         return f"{counted(amounts.candidate_n, noun)} of the whole rollout"
     # The first figure is the named arm's, whichever that is.
-    return counted(amounts.candidate_n, f"{(rule.arm or Arm.CANDIDATE).value} {noun}")
+    return counted(amounts.candidate_n, f"{arm_of(rule)} {noun}")
 
 
 def _sample_noun(rule: Rule) -> str:
@@ -471,6 +471,16 @@ def percent(fraction: float) -> str:
 
 def on(intent: str | None) -> str:
     return f" on {intent}" if intent else ""
+
+
+def arm_of(rule: Rule) -> str:
+    """The arm that a rule is about, of one that compares none."""
+    return (rule.arm or Arm.CANDIDATE).value
+
+
+def traffic_of(rule: Rule) -> str:
+    """Who has traffic where it is data alone that a rule lacks."""
+    return "both arms have traffic" if rule.metric.comparing else f"the {arm_of(rule)} has traffic"
 
 
 def data_of(rule: Rule) -> str:

@@ -329,6 +329,20 @@ def test_a_value_is_told_on_its_own_side_of_the_limit(metric, value, limit, told
 
 
 @pytest.mark.parametrize(
+    ("availability", "told"),
+    [
+        (Availability.NO_TRAFFIC, "not measured: the baseline had no traffic"),
+        (Availability.NO_DATA, "not measured: no data, though the baseline has traffic"),
+    ],
+)
+def test_a_rule_on_the_baseline_does_not_blame_the_candidate(availability, told):
+    baseline = replace(ESCALATION, arm=Arm.BASELINE)
+    missing = verdict(baseline, availability=availability)
+
+    assert line(missing, of=plan(baseline)).endswith(told)
+
+
+@pytest.mark.parametrize(
     ("count", "of", "told"),
     [
         (12, 50_000, "95% CI 0.014..0.042, Wilson"),  # Wilson's 0.01373..0.04195 in percent
@@ -750,7 +764,7 @@ def test_where_labels_are_missing_unevenly_a_pass_is_shown_with_each_against_it(
     [
         (
             Availability.NO_DATA,
-            "not measured: no outcomes for 12h, though the candidate has traffic (they are due after 6h)",
+            "not measured: no outcomes for 12h, though both arms have traffic (they are due after 6h)",
         ),
         (Availability.NO_TRAFFIC, "not measured: one of the arms had no traffic"),
         (Availability.NOT_DUE, "not measured: its labels come after 6h"),
@@ -853,7 +867,7 @@ def test_two_huge_e_values_are_told_apart_by_their_powers():
         ),
         (
             Wait(waiting=Waiting.UNMEASURED, rule="accuracy", intent="refund", detail="no_data"),
-            "not measured: accuracy_delta on refund (no outcomes, though the candidate has traffic)",
+            "not measured: accuracy_delta on refund (no outcomes, though both arms have traffic)",
         ),
         (
             Wait(waiting=Waiting.BASELINE, detail="failing"),
