@@ -139,7 +139,7 @@ def _by_people(look: Look | None) -> Document | None:
 
 
 def _coverage(coverage: Coverage | None) -> Document | None:
-    from controller.notify.figures import straying_words
+    from controller.notify.coverage import straying_words
     from controller.rollout.coverage import straying
     from controller.rollout.metrics import MICRO
 

@@ -24,7 +24,8 @@ from controller.cli.view import (
 )
 from controller.cli.why import why
 from controller.notify.arithmetic import needs_line, verdict_line
-from controller.notify.figures import coverage_words, e_value, straying_words
+from controller.notify.coverage import coverage_words, straying_words
+from controller.notify.figures import e_value
 from controller.notify.waits import wait_line
 from controller.ports import Owed
 from controller.rollout.discoveries import RATE, Tested, discoveries

@@ -328,8 +328,8 @@ def _facts(
         )
     if any(is_sparse(one.plan, one.traffic, one.scenario) for one in setups):
         yield (
-            "Few units: a rule's window may have none that it measures. A step that waits for nothing else is looked at "
-            "every hour, so it may be left that much later than it would be, or more, where what it waits for comes "
+            "Few units: a rule's window may have none that it measures. A step that waits for nothing else is looked "
+            "at every hour, so it may be left that much later than it would be, or more, where what it waits for comes "
             "and goes."
         )
     for rule in fitted.left_out:

@@ -210,12 +210,14 @@ def needs_of(view: View, verdict: Verdict) -> Needs | None:
 
 def value_text(plan: Plan, verdict: Verdict) -> str:
     """The last look's value in the metric's unit; `-` where it has none."""
-    from controller.rollout.units import format_value
+    from controller.notify.figures import value_beside
+    from controller.rollout.rules import limit_in
 
-    latest = verdict.reading.latest
+    latest, rule = verdict.reading.latest, rule_of(plan, verdict)
     if latest is None or latest.value is None:
         return _UNKNOWN
-    return format_value(rule_of(plan, verdict).metric, latest.value)
+    limit = limit_in(rule, latest)
+    return value_beside(rule.metric, latest.value, latest.value if limit is None else limit)
 
 
 def limit_text(rule: Rule) -> str:

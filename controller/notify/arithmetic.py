@@ -10,10 +10,12 @@ from datetime import timedelta
 from typing import assert_never
 
 from controller.errors import NotFound
+from controller.notify.coverage import coverage_words
 from controller.notify.figures import (
+    arm_of,
     by_people_words,
+    counted,
     counts_words,
-    coverage_words,
     data_of,
     disproved,
     feared,
@@ -24,6 +26,7 @@ from controller.notify.figures import (
     ratio_words,
     share_above,
     spent_words,
+    traffic_of,
     value_beside,
     window_words,
     without_errors,
@@ -305,9 +308,11 @@ def needs_line(lacking: Needs, rule: Rule, plan: Plan) -> str:
     claim = (
         disproved(rule, claim_of(plan, rule)) if failing else feared(rule, kept_limit(plan, rule))
     )
-    pairs = f", or {rounded_up(lacking.pairs):,} shadow pairs" if lacking.pairs else ""
+    pairs = f", or {counted(rounded_up(lacking.pairs), 'shadow pairs')}" if lacking.pairs else ""
+    several, by, people = noun.partition(" ")
+    more = f"{counted(rounded_up(lacking.observations), f'more {several}')}{by}{people}"
     return (
-        f"needs about {rounded_up(lacking.observations):,} more {noun}{_time(lacking.after)}{pairs}, "
+        f"needs about {more}{_time(lacking.after)}{pairs}, "
         f"to disprove {claim} if it goes on as seen"
     )
 
@@ -342,12 +347,12 @@ def _unavailable(verdict: Verdict, rule: Rule, plan: Plan) -> str:
 def _why_unavailable(reading: Reading, rule: Rule, plan: Plan) -> str:
     match reading.availability:
         case Availability.NO_TRAFFIC:
-            arms = "one of the arms" if rule.metric.comparing else "the candidate"
+            arms = "one of the arms" if rule.metric.comparing else f"the {arm_of(rule)}"
             return f"{arms} had no traffic"
         case Availability.NOT_DUE:
             return f"its labels come after {format_duration(plan.labels.delay)}"
         case Availability.NO_DATA:
-            return f"no {data_of(rule)}{_for(reading.blind)}, though the candidate has traffic{_due(rule, plan)}"
+            return f"no {data_of(rule)}{_for(reading.blind)}, though {traffic_of(rule)}{_due(rule, plan)}"
         case Availability.NO_CONTROL:
             return (
                 "no control at this share: no concurrent baseline to compare with "

@@ -12,7 +12,6 @@ from typing import assert_never
 
 from controller.rollout.caps import NUSD, cap_nusd
 from controller.rollout.comparison import limit_of
-from controller.rollout.coverage import Straying, straying
 from controller.rollout.metrics import (
     MICRO,
     PER_CORRECT,
@@ -33,11 +32,11 @@ from controller.rollout.units import (
     format_seconds,
     format_usd,
     format_value,
+    places_of,
 )
 from controller.rollout.verdict import (
     Amounts,
     Counts,
-    Coverage,
     Look,
     LossCounts,
     PairCounts,
@@ -72,13 +71,18 @@ def listed(parts: Sequence[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
+def counted(n: int, several: str) -> str:
+    """`1,440 candidate requests`, `1 candidate request`: so many of what is called so when there are several."""
+    return f"{n:,} {several.removesuffix('s') if n == 1 else several}"
+
+
 def value_beside(metric: Metric, value: float, limit: float) -> str:
-    """A measured value, with as many digits as it takes not to look like a limit that it differs from."""
-    text = format_value(metric, value)
-    if math.isclose(value, limit, rel_tol=1e-9) or text != format_limit(metric, limit):
-        return text
-    digits = (format_limit(metric, round(value, places)) for places in range(3, _MOST_PLACES))
-    return next((finer for finer in digits if finer != text), text)
+    """A measured value, with as many digits as it takes to be on its own side of the limit, if it is not the limit."""
+    if math.isclose(value, limit, rel_tol=1e-9):
+        return format_value(metric, value)
+    digits = (round(value, places) for places in range(places_of(metric, value), _MOST_PLACES))
+    told = next((one for one in digits if one != limit and (one > limit) == (value > limit)), value)
+    return format_limit(metric, told)
 
 
 # E-values
@@ -157,8 +161,8 @@ def ratio_words(rule: Rule, proof: Proof, intent: str | None) -> str:
     percentile = f"p{100 * (rule.metric.quantile or 0):g}"
     frozen = f"the baseline's {percentile} of {_seconds(proof.claim)} when it was frozen"
     return (
-        f"{_percent(counts.candidate)} of requests{on} above {_ratio_limit(rule, proof.claim)} "
-        f"({format_limit(rule.metric, rule.limit)} × {frozen}), where {_percent(counts.baseline)} of the baseline's "
+        f"{percent(counts.candidate)} of requests{on} above {_ratio_limit(rule, proof.claim)} "
+        f"({format_limit(rule.metric, rule.limit)} × {frozen}), where {percent(counts.baseline)} of the baseline's "
         f"are above that {percentile}"
     )
 
@@ -168,7 +172,7 @@ def spent_words(rule: Rule, proof: Proof) -> str:
     graded answers right`: what a failing proof of a cost per correct answer counts.
     """
     tally = proof.tally
-    arm = (rule.arm or Arm.CANDIDATE).value
+    arm = arm_of(rule)
     cost, cap = (
         format_usd(round(one / NUSD, 6)) for one in (tally.get("cost_nusd", 0), cap_nusd(rule))
     )
@@ -269,8 +273,12 @@ def interval_words(rule: Rule, counts: Counts) -> str:
     interval = _interval(rule, counts)
     if interval is None:
         return ""
-    method = _METHODS[interval.method]
-    return f"95% CI {100 * interval.lower:.2f}..{100 * interval.upper:.2f}, {method}"
+    lower, upper = 100 * interval.lower, 100 * interval.upper
+    # Two digits of a narrow one.
+    places = max(2, 1 - math.floor(math.log10(upper - lower))) if upper > lower else 2
+    # Nothing has no sign.
+    ends = (f"{round(end, places) + 0.0:.{places}f}" for end in (lower, upper))
+    return f"95% CI {'..'.join(ends)}, {_METHODS[interval.method]}"
 
 
 _METHODS = {
@@ -343,8 +351,8 @@ def counts_words(rule: Rule, counts: Counts, noun: str = "requests") -> str:
     """What a figure was counted from; `noun` is what a rate counts. Accuracy always counts episodes."""
     match counts:
         case RateCounts():
-            arm = (rule.arm or Arm.CANDIDATE).value
-            return f"{counts.count:,} of {counts.of:,} {arm} {noun}"
+            arm = arm_of(rule)
+            return f"{counts.count:,} of {counted(counts.of, f'{arm} {noun}')}"
         case LossCounts():
             return _strata_words(counts.strata)
         case PairCounts():
@@ -355,32 +363,6 @@ def counts_words(rule: Rule, counts: Counts, noun: str = "requests") -> str:
             return _amount_words(rule, counts)
         case unknown:
             assert_never(unknown)
-
-
-def coverage_words(coverage: Coverage) -> str:
-    """`baseline 3,900 of 4,120 episodes, candidate 300 of 463`; of answers where a sample of them is graded."""
-    noun = "episodes" if coverage.sampled_u >= MICRO else "answers"
-    noun = "drawn episodes" if coverage.by_people else noun
-    return (
-        f"baseline {coverage.baseline_graded:,} of {coverage.baseline_n:,} {noun}, "
-        f"candidate {coverage.candidate_graded:,} of {coverage.candidate_n:,}"
-    )
-
-
-def straying_words(coverage: Coverage) -> str:
-    """What is wrong where clearly fewer or more answers are graded than the plan says; empty where that is not so."""
-    found = straying(coverage)
-    counts = {
-        Arm.BASELINE: (coverage.baseline_graded, coverage.baseline_n),
-        Arm.CANDIDATE: (coverage.candidate_graded, coverage.candidate_n),
-    }
-    sampled = format_percent(coverage.sampled_u / MICRO)
-    return "; ".join(
-        f"{_percent(counts[arm][0] / counts[arm][1])} of the {arm.value}'s are graded, {how.value} than the {sampled} "
-        f"of labels.sampled: escalated and failed ones, wrong without a grade, weigh too "
-        f"{'much' if how is Straying.FEWER else 'little'}"
-        for arm, how in found.items()
-    )
 
 
 def _strata_words(strata: Sequence[StratumCounts]) -> str:
@@ -413,8 +395,8 @@ def _ungraded_words(strata: Sequence[StratumCounts]) -> str:
 
 
 def _arms_words(one: StratumCounts) -> str:
-    baseline = _percent(one.baseline_correct_u / MICRO / one.baseline_n)
-    candidate = _percent(one.candidate_correct_u / MICRO / one.candidate_n)
+    baseline = percent(one.baseline_correct_u / MICRO / one.baseline_n)
+    candidate = percent(one.candidate_correct_u / MICRO / one.candidate_n)
     return (
         f"baseline {baseline} of {one.baseline_n:,}, candidate {candidate} of {one.candidate_n:,}"
     )
@@ -433,7 +415,7 @@ def _people_words(counts: PoweredCounts) -> str:
 
 def _pair_words(pairs: PairCounts) -> str:
     said = (
-        f"of {pairs.total:,} pairs only the baseline was right in {pairs.only_baseline:,}, "
+        f"of {counted(pairs.total, 'pairs')} only the baseline was right in {pairs.only_baseline:,}, "
         f"only the candidate in {pairs.only_candidate:,}"
     )
     if not pairs.graded:
@@ -446,12 +428,11 @@ def _pair_words(pairs: PairCounts) -> str:
 def _amount_words(rule: Rule, amounts: Amounts) -> str:
     if rule.metric.kind is Kind.SAMPLE_RATIO:
         total = amounts.candidate_n + amounts.baseline_n
-        return f"{amounts.candidate_n:,} of {total:,} newly assigned units went to the candidate"
+        return f"{amounts.candidate_n:,} of {counted(total, 'newly assigned units')} went to the candidate"
     noun = _sample_noun(rule)
     if amounts.candidate is not None and amounts.baseline is not None:
-        candidate, baseline = (
-            _amount(rule.metric, one) for one in (amounts.candidate, amounts.baseline)
-        )
+        arms = (amounts.candidate, amounts.baseline)
+        candidate, baseline = (_amount(rule.metric, one) for one in arms)
         return (
             f"candidate {candidate} of {amounts.candidate_n:,} {noun}, "
             f"baseline {baseline} of {amounts.baseline_n:,}"
@@ -459,12 +440,14 @@ def _amount_words(rule: Rule, amounts: Amounts) -> str:
     if rule.arm is None and amounts.candidate_n and amounts.baseline_n:
         return f"{amounts.candidate_n:,} candidate and {amounts.baseline_n:,} baseline {noun}"
     if rule.arm is None and rule.metric.subject in PER_HOUR:
-        return f"{amounts.candidate_n:,} {noun} of the whole rollout"
+        return f"{counted(amounts.candidate_n, noun)} of the whole rollout"
     # The first figure is the named arm's, whichever that is.
-    return f"{amounts.candidate_n:,} {(rule.arm or Arm.CANDIDATE).value} {noun}"
+    return counted(amounts.candidate_n, f"{arm_of(rule)} {noun}")
 
 
 def _sample_noun(rule: Rule) -> str:
+    if rule.metric.kind is Kind.COVERAGE:
+        return "samples"  # episodes, or of a sample of labels answers: a rule does not know which
     if rule.metric.kind is not Kind.ACCURACY and rule.metric.subject != PER_CORRECT:
         return "requests"
     return "graded requests" if rule.metric.subject == SERVED else "graded episodes"
@@ -481,12 +464,23 @@ def _amount(metric: Metric, value: float) -> str:
             return format_value(metric, value)
 
 
-def _percent(fraction: float) -> str:
+def percent(fraction: float) -> str:
+    """A fraction in percent, to a hundredth."""
     return format_percent(round(fraction, 4))
 
 
 def on(intent: str | None) -> str:
     return f" on {intent}" if intent else ""
+
+
+def arm_of(rule: Rule) -> str:
+    """The arm that a rule is about, of one that compares none."""
+    return (rule.arm or Arm.CANDIDATE).value
+
+
+def traffic_of(rule: Rule) -> str:
+    """Who has traffic where it is data alone that a rule lacks."""
+    return "both arms have traffic" if rule.metric.comparing else f"the {arm_of(rule)} has traffic"
 
 
 def data_of(rule: Rule) -> str:

@@ -8,6 +8,7 @@ from typing import assert_never
 from controller.notify.figures import (
     data_of,
     on,
+    traffic_of,
 )
 from controller.rollout.decision import Wait, Waiting
 from controller.rollout.plan import Plan, Rule
@@ -75,10 +76,11 @@ def _progress(wait: Wait) -> str:
 
 def _measured_detail(detail: str, rule: Rule | None) -> str:
     data = data_of(rule) if rule else "data"
+    traffic = traffic_of(rule) if rule else "there is traffic"
     words = {
         Availability.NO_TRAFFIC.value: "an arm that it needs has no traffic",
         Availability.NOT_DUE.value: "its labels are not due yet",
-        Availability.NO_DATA.value: f"no {data}, though the candidate has traffic",
+        Availability.NO_DATA.value: f"no {data}, though {traffic}",
         Availability.MISMATCHED.value: "the arms' sizes contradict the split",
         Availability.MEASURED.value: "the arms' sizes contradict the split",
     }

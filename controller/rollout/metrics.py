@@ -20,8 +20,9 @@ Statistics are kept per rollout, split version, arm, intent, endpoint and minute
     p.XY                  under the arm `both`: pairs; X and Y are 1 or 0, baseline then candidate right
     pv.V                  the same of pairs with a grade between 0 and 1 (prompts run several times): V as of blocks
     drawn, drawn.judge_u  where people grade a share of the units beside a judge: graded episodes of those units, and
-    the sum of the judge's grades in millionths both, both.judge_u, both.person_u, both.product_u those of them that
-    people have graded too, the sums of both grades and of their products
+                          the sum of the judge's grades in millionths
+    both, both.judge_u, both.person_u, both.product_u
+                          those of them that people have graded too, the sums of both grades and of their products
 
 Flags: error, escalated, retry, schema_failure, wrong_tool, wrong_arguments, refusal,
 grounding_failure, safety_failure, human_reject, complaint, cache_hit; and `custom.NAME`.
@@ -61,13 +62,14 @@ class Kind(StrEnum):
     )
     LOSS = "loss"  # accuracy(baseline) − accuracy(candidate), stratified: observed and confident
     ACCURACY = "accuracy"  # mean grade of one arm: observed and confident; of served answers, a plain threshold
-    # a quantile of one arm's histogram, seconds: observed, and confident as the share of requests above the limit
+    # a quantile of one arm's histogram, seconds: observed, and confident as the share of requests beyond the limit
     QUANTILE = "quantile"
-    QUANTILE_RATIO = "quantile_ratio"  # candidate's quantile / baseline's: plain threshold
+    # candidate's quantile / baseline's: observed, and confident as how often each arm is above a frozen one
+    QUANTILE_RATIO = "quantile_ratio"
     MEAN = "mean"  # sum / count of one arm
     COST = "cost"  # cost accounting: plain threshold; per correct answer, confident too
     SAMPLE_RATIO = "sample_ratio"  # candidate's share of newly assigned units
-    COVERAGE = "coverage"  # share of one arm's requests that have a grade
+    COVERAGE = "coverage"  # share of one arm's episodes that have a grade; of a sample, of answers within it
 
 
 class MeasureUnit(StrEnum):

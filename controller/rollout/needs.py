@@ -78,7 +78,7 @@ def needs(plan: Plan, state: State, verdict: Verdict) -> Needs | None:
         return _of_people(plan, state, rule, verdict.reading)
     reading = verdict.reading
     kind = _kind(plan, rule, reading)
-    seen = _as_seen(plan, state, kind, reading)
+    seen = _as_seen(plan, state, rule, kind, reading)
     if seen is None:
         return None
     a_minute = _a_minute(state, kind, reading)
@@ -169,12 +169,13 @@ def _kind(plan: Plan, rule: Rule, reading: Reading) -> str:
     return PAIRS if far[0] < far[1] else BLOCKS
 
 
-def _as_seen(plan: Plan, state: State, kind: str, reading: Reading) -> Values | None:
-    """What the next observation is like: as those of the epoch, and as the priors say where few were seen."""
+def _as_seen(plan: Plan, state: State, rule: Rule, kind: str, reading: Reading) -> Values | None:
+    """What the next observation is like: as those of the epoch; of a loss, as the priors say where few were seen."""
     tally = reading.passing.tally if reading.passing is not None else {}
     if kind in _OF_SHARES.values():
         count, of = float(_values(tally) @ list(tally.values())), sum(tally.values())
-        return prospects.episodes((count + 0.5) / (of + 1)) if of else None
+        # Beside one at the limit, so that none of the few seen does not say never, nor anything of the other side.
+        return prospects.episodes((count + shown_bound(plan, rule)) / (of + 1)) if of else None
     expected = _expected(plan, state, kind)
     if expected is None:
         return None

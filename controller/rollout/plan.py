@@ -174,8 +174,8 @@ class Rule:
     sustained: timedelta = timedelta(0)  # `for:` how long the limit must stay passed
     min_samples: int = 500  # per arm, for the observed form
     min_window: timedelta = MINUTE  # the shortest window that a proof may blame
-    # The effect worth catching, as what is bet on: a rate, the share of requests above a percentile's limit, or a loss.
-    # None: the limit of a loss, 1.5 × that of the others.
+    # What is worth catching, as what is bet on: a rate, the share of requests above a percentile's limit, or a loss.
+    # None: the limit of a loss, 1.5 × that of the others; with `below`, as `proofs.worth_catching` has it.
     alternative: float | None = None
     alpha: float | None = (
         None  # its part of the plan's, over all its intents; None: as those without share the rest

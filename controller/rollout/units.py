@@ -104,10 +104,14 @@ def format_limit(metric: Metric, value: float) -> str:
 
 def format_value(metric: Metric, value: float) -> str:
     """A measured value in the metric's own unit, rounded for reading: `2.41%`, `1.83 pp`, `1.312s`."""
-    places = 4 if metric.unit in (MeasureUnit.FRACTION, MeasureUnit.POINTS) else 3
+    return format_limit(metric, round(value, places_of(metric, value)))
+
+
+def places_of(metric: Metric, value: float) -> int:
+    """To how many places a measured value is rounded for reading."""
     if metric.unit is MeasureUnit.USD and 0 < abs(value) < 1:
-        places = 6
-    return format_limit(metric, round(value, places))
+        return 6
+    return 4 if metric.unit in (MeasureUnit.FRACTION, MeasureUnit.POINTS) else 3
 
 
 def _hundredfold(fraction: float) -> Decimal:

@@ -57,6 +57,8 @@ class Balance:
     high: float = 1.0
 
     def __post_init__(self) -> None:
+        for name in ("most", "low", "high"):
+            require.finite(name, getattr(self, name))
         require.inside("reference", self.reference, max(self.low, 0.0), min(self.high, self.most))
         require.positive("effect", self.effect)
 
@@ -70,6 +72,8 @@ def log_wealth_nano(
     value, the rest being of the lowest: 0 to graded. A minute without requests or grades says nothing: 0. `sign` 1 bets
     on costs being higher than grades, -1 on their being lower.
     """
+    sign = require.sign(sign)
+    _check_counts(n, spent, graded, right)
     both = (n > 0) & (graded > 0)
     whole = np.where(both, spent, 0.0)
     good = np.where(both, right, 0.0)
@@ -99,10 +103,18 @@ def _mixed(of_highest: Floats, of_all: Floats, at_highest: Floats, at_lowest: Fl
     return logs
 
 
+def _check_counts(n: Ints, spent: Floats, graded: Ints, right: Floats) -> None:
+    for count, beside in ((n, spent), (graded, right)):
+        if count.shape != n.shape or beside.shape != n.shape or not require.are_counts(count):
+            raise StatisticsError(
+                "how many there are in a minute is a number from 0 up, one for each of its sums; one array has others."
+            )
+
+
 def _check_parts(whole: Floats, n: Floats, good: Floats, graded: Floats) -> None:
     for part, of in ((whole, n), (good, graded)):
         # NaN compares as false.
-        if part.shape != of.shape or not ((part >= 0) & (part <= of)).all():
+        if not ((part >= 0) & (part <= of)).all():
             raise StatisticsError(
                 "sums of a minute lie from 0 to as many times the largest value as there are; one array has others."
             )

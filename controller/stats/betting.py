@@ -144,9 +144,11 @@ def log_e(counts: Counts, values: Floats, bets: Bets) -> Floats:
 def log_e_of(counts: Sequence[float], values: Floats, bets: Bets) -> float:
     """`log_e` of one row of counts, without arrays: many times quicker for the few values of a rule."""
     increments: list[list[float]] = log_increments(values, bets).tolist()
-    if any(len(counts) != len(row) for row in increments) or min(counts) < 0:
+    fits = all(len(counts) == len(row) for row in increments)
+    # A NaN may be neither the least nor the largest, but it is the sum.
+    if not (fits and min(counts) >= 0 and sum(counts) < math.inf):
         raise StatisticsError(
-            f"counts are {counts}; one number from 0 up for each of {len(increments[0])} values is needed."
+            f"counts are {counts}; one finite number from 0 up for each of {len(increments[0])} values is needed."
         )
     wealth: list[float] = [sum(map(mul, counts, row)) for row in increments]
     top = max(wealth)
@@ -193,8 +195,10 @@ def log_threshold(
     require.inside("first", first, 0, 1)
     planned = require.whole("planned_starts", planned_starts, at_least=1)
     k = np.asarray(start_number, dtype=np.float64)
-    if k.size and not k.min() >= 1:
-        raise StatisticsError(f"start_number is {start_number}; starts are numbered from 1.")
+    if not ((k >= 1) & (k < np.inf) & (k == np.floor(k))).all():
+        raise StatisticsError(
+            f"start_number is {start_number}; starts are numbered 1, 2, 3 and so on."
+        )
     uneven = planned * first > 1
     most = 1 / first if uneven else planned
     left = 1 - first if uneven else 1.0
@@ -247,11 +251,11 @@ def windowed_log_e(
 
     When it fires, the mean in [start, end) exceeds m, with the probability the thresholds spend.
     """
-    starts, ends = _minutes("starts", starts), _minutes("ends", ends)
+    starts, ends = require.minutes("starts", starts), require.minutes("ends", ends)
     before = _cumulative("opened", opened, starts.size, len(values))
     after = _cumulative("closed", closed, ends.size, len(values))
-    _check_windows(starts, window_min, min_window_min)
-    needed = _per_start(thresholds, starts.size)
+    require.windows(starts, window_min, min_window_min)
+    needed = require.per_start(thresholds, starts.size)
     first = starts.searchsorted(ends - window_min, side="left")
     stop = starts.searchsorted(ends - min_window_min, side="right")
     width = int((stop - first).max(initial=0))
@@ -410,7 +414,11 @@ def strongest_start(
     must reach. Of equals the first. What `windowed_log_e` tells of one end, its admissible starts known.
     """
     evidence = log_e(gained, values, bets)
-    margin = evidence - thresholds
+    if evidence.ndim != 1 or not evidence.size:
+        raise StatisticsError(
+            f"evidence has shape {evidence.shape}; one row of at least one start is needed."
+        )
+    margin = evidence - require.per_start(thresholds, len(evidence))
     best = int(margin.argmax())
     return best, float(evidence[best]), float(margin[best])
 
@@ -420,24 +428,6 @@ def _cumulative(name: str, counts: Counts, rows: int, width: int) -> Floats:
     if sums.shape != (rows, width):
         raise StatisticsError(f"{name} has shape {sums.shape}; ({rows}, {width}) is needed.")
     return sums
-
-
-def _minutes(name: str, minutes: Ints) -> Ints:
-    rows = np.asarray(minutes)
-    if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu"):
-        raise StatisticsError(
-            f"{name} has shape {rows.shape} of {rows.dtype}; one row of whole minutes is needed."
-        )
-    return rows.astype(np.int64, copy=False)
-
-
-def _check_windows(starts: Ints, window_min: int, min_window_min: int) -> None:
-    if (starts[1:] <= starts[:-1]).any():
-        raise StatisticsError("starts must ascend, each minute once.")
-    if not 1 <= min_window_min <= window_min:
-        raise StatisticsError(
-            f"min_window_min is {min_window_min}; it must lie from 1 to the window, {window_min}."
-        )
 
 
 def _check_rising(
@@ -450,15 +440,6 @@ def _check_rising(
     if not served.all():
         after, last = after[served], last[served]
     _checked(after - before.take(last, axis=0), before.shape[1])
-
-
-def _per_start(thresholds: float | Floats, starts: int) -> Floats:
-    needed = np.asarray(thresholds, dtype=np.float64)
-    if needed.shape not in {(), (starts,)} or not np.isfinite(needed).all():
-        raise StatisticsError(
-            f"thresholds have shape {needed.shape}; one finite number, or {starts}, are needed."
-        )
-    return needed if needed.shape else np.full(starts, needed)
 
 
 def _chunks(ends: int, numbers_per_end: int) -> Iterator[slice]:

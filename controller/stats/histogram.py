@@ -18,6 +18,7 @@ SMALLEST: Final = 1e-9  # anything smaller counts as zero, whatever the unit
 LARGEST: Final = 1e15
 
 _LOG_GAMMA: Final = math.log(GAMMA)
+_ROUNDING: Final = 2e-14  # of a power, its logarithm and the quotient: more than they come to
 _LAST: Final = math.ceil(math.log(LARGEST) / _LOG_GAMMA)
 ZERO_BUCKET: Final = math.ceil(math.log(SMALLEST) / _LOG_GAMMA) - 1
 
@@ -41,11 +42,15 @@ def buckets_of(values: Sequence[float]) -> dict[int, int]:
 
 def value_of(bucket: int) -> float:
     """The value told for a bucket, within 1% of every value in it; 0 for ZERO_BUCKET."""
-    return 2 * upper_edge(bucket) / (GAMMA + 1)
+    return 2 * _power(bucket) / (GAMMA + 1)
 
 
 def upper_edge(bucket: int) -> float:
-    """The largest value a bucket holds: gamma^bucket. A limit frozen at an edge is counted exactly."""
+    """The largest value a bucket holds: gamma^bucket, less what rounding could add. A limit frozen there is exact."""
+    return _power(bucket) * (1 - _ROUNDING)
+
+
+def _power(bucket: int) -> float:
     if not ZERO_BUCKET <= bucket <= _LAST:
         raise StatisticsError(
             f"bucket is {bucket}; buckets run from {ZERO_BUCKET} (zero) to {_LAST}."

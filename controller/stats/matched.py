@@ -44,6 +44,7 @@ def log_wealth_nano(
     Four arrays (T,) with 0 <= x <= n and 0 <= y <= k; shape (T, 3). A minute that lacks an arm says nothing: 0.
     `sign` 1 bets on the candidate's rate being higher, -1 on its being lower. Needs 0 < reference < 1, effect > 0.
     """
+    sign = require.sign(sign)
     m = require.inside("reference", reference, 0, 1)
     best = require.positive("effect", effect) / (m * (1 - m))
     _check_counts(n, x, k, y)
@@ -66,8 +67,13 @@ def log_wealth_nano(
 
 
 def log_e_of_wealth(wealth_nano: Ints) -> Floats:
-    """The logarithm of the mean of the bets' wealths: (..., 3) in billionths to (...)."""
-    logs = np.asarray(wealth_nano, dtype=np.float64) * NANO
+    """The logarithm of the mean of the bets' wealths: (..., 3) in whole billionths to (...)."""
+    wealth = np.asarray(wealth_nano)
+    if wealth.shape[-1:] != (len(FACTORS),) or wealth.dtype.kind not in "iu":
+        raise StatisticsError(
+            f"log wealth has shape {wealth.shape} of {wealth.dtype}; whole billionths of three bets are needed."
+        )
+    logs = wealth.astype(np.float64) * NANO
     top = logs.max(axis=-1)
     merged: Floats = top + np.log(np.exp(logs - top[..., None]).mean(axis=-1))
     return merged
@@ -84,6 +90,14 @@ def strongest_windows(
     thresholds: Floats,
 ) -> Windows:
     """`betting.windowed_log_e` of log wealth instead of counts: rows (K, 3) before starts and (E, 3) before ends."""
+    starts, ends = require.minutes("starts", starts), require.minutes("ends", ends)
+    require.windows(starts, window_min, min_window_min)
+    for name, wealth, of in (("opened", opened, starts), ("closed", closed, ends)):
+        if wealth.shape != (len(of), len(FACTORS)):
+            raise StatisticsError(
+                f"{name} has shape {wealth.shape}; ({len(of)}, {len(FACTORS)}) is needed."
+            )
+    needed = require.per_start(thresholds, len(starts))
     log_e, margin = np.full((2, len(ends)), -np.inf)
     chosen = np.full(len(ends), NO_START, dtype=np.int64)
     first = starts.searchsorted(ends - window_min, side="left")
@@ -91,7 +105,7 @@ def strongest_windows(
     for i in (stop > first).nonzero()[0].tolist():
         part = slice(int(first[i]), int(stop[i]))
         reached = log_e_of_wealth(closed[i] - opened[part])
-        over = reached - thresholds[part]
+        over = reached - needed[part]
         best = int(over.argmax())
         log_e[i], margin[i], chosen[i] = reached[best], over[best], starts[part][best]
     return Windows(log_e=log_e, start=chosen, margin=margin)
@@ -99,7 +113,13 @@ def strongest_windows(
 
 def _check_counts(n: Ints, x: Ints, k: Ints, y: Ints) -> None:
     for count, of in ((x, n), (y, k)):
-        if count.shape != of.shape or (count < 0).any() or (count > of).any():
+        # NaN compares as false.
+        if (
+            count.shape != n.shape
+            or of.shape != n.shape
+            or not require.are_counts(of)
+            or not ((count >= 0) & (count <= of)).all()
+        ):
             raise StatisticsError(
                 "counts of a minute lie from 0 to the number of its requests; one array has others."
             )

@@ -18,10 +18,14 @@ from controller.stats.proportions import Interval, critical_z
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """An estimate with its standard error, in the same unit."""
+    """An estimate with its standard error, in the same unit. Invariant: both are finite, the latter is not negative."""
 
     estimate: float
     se: float
+
+    def __post_init__(self) -> None:
+        require.finite("estimate", self.estimate)
+        require.within("se", self.se, 0, math.inf)
 
     def interval(self, *, level: float = 0.95, method: str) -> Interval:
         """estimate +- z se, for one look."""

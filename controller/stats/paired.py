@@ -17,7 +17,7 @@ from controller.stats.proportions import Interval, critical_z, invert, standardi
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairedTable:
-    """Pairs by who was right. Invariant: four whole counts, at least one pair."""
+    """Pairs by who was right. Invariant: four whole counts, at least one pair, in Python's own ints: no overflow."""
 
     both: int
     only_baseline: int
@@ -26,7 +26,7 @@ class PairedTable:
 
     def __post_init__(self) -> None:
         for name in ("both", "only_baseline", "only_candidate", "neither"):
-            require.whole(name, getattr(self, name), at_least=0)
+            object.__setattr__(self, name, require.whole(name, getattr(self, name), at_least=0))
         require.whole("pairs", self.pairs, at_least=1)
 
     @property
@@ -135,7 +135,7 @@ def sign_flip_p(differences: Sequence[float], *, draws: int, seed: int) -> float
     0. The seed makes it repeatable. Source: Phipson & Smyth 2010, Stat. Appl. Genet. Mol. Biol. 9:39.
     """
     values = require.numbers("differences", differences, at_least=1)
-    require.whole("draws", draws, at_least=1)
+    draws = require.whole("draws", draws, at_least=1)
     seen = (
         abs(values.sum()) - 1e-12 * np.abs(values).sum()
     )  # sums in another order must still count as equal

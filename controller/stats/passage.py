@@ -92,11 +92,19 @@ class Values:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Growth:
-    """What one observation adds to each bet's log wealth: mean, variance, and by how much a passage overshoots."""
+    """What one observation adds to each bet's log wealth: mean, variance, and by how much a passage overshoots.
+
+    Invariant: all are finite.
+    """
 
     mean: Three
     variance: Three
     overshoot: Three
+
+    def __post_init__(self) -> None:
+        for name in ("mean", "variance", "overshoot"):
+            for one in getattr(self, name):
+                require.finite(name, one)
 
 
 def growth(of: Values, bets: Bets) -> Growth:
@@ -106,6 +114,10 @@ def growth(of: Values, bets: Bets) -> Growth:
 
 def growth_of(gained: Floats, probabilities: Floats) -> Growth:
     """Of what each bet may gain, (3, N), and how likely each of the N is."""
+    if gained.shape != (3, *probabilities.shape):
+        raise StatisticsError(
+            f"gains have shape {gained.shape}; three rows of {probabilities.size} are needed."
+        )
     mean = gained @ probabilities
     variance = (gained - mean[:, None]) ** 2 @ probabilities
     up = np.maximum(gained, 0)
@@ -124,12 +136,19 @@ class Passage:
 
     Each of them adds `growth`. `held` is the log wealth of each bet that is known. To it come observations that will
     be made `before` those that are counted, of other kinds (at another share): how many, and what each adds.
+    Invariant: numbers are finite, and how many is from 0 up.
     """
 
     growth: Growth
     log_threshold: float
     held: Three = NOTHING
     before: tuple[tuple[float, Growth], ...] = ()
+
+    def __post_init__(self) -> None:
+        require.finite("log_threshold", self.log_threshold)
+        require.numbers("held", self.held, at_least=3)
+        for n, _ in self.before:
+            require.within("before", n, 0, math.inf)
 
     def probability(self, n: float) -> float:
         """That the threshold was reached within `n` observations."""

@@ -76,7 +76,7 @@ def _size(
     null: float, alternative: float, effect: float, alpha: float, power: float, sides: Sides
 ) -> float:
     require.inside("alpha", alpha, 0, 0.5)
-    z_alpha = NormalDist().inv_cdf(1 - alpha / sides)
+    z_alpha = NormalDist().inv_cdf(1 - alpha / require.one_or_two("sides", sides))
     z_power = NormalDist().inv_cdf(require.inside("power", power, alpha, 1))
     return ((z_alpha * null + z_power * alternative) / require.positive("effect", effect)) ** 2
 

@@ -52,13 +52,20 @@ class Policy:
     """What is chosen before the data: the judge's weight, what is expected of grades, and how much they vary.
 
     `drawn` is the expected mean of h − w f, `judge` that of f; `variance` is that of one drawn answer together with the
-    others that come with it, of one arm.
+    others that come with it, of one arm. Invariant: all are finite, weight and judge lie from 0 to 1, the variance is
+    not negative.
     """
 
     weight: float
     drawn: float
     judge: float
     variance: float
+
+    def __post_init__(self) -> None:
+        require.within("weight", self.weight, 0, 1)
+        require.finite("drawn", self.drawn)
+        require.within("judge", self.judge, 0, 1)
+        require.within("variance", self.variance, 0, math.inf)
 
 
 def policy(*, accuracy: float, sensitivity: float, specificity: float, share: float) -> Policy:
@@ -85,7 +92,9 @@ def policy(*, accuracy: float, sensitivity: float, specificity: float, share: fl
 
 
 def chances(*, right: float, sensitivity: float, specificity: float) -> Floats:
-    """Of one drawn answer, to be in each corner of `Graded.drawn`, where the judge errs so."""
+    """Of one drawn answer, to be in each corner of `Graded.drawn`, where the judge errs so; `right` from 0 to 1."""
+    require.within("right", right, 0, 1)
+    discrimination(sensitivity=sensitivity, specificity=specificity)
     return np.array(
         [
             right * sensitivity,
@@ -101,11 +110,19 @@ class Graded:
     """One arm's answers, in each of T stretches.
 
     `drawn` (T, 4): those graded by both, as parts that the person and the judge call right, the person alone, the judge
-    alone, neither. `others` (T, 2): those graded by the judge alone, wrong and right.
+    alone, neither. `others` (T, 2): those graded by the judge alone, wrong and right. Invariant: as many stretches of
+    both, and counts are finite and not negative.
     """
 
     drawn: Floats
     others: Floats
+
+    def __post_init__(self) -> None:
+        for name, counts, width in (("drawn", self.drawn, 4), ("others", self.others, 2)):
+            if counts.shape != (len(self.drawn), width):
+                raise StatisticsError(f"{name} has shape {counts.shape}; (T, {width}) is needed.")
+            if not require.are_counts(counts):
+                raise StatisticsError(f"{name} has a negative, NaN or infinite count.")
 
     @property
     def drawn_n(self) -> Floats:
@@ -157,8 +174,8 @@ def powered_growth(
 ) -> Growth:
     """What one stretch adds to each bet's log wealth, if it has so many answers and they are of each kind so often.
 
-    Looked at every so many stretches, wealth moves in nearly normal steps, which overshoot by 4 s / (3 sqrt(2 pi)) on
-    average, s their standard deviation.
+    Looked at every so many stretches, 0 or more, wealth moves in nearly normal steps, which overshoot by
+    4 s / (3 sqrt(2 pi)) on average, s their standard deviation.
     """
     _, parts = _parts(candidate, baseline, by, margin=margin, effect=effect, sign=sign)
     mean, variance = np.zeros((2, len(FACTORS)))
@@ -167,7 +184,8 @@ def powered_growth(
         mean += added @ counts
         variance += added**2 @ counts - (added @ counts) ** 2 / n
     spread = np.sqrt(np.maximum(variance, 0.0))
-    overshoot = _OVERSHOOT * spread * math.sqrt(max(looks_every, 1.0))
+    every = require.within("looks_every", looks_every, 0, math.inf)
+    overshoot = _OVERSHOOT * spread * math.sqrt(max(every, 1.0))
     one, two, three = zip(mean.tolist(), variance.tolist(), overshoot.tolist(), strict=True)
     means, variances, beyond = zip(one, two, three, strict=True)
     return Growth(mean=means, variance=variances, overshoot=beyond)
@@ -178,8 +196,7 @@ def _parts(
 ) -> tuple[NDArray[np.bool_], list[tuple[Floats, Floats]]]:
     """Which stretches say something; then counts (T, V) of each kind of answer, and what one adds to bets (T, 3, V)."""
     require.inside("margin", margin, -1, 1)
-    for arm in (candidate, baseline):
-        _check(arm)
+    sign = require.sign(sign)
     n, k = candidate.drawn_n, baseline.drawn_n
     there = (n > 0) & (k > 0)
     if by.weight:
@@ -208,6 +225,7 @@ def powered_accuracy(of: Graded, weight: float) -> Estimate | None:
 
     As `noise.ppi_mean` of the same grades where they are right or wrong; for grades between, its error is no smaller.
     """
+    require.within("weight", weight, 0, 1)
     drawn, others = of.drawn.sum(axis=0), of.others.sum(axis=0)
     n, of_others = float(drawn.sum()), float(others.sum())
     if n < 2 or (weight and of_others < 2):
@@ -223,6 +241,7 @@ def powered_accuracy(of: Graded, weight: float) -> Estimate | None:
 
 def powered_accuracies(of: Graded, weight: float) -> Floats:
     """The estimate of `powered_accuracy` in each stretch by itself; NaN where it has none. Shape (T,)."""
+    require.within("weight", weight, 0, 1)
     n, of_others = of.drawn_n, of.others_n
     there = n >= 2
     found = _divided(of.drawn @ (_PERSON - weight * _JUDGE), n, there)
@@ -242,11 +261,3 @@ def _mean_of(counts: Floats, values: Floats) -> tuple[float, float]:
 def _divided(over: Floats, under: Floats, there: NDArray[np.bool_]) -> Floats:
     quotient: Floats = np.divide(over, under, out=np.zeros(len(over)), where=there)
     return quotient
-
-
-def _check(arm: Graded) -> None:
-    for name, counts, width in (("drawn", arm.drawn, 4), ("others", arm.others, 2)):
-        if counts.ndim != 2 or counts.shape[1] != width:
-            raise StatisticsError(f"{name} has shape {counts.shape}; (T, {width}) is needed.")
-        if not (counts.min(initial=0.0) >= 0 and counts.max(initial=0.0) < math.inf):
-            raise StatisticsError(f"{name} has a negative, NaN or infinite count.")

@@ -42,7 +42,7 @@ def wilson(count: float, n: int, *, level: float = 0.95) -> Interval:
 
     Source: Wilson 1927; Newcombe 1998, Stat. Med. 17:857, method 3.
     """
-    p, z = require.share_of("count", count, n), critical_z(level)
+    p, z, n = require.share_of("count", count, n), critical_z(level), int(n)
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     lower = (
@@ -116,8 +116,8 @@ def miettinen_nurminen(
 
     Source: Miettinen & Nurminen 1985, Stat. Med. 4:213; Newcombe 1998, method 5.
     """
-    require.whole("n1", n1, at_least=1)
-    inflation = (n1 + n2) / (n1 + require.whole("n2", n2, at_least=1) - 1)
+    n1, n2 = require.whole("n1", n1, at_least=1), require.whole("n2", n2, at_least=1)
+    inflation = (n1 + n2) / (n1 + n2 - 1)
     return _score_interval(count1, n1, count2, n2, level, inflation, "miettinen-nurminen")
 
 
@@ -143,6 +143,8 @@ def restricted_rates(
     Source: Farrington & Manning 1990, Stat. Med. 9:1447, appendix.
     """
     t, delta = require.positive("ratio", ratio), require.within("difference", difference, -1, 1)
+    require.within("p1", p1, 0, 1)
+    require.within("p2", p2, 0, 1)
     a, b = 1 + t, -(1 + t + p1 + t * p2 + delta * (t + 2))
     c, d = delta * delta + delta * (2 * p1 + t + 1) + p1 + t * p2, -p1 * delta * (1 + delta)
     root = min(max(_middle_root(a, b, c, d), max(0.0, delta)), min(1.0, 1 + delta))
@@ -189,8 +191,9 @@ def farrington_manning(
 
 
 def standardised(excess: float, variance: float) -> float:
-    """excess / sqrt(variance), with its limit where the variance is 0: signed infinity, or 0 for 0."""
-    if variance > 0:
+    """excess / sqrt(variance), with its limit where the variance is 0 or rounded below: signed infinity, or 0 for 0."""
+    require.finite("excess", excess)
+    if require.finite("variance", variance) > 0:
         return excess / math.sqrt(variance)
     return math.copysign(math.inf, excess) if excess else 0.0
 
@@ -203,6 +206,7 @@ def invert(
     By bisection to 1e-15: score equations are flat near the corners, where Newton steps out.
     """
     z = critical_z(level)
+    require.within("estimate", estimate, -1, 1)
     lower = _crossing(lambda d: score(d) > z, -1.0, estimate)
     upper = _crossing(lambda d: score(d) > -z, estimate, 1.0)
     return Interval(lower=lower, upper=upper, level=level, method=method)

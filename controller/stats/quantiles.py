@@ -26,7 +26,7 @@ def order_statistic_ranks(n: int, quantile: float, *, level: float = 0.95) -> Ra
 
     Raises when n values cannot enclose the quantile at this level (p95 at 0.95 needs 72 values).
     """
-    require.whole("n", n, at_least=1)
+    n = require.whole("n", n, at_least=1)
     require.inside("quantile", quantile, 0, 1)
     tail = (1 - require.inside("level", level, 0, 1)) / 2
     lower = _first(lambda k: binomial_cdf(k - 1, n, quantile) > tail, n + 1) - 1
@@ -44,7 +44,7 @@ def wilks_sample_size(*, quantile: float, confidence: float, order: int = 1) -> 
 
     P(B <= n - order) >= confidence: 59 values for p95 at 0.95. Source: Wilks 1941, Ann. Math. Stat. 12:91.
     """
-    require.whole("order", order, at_least=1)
+    order = require.whole("order", order, at_least=1)
     inside = (
         require.inside("quantile", quantile, 0, 1),
         require.inside("confidence", confidence, 0, 1),

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from controller.errors import StatisticsError
 from controller.stats import _require as require
 from controller.stats._special import beta_upper_tail
 from controller.stats.proportions import Interval
@@ -61,7 +60,7 @@ def beta_binomial_log_e(count: float, n: int, *, p0: float, prior: Beta, sides: 
         - hits * math.log(p0)
         - (n - hits) * math.log1p(-p0)
     )
-    if _checked(sides) == 2:
+    if require.one_or_two("sides", sides) == 2:
         return mixed
     cut = require.positive("the prior's mass above p0", beta_upper_tail(p0, prior.a, prior.b))
     return mixed + _log(beta_upper_tail(p0, a, b)) - math.log(cut)
@@ -139,15 +138,9 @@ def normal_mixture_bound(*, v: float, rho: float, alpha: float) -> float:
 
 
 def _boundary_constant(alpha: float, sides: Sides) -> float:
-    limit = _checked(sides) / 2  # one-sided doubles alpha
+    limit = require.one_or_two("sides", sides) / 2  # one-sided doubles alpha
     log = -2 * math.log(require.inside("alpha", alpha, 0, limit) * (3 - sides))
     return log + math.log1p(log)
-
-
-def _checked(sides: Sides) -> Sides:
-    if sides not in {1, 2}:
-        raise StatisticsError(f"sides is {sides}; it must be 1 or 2.")
-    return sides
 
 
 def _last_refuted(refuted: Callable[[float], bool], outside: float, inside: float) -> float:

@@ -15,7 +15,7 @@ from controller.stats.proportions import Interval, critical_z
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stratum:
-    """Labels of both arms in one stratum. Invariant: 0 <= correct <= n.
+    """Labels of both arms in one stratum. Invariant: 0 <= correct <= n, in Python's own numbers, which never overflow.
 
     `correct` may be fractional: a sum of per-episode mean outcomes, whose variance is then at most
     the binomial one.
@@ -31,8 +31,9 @@ class Stratum:
             ("baseline", self.baseline_n, self.baseline_correct),
             ("candidate", self.candidate_n, self.candidate_correct),
         ):
-            require.whole(f"{arm}_n", n, at_least=0)
-            require.within(f"{arm}_correct", correct, 0, n)
+            object.__setattr__(self, f"{arm}_n", require.whole(f"{arm}_n", n, at_least=0))
+            right = float(require.within(f"{arm}_correct", correct, 0, n))
+            object.__setattr__(self, f"{arm}_correct", right)
 
     @property
     def comparable(self) -> bool:
@@ -57,12 +58,19 @@ class Stratum:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StratifiedLoss:
-    """A weighted loss, as a fraction, with the strata (by position) that could not be compared."""
+    """A weighted loss, as a fraction, with the strata (by position) that could not be compared.
+
+    Invariant: the loss is finite, the variance too, and not negative.
+    """
 
     loss: float
     variance: float
     excluded: tuple[int, ...]
     method: str
+
+    def __post_init__(self) -> None:
+        require.finite("loss", self.loss)
+        require.within("variance", self.variance, 0, math.inf)
 
     def interval(self, *, level: float = 0.95) -> Interval:
         """loss +- z sqrt(variance), for one look."""

@@ -7,13 +7,26 @@ import pytest
 
 from controller.errors import NotFound
 from controller.notify.arithmetic import failed_look, title_line, verdict_line
-from controller.notify.figures import e_value, proof_words
+from controller.notify.figures import (
+    counts_words,
+    e_value,
+    interval_words,
+    proof_words,
+    value_beside,
+)
 from controller.notify.refusals import refusal_line
 from controller.notify.waits import wait_line
 from controller.rollout.decision import Refusal, Wait, Waiting
 from controller.rollout.metrics import CATALOGUE
 from controller.rollout.plan import Arm, Evidence, Intent, Judge, Labels
-from controller.rollout.verdict import Availability, Coverage, Outcome, WorstCase
+from controller.rollout.verdict import (
+    Availability,
+    Coverage,
+    Outcome,
+    PairCounts,
+    RateCounts,
+    WorstCase,
+)
 from tests.notify.factories import (
     ACCURACY,
     ESCALATED,
@@ -257,10 +270,94 @@ def test_a_cost_per_correct_answer_as_written_counts_graded_episodes():
     assert line(dear, of=plan(costs)).endswith("1,204 candidate graded episodes")
 
 
+def test_a_coverage_does_not_call_its_samples_requests():
+    """They are episodes, or answers where a sample of these is graded."""
+    covered = replace(ESCALATION, name="covered", metric=CATALOGUE["coverage"], limit=0.9)
+    seen = verdict(covered, worst=look(0.95, amounts(0.95, candidate_n=1_440), span=HOUR))
+
+    assert line(seen, of=plan(covered)).endswith("; 1,440 candidate samples")
+
+
+@pytest.mark.parametrize(
+    ("metric", "counts", "told"),
+    [
+        ("cost_per_hour", amounts(61.2, candidate_n=1), "1 request of the whole rollout"),
+        ("latency_mean", amounts(3.1, candidate_n=1), "1 candidate request"),
+        ("accuracy", amounts(1.0, candidate_n=1), "1 candidate graded episode"),
+        ("escalation_rate", RateCounts(count=1, of=1), "1 of 1 candidate request"),
+        (
+            "sample_ratio",
+            amounts(1.0, candidate_n=1),
+            "1 of 1 newly assigned unit went to the candidate",
+        ),
+        (
+            "accuracy_delta",
+            PairCounts(both=0, only_baseline=1, only_candidate=0, neither=0),
+            "of 1 pair only the baseline was right in 1, only the candidate in 0",
+        ),
+    ],
+)
+def test_one_is_told_as_one(metric, counts, told):
+    rule = replace(ESCALATION, metric=CATALOGUE[metric])
+
+    assert counts_words(rule, counts) == told
+
+
 def test_a_value_never_looks_like_the_limit_that_it_passed():
     barely = verdict(ESCALATION, worst=rate_look(200_001, 10_000_000))
 
     assert "escalation_rate 2.00001%" in line(barely)
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "limit", "told"),
+    [
+        ("safety_failure_rate", 0.00024, 0.0002, "0.024%"),
+        ("safety_failure_rate", 0.000035, 0.00003, "0.0035%"),
+        ("safety_failure_rate", 0.0003, 0.00026, "0.03%"),
+        ("safety_failure_rate", 0.00046, 0.0005, "0.046%"),
+        ("safety_failure_rate", 0.0002, 0.0002, "0.02%"),
+        ("safety_failure_rate", 0.0, 0.0002, "0%"),
+        ("accuracy", 0.99996, 0.99999, "99.996%"),
+        ("cost_per_correct", 4e-7, 3e-7, "0.0000004 USD"),
+        ("latency_mean", 0.0004, 0.0003, "0.4ms"),
+    ],
+)
+def test_a_value_is_told_on_its_own_side_of_the_limit(metric, value, limit, told):
+    """0.024% above 0.02% was told as 0% above 0.02%."""
+    assert value_beside(CATALOGUE[metric], value, limit) == told
+
+
+@pytest.mark.parametrize(
+    ("availability", "told"),
+    [
+        (Availability.NO_TRAFFIC, "not measured: the baseline had no traffic"),
+        (Availability.NO_DATA, "not measured: no data, though the baseline has traffic"),
+    ],
+)
+def test_a_rule_on_the_baseline_does_not_blame_the_candidate(availability, told):
+    baseline = replace(ESCALATION, arm=Arm.BASELINE)
+    missing = verdict(baseline, availability=availability)
+
+    assert line(missing, of=plan(baseline)).endswith(told)
+
+
+@pytest.mark.parametrize(
+    ("count", "of", "told"),
+    [
+        (12, 50_000, "95% CI 0.014..0.042, Wilson"),  # Wilson's 0.01373..0.04195 in percent
+        (187, 7_762, "95% CI 2.09..2.77, Wilson"),
+        (0, 10, "95% CI 0.00..27.75, Wilson"),
+    ],
+)
+def test_a_narrow_interval_has_two_digits(count, of, told):
+    assert interval_words(ESCALATION, RateCounts(count=count, of=of)) == told
+
+
+def test_an_end_that_is_nothing_has_no_sign():
+    counts = PairCounts(both=99_990, only_baseline=500, only_candidate=440, neither=0)
+
+    assert interval_words(ACCURACY, counts) == "95% CI 0.00..0.12, Tango"
 
 
 def test_a_rule_with_a_lower_limit_fails_below_it():
@@ -667,7 +764,7 @@ def test_where_labels_are_missing_unevenly_a_pass_is_shown_with_each_against_it(
     [
         (
             Availability.NO_DATA,
-            "not measured: no outcomes for 12h, though the candidate has traffic (they are due after 6h)",
+            "not measured: no outcomes for 12h, though both arms have traffic (they are due after 6h)",
         ),
         (Availability.NO_TRAFFIC, "not measured: one of the arms had no traffic"),
         (Availability.NOT_DUE, "not measured: its labels come after 6h"),
@@ -770,7 +867,7 @@ def test_two_huge_e_values_are_told_apart_by_their_powers():
         ),
         (
             Wait(waiting=Waiting.UNMEASURED, rule="accuracy", intent="refund", detail="no_data"),
-            "not measured: accuracy_delta on refund (no outcomes, though the candidate has traffic)",
+            "not measured: accuracy_delta on refund (no outcomes, though both arms have traffic)",
         ),
         (
             Wait(waiting=Waiting.BASELINE, detail="failing"),

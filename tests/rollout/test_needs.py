@@ -152,6 +152,23 @@ def test_without_two_arms_there_are_no_blocks_to_count():
     assert needs(OF, at_step(3, share_bp=10_000), verdict) is None
 
 
+@pytest.mark.parametrize(
+    ("each_minute", "proof"), [(0, Outcome.PASS), (1, Outcome.FAIL)], ids=["quiet", "bad"]
+)
+def test_a_few_episodes_point_to_the_proof_on_their_side_of_the_limit(each_minute, proof):
+    """Three without an escalation are no sign of a rate above 2%, however few they are."""
+    confident = replace(ESCALATION, evidence=Evidence.CONFIDENT)
+    of = plan(rules=(confident,))
+    rows = [requests(START + i, 1, each_minute) for i in range(3)]
+
+    found = needs(
+        of, at_step(0, of), judge(confident, read(view(rows, minutes=2, of=of), confident, None))
+    )
+
+    assert found is not None
+    assert found.proof is proof
+
+
 def test_a_rate_counts_episodes():
     confident = replace(ESCALATION, evidence=Evidence.CONFIDENT)
     of = plan(rules=(confident,))
@@ -201,7 +218,7 @@ def test_what_is_nearly_proven_needs_one_more():
 
     assert found is not None
     assert found.observations == 1.0
-    assert "needs about 1 more labels" in needs_line(found, ACCURACY, OF)
+    assert "needs about 1 more label ≈ 1 min" in needs_line(found, ACCURACY, OF)
 
 
 def test_what_is_proven_but_for_labels_that_are_missing_needs_no_more_of_them():
@@ -270,5 +287,5 @@ def test_a_percentile_needs_requests_above_or_within_its_limit():
 
         assert found is not None
         assert (found.proof, found.kind) == (expected, "requests")
-        assert " more requests " in needs_line(found, rule, of)
+        assert " more request" in needs_line(found, rule, of)
         assert "above 4s" in needs_line(found, rule, of)

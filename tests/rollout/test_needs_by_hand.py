@@ -128,7 +128,7 @@ def test_episodes_come_as_in_the_longest_proof_of_the_step():
     assert a_minute(needs(RATES, now, verdict)) == pytest.approx(1, rel=0.01)
 
 
-def test_a_rate_goes_on_as_seen_with_half_an_episode_to_each_side():
+def test_a_rate_goes_on_as_seen_beside_one_episode_at_the_limit():
     """To a pass: 12 in 1,200 seen, so 12.5 in 1,201 expected, from the wealth that is there."""
     tally = {"0": 1_188, str(MICRO): 12}
     verdict = judge(
@@ -145,7 +145,7 @@ def test_a_rate_goes_on_as_seen_with_half_an_episode_to_each_side():
     found = needs(RATES, at_step(0, RATES), verdict)
 
     bets = passing_bets(RATES, RATE, "episodes")
-    p = 12.5 / 1_201
+    p = 12.02 / 1_201
     of = Values(np.array([0.0, -1.0]), np.array([1 - p, p]))
     one, two, three = (
         1_188 * math.log1p(bet * 0.02) + 12 * math.log1p(bet * (0.02 - 1)) for bet in bets.lambdas
@@ -295,7 +295,7 @@ def test_after_a_failure_was_acknowledged_a_new_one_needs_more():
         alpha=alpha_of(RATES, RATE, second), start_number=1, planned_starts=312, first=0.25
     )
     bets = failing_bets(RATES, RATE, "episodes")
-    p = 100.5 / 1_001
+    p = 100.02 / 1_001  # one at the limit beside those seen
     of = Values(np.array([0.0, 1.0]), np.array([1 - p, p]))
 
     found = needs(
@@ -424,7 +424,7 @@ def failing_rate(failing, *, passing=None, span: timedelta = 10 * HOUR):
     return needs(RATES, at_step(0, RATES), verdict)
 
 
-def to_fail(*, threshold: float, held=(0.0, 0.0, 0.0), p: float = 100.5 / 1_001) -> float:
+def to_fail(*, threshold: float, held=(0.0, 0.0, 0.0), p: float = 100.02 / 1_001) -> float:
     of = Values(np.array([0.0, 1.0]), np.array([1 - p, p]))
     each = growth(of, failing_bets(RATES, RATE, "episodes"))
     return Passage(growth=each, log_threshold=threshold, held=held).quantile(0.5)
@@ -472,7 +472,7 @@ def test_a_window_that_is_about_to_end_counts_for_nothing_and_a_new_one_does():
 def test_what_does_not_come_within_any_window_is_never_proven():
     # Eleven episodes in ten hours: 26 in a window of 24 hours, of which some forty would be needed.
     rare = rate(since=timedelta(0), tally={"0": 10, str(MICRO): 1}, needs_=math.log(20))
-    assert to_fail(threshold=math.log(4 / 0.05), p=1.5 / 12) > 26.4
+    assert to_fail(threshold=math.log(4 / 0.05), p=1.02 / 12) > 26.4
 
     found = failing_rate(None, passing=rare)
 

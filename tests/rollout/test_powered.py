@@ -259,6 +259,13 @@ def test_no_loss_passes_by_people_however_the_judge_sees_it():
     assert verdict_of(hours(240, unfair, BASELINE), after=240 * HOUR).confident is Outcome.PASS
 
 
+def test_beside_a_pass_by_people_stands_the_figure_of_their_grades():
+    found = verdict_of(hours(120, FAIR, BASELINE), after=120 * HOUR).reading
+
+    assert found.passing is not None
+    assert found.passing.look == found.by_people
+
+
 def test_people_are_needed_for_a_pass():
     """However much the judge says: without any, and with few."""
     none = [((0, 0, 0, 0), one[1]) for one in (FAIR, BASELINE)]

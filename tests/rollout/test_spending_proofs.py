@@ -331,6 +331,14 @@ def test_a_confident_cost_is_judged_by_proof(cost, right, outcome):
     assert judged(PROVEN, cost, right).outcome is outcome
 
 
+def test_beside_a_pass_stands_what_a_right_answer_costs_as_the_proof_counts_it():
+    cheap = judged(PROVEN, 0.2, 1.0).reading.passing
+
+    assert cheap is not None
+    assert cheap.look.value == pytest.approx(0.2 * LIMIT_USD)
+    assert isinstance(cheap.look.counts, Amounts)
+
+
 def test_an_observed_cost_fails_sooner_by_proof():
     found = judged(COSTS, 4.0, 0.9, minutes=15)
 

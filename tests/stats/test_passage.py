@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -119,6 +120,24 @@ def test_observations_of_another_kind_before_are_those_of_drawn_walks():
     for part in (0.5, 0.9):
         drawn_at = np.quantile(passed, part, method="inverted_cdf")
         assert found.quantile(part) == pytest.approx(drawn_at, rel=0.10)
+
+
+@pytest.mark.parametrize("left", [0.05, 0.2, 1.0, 3.0], ids=lambda left: f"{left} to go")
+def test_three_bets_that_are_one_pass_as_wald_has_it(left):
+    """Near the threshold too, where the first observations decide: the inverse Gaussian law (Wald 1947)."""
+    mean, variance = 0.005, 0.01
+    one = Growth(mean=(mean,) * 3, variance=(variance,) * 3, overshoot=(0.0,) * 3)
+    found = Passage(growth=one, log_threshold=2.0 + left, held=(2.0,) * 3)
+
+    def wald(n: float) -> float:
+        spread = math.sqrt(variance * n)
+        after = NormalDist().cdf((mean * n - left) / spread)
+        return after + math.exp(2 * mean * left / variance) * NormalDist().cdf(
+            (-mean * n - left) / spread
+        )
+
+    for n in (1, 2, 5, 20, 100, 1_000, 10_000):
+        assert found.probability(n) == pytest.approx(wald(n), abs=0.03), n
 
 
 def test_wealth_that_is_known_shortens_what_is_left():
