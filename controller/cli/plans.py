@@ -20,7 +20,16 @@ from controller.cli.learnt import (
     stated_of,
 )
 from controller.cli.options import OutputForm, PlanFiles
-from controller.cli.output import Document, Output, as_json, emit, listing, write_yaml
+from controller.cli.output import (
+    Document,
+    Output,
+    as_json,
+    console,
+    emit,
+    listing,
+    wrapped,
+    write_yaml,
+)
 from controller.cli.simulated import (
     IntentShare,
     LabelRate,
@@ -155,9 +164,8 @@ def check(
         from controller.cli.feasibility import print_outcome
 
         for source, findings, outcome in found:
-            for finding in findings:
-                print(f"{source.file}: {finding}", file=context.stdout)
-            print(f"{source.file}: {source.plan.name}: {_counted(findings)}", file=context.stdout)
+            for said in (*findings, f"{source.plan.name}: {_counted(findings)}"):
+                _print_hanging(context, f"{source.file}: {said}")
             if outcome is not None:
                 print_outcome(context, source.plan, outcome)
 
@@ -170,6 +178,14 @@ def check(
     )
     if any(has_error(findings) for _, findings, _ in found):
         raise typer.Exit(BAD_INPUT)
+
+
+def _print_hanging(context: Context, text: str) -> None:
+    """One line in a pipe; in a terminal as many as it needs, further ones indented."""
+    out = console(context)
+    first, *rest = wrapped(text, width=out.width - 2, indent="")
+    for line in (first, *(f"  {one}" for one in rest)):
+        out.print(line)
 
 
 def _with_traffic(

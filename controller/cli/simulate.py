@@ -223,7 +223,8 @@ def _drawable(path: Path | None) -> None:
         return
     if path.suffix.lower() != ".svg":
         raise DataError(
-            f"--picture {path}: found {path.suffix or 'no ending'}; wanted a name in .svg."
+            f"--picture {path}: found {path.suffix or 'no ending'}; wanted a name in .svg. A browser or "
+            "`rsvg-convert` makes other pictures of it."
         )
     if not path.absolute().parent.is_dir():
         raise DataError(f"--picture {path}: there is no folder {path.parent}; make it first.")

@@ -19,6 +19,14 @@ def test_check_prints_findings_with_their_file(world: World):
     assert "support-bot: 0 errors" in answer.out
 
 
+def test_findings_are_one_line_in_a_pipe_and_break_between_words_in_a_terminal(world: World):
+    piped = world.cli("check", world.plan()).out.splitlines()
+    told = world.cli("check", world.plan(), COLUMNS="80").out.splitlines()
+
+    assert max(map(len, told)) <= 80 < max(map(len, piped))
+    assert " ".join(line.strip() for line in told) == " ".join(piped)
+
+
 def test_check_refuses_what_apply_would_refuse(world: World):
     answer = world.cli("check", world.plan(RETIRED))
 
