@@ -391,6 +391,3 @@ def _progress(context: Context, setup: Setup) -> Iterator[Watcher | None]:
             bar.update(task, completed=(now - START) / timedelta(hours=1), description=said)
 
         yield watch
-
-
-# Output

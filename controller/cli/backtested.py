@@ -89,7 +89,7 @@ def _timeline(setup: Setup, finished: Finished, *, width: int) -> Iterator[Text]
     from rich.text import Text
 
     from controller.cli.view import share_change
-    from controller.simulate.timeline import timeline
+    from controller.simulate.backtest_timeline import timeline
 
     entries = timeline(finished.records, setup.plan)
     rows = [
@@ -239,8 +239,8 @@ def document(
 ) -> Document:
     from controller.notify.arithmetic import verdict_line
     from controller.rollout.codec import encode
+    from controller.simulate.backtest_timeline import timeline
     from controller.simulate.paired_report import paired_report
-    from controller.simulate.timeline import timeline
 
     return {
         "apiVersion": API_VERSION,

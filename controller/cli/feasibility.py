@@ -12,7 +12,7 @@ from rich.text import Text
 from controller.cli.context import Context
 from controller.cli.learnt import cost_words, history_words, latency_words, usd_each
 from controller.cli.output import console, grid, rough, wrapped
-from controller.cli.simulated import answers_words, progress, traffic_words
+from controller.cli.simulated import answers_words, cores, progress, traffic_words
 from controller.rollout.metrics import Kind
 from controller.rollout.plan import Evidence, Then
 from controller.rollout.units import (
@@ -130,8 +130,6 @@ def examine(context: Context, plan: Plan, asked: Asked) -> Outcome:
 
 
 def _rehearse(context: Context, plan: Plan, asked: Asked) -> Rehearsal:
-    import os
-
     from controller.simulate.montecarlo import simulate
     from controller.simulate.rehearsal import rehearsal, rehearsed
 
@@ -141,7 +139,7 @@ def _rehearse(context: Context, plan: Plan, asked: Asked) -> Rehearsal:
         trials = simulate(
             setups,
             asked.runs,
-            processes=asked.processes or os.cpu_count() or 1,
+            processes=asked.processes or cores(),
             batch=BATCH,
             told=told,
         )

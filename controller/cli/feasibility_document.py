@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 
 from controller.cli.learnt import latencies_document
 from controller.cli.output import Document, precise
-from controller.cli.simulated import part_document
+from controller.cli.simulated import MINUTE_S, part_document, spread_document
 
 if TYPE_CHECKING:
     from controller.cli.feasibility import Outcome
     from controller.rollout.plan import Plan, Rule
     from controller.simulate.bill import Bill
     from controller.simulate.history import History
-    from controller.simulate.montecarlo import Spread
     from controller.simulate.prospect import Catch, Proving, Row
     from controller.simulate.rehearsal import Rehearsal
 
@@ -132,8 +131,8 @@ def _rehearsal(found: Rehearsal) -> Document:
                     part_of(sum(one.endings[ending].count for ending in STOPS), found.runs)
                 ),
                 "stopped_by": dict(one.stopped_by),
-                "until_stop_s": _spread_document(one.stop, times=60),
-                "wrong_answers_served": _spread_document(one.wrong_served),
+                "until_stop_s": spread_document(one.stop, times=MINUTE_S),
+                "wrong_answers_served": spread_document(one.wrong_served),
             }
             for one in found.summaries
         ],
@@ -142,12 +141,6 @@ def _rehearsal(found: Rehearsal) -> Document:
             for one in found.healthy_stops
         ],
     }
-
-
-def _spread_document(spread: Spread | None, *, times: float = 1) -> Document | None:
-    if spread is None:
-        return None
-    return {"median": spread.median * times, "p90": spread.most * times}
 
 
 def _bill(bill: Bill) -> Document:

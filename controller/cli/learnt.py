@@ -146,28 +146,27 @@ def _read(store: Store, plan: Plan) -> History:
 
 def known_of(plan: Plan, options: Options, history: History | None) -> Known:
     """DataError says which option is wrong, or that traffic is told by nobody."""
-    learnt = history
     traffic = traffic_of(
         plan,
-        per_minute=_per_minute(options, learnt),
+        per_minute=_per_minute(options, history),
         shares=options.intent_share,
         accuracy=options.accuracy,
         escalation=options.escalation or ESCALATION,
         label_rate=options.label_rate,
         requests_per_unit=requests_per_unit_of(plan, options.requests_per_unit),
     )
-    if learnt is not None:
-        traffic = _filled(traffic, options, learnt)
+    if history is not None:
+        traffic = _filled(traffic, options, history)
     tokens = (
-        options.input_tokens or (learnt and learnt.input_tokens) or INPUT_TOKENS,
-        options.output_tokens or (learnt and learnt.output_tokens) or OUTPUT_TOKENS,
+        options.input_tokens or (history and history.input_tokens) or INPUT_TOKENS,
+        options.output_tokens or (history and history.output_tokens) or OUTPUT_TOKENS,
     )
     return Known(
         traffic=traffic,
-        usual=_usual(plan, options, learnt, traffic, tokens),
+        usual=_usual(plan, options, history, traffic, tokens),
         input_tokens=tokens[0],
         output_tokens=tokens[1],
-        history=learnt,
+        history=history,
     )
 
 

@@ -34,6 +34,7 @@ from controller.cli.output import (
     wrapped,
 )
 from controller.cli.simulated import (
+    MINUTE_S,
     Accuracy,
     ApproveAfter,
     Escalation,
@@ -50,6 +51,7 @@ from controller.cli.simulated import (
     progress,
     requests_per_unit_of,
     span_of,
+    spread_document,
     traffic_of,
     traffic_words,
 )
@@ -461,11 +463,11 @@ def _scenario(plan: Plan, one: Summary) -> Document:
         "endings": endings_document(one.endings),
         "stopped_before_it_went_wrong": one.early,
         "stopped_by": dict(one.stopped_by),
-        "until_stop_s": _seconds(one.stop),
-        "since_it_went_wrong_s": _seconds(one.delay),
-        "until_completion_s": _seconds(one.completion),
-        "candidate_requests": _quantiles(one.requests),
-        "wrong_answers_served": _quantiles(one.wrong_served),
+        "until_stop_s": spread_document(one.stop, times=MINUTE_S),
+        "since_it_went_wrong_s": spread_document(one.delay, times=MINUTE_S),
+        "until_completion_s": spread_document(one.completion, times=MINUTE_S),
+        "candidate_requests": spread_document(one.requests),
+        "wrong_answers_served": spread_document(one.wrong_served),
     }
 
 
@@ -482,13 +484,3 @@ def _late_labels(plan: Plan, one: Summary) -> Document | None:
         "after_delay": after,
         "never": never,
     }
-
-
-def _seconds(spread: Spread | None) -> Document | None:
-    return _quantiles(spread, times=60)
-
-
-def _quantiles(spread: Spread | None, *, times: float = 1) -> Document | None:
-    if spread is None:
-        return None
-    return {"median": spread.median * times, "p90": spread.most * times}

@@ -16,10 +16,11 @@ from controller.errors import DataError
 if TYPE_CHECKING:
     from controller.rollout.plan import Plan
     from controller.simulate.backtest import Ending
-    from controller.simulate.montecarlo import Part, Told
+    from controller.simulate.montecarlo import Part, Spread, Told
     from controller.simulate.scenarios import Traffic
 
 DAY_MIN = 1_440
+MINUTE_S = 60
 REQUESTS_PER_UNIT = 4.0
 """Of a conversation, where it is not said."""
 
@@ -209,6 +210,13 @@ def part_document(part: Part) -> Document:
         "lower": part.interval.lower,
         "upper": part.interval.upper,
     }
+
+
+def spread_document(spread: Spread | None, *, times: float = 1) -> Document | None:
+    """Median and 90% quantile, in a unit of which there are so many in one; None of no runs."""
+    if spread is None:
+        return None
+    return {"median": spread.median * times, "p90": spread.most * times}
 
 
 def endings_document(endings: Mapping[Ending, Part]) -> Document:

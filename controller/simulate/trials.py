@@ -36,9 +36,9 @@ from controller.simulate.agenda import Agenda
 from controller.simulate.backtest import Ending
 from controller.simulate.bounds import bounds_of, tallies_of
 from controller.simulate.failing import suspects
-from controller.simulate.frozen import first_measured
+from controller.simulate.frozen_percentiles import first_measured
 from controller.simulate.knowledge import Knowledge
-from controller.simulate.late import LateBounds, may_be_proven, suspected_hours
+from controller.simulate.late_bounds import LateBounds, may_be_proven, suspected_hours
 from controller.simulate.nearness import is_judged_again, is_sparse, lacks_samples, may_go_again
 from controller.simulate.scenarios import DAY_MIN, Scenario, Traffic
 from controller.simulate.shifting import Shifting
