@@ -420,7 +420,7 @@ def _unusual(look: Look, rule: Rule) -> str:
         return ""
     return (
         f"what is usual is not known yet: it takes {format_duration(rule.window)} before the window, "
-        f"with {rule.min_samples:,} samples and a figure above 0"
+        f"with {counted(rule.min_samples, 'samples')} and a figure above 0"
     )
 
 

@@ -92,7 +92,7 @@ def _promote(scene: Scene, command: Promote) -> Decision:
         return refusal
     latched = replace(scene.state, failures=scene.state.failures + scene.new_failures)
     state = acknowledged(latched, scene.now, rules=frozenset(command.override))
-    moved = replace(scene, state=unpaused(scene, state), command=command)
+    moved = replace(scene, state=unpaused(scene, state))
     decision = go_on(moved, Cause.COMMAND, Severity.INFO)
     # The notice tells the way from where the rollout stood, the pause included.
     return replace(

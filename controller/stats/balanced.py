@@ -104,11 +104,11 @@ def _mixed(of_highest: Floats, of_all: Floats, at_highest: Floats, at_lowest: Fl
 
 
 def _check_counts(n: Ints, spent: Floats, graded: Ints, right: Floats) -> None:
-    for count, beside in ((n, spent), (graded, right)):
-        if count.shape != n.shape or beside.shape != n.shape or not require.are_counts(count):
-            raise StatisticsError(
-                "how many there are in a minute is a number from 0 up, one for each of its sums; one array has others."
-            )
+    alike = all(one.shape == n.shape for one in (spent, graded, right))
+    if not (alike and require.are_counts(n) and require.are_counts(graded)):
+        raise StatisticsError(
+            "how many there are in a minute is a number from 0 up, one for each of its sums; one array has others."
+        )
 
 
 def _check_parts(whole: Floats, n: Floats, good: Floats, graded: Floats) -> None:

@@ -112,14 +112,13 @@ def strongest_windows(
 
 
 def _check_counts(n: Ints, x: Ints, k: Ints, y: Ints) -> None:
-    for count, of in ((x, n), (y, k)):
-        # NaN compares as false.
-        if (
-            count.shape != n.shape
-            or of.shape != n.shape
-            or not require.are_counts(of)
-            or not ((count >= 0) & (count <= of)).all()
-        ):
-            raise StatisticsError(
-                "counts of a minute lie from 0 to the number of its requests; one array has others."
-            )
+    alike = all(one.shape == n.shape for one in (x, k, y))
+    if not (alike and all(_is_part(count, of) for count, of in ((x, n), (y, k)))):
+        raise StatisticsError(
+            "counts of a minute lie from 0 to the number of its requests; one array has others."
+        )
+
+
+def _is_part(count: Ints, of: Ints) -> bool:
+    # NaN compares as false.
+    return require.are_counts(of) and bool(((count >= 0) & (count <= of)).all())
