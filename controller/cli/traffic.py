@@ -169,11 +169,14 @@ class _DataPlane:
 
 
 def _upstream(context: Context, given: str | None) -> str:
+    from controller.gateway.upstream import base_of
+
     found = given or context.settings.upstream_url
     if found is None:
         raise SettingsError(
             "Where are the models? Give --upstream URL (such as https://api.openai.com/v1) or set CANARY_UPSTREAM_URL."
         )
+    base_of(found)  # before anything is started
     return found
 
 

@@ -100,7 +100,7 @@ class Upstream:
     """Where both arms are asked. `address` is what an OpenAI client calls its base URL, with or without `/v1`."""
 
     def __init__(self, address: str) -> None:
-        self._base = _base(address)
+        self._base = base_of(address)
 
     @cached_property
     def _session(self) -> aiohttp.ClientSession:
@@ -165,7 +165,8 @@ def passed_on(headers: Mapping[str, str] | CIMultiDictProxy[str]) -> CIMultiDict
     )
 
 
-def _base(address: str) -> str:
+def base_of(address: str) -> str:
+    """What comes before a request's path at an address of models. SettingsError if it is none."""
     try:
         url = URL(address)
     except ValueError as error:

@@ -89,3 +89,11 @@ def test_an_address_that_is_none_is_refused_before_anything_is_made(world: World
         assert answer.code == 2
         assert "--ops-listen: 'nowhere' is refused" in answer.err
         assert not (world.folder / "canary.db").exists()
+
+
+def test_models_at_no_address_are_refused_before_a_rollout_starts(world: World):
+    answer = world.cli("up", "--plan", world.plan(), "--upstream", "notaurl")
+
+    assert answer.code == 2
+    assert "'notaurl' is not an address of models; it looks like https://" in answer.err
+    assert not (world.folder / "canary.db").exists()
