@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Column: TypeAlias = NDArray[Any] | int | float  # of integers or floats
+TRILLION = 1e12
 
 
 def at(column: Column, i: int) -> int | float:
@@ -51,3 +52,15 @@ def zero_if_nan(column: Column) -> Column:
     if isinstance(column, np.ndarray):
         return np.where(np.isnan(column), 0.0, column)
     return 0.0 if math.isnan(column) else column
+
+
+def to_the_trillionth(column: Column) -> Column:
+    """Rounded to twelve digits after the point, by the same arithmetic in numbers and in arrays.
+
+    A difference or a quotient of quotients is off by less, so what is exactly a limit is that limit's float: 90% less
+    86% are 4 points, and not a little more.
+    """
+    if isinstance(column, np.ndarray):
+        digits: NDArray[Any] = np.rint(column * TRILLION) / TRILLION
+        return digits
+    return column if math.isnan(column) else round(column * TRILLION) / TRILLION

@@ -15,7 +15,15 @@ from typing import assert_never
 import numpy as np
 
 from controller.rollout import metrics
-from controller.rollout.columns import Column, at, divided, lesser, where, zero_if_nan
+from controller.rollout.columns import (
+    Column,
+    at,
+    divided,
+    lesser,
+    to_the_trillionth,
+    where,
+    zero_if_nan,
+)
 from controller.rollout.metrics import MICRO, SERVED, Kind, Metric
 from controller.rollout.observation import BOTH_ARMS
 from controller.rollout.plan import Arm, Rule
@@ -59,13 +67,13 @@ def measure(
         case Kind.RATE:
             return _rate(metric, arm, intent, reader, windows)
         case Kind.LOSS:
-            return _loss(intent, reader, windows, pairs_from=rule.min_samples)
+            return _exact(_loss(intent, reader, windows, pairs_from=rule.min_samples))
         case Kind.ACCURACY:
-            return _ratio_of(*_accuracy_keys(metric), arm, intent, reader, windows)
+            keys = _accuracy_keys(metric)
+            return _ratio_of(keys, (1, MICRO), arm, intent, reader, windows)
         case Kind.COVERAGE:
-            if sampled_u >= MICRO:
-                return _ratio_of("e.graded", "e", 1.0, arm, intent, reader, windows)
-            return _ratio_of("graded", "n", MICRO / sampled_u, arm, intent, reader, windows)
+            keys = ("graded", "n") if sampled_u < MICRO else ("e.graded", "e")
+            return _ratio_of(keys, (MICRO, sampled_u), arm, intent, reader, windows)
         case Kind.MEAN:
             return _mean(metric, arm, intent, reader, windows)
         case Kind.QUANTILE:
@@ -75,9 +83,14 @@ def measure(
         case Kind.SAMPLE_RATIO:
             return _sample_ratio(intent, reader, windows)
         case Kind.COST:
-            return _cost(rule, intent, reader, windows)
+            return _exact(_cost(rule, intent, reader, windows))
         case unreachable:
             assert_never(unreachable)
+
+
+def _exact(measured: Measured) -> Measured:
+    """A figure of several steps, that may be held against a limit which it exactly is."""
+    return replace(measured, values=to_the_trillionth(measured.values))
 
 
 def with_usual(
@@ -144,23 +157,23 @@ def _rate(
     )
 
 
-def _accuracy_keys(metric: Metric) -> tuple[str, str, float]:
+def _accuracy_keys(metric: Metric) -> tuple[str, str]:
     if metric.subject == SERVED:
-        return "served_u", "served", 1 / MICRO
-    return "e.correct_u", "e.graded", 1 / MICRO
+        return "served_u", "served"
+    return "e.correct_u", "e.graded"
 
 
 def _ratio_of(
-    numerator: str,
-    denominator: str,
-    scale: float,
+    keys: tuple[str, str],
+    times: tuple[int, int],
     arm: str,
     intent: str | None,
     reader: Reader,
     windows: Windows,
 ) -> Measured:
-    over, under = reader.over(windows, (numerator, denominator), arm=arm, intent=intent)
-    return _amounts(divided(over * scale, under), None, under, None)
+    """The first over the second, each so many times: one division of whole numbers, so it is exact where it can be."""
+    over, under = reader.over(windows, keys, arm=arm, intent=intent)
+    return _amounts(divided(over * times[0], under * times[1]), None, under, None)
 
 
 def _mean(
@@ -170,7 +183,7 @@ def _mean(
     over, _, under = metric.subject.partition("/")
     keys = (f"s.{over}", f"s.{under}", f"c.{under or over}")
     total, divisor, known = reader.over(windows, keys, arm=arm, intent=intent)
-    values = divided(total * MICRO, divisor) if under else divided(total / MICRO, known)
+    values = divided(total * MICRO, divisor) if under else divided(total, known * MICRO)
     return _amounts(values, None, known, None)
 
 

@@ -19,7 +19,7 @@ only by proof.
 from __future__ import annotations
 
 from math import fsum
-from typing import assert_never
+from typing import Final, assert_never
 
 from controller.rollout.metrics import PER_CORRECT, SERVED, Kind, Metric
 from controller.rollout.plan import Evidence, Plan, Rule
@@ -28,6 +28,8 @@ from controller.rollout.verdict import Availability, Look, Outcome, Proof, Readi
 
 CONFIDENT_KINDS = (Kind.RATE, Kind.ACCURACY, Kind.QUANTILE, Kind.QUANTILE_RATIO, Kind.LOSS)
 _ONE_SIDED = (Kind.QUANTILE_RATIO, Kind.LOSS, Kind.COST)
+ROUNDING: Final = 1 + 1e-12
+"""Of so many times a quotient, which is rounded twice: three times 38 of 119 are 114 of 119, and not a little less."""
 PROVABLE_USD = (1e-9, 10_000.0)
 """Limits of a cost between which it is proven: costs are whole billionths of a dollar, and their sums have to fit."""
 
@@ -168,6 +170,8 @@ def passes_limit(rule: Rule, look: Look) -> bool:
     limit = limit_in(rule, look)
     if look.value is None or limit is None:
         return False
+    if rule.usual is not None:
+        return look.value > limit * ROUNDING
     return look.value < limit if rule.below else look.value > limit
 
 

@@ -27,7 +27,7 @@ from controller.rollout.plan import FULL_BP, Arm, Evidence, Rule
 from controller.rollout.powered import Powered
 from controller.rollout.reader import Windows
 from controller.rollout.readings import against, strongest_of
-from controller.rollout.rules import is_provable
+from controller.rollout.rules import ROUNDING, is_provable
 from controller.rollout.starts import RATE_START_MIN, ends_served, starts_and_thresholds
 from controller.rollout.sums import Minutes
 from controller.rollout.timeline import MINUTE, minute_of, minutes
@@ -151,7 +151,8 @@ def _over_limit(
         if rule.usual is not None:
             earliest = minute_of(view.state.started_at)
             found = with_usual(found, rule, intent, view.reader, windows, earliest)
-            limit = rule.limit * np.atleast_1d(np.asarray(found.usual, dtype=np.float64))
+            usual = np.atleast_1d(np.asarray(found.usual, dtype=np.float64))
+            limit = rule.limit * usual * ROUNDING
         values, samples = np.atleast_1d(found.values), np.atleast_1d(found.samples)
     over = np.asarray(values < limit if rule.below else values > limit, dtype=np.bool_)
     over[~complete | (samples < rule.min_samples)] = False
