@@ -13,7 +13,7 @@ confident  FAIL when the e-process disproves that all is well and, for a loss, t
            judge, a loss PASSES by their grades alone (`controller.rollout.powered`), and FAILS by either's.
 
 A rule with `evidence: observed` fails by either form, the confident one being sooner; with `evidence: confident`
-only by proof.
+only by proof. Where the last window has nothing to measure it is UNMEASURED, unless another one fails it.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ def judge_all(plan: Plan, state: State, seen: Seen) -> tuple[Verdict, ...]:
 def judge(rule: Rule, reading: Reading) -> Verdict:
     """One rule on one intent."""
     missing = _missing(reading.availability)
-    observed = missing or _observed(rule, reading)
-    confident = missing or _confident(rule, reading)
+    observed = _unless(missing, _observed(rule, reading))
+    confident = _unless(missing, _confident(rule, reading))
     return Verdict(
         rule=rule.name,
         intent=reading.intent,
@@ -67,6 +67,17 @@ def judge(rule: Rule, reading: Reading) -> Verdict:
         confident=confident,
         reading=reading,
     )
+
+
+def _unless(missing: Outcome | None, found: Outcome) -> Outcome:
+    """What was found, or that the last window has nothing to find.
+
+    A FAIL is of some window that had to be judged, mostly again: after downtime, or with what was learnt late, traffic
+    may have stopped since. It is judged once, so it would be lost for good.
+    """
+    if missing is None or (found is Outcome.FAIL and missing is Outcome.UNMEASURED):
+        return found
+    return missing
 
 
 def has_confident_form(metric: Metric) -> bool:

@@ -83,16 +83,18 @@ def test_a_rule_goes_by_its_evidence_and_an_observed_one_fails_by_proof_too(
         (Availability.MISMATCHED, Outcome.UNMEASURED),
     ],
 )
-def test_what_is_not_there_is_neither_good_nor_bad_whatever_was_proven_before(
+def test_what_is_not_there_is_neither_good_nor_bad_unless_a_window_fails_in_which_it_was(
     availability, outcome
 ):
-    found = judge(
-        ACCURACY,
-        reading(ACCURACY, "refund", availability=availability, worst=loud, failing=proven_bad),
-    )
+    missing = {"availability": availability}
+    found = judge(ACCURACY, reading(ACCURACY, "refund", passing=proof(9.0), **missing))
+    failed = judge(ACCURACY, reading(ACCURACY, "refund", worst=loud, failing=proven_bad, **missing))
 
     assert (found.outcome, found.observed, found.confident) == (outcome, outcome, outcome)
     assert found.intent == "refund"
+    # Late outcomes of a window that had traffic. Without a control nothing is compared, whenever it was.
+    whatever = outcome if outcome is Outcome.NOT_APPLICABLE else FAIL
+    assert (failed.outcome, failed.observed, failed.confident) == (whatever, whatever, whatever)
 
 
 def test_a_percentile_of_a_record_without_proofs_has_no_confident_form_and_one_with_any_has():
