@@ -29,7 +29,7 @@ from controller.rollout.decision import Decision
 from controller.rollout.route import route_of, settled_shares
 from controller.rollout.state import Phase, shares
 from controller.rollout.status import Status, status_text
-from controller.rollout.verdict import InForce, Seen
+from controller.rollout.verdict import InForce, Outcome, Seen
 
 
 class Reconciler:
@@ -101,7 +101,8 @@ class Reconciler:
             )
             self._telemetry.decided(record, took_s=elapsed() - begun)
         status = _status(decision, seen, now)
-        self._note(rollout, status, memory)
+        if not _leaves_out_a_failure(decision):
+            self._note(rollout, status, memory)
         if decision.recorded:
             memory = self._observer.look(rollout)
         self._telemetry.judged(memory.sight.head, status, standing)
@@ -171,6 +172,15 @@ class Reconciler:
 
     def _pending(self, rollout: str) -> Note:
         return self._notes.get(rollout) or Note(rollout=rollout)
+
+
+def _leaves_out_a_failure(decision: Decision) -> bool:
+    """Whether a rule fails that the decision was not about, as where a lease ran out in the same tick.
+
+    Then the windows do not count as judged: the next tick finds the failure again, and decides on it.
+    """
+    failed = (one for one in decision.verdicts if one.outcome is Outcome.FAIL)
+    return any(not decision.state.failed(one) for one in failed)
 
 
 def _committed(sight: Sight) -> datetime:

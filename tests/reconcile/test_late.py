@@ -7,6 +7,7 @@ import pytest
 
 from controller.rollout.decision import Action
 from controller.rollout.observation import Batch, Outcome
+from controller.rollout.plan import Then
 from controller.rollout.state import Phase
 from controller.rollout.verdict import Availability
 from tests.reconcile.world import ESCALATIONS, MINUTE, QUICK, World
@@ -85,6 +86,17 @@ def test_a_controller_that_was_away_rolls_back_for_what_happened_meanwhile(away)
     decision = world.reconciler.tick(world.head.state.rollout)
 
     assert decision.action is Action.ROLLBACK
+
+
+def test_a_failure_that_is_only_told_is_not_lost_to_an_expiry_in_the_same_tick():
+    told = tuple(replace(rule, then=Then.NOTIFY) for rule in SHORT.rules)
+    world, _ = served(20, of=replace(SHORT, rules=told))
+    world.traffic(ESCALATIONS)
+    world.clock.advance(10 * HOUR)
+
+    assert world.settle()[:2] == [Action.EXPIRE, Action.NOTIFY]
+
+    assert [one.rule for one in world.head.state.failures] == ["escalation"]
 
 
 def test_a_late_outcome_is_refused_beyond_the_horizon_and_judges_nothing():
