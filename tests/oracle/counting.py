@@ -142,6 +142,7 @@ class Ledger:
     requests: dict[str, Request] = field(default_factory=dict)
     episodes: list[Episode] = field(default_factory=list)
     blocks: list[Block] = field(default_factory=list)
+    pairs: list[Line] = field(default_factory=list)
     _seen: set[str] = field(default_factory=set)
     _waiting: dict[str, list[Line]] = field(default_factory=lambda: defaultdict(list))
     _episode_of: dict[str, Episode] = field(default_factory=dict)
@@ -160,6 +161,8 @@ class Ledger:
             self._seen.add(line["id"])
             if line["kind"] == "observation":
                 self._request(line, now, splits)
+            elif line["kind"] == "pair":
+                self.pairs.append(line)
             elif line["observation"] in self.requests:
                 self._outcome(line, now)
             else:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from statistics import NormalDist
@@ -17,7 +17,7 @@ import numpy as np
 
 from tests.oracle.betting import Bets, log_e, newcombe, starts, threshold
 from tests.oracle.counting import MICRO
-from tests.oracle.rules import QUANTILES, Rule, alpha, evidence, horizon, number, tally
+from tests.oracle.rules import QUANTILES, Rule, alpha, horizon, kinds, number, tally
 from tests.oracle.sums import ByMinute
 
 RATE_START, LOSS_START = 60, 360
@@ -57,6 +57,16 @@ class Judgement:
     closed: int
     changed: Sequence[int]
     in_force: Sequence[Stretch]
+    kind: str = "share"  # of evidence
+
+    @cached_property
+    def by_kind(self) -> list[Judgement]:
+        """The same on each kind of evidence that there is."""
+        return [replace(self, kind=one) for one in self._kinds]
+
+    @cached_property
+    def _kinds(self) -> list[str]:
+        return kinds(self.rule, self.sums)
 
     # Windows
 
@@ -131,7 +141,18 @@ class Judgement:
             weight += size
             for arm in fewer:
                 fewer[arm] += np.where(both, n[arm], 0)
-        return _share(lost, weight), np.minimum(fewer["baseline"], fewer["candidate"])
+        values, samples = _share(lost, weight), np.minimum(fewer["baseline"], fewer["candidate"])
+        pairs, of_pairs = self._paired(opens, ends)
+        enough = pairs >= max(self.rule.min_samples, 1)
+        return np.where(enough, of_pairs, values), np.where(enough, pairs, samples)
+
+    def _paired(self, opens: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """How many pairs, and the mean of baseline less candidate."""
+        keys = [key for key in self.sums.keys if key[0] == "pair"]
+        each = [(key[1] / MICRO, self.sums.over(key, opens, ends)) for key in keys]
+        n = sum((count for _, count in each), start=np.zeros(len(ends), dtype=np.int64))
+        lost = sum((value * count for value, count in each), start=np.zeros(len(ends)))
+        return n, _share(lost, n)
 
     def _strata_of(self, name: str) -> list[tuple[int, str]]:
         return sorted({key[2] for key in self.sums.keys if key[1] == name and len(key) == 3})
@@ -178,7 +199,7 @@ class Judgement:
     @cached_property
     def _thresholds(self) -> np.ndarray:
         part = LOSS_FIRST if self.rule.comparing else RATE_FIRST
-        spent = alpha(self.rule, self.epoch_number)
+        spent = alpha(self.rule, self.epoch_number) / max(len(self._kinds), 1)
         planned = math.ceil(horizon(self.rule.plan) / self._every)
         return np.array(
             [
@@ -192,7 +213,7 @@ class Judgement:
         return float(self._thresholds[place])
 
     def _wealth(self, opens: np.ndarray, ends: np.ndarray, bets: Bets, *, failing: bool):
-        seen = tally(self.rule, self.sums, opens, ends, failing=failing)
+        seen = tally(self.rule, self.sums, self.kind, opens, ends, failing=failing)
         wealth = np.zeros((len(ends), 3))
         for value, count in seen:
             wealth += count[:, None] * bets.gains(value)
@@ -201,11 +222,11 @@ class Judgement:
     def against(self, start: int, end: int) -> float:
         """log E of the start against the rule's claim."""
         at = np.array([start]), np.array([end])
-        return float(log_e(self._wealth(*at, self.rule.failing_bets(), failing=True))[0])
+        return float(log_e(self._wealth(*at, self.rule.failing_bets(self.kind), failing=True))[0])
 
     def tally(self, start: int, end: int, *, failing: bool) -> dict[str, float]:
         at = np.array([start]), np.array([end])
-        seen = tally(self.rule, self.sums, *at, failing=failing)
+        seen = tally(self.rule, self.sums, self.kind, *at, failing=failing)
         return {str(round(value * MICRO)): float(count[0]) for value, count in seen if count[0]}
 
     def _served(self, ends: np.ndarray) -> np.ndarray:
@@ -219,7 +240,7 @@ class Judgement:
 
     def proofs(self, ends: np.ndarray) -> Bound:
         """The best start of the best end, and whether any fails the rule with the figure beside it."""
-        best, fails, bets = -math.inf, False, self.rule.failing_bets()
+        best, fails, bets = -math.inf, False, self.rule.failing_bets(self.kind)
         ends = self._served(ends)
         figures = self.looks(ends).values if self.rule.comparing else None
         for start, needed in zip(self._starts.tolist(), self._thresholds.tolist(), strict=True):
@@ -237,7 +258,7 @@ class Judgement:
 
     @cached_property
     def owed_proofs(self) -> Bound:
-        return self.proofs(self.owed) if self.has_evidence else Bound(-math.inf, fails=False)
+        return self.proofs(self.owed)
 
     @cached_property
     def owed_worst(self) -> float:
@@ -245,23 +266,25 @@ class Judgement:
 
     def _beside(self, opens: np.ndarray, ends: np.ndarray) -> np.ndarray:
         """The mean of what was bet on."""
-        seen = tally(self.rule, self.sums, opens, ends, failing=True)
-        of = sum(count for _, count in seen)
-        return _share(sum(value * count for value, count in seen), of)
+        seen = tally(self.rule, self.sums, self.kind, opens, ends, failing=True)
+        nothing = np.zeros(len(ends))
+        of = sum((count for _, count in seen), start=nothing)
+        return _share(sum((value * count for value, count in seen), start=nothing), of)
 
     def in_favour(self, *, missing: int = 0) -> float:
         """log E for "within the limit" over the whole epoch; so many blocks more are the worst there is."""
-        at, bets = (np.array([self.epoch]), np.array([self.last])), self.rule.passing_bets()
-        wealth = self._wealth(*at, bets, failing=False)[0] + missing * bets.gains(1.0)
+        at, bets = (
+            (np.array([self.epoch]), np.array([self.last])),
+            self.rule.passing_bets(self.kind),
+        )
+        wealth = self._wealth(*at, bets, failing=False)[0]
+        if missing and self.kind == "block":
+            wealth = wealth + missing * bets.gains(1.0)
         return float(log_e(wealth))
 
     @property
     def pass_threshold(self) -> float:
-        return math.log(1 / number(self.rule.plan["spec"].get("alpha", "5%")))
-
-    @property
-    def has_evidence(self) -> bool:
-        return bool(evidence(self.rule, self.sums, failing=True))
+        return math.log(len(self._kinds) / number(self.rule.plan["spec"].get("alpha", "5%")))
 
     # Labels that are missing
 

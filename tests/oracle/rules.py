@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from datetime import datetime
 from fractions import Fraction
 from functools import cached_property
 from typing import Any
@@ -19,7 +20,7 @@ from tests.oracle.betting import (
     variance_of_a_block,
 )
 from tests.oracle.counting import MICRO, Episode, Ledger, Request, minute
-from tests.oracle.sums import ByMinute
+from tests.oracle.sums import ByMinute, Key
 
 FLAGS = {"escalation_rate": "escalated", "error_rate": "error"}
 LABELLED = ("accuracy_delta", "accuracy", "served_accuracy", "coverage")
@@ -123,19 +124,21 @@ class Rule:
     def claim(self) -> float:
         return 0.0 if self.guarded else self.bound
 
-    def _variance(self) -> float:
+    def _variance(self, kind: str) -> float:
         spec = self.plan["spec"]
+        if kind == "pair":
+            return number(spec.get("priors", {}).get("discordance", "5%"))
         accuracy = number(spec.get("priors", {}).get("accuracy", "95%"))
         return variance_of_a_block(accuracy, number(spec["steps"][0]["share"]))
 
-    def failing_bets(self) -> Bets:
+    def failing_bets(self, kind: str) -> Bets:
         if self.comparing:
-            return against_a_loss(self.limit, self._variance(), guarded=self.guarded)
+            return against_a_loss(self.limit, self._variance(kind), guarded=self.guarded)
         return against_a_share(self.bound, below=self.below)
 
-    def passing_bets(self) -> Bets:
+    def passing_bets(self, kind: str) -> Bets:
         if self.comparing:
-            return for_a_loss(self.limit, self._variance())
+            return for_a_loss(self.limit, self._variance(kind))
         return for_a_share(self.bound, below=self.below)
 
 
@@ -201,6 +204,11 @@ def counted(about: str, intent: str | None, ledger: Ledger, first: int, size: in
         if intent in (None, block.stratum[1]):
             sums.add(("block", block.loss()), block.minute)
             sums.add(("both", "closed", block.stratum), block.minute)
+    for pair in ledger.pairs if about == "labels" else ():
+        if intent in (None, pair["intent"]):
+            lost = Fraction(pair["baseline_correct"]) - Fraction(pair["candidate_correct"])
+            at = minute(datetime.fromisoformat(pair["at"]))
+            sums.add(("pair", round(lost * MICRO)), at)
     return sums
 
 
@@ -243,12 +251,21 @@ def _count_episode(about: str, episode: Episode, sums: ByMinute) -> None:
         sums.add((arm, "right", stratum), at, grade)
 
 
-def evidence(rule: Rule, sums: ByMinute, *, failing: bool) -> list[tuple[float, object, float]]:
+def kinds(rule: Rule, sums: ByMinute) -> list[str]:
+    """Of a loss: what there is to bet on. Of all else: the one thing."""
+    if not rule.comparing:
+        return ["share"]
+    return [kind for kind in ("block", "pair") if any(key[0] == kind for key in sums.keys)]
+
+
+def evidence(
+    rule: Rule, sums: ByMinute, kind: str, *, failing: bool
+) -> list[tuple[float, Key, float]]:
     """What is bet on: values, under which key they are counted, and how many of one the number there says."""
     arm = rule.arm
     if rule.comparing:
-        blocks = [key for key in sums.keys if key[0] == "block"]
-        return [(key[1] / MICRO, key, 1.0) for key in sorted(blocks)]
+        values = [key for key in sums.keys if key[0] == kind]
+        return [(key[1] / MICRO, key, 1.0) for key in sorted(values)]
     if rule.metric in FLAGS:
         return [(0.0, (arm, "episodes known"), 1.0), (1.0, (arm, "episodes flagged"), 1.0)]
     if rule.metric == "accuracy":
@@ -261,12 +278,12 @@ def evidence(rule: Rule, sums: ByMinute, *, failing: bool) -> list[tuple[float, 
 
 
 def tally(
-    rule: Rule, sums: ByMinute, start: np.ndarray, end: np.ndarray, *, failing: bool
+    rule: Rule, sums: ByMinute, kind: str, start: np.ndarray, end: np.ndarray, *, failing: bool
 ) -> list[tuple[float, np.ndarray]]:
     """How often each value was seen in windows; of shares, what is not a 1 is a 0."""
     found = [
         (value, sums.over(key, start, end) * part)
-        for value, key, part in evidence(rule, sums, failing=failing)
+        for value, key, part in evidence(rule, sums, kind, failing=failing)
     ]
     if rule.comparing:
         return found

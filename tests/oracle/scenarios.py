@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tests.oracle.traffic import Nature
@@ -59,8 +59,8 @@ def rule(
     return {**told, "then": then, **fields}
 
 
-SOON = {"minSamples": 30}
-CONFIDENT = {"evidence": "confident"}
+SOON: Document = {"minSamples": 30}
+CONFIDENT: Document = {"evidence": "confident"}
 
 RATES = plan(
     rule("escalation_rate", "5h", above="6%", **CONFIDENT),
@@ -155,4 +155,12 @@ SCENARIOS = {
         "accuracy confident pass",
     ),
     "labels are missing": scenario(GRADED, UNEVEN, 16, "worst cases"),
+    "pairs beside blocks": scenario(
+        LOSSES,
+        replace(WORSE, pairs=0.3),
+        14,
+        "failing pair",
+        "failing block",
+        "accuracy_delta observed fail",
+    ),
 }
