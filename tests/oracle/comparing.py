@@ -19,7 +19,7 @@ CLOSE = 1e-9
 
 
 def close(value: float) -> Any:
-    return pytest.approx(value, rel=CLOSE, abs=1e-11)
+    return pytest.approx(value, rel=CLOSE, abs=1e-10)
 
 
 def of(moment: str) -> int:
@@ -40,7 +40,11 @@ class Comparison:
         self._latest(reading, by_hand)
         self._worst(reading, by_hand)
         observed = self._observed(found, by_hand)
-        confident = self._confident(found, by_hand) if by_hand.rule.provable else "not_applicable"
+        goes_by_proof = by_hand.rule.told.get("evidence") == "confident"
+        confident = self._confident(found, by_hand)
+        # An observed rule on a ratio has no other form before a percentile is frozen.
+        if not by_hand.rule.provable or not (by_hand.by_kind or by_hand.rule.loss or goes_by_proof):
+            confident = "not_applicable"
         if available != "measured":
             missing = "not_applicable" if available == "no_control" else "unmeasured"
             observed, confident = (
@@ -50,7 +54,6 @@ class Comparison:
         assert observed in (None, found["observed"])
         assert confident in (None, found["confident"])
         by_either = "fail" if found["confident"] == "fail" else found["observed"]
-        goes_by_proof = by_hand.rule.told.get("evidence") == "confident"
         assert found["outcome"] == (found["confident"] if goes_by_proof else by_either)
         kind = by_hand.rule.metric + (" spike" if "spike" in by_hand.rule.told else "")
         self.seen[f"{kind} observed {found['observed']}"] += 1
@@ -102,6 +105,9 @@ class Comparison:
 
     def _confident(self, found: Document, by_hand: Judgement) -> str | None:
         reading = found["reading"]
+        if not by_hand.rule.provable:
+            assert (reading["failing"], reading["passing"]) == (None, None)
+            return None
         self._failing(reading["failing"], by_hand)
         self._passing(reading, by_hand)
         if any(one.owed_proofs.fails for one in by_hand.by_kind):
@@ -120,28 +126,28 @@ class Comparison:
             return
         window = of(found["window"]["start"]), of(found["window"]["end"])
         assert by_hand.rule.shortest <= window[1] - window[0] <= by_hand.rule.window
-        assert found["claim"] == close(by_hand.rule.claim)
+        assert found["claim"] == close(by_hand.claim_until(window[1]))
         used = self._kind_of(found, by_hand, window, failing=True)
         assert found["log_e"] == close(used.against(*window))
         assert found["log_threshold"] == close(used.threshold_of(window[0]))
         margin = found["log_e"] - found["log_threshold"]
         # Of losses that fire, one whose figure is past the limit too comes first.
-        assert margin >= (min(least, 0) if by_hand.rule.comparing else least) - 1e-8
+        assert margin >= (min(least, 0) if by_hand.rule.loss else least) - 1e-8
         self.seen["failing proofs"] += 1
         self.seen[f"failing {used.kind}"] += 1
 
     def _passing(self, reading: Document, by_hand: Judgement) -> None:
         found, worst = reading["passing"], reading["worst_case"]
-        if not by_hand.by_kind or by_hand.last <= by_hand.epoch:
+        if not by_hand.by_kind or by_hand.last <= by_hand.proven_from:
             assert found is None
             return
         assert found["log_e"] == close(max(one.in_favour() for one in by_hand.by_kind))
         assert found["log_threshold"] == close(by_hand.pass_threshold)
         window = of(found["window"]["start"]), of(found["window"]["end"])
-        assert window == (by_hand.epoch, by_hand.last)
+        assert window == (by_hand.proven_from, by_hand.last)
         used = self._kind_of(found, by_hand, window, failing=False)
         assert found["log_e"] == close(used.in_favour())
-        assert (worst is not None) == (by_hand.rule.comparing and by_hand.is_doubtful())
+        assert (worst is not None) == (by_hand.rule.loss and by_hand.is_doubtful())
         if worst is not None:
             missing = by_hand.missing_blocks()
             at_worst = max(one.in_favour(missing=missing) for one in by_hand.by_kind)

@@ -17,6 +17,7 @@ import numpy as np
 
 from tests.oracle.betting import Bets, log_e, newcombe, starts, threshold
 from tests.oracle.counting import MICRO
+from tests.oracle.matching import BILLION, TOLD, Frozen, matched
 from tests.oracle.rules import QUANTILES, Rule, alpha, horizon, kinds, number, tally
 from tests.oracle.sums import ByMinute
 
@@ -57,6 +58,7 @@ class Judgement:
     closed: int
     changed: Sequence[int]
     in_force: Sequence[Stretch]
+    frozen: Sequence[Frozen] = ()  # percentiles of the baseline
     kind: str = "share"  # of evidence
 
     @cached_property
@@ -66,7 +68,26 @@ class Judgement:
 
     @cached_property
     def _kinds(self) -> list[str]:
+        if self.rule.ratio:
+            return ["matched"] if self.frozen else []
         return kinds(self.rule, self.sums)
+
+    @cached_property
+    def _matched(self) -> ByMinute:
+        return matched(self.sums, self.frozen, limit=self.rule.limit, level=self.rule.bound)
+
+    @property
+    def proven_from(self) -> int:
+        return max(self.epoch, self.frozen[0].since) if self.frozen else self.epoch
+
+    def claim_until(self, end: int) -> float:
+        """What a proof says: of a ratio the percentile that was frozen before its end, in seconds."""
+        if not self.rule.ratio:
+            return self.rule.claim
+        return (
+            1.02
+            ** [one for one in self.frozen if one.since < end or one is self.frozen[0]][-1].bucket
+        )
 
     # Windows
 
@@ -111,10 +132,15 @@ class Judgement:
 
     def _measured(self, opens: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         rule, arm = self.rule, self.rule.arm
-        if rule.comparing:
+        if rule.loss:
             return self._loss(opens, ends)
+        if rule.ratio:
+            (ours, n), (theirs, k) = (
+                self._quantile(one, opens, ends) for one in ("candidate", "baseline")
+            )
+            return ours / theirs, np.minimum(n, k)
         if rule.metric in QUANTILES:
-            return self._quantile(opens, ends)
+            return self._quantile(arm, opens, ends)
         over, under, scale = {
             "accuracy": ("episodes right", "episodes graded", MICRO),
             "served_accuracy": ("served right", "served", MICRO),
@@ -157,13 +183,15 @@ class Judgement:
     def _strata_of(self, name: str) -> list[tuple[int, str]]:
         return sorted({key[2] for key in self.sums.keys if key[1] == name and len(key) == 3})
 
-    def _quantile(self, opens: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        buckets = sorted(key[2] for key in self.sums.keys if key[:2] == (self.rule.arm, "bucket"))
-        n = self.sums.over((self.rule.arm, "known"), opens, ends)
+    def _quantile(
+        self, arm: str, opens: np.ndarray, ends: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        buckets = sorted(key[2] for key in self.sums.keys if key[:2] == (arm, "bucket"))
+        n = self.sums.over((arm, "known"), opens, ends)
         rank = np.floor(QUANTILES[self.rule.metric] * (n - 1) + 1e-12)
         values, below = np.full(len(ends), np.nan), np.zeros(len(ends), dtype=np.int64)
         for one in buckets:
-            here = self.sums.over((self.rule.arm, "bucket", one), opens, ends)
+            here = self.sums.over((arm, "bucket", one), opens, ends)
             found = (below <= rank) & (rank < below + here) & (n > 0)
             values[found] = 2 * 1.02**one / 2.02
             below = below + here
@@ -190,7 +218,7 @@ class Judgement:
 
     @cached_property
     def _every(self) -> int:
-        return LOSS_START if self.rule.comparing else RATE_START
+        return LOSS_START if self.rule.loss else RATE_START
 
     @cached_property
     def _starts(self) -> np.ndarray:
@@ -198,7 +226,7 @@ class Judgement:
 
     @cached_property
     def _thresholds(self) -> np.ndarray:
-        part = LOSS_FIRST if self.rule.comparing else RATE_FIRST
+        part = LOSS_FIRST if self.rule.loss else RATE_FIRST
         spent = alpha(self.rule, self.epoch_number) / max(len(self._kinds), 1)
         planned = math.ceil(horizon(self.rule.plan) / self._every)
         return np.array(
@@ -213,6 +241,9 @@ class Judgement:
         return float(self._thresholds[place])
 
     def _wealth(self, opens: np.ndarray, ends: np.ndarray, bets: Bets, *, failing: bool):
+        if self.rule.ratio:
+            logs = [self._matched.over(("log", failing, j), opens, ends) for j in range(3)]
+            return np.stack(logs, axis=1) / BILLION
         seen = tally(self.rule, self.sums, self.kind, opens, ends, failing=failing)
         wealth = np.zeros((len(ends), 3))
         for value, count in seen:
@@ -226,6 +257,9 @@ class Judgement:
 
     def tally(self, start: int, end: int, *, failing: bool) -> dict[str, float]:
         at = np.array([start]), np.array([end])
+        if self.rule.ratio:
+            told = {name: self._matched.over((name, failing), *at)[0] for name in TOLD}
+            return {name: float(n) for name, n in told.items() if n}
         seen = tally(self.rule, self.sums, self.kind, *at, failing=failing)
         return {str(round(value * MICRO)): float(count[0]) for value, count in seen if count[0]}
 
@@ -242,7 +276,7 @@ class Judgement:
         """The best start of the best end, and whether any fails the rule with the figure beside it."""
         best, fails, bets = -math.inf, False, self.rule.failing_bets(self.kind)
         ends = self._served(ends)
-        figures = self.looks(ends).values if self.rule.comparing else None
+        figures = self.looks(ends).values if self.rule.loss else None
         for start, needed in zip(self._starts.tolist(), self._thresholds.tolist(), strict=True):
             of = (ends - start >= self.rule.shortest) & (ends - start <= self.rule.window)
             if not of.any():
@@ -250,7 +284,9 @@ class Judgement:
             opens = np.full(int(of.sum()), start)
             margins = log_e(self._wealth(opens, ends[of], bets, failing=True)) - needed
             beside = figures[of] if figures is not None else self._beside(opens, ends[of])
-            limit = self.rule.limit if self.rule.comparing else self.rule.bound
+            limit = (
+                self.rule.limit if self.rule.loss else 0.0 if self.rule.ratio else self.rule.bound
+            )
             past = beside < limit - ROUNDING if self.rule.below else beside > limit + ROUNDING
             best = max(best, float(margins.max()))
             fails = fails or bool(((margins >= 0) & past).any())
@@ -265,7 +301,12 @@ class Judgement:
         return self.worst(self.owed)
 
     def _beside(self, opens: np.ndarray, ends: np.ndarray) -> np.ndarray:
-        """The mean of what was bet on."""
+        """The mean of what was bet on; of a ratio, what the candidate has more of than as the baseline."""
+        if self.rule.ratio:
+            n, above, expected = (
+                self._matched.over((name, True), opens, ends) for name in TOLD[:3]
+            )
+            return _share(above - expected / MICRO, n)
         seen = tally(self.rule, self.sums, self.kind, opens, ends, failing=True)
         nothing = np.zeros(len(ends))
         of = sum((count for _, count in seen), start=nothing)

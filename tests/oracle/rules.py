@@ -24,7 +24,7 @@ from tests.oracle.sums import ByMinute, Key
 
 FLAGS = {"escalation_rate": "escalated", "error_rate": "error"}
 LABELLED = ("accuracy_delta", "accuracy", "served_accuracy", "coverage")
-QUANTILES = {"latency_p50": 0.5, "latency_p95": 0.95}
+QUANTILES = {"latency_p50": 0.5, "latency_p95": 0.95, "latency_p95_ratio": 0.95}
 PROVABLE = (*FLAGS, *QUANTILES, "accuracy_delta", "accuracy")
 UNITS = {"%": Fraction(1, 100), "pp": Fraction(1, 100), "s": Fraction(1)}
 SPANS = {"s": Fraction(1, 60), "m": Fraction(1), "h": Fraction(60), "d": Fraction(1440)}
@@ -96,12 +96,20 @@ class Rule:
         return self.metric in LABELLED
 
     @property
-    def comparing(self) -> bool:
+    def loss(self) -> bool:
         return self.metric == "accuracy_delta"
 
     @property
+    def ratio(self) -> bool:
+        return self.metric == "latency_p95_ratio"
+
+    @property
+    def comparing(self) -> bool:
+        return self.loss or self.ratio
+
+    @property
     def guarded(self) -> bool:
-        return self.comparing and self.told["then"] == "pause"
+        return self.loss and self.told["then"] == "pause"
 
     @cached_property
     def provable(self) -> bool:
@@ -132,12 +140,12 @@ class Rule:
         return variance_of_a_block(accuracy, number(spec["steps"][0]["share"]))
 
     def failing_bets(self, kind: str) -> Bets:
-        if self.comparing:
+        if self.loss:
             return against_a_loss(self.limit, self._variance(kind), guarded=self.guarded)
         return against_a_share(self.bound, below=self.below)
 
     def passing_bets(self, kind: str) -> Bets:
-        if self.comparing:
+        if self.loss:
             return for_a_loss(self.limit, self._variance(kind))
         return for_a_share(self.bound, below=self.below)
 
@@ -220,6 +228,7 @@ def _count_request(about: str, one: Request, sums: ByMinute) -> None:
         if latency is not None:
             sums.add((arm, "known"), at)
             sums.add((arm, "bucket", bucket(latency / MICRO)), at)
+            sums.add((arm, "bucket of", one.stratum, bucket(latency / MICRO)), at)
     elif about == "labels":
         for name, grade in (("known", one.grade()), ("served", one.served())):
             if grade is not None:
@@ -253,7 +262,7 @@ def _count_episode(about: str, episode: Episode, sums: ByMinute) -> None:
 
 def kinds(rule: Rule, sums: ByMinute) -> list[str]:
     """Of a loss: what there is to bet on. Of all else: the one thing."""
-    if not rule.comparing:
+    if not rule.loss:
         return ["share"]
     return [kind for kind in ("block", "pair") if any(key[0] == kind for key in sums.keys)]
 
@@ -263,7 +272,7 @@ def evidence(
 ) -> list[tuple[float, Key, float]]:
     """What is bet on: values, under which key they are counted, and how many of one the number there says."""
     arm = rule.arm
-    if rule.comparing:
+    if rule.loss:
         values = [key for key in sums.keys if key[0] == kind]
         return [(key[1] / MICRO, key, 1.0) for key in sorted(values)]
     if rule.metric in FLAGS:
@@ -285,7 +294,7 @@ def tally(
         (value, sums.over(key, start, end) * part)
         for value, key, part in evidence(rule, sums, kind, failing=failing)
     ]
-    if rule.comparing:
+    if rule.loss:
         return found
     (_, of), *ones = found
     right = sum((count for _, count in ones), start=np.zeros(len(start)))

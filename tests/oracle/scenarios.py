@@ -79,6 +79,12 @@ LATENCIES = plan(
     rule("escalation_rate", "4h", name="stop", above="8%", then="rollback"),
     labels={},
 )
+RATIOS = plan(
+    rule("latency_p95_ratio", "2h", above=1.5, name="slower", **SOON),
+    rule("latency_p95_ratio", "4h", above=1.5, name="proven", **CONFIDENT),
+    rule("latency_p95_ratio", "3h", above=2.5, name="refund", intents="critical", **CONFIDENT),
+    alpha="20%",
+)
 LOSSES = plan(
     rule("accuracy_delta", "9h", name="over", above="4pp", intents="critical", **CONFIDENT),
     rule("accuracy_delta", "9h", name="guarded", above="4pp", then="pause", **CONFIDENT),
@@ -132,6 +138,14 @@ SCENARIOS = {
         "latency_p95 observed fail",
         "latency_p95 confident fail",
         "latency_p95 confident pass",
+    ),
+    "latency ratios": scenario(
+        RATIOS,
+        Nature(conversations=1.0, turns_at=300, worse=16.0),
+        9,
+        "latency_p95_ratio observed fail",
+        "latency_p95_ratio confident fail",
+        "record measure",
     ),
     "losses": scenario(
         LOSSES,
