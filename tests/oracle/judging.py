@@ -15,10 +15,10 @@ from statistics import NormalDist
 
 import numpy as np
 
-from tests.oracle.betting import Bets, log_e, newcombe, starts, threshold
+from tests.oracle.betting import Bets, log_e, newcombe, starts, threshold, wilson
 from tests.oracle.counting import MICRO
 from tests.oracle.matching import BILLION, TOLD, Frozen, matched
-from tests.oracle.rules import QUANTILES, Rule, alpha, horizon, kinds, number, tally
+from tests.oracle.rules import QUANTILES, Rule, alpha, horizon, kinds, number, sampled, tally
 from tests.oracle.sums import ByMinute
 
 RATE_START, LOSS_START = 60, 360
@@ -144,10 +144,10 @@ class Judgement:
         over, under, scale = {
             "accuracy": ("episodes right", "episodes graded", MICRO),
             "served_accuracy": ("served right", "served", MICRO),
-            "coverage": ("episodes graded", "episodes", 1),
+            "coverage": self._of_coverage,
         }.get(rule.metric, ("flagged", "known", 1))
         top, bottom = (self.sums.over((arm, one), opens, ends) for one in (over, under))
-        return _share(top / scale, bottom), bottom
+        return _share(top / float(scale), bottom), bottom
 
     def _loss(self, opens: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """By intent and split, weighed by how many labels both arms have together."""
@@ -329,24 +329,33 @@ class Judgement:
 
     # Labels that are missing
 
+    @cached_property
+    def _of_coverage(self) -> tuple[str, str, Fraction]:
+        """Of a sample each answer is graded for itself, relative to the part that is to be."""
+        part = sampled(self.rule.plan)
+        return ("known", "requests", part) if part < 1 else ("episodes graded", "episodes", part)
+
     def coverage(self) -> dict[str, tuple[int, int]]:
-        """By arm, graded conversations and all of them, in the epoch."""
+        """By arm, what is graded and all of it, in the epoch."""
         at = np.array([self.epoch]), np.array([self.last])
         return {
             arm: (
-                int(self.sums.over((arm, "episodes graded"), *at)[0]),
-                int(self.sums.over((arm, "episodes"), *at)[0]),
+                int(self.sums.over((arm, self._of_coverage[0]), *at)[0]),
+                int(self.sums.over((arm, self._of_coverage[1]), *at)[0]),
             )
             for arm in ("baseline", "candidate")
         }
 
     def is_doubtful(self) -> bool:
-        """Clearly more than two points apart: the 99.9% interval lies beyond them."""
-        arms = self.coverage()
+        """Clearly more than two hundredths of the part apart, or the candidate's clearly more: 99.9% intervals."""
+        arms, part = self.coverage(), float(sampled(self.rule.plan))
+        graded, of = arms["candidate"]
+        if of and wilson(graded, of, Z)[0] > 1.02 * part:
+            return True
         if not all(of for _, of in arms.values()):
             return False
         lower, upper = newcombe(arms["baseline"], arms["candidate"], Z)
-        return lower > 0.02 or upper < -0.02
+        return lower > 0.02 * part or upper < -0.02 * part
 
     def missing_blocks(self) -> int:
         """Of each split and intent: what each arm lacks, in as many blocks as its known labels make there."""

@@ -187,6 +187,12 @@ def alpha(rule: Rule, epoch: int) -> float:
     return whole / len(alike) / 2**epoch
 
 
+def sampled(plan: Plan) -> Fraction:
+    """Which part of the answers is graded."""
+    told = plan["spec"].get("labels", {}).get("sampled", "100%")
+    return Fraction(told.removesuffix("%")) / 100
+
+
 def horizon(plan: Plan) -> int:
     """Minutes of the planned migration."""
     spec = plan["spec"]

@@ -15,7 +15,7 @@ from tests.oracle.counting import START_OF_TIME, Ledger, minute
 from tests.oracle.judging import Judgement
 from tests.oracle.live import Live, Told
 from tests.oracle.matching import Frozen
-from tests.oracle.rules import Rule, counted, rules_of, span, subject
+from tests.oracle.rules import Rule, counted, rules_of, sampled, span, subject
 from tests.oracle.sums import ByMinute
 from tests.oracle.traffic import Nature, Traffic
 
@@ -47,6 +47,7 @@ class Auditor:
             of_conversations=self.plan["spec"]["assignment"]["unit"] != "request",
             delay=self.delay,
             horizon=timedelta(minutes=span(labels.get("horizon", "7d"))),
+            sampled=sampled(self.plan),
         )
 
     def audit(self, told: Told) -> None:

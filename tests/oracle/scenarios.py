@@ -154,6 +154,7 @@ SCENARIOS = {
         "accuracy_delta confident fail",
         "accuracy_delta observed fail",
         "record pause",
+        "epoch 1",
     ),
     "labels after part of a minute": scenario(
         with_spec(LOSSES, labels={"delay": "1810s", "horizon": "5h"}),
@@ -169,6 +170,13 @@ SCENARIOS = {
         "accuracy confident pass",
     ),
     "labels are missing": scenario(GRADED, UNEVEN, 16, "worst cases"),
+    "a sample is graded": scenario(
+        with_spec(LOSSES, labels={"delay": "45m", "sampled": "50%"}),
+        Nature(conversations=0.8, wrong=(0.06, 0.4), graded=(0.5, 0.5), error=0.05, escalated=0.08),
+        12,
+        "accuracy_delta observed fail",
+        "coverage observed pass",
+    ),
     "pairs beside blocks": scenario(
         LOSSES,
         replace(WORSE, pairs=0.3),
