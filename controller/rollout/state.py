@@ -50,7 +50,7 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Epoch:
-    """The stretch of evidence that a rule judges: number 0 from the first share, a new one at every resume."""
+    """The stretch of evidence that a rule judges: number 0 from the rollout's begin, a new one at every resume."""
 
     number: int
     start: datetime

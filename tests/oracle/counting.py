@@ -5,6 +5,7 @@ Written from the pages in docs/, on the fields that `canaryctl ingest` takes. No
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,12 @@ def minute(at: datetime) -> int:
     return (at - START_OF_TIME) // MINUTE
 
 
+def place(salt: str, name: str) -> Fraction:
+    """On a circle, from 0 to 1."""
+    digest = hashlib.sha256(f"{len(salt)}:{salt}{name}".encode()).digest()
+    return Fraction(int.from_bytes(digest[:8], "big"), 2**64)
+
+
 @dataclass(eq=False)
 class Request:
     """One answered request, with all that was learnt of it."""
@@ -29,6 +36,7 @@ class Request:
     line: Line
     at: datetime
     version: int
+    sampled: bool = True  # in the part of answers that counts if it is wrong without a grade
     outcomes: list[Line] = field(default_factory=list)
     _known: dict[str, Any] = field(default_factory=dict)  # until something more is learnt
 
@@ -75,8 +83,10 @@ class Request:
 
     def _grade(self) -> int | None:
         escalated = bool(self.flag("escalated"))
-        mean = _mean(self._graded("attempt") if escalated else self._graded("attempt", "served"))
         wrong_without = escalated or bool(self.flag("error"))
+        if wrong_without and not self.sampled:
+            return None
+        mean = _mean(self._graded("attempt") if escalated else self._graded("attempt", "served"))
         return 0 if mean is None and wrong_without else mean
 
 
@@ -139,9 +149,11 @@ class Ledger:
     of_conversations: bool
     delay: timedelta
     horizon: timedelta
+    sampled: Fraction = Fraction(1)
     requests: dict[str, Request] = field(default_factory=dict)
     episodes: list[Episode] = field(default_factory=list)
     blocks: list[Block] = field(default_factory=list)
+    pairs: list[Line] = field(default_factory=list)
     _seen: set[str] = field(default_factory=set)
     _waiting: dict[str, list[Line]] = field(default_factory=lambda: defaultdict(list))
     _episode_of: dict[str, Episode] = field(default_factory=dict)
@@ -160,6 +172,8 @@ class Ledger:
             self._seen.add(line["id"])
             if line["kind"] == "observation":
                 self._request(line, now, splits)
+            elif line["kind"] == "pair":
+                self.pairs.append(line)
             elif line["observation"] in self.requests:
                 self._outcome(line, now)
             else:
@@ -169,7 +183,9 @@ class Ledger:
     def _request(self, line: Line, now: datetime, splits: list[tuple[datetime, int, int]]) -> None:
         at = datetime.fromisoformat(line["at"])
         committed = [version for since, version, _ in splits if since <= at][-1]
-        one = Request(line, at, line.get("version", committed))
+        salt = f"labels of {line['rollout']}"
+        sampled = place(salt, line["id"]) < self.sampled
+        one = Request(line, at, line.get("version", committed), sampled)
         self.requests[line["id"]] = one
         if line["cohort"] == "compared":
             self._episode_of[line["id"]] = self._join(one)
@@ -196,7 +212,15 @@ class Ledger:
             one.learn(line)
 
     def _close_blocks(self, now: datetime, shares: dict[int, int]) -> None:
-        """Labels that are old enough, in order of their conversations' begin, each used once."""
+        """Labels that are old enough, in order of their conversations' begin, each used once.
+
+        A block of which a label has no grade any more is none, and its other labels wait again.
+        """
+        for block in list(self.blocks):
+            members = block.baseline + block.candidate
+            if any(one.grade() is None for one in members):
+                self.blocks.remove(block)
+                self._in_block -= {id(one) for one in members}
         mature = minute(now - self.delay)
         lines: dict[tuple[int, str], dict[str, list[Episode]]] = defaultdict(
             lambda: {"baseline": [], "candidate": []}

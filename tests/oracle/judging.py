@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from statistics import NormalDist
 
 import numpy as np
 
-from tests.oracle.betting import Bets, log_e, newcombe, starts, threshold
+from tests.oracle.betting import Bets, log_e, newcombe, starts, threshold, wilson
 from tests.oracle.counting import MICRO
-from tests.oracle.rules import QUANTILES, Rule, alpha, evidence, horizon, number, tally
+from tests.oracle.matching import BILLION, TOLD, Frozen, matched
+from tests.oracle.rules import QUANTILES, Rule, alpha, horizon, kinds, number, sampled, tally
 from tests.oracle.sums import ByMinute
 
 RATE_START, LOSS_START = 60, 360
@@ -57,6 +58,36 @@ class Judgement:
     closed: int
     changed: Sequence[int]
     in_force: Sequence[Stretch]
+    frozen: Sequence[Frozen] = ()  # percentiles of the baseline
+    kind: str = "share"  # of evidence
+
+    @cached_property
+    def by_kind(self) -> list[Judgement]:
+        """The same on each kind of evidence that there is."""
+        return [replace(self, kind=one) for one in self._kinds]
+
+    @cached_property
+    def _kinds(self) -> list[str]:
+        if self.rule.ratio:
+            return ["matched"] if self.frozen else []
+        return kinds(self.rule, self.sums)
+
+    @cached_property
+    def _matched(self) -> ByMinute:
+        return matched(self.sums, self.frozen, limit=self.rule.limit, level=self.rule.bound)
+
+    @property
+    def proven_from(self) -> int:
+        return max(self.epoch, self.frozen[0].since) if self.frozen else self.epoch
+
+    def claim_until(self, end: int) -> float:
+        """What a proof says: of a ratio the percentile that was frozen before its end, in seconds."""
+        if not self.rule.ratio:
+            return self.rule.claim
+        return (
+            1.02
+            ** [one for one in self.frozen if one.since < end or one is self.frozen[0]][-1].bucket
+        )
 
     # Windows
 
@@ -101,17 +132,22 @@ class Judgement:
 
     def _measured(self, opens: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         rule, arm = self.rule, self.rule.arm
-        if rule.comparing:
+        if rule.loss:
             return self._loss(opens, ends)
+        if rule.ratio:
+            (ours, n), (theirs, k) = (
+                self._quantile(one, opens, ends) for one in ("candidate", "baseline")
+            )
+            return ours / theirs, np.minimum(n, k)
         if rule.metric in QUANTILES:
-            return self._quantile(opens, ends)
+            return self._quantile(arm, opens, ends)
         over, under, scale = {
             "accuracy": ("episodes right", "episodes graded", MICRO),
             "served_accuracy": ("served right", "served", MICRO),
-            "coverage": ("episodes graded", "episodes", 1),
+            "coverage": self._of_coverage,
         }.get(rule.metric, ("flagged", "known", 1))
         top, bottom = (self.sums.over((arm, one), opens, ends) for one in (over, under))
-        return _share(top / scale, bottom), bottom
+        return _share(top / float(scale), bottom), bottom
 
     def _loss(self, opens: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """By intent and split, weighed by how many labels both arms have together."""
@@ -131,18 +167,31 @@ class Judgement:
             weight += size
             for arm in fewer:
                 fewer[arm] += np.where(both, n[arm], 0)
-        return _share(lost, weight), np.minimum(fewer["baseline"], fewer["candidate"])
+        values, samples = _share(lost, weight), np.minimum(fewer["baseline"], fewer["candidate"])
+        pairs, of_pairs = self._paired(opens, ends)
+        enough = pairs >= max(self.rule.min_samples, 1)
+        return np.where(enough, of_pairs, values), np.where(enough, pairs, samples)
+
+    def _paired(self, opens: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """How many pairs, and the mean of baseline less candidate."""
+        keys = [key for key in self.sums.keys if key[0] == "pair"]
+        each = [(key[1] / MICRO, self.sums.over(key, opens, ends)) for key in keys]
+        n = sum((count for _, count in each), start=np.zeros(len(ends), dtype=np.int64))
+        lost = sum((value * count for value, count in each), start=np.zeros(len(ends)))
+        return n, _share(lost, n)
 
     def _strata_of(self, name: str) -> list[tuple[int, str]]:
         return sorted({key[2] for key in self.sums.keys if key[1] == name and len(key) == 3})
 
-    def _quantile(self, opens: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        buckets = sorted(key[2] for key in self.sums.keys if key[:2] == (self.rule.arm, "bucket"))
-        n = self.sums.over((self.rule.arm, "known"), opens, ends)
+    def _quantile(
+        self, arm: str, opens: np.ndarray, ends: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        buckets = sorted(key[2] for key in self.sums.keys if key[:2] == (arm, "bucket"))
+        n = self.sums.over((arm, "known"), opens, ends)
         rank = np.floor(QUANTILES[self.rule.metric] * (n - 1) + 1e-12)
         values, below = np.full(len(ends), np.nan), np.zeros(len(ends), dtype=np.int64)
         for one in buckets:
-            here = self.sums.over((self.rule.arm, "bucket", one), opens, ends)
+            here = self.sums.over((arm, "bucket", one), opens, ends)
             found = (below <= rank) & (rank < below + here) & (n > 0)
             values[found] = 2 * 1.02**one / 2.02
             below = below + here
@@ -169,7 +218,7 @@ class Judgement:
 
     @cached_property
     def _every(self) -> int:
-        return LOSS_START if self.rule.comparing else RATE_START
+        return LOSS_START if self.rule.loss else RATE_START
 
     @cached_property
     def _starts(self) -> np.ndarray:
@@ -177,8 +226,8 @@ class Judgement:
 
     @cached_property
     def _thresholds(self) -> np.ndarray:
-        part = LOSS_FIRST if self.rule.comparing else RATE_FIRST
-        spent = alpha(self.rule, self.epoch_number)
+        part = LOSS_FIRST if self.rule.loss else RATE_FIRST
+        spent = alpha(self.rule, self.epoch_number) / max(len(self._kinds), 1)
         planned = math.ceil(horizon(self.rule.plan) / self._every)
         return np.array(
             [
@@ -192,7 +241,10 @@ class Judgement:
         return float(self._thresholds[place])
 
     def _wealth(self, opens: np.ndarray, ends: np.ndarray, bets: Bets, *, failing: bool):
-        seen = tally(self.rule, self.sums, opens, ends, failing=failing)
+        if self.rule.ratio:
+            logs = [self._matched.over(("log", failing, j), opens, ends) for j in range(3)]
+            return np.stack(logs, axis=1) / BILLION
+        seen = tally(self.rule, self.sums, self.kind, opens, ends, failing=failing)
         wealth = np.zeros((len(ends), 3))
         for value, count in seen:
             wealth += count[:, None] * bets.gains(value)
@@ -201,11 +253,14 @@ class Judgement:
     def against(self, start: int, end: int) -> float:
         """log E of the start against the rule's claim."""
         at = np.array([start]), np.array([end])
-        return float(log_e(self._wealth(*at, self.rule.failing_bets(), failing=True))[0])
+        return float(log_e(self._wealth(*at, self.rule.failing_bets(self.kind), failing=True))[0])
 
     def tally(self, start: int, end: int, *, failing: bool) -> dict[str, float]:
         at = np.array([start]), np.array([end])
-        seen = tally(self.rule, self.sums, *at, failing=failing)
+        if self.rule.ratio:
+            told = {name: self._matched.over((name, failing), *at)[0] for name in TOLD}
+            return {name: float(n) for name, n in told.items() if n}
+        seen = tally(self.rule, self.sums, self.kind, *at, failing=failing)
         return {str(round(value * MICRO)): float(count[0]) for value, count in seen if count[0]}
 
     def _served(self, ends: np.ndarray) -> np.ndarray:
@@ -219,9 +274,9 @@ class Judgement:
 
     def proofs(self, ends: np.ndarray) -> Bound:
         """The best start of the best end, and whether any fails the rule with the figure beside it."""
-        best, fails, bets = -math.inf, False, self.rule.failing_bets()
+        best, fails, bets = -math.inf, False, self.rule.failing_bets(self.kind)
         ends = self._served(ends)
-        figures = self.looks(ends).values if self.rule.comparing else None
+        figures = self.looks(ends).values if self.rule.loss else None
         for start, needed in zip(self._starts.tolist(), self._thresholds.tolist(), strict=True):
             of = (ends - start >= self.rule.shortest) & (ends - start <= self.rule.window)
             if not of.any():
@@ -229,7 +284,9 @@ class Judgement:
             opens = np.full(int(of.sum()), start)
             margins = log_e(self._wealth(opens, ends[of], bets, failing=True)) - needed
             beside = figures[of] if figures is not None else self._beside(opens, ends[of])
-            limit = self.rule.limit if self.rule.comparing else self.rule.bound
+            limit = (
+                self.rule.limit if self.rule.loss else 0.0 if self.rule.ratio else self.rule.bound
+            )
             past = beside < limit - ROUNDING if self.rule.below else beside > limit + ROUNDING
             best = max(best, float(margins.max()))
             fails = fails or bool(((margins >= 0) & past).any())
@@ -237,52 +294,68 @@ class Judgement:
 
     @cached_property
     def owed_proofs(self) -> Bound:
-        return self.proofs(self.owed) if self.has_evidence else Bound(-math.inf, fails=False)
+        return self.proofs(self.owed)
 
     @cached_property
     def owed_worst(self) -> float:
         return self.worst(self.owed)
 
     def _beside(self, opens: np.ndarray, ends: np.ndarray) -> np.ndarray:
-        """The mean of what was bet on."""
-        seen = tally(self.rule, self.sums, opens, ends, failing=True)
-        of = sum(count for _, count in seen)
-        return _share(sum(value * count for value, count in seen), of)
+        """The mean of what was bet on; of a ratio, what the candidate has more of than as the baseline."""
+        if self.rule.ratio:
+            n, above, expected = (
+                self._matched.over((name, True), opens, ends) for name in TOLD[:3]
+            )
+            return _share(above - expected / MICRO, n)
+        seen = tally(self.rule, self.sums, self.kind, opens, ends, failing=True)
+        nothing = np.zeros(len(ends))
+        of = sum((count for _, count in seen), start=nothing)
+        return _share(sum((value * count for value, count in seen), start=nothing), of)
 
     def in_favour(self, *, missing: int = 0) -> float:
         """log E for "within the limit" over the whole epoch; so many blocks more are the worst there is."""
-        at, bets = (np.array([self.epoch]), np.array([self.last])), self.rule.passing_bets()
-        wealth = self._wealth(*at, bets, failing=False)[0] + missing * bets.gains(1.0)
+        at, bets = (
+            (np.array([self.epoch]), np.array([self.last])),
+            self.rule.passing_bets(self.kind),
+        )
+        wealth = self._wealth(*at, bets, failing=False)[0]
+        if missing and self.kind == "block":
+            wealth = wealth + missing * bets.gains(1.0)
         return float(log_e(wealth))
 
     @property
     def pass_threshold(self) -> float:
-        return math.log(1 / number(self.rule.plan["spec"].get("alpha", "5%")))
-
-    @property
-    def has_evidence(self) -> bool:
-        return bool(evidence(self.rule, self.sums, failing=True))
+        return math.log(len(self._kinds) / number(self.rule.plan["spec"].get("alpha", "5%")))
 
     # Labels that are missing
 
+    @cached_property
+    def _of_coverage(self) -> tuple[str, str, Fraction]:
+        """Of a sample each answer is graded for itself, relative to the part that is to be."""
+        part = sampled(self.rule.plan)
+        return ("known", "requests", part) if part < 1 else ("episodes graded", "episodes", part)
+
     def coverage(self) -> dict[str, tuple[int, int]]:
-        """By arm, graded conversations and all of them, in the epoch."""
+        """By arm, what is graded and all of it, in the epoch."""
         at = np.array([self.epoch]), np.array([self.last])
         return {
             arm: (
-                int(self.sums.over((arm, "episodes graded"), *at)[0]),
-                int(self.sums.over((arm, "episodes"), *at)[0]),
+                int(self.sums.over((arm, self._of_coverage[0]), *at)[0]),
+                int(self.sums.over((arm, self._of_coverage[1]), *at)[0]),
             )
             for arm in ("baseline", "candidate")
         }
 
     def is_doubtful(self) -> bool:
-        """Clearly more than two points apart: the 99.9% interval lies beyond them."""
-        arms = self.coverage()
+        """Clearly more than two hundredths of the part apart, or the candidate's clearly more: 99.9% intervals."""
+        arms, part = self.coverage(), float(sampled(self.rule.plan))
+        graded, of = arms["candidate"]
+        if of and wilson(graded, of, Z)[0] > 1.02 * part:
+            return True
         if not all(of for _, of in arms.values()):
             return False
         lower, upper = newcombe(arms["baseline"], arms["candidate"], Z)
-        return lower > 0.02 or upper < -0.02
+        return lower > 0.02 * part or upper < -0.02 * part
 
     def missing_blocks(self) -> int:
         """Of each split and intent: what each arm lacks, in as many blocks as its known labels make there."""

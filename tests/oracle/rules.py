@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from datetime import datetime
 from fractions import Fraction
 from functools import cached_property
 from typing import Any
@@ -19,11 +20,11 @@ from tests.oracle.betting import (
     variance_of_a_block,
 )
 from tests.oracle.counting import MICRO, Episode, Ledger, Request, minute
-from tests.oracle.sums import ByMinute
+from tests.oracle.sums import ByMinute, Key
 
 FLAGS = {"escalation_rate": "escalated", "error_rate": "error"}
 LABELLED = ("accuracy_delta", "accuracy", "served_accuracy", "coverage")
-QUANTILES = {"latency_p50": 0.5, "latency_p95": 0.95}
+QUANTILES = {"latency_p50": 0.5, "latency_p95": 0.95, "latency_p95_ratio": 0.95}
 PROVABLE = (*FLAGS, *QUANTILES, "accuracy_delta", "accuracy")
 UNITS = {"%": Fraction(1, 100), "pp": Fraction(1, 100), "s": Fraction(1)}
 SPANS = {"s": Fraction(1, 60), "m": Fraction(1), "h": Fraction(60), "d": Fraction(1440)}
@@ -95,12 +96,20 @@ class Rule:
         return self.metric in LABELLED
 
     @property
-    def comparing(self) -> bool:
+    def loss(self) -> bool:
         return self.metric == "accuracy_delta"
 
     @property
+    def ratio(self) -> bool:
+        return self.metric == "latency_p95_ratio"
+
+    @property
+    def comparing(self) -> bool:
+        return self.loss or self.ratio
+
+    @property
     def guarded(self) -> bool:
-        return self.comparing and self.told["then"] == "pause"
+        return self.loss and self.told["then"] == "pause"
 
     @cached_property
     def provable(self) -> bool:
@@ -123,19 +132,21 @@ class Rule:
     def claim(self) -> float:
         return 0.0 if self.guarded else self.bound
 
-    def _variance(self) -> float:
+    def _variance(self, kind: str) -> float:
         spec = self.plan["spec"]
+        if kind == "pair":
+            return number(spec.get("priors", {}).get("discordance", "5%"))
         accuracy = number(spec.get("priors", {}).get("accuracy", "95%"))
         return variance_of_a_block(accuracy, number(spec["steps"][0]["share"]))
 
-    def failing_bets(self) -> Bets:
-        if self.comparing:
-            return against_a_loss(self.limit, self._variance(), guarded=self.guarded)
+    def failing_bets(self, kind: str) -> Bets:
+        if self.loss:
+            return against_a_loss(self.limit, self._variance(kind), guarded=self.guarded)
         return against_a_share(self.bound, below=self.below)
 
-    def passing_bets(self) -> Bets:
-        if self.comparing:
-            return for_a_loss(self.limit, self._variance())
+    def passing_bets(self, kind: str) -> Bets:
+        if self.loss:
+            return for_a_loss(self.limit, self._variance(kind))
         return for_a_share(self.bound, below=self.below)
 
 
@@ -176,6 +187,12 @@ def alpha(rule: Rule, epoch: int) -> float:
     return whole / len(alike) / 2**epoch
 
 
+def sampled(plan: Plan) -> Fraction:
+    """Which part of the answers is graded."""
+    told = plan["spec"].get("labels", {}).get("sampled", "100%")
+    return Fraction(told.removesuffix("%")) / 100
+
+
 def horizon(plan: Plan) -> int:
     """Minutes of the planned migration."""
     spec = plan["spec"]
@@ -201,6 +218,11 @@ def counted(about: str, intent: str | None, ledger: Ledger, first: int, size: in
         if intent in (None, block.stratum[1]):
             sums.add(("block", block.loss()), block.minute)
             sums.add(("both", "closed", block.stratum), block.minute)
+    for pair in ledger.pairs if about == "labels" else ():
+        if intent in (None, pair["intent"]):
+            lost = Fraction(pair["baseline_correct"]) - Fraction(pair["candidate_correct"])
+            at = minute(datetime.fromisoformat(pair["at"]))
+            sums.add(("pair", round(lost * MICRO)), at)
     return sums
 
 
@@ -212,6 +234,7 @@ def _count_request(about: str, one: Request, sums: ByMinute) -> None:
         if latency is not None:
             sums.add((arm, "known"), at)
             sums.add((arm, "bucket", bucket(latency / MICRO)), at)
+            sums.add((arm, "bucket of", one.stratum, bucket(latency / MICRO)), at)
     elif about == "labels":
         for name, grade in (("known", one.grade()), ("served", one.served())):
             if grade is not None:
@@ -243,12 +266,21 @@ def _count_episode(about: str, episode: Episode, sums: ByMinute) -> None:
         sums.add((arm, "right", stratum), at, grade)
 
 
-def evidence(rule: Rule, sums: ByMinute, *, failing: bool) -> list[tuple[float, object, float]]:
+def kinds(rule: Rule, sums: ByMinute) -> list[str]:
+    """Of a loss: what there is to bet on. Of all else: the one thing."""
+    if not rule.loss:
+        return ["share"]
+    return [kind for kind in ("block", "pair") if any(key[0] == kind for key in sums.keys)]
+
+
+def evidence(
+    rule: Rule, sums: ByMinute, kind: str, *, failing: bool
+) -> list[tuple[float, Key, float]]:
     """What is bet on: values, under which key they are counted, and how many of one the number there says."""
     arm = rule.arm
-    if rule.comparing:
-        blocks = [key for key in sums.keys if key[0] == "block"]
-        return [(key[1] / MICRO, key, 1.0) for key in sorted(blocks)]
+    if rule.loss:
+        values = [key for key in sums.keys if key[0] == kind]
+        return [(key[1] / MICRO, key, 1.0) for key in sorted(values)]
     if rule.metric in FLAGS:
         return [(0.0, (arm, "episodes known"), 1.0), (1.0, (arm, "episodes flagged"), 1.0)]
     if rule.metric == "accuracy":
@@ -261,14 +293,14 @@ def evidence(rule: Rule, sums: ByMinute, *, failing: bool) -> list[tuple[float, 
 
 
 def tally(
-    rule: Rule, sums: ByMinute, start: np.ndarray, end: np.ndarray, *, failing: bool
+    rule: Rule, sums: ByMinute, kind: str, start: np.ndarray, end: np.ndarray, *, failing: bool
 ) -> list[tuple[float, np.ndarray]]:
     """How often each value was seen in windows; of shares, what is not a 1 is a 0."""
     found = [
         (value, sums.over(key, start, end) * part)
-        for value, key, part in evidence(rule, sums, failing=failing)
+        for value, key, part in evidence(rule, sums, kind, failing=failing)
     ]
-    if rule.comparing:
+    if rule.loss:
         return found
     (_, of), *ones = found
     right = sum((count for _, count in ones), start=np.zeros(len(start)))

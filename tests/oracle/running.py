@@ -14,7 +14,8 @@ from tests.oracle.comparing import Comparison
 from tests.oracle.counting import START_OF_TIME, Ledger, minute
 from tests.oracle.judging import Judgement
 from tests.oracle.live import Live, Told
-from tests.oracle.rules import Rule, counted, rules_of, span, subject
+from tests.oracle.matching import Frozen
+from tests.oracle.rules import Rule, counted, rules_of, sampled, span, subject
 from tests.oracle.sums import ByMinute
 from tests.oracle.traffic import Nature, Traffic
 
@@ -46,6 +47,7 @@ class Auditor:
             of_conversations=self.plan["spec"]["assignment"]["unit"] != "request",
             delay=self.delay,
             horizon=timedelta(minutes=span(labels.get("horizon", "7d"))),
+            sampled=sampled(self.plan),
         )
 
     def audit(self, told: Told) -> None:
@@ -84,6 +86,7 @@ class Auditor:
             closed=last if self.last is None else self._closes(rule, self.last.at) + 1,
             changed=sums[about].changed_from(self._before.get(about)),
             in_force=self.in_force,
+            frozen=_frozen(told.state["references"], rule),
         )
 
     def _closes(self, rule: Rule, now: datetime) -> int:
@@ -100,6 +103,15 @@ class Auditor:
         if self.in_force and self.in_force[-1][1] == since:
             since = self.in_force.pop()[0]
         self.in_force.append((since, until))
+
+
+def _frozen(references: dict[str, Any], rule: Rule) -> list[Frozen]:
+    """In force from the minute after it was frozen."""
+    key = rule.metric if rule.intent is None else f"{rule.metric}/{rule.intent}"
+    return [
+        Frozen(minute(datetime.fromisoformat(one["since"])) + 1, one["bucket"])
+        for one in references.get(key, ())
+    ]
 
 
 JUDGED = ("pending", "progressing", "paused", "baking")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tests.oracle.traffic import Nature
@@ -59,8 +59,8 @@ def rule(
     return {**told, "then": then, **fields}
 
 
-SOON = {"minSamples": 30}
-CONFIDENT = {"evidence": "confident"}
+SOON: Document = {"minSamples": 30}
+CONFIDENT: Document = {"evidence": "confident"}
 
 RATES = plan(
     rule("escalation_rate", "5h", above="6%", **CONFIDENT),
@@ -78,6 +78,12 @@ LATENCIES = plan(
     rule("latency_p95", "3h", name="too-quick", below="1.5s", **CONFIDENT),
     rule("escalation_rate", "4h", name="stop", above="8%", then="rollback"),
     labels={},
+)
+RATIOS = plan(
+    rule("latency_p95_ratio", "2h", above=1.5, name="slower", **SOON),
+    rule("latency_p95_ratio", "4h", above=1.5, name="proven", **CONFIDENT),
+    rule("latency_p95_ratio", "3h", above=2.5, name="refund", intents="critical", **CONFIDENT),
+    alpha="20%",
 )
 LOSSES = plan(
     rule("accuracy_delta", "9h", name="over", above="4pp", intents="critical", **CONFIDENT),
@@ -133,6 +139,14 @@ SCENARIOS = {
         "latency_p95 confident fail",
         "latency_p95 confident pass",
     ),
+    "latency ratios": scenario(
+        RATIOS,
+        Nature(conversations=1.0, turns_at=300, worse=16.0),
+        9,
+        "latency_p95_ratio observed fail",
+        "latency_p95_ratio confident fail",
+        "record measure",
+    ),
     "losses": scenario(
         LOSSES,
         WORSE,
@@ -140,6 +154,7 @@ SCENARIOS = {
         "accuracy_delta confident fail",
         "accuracy_delta observed fail",
         "record pause",
+        "epoch 1",
     ),
     "labels after part of a minute": scenario(
         with_spec(LOSSES, labels={"delay": "1810s", "horizon": "5h"}),
@@ -155,4 +170,19 @@ SCENARIOS = {
         "accuracy confident pass",
     ),
     "labels are missing": scenario(GRADED, UNEVEN, 16, "worst cases"),
+    "a sample is graded": scenario(
+        with_spec(LOSSES, labels={"delay": "45m", "sampled": "50%"}),
+        Nature(conversations=0.8, wrong=(0.06, 0.4), graded=(0.5, 0.5), error=0.05, escalated=0.08),
+        12,
+        "accuracy_delta observed fail",
+        "coverage observed pass",
+    ),
+    "pairs beside blocks": scenario(
+        LOSSES,
+        replace(WORSE, pairs=0.3),
+        14,
+        "failing pair",
+        "failing block",
+        "accuracy_delta observed fail",
+    ),
 }

@@ -21,6 +21,13 @@ class ByMinute:
     def add(self, key: Key, minute: int, amount: int = 1) -> None:
         self._columns[key][minute - self.first] += amount
 
+    def column(self, key: Key) -> np.ndarray:
+        """By minute; nothing where there is nothing under the key."""
+        return self._columns.get(key, np.zeros(self.size, dtype=np.int64))
+
+    def fill(self, key: Key, column: np.ndarray) -> None:
+        self._columns[key] += column
+
     @property
     def keys(self) -> list[Key]:
         return list(self._columns)

@@ -34,6 +34,7 @@ class Nature:
         1e9  # minutes from the begin: from here on the candidate is `worse` times as bad
     )
     worse: float = 1.0
+    pairs: float = 0.0  # in a minute: requests that both arms answered, both answers graded
 
 
 @dataclass
@@ -52,6 +53,8 @@ class Traffic:
         span = (until - since) / timedelta(minutes=1)
         for _ in range(self.random.poisson(self.nature.conversations * span)):
             self._conversation(since + minutes(self.random.uniform(0, span)), share_bp, version)
+        for _ in range(self.random.poisson(self.nature.pairs * span)):
+            self._pair(since + minutes(self.random.uniform(0, span)))
 
     def take(self, now: datetime) -> list[Line]:
         """The lines that are due, in the order of their delivery."""
@@ -72,6 +75,21 @@ class Traffic:
             self._deliver(line, at)
             self._learn(line, at)
             at += minutes(random.exponential(9.0) if number % 3 else random.exponential(2.0))
+
+    def _pair(self, at: datetime) -> None:
+        right = [float(self.random.uniform() >= wrong) for wrong in self.nature.wrong]
+        if self.random.uniform() < 0.1:  # asked several times
+            right[1] = float(self.random.choice([0.25, 0.5]))
+        line = {
+            "kind": "pair",
+            "id": self._name("pair"),
+            "rollout": self.rollout,
+            "at": at.isoformat(),
+            "intent": str(self.random.choice(["refund", "order"])),
+            "baseline_correct": right[0],
+            "candidate_correct": right[1],
+        }
+        self._deliver(line, at + minutes(1))
 
     def _intent(self) -> str:
         return str(self.random.choice(["refund", "order", PINNED], p=[0.5, 0.4, 0.1]))

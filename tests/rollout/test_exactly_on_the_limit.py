@@ -72,7 +72,8 @@ def test_a_loss_over_several_strata(answers):
     rows = [one for version, of in enumerate(strata, start=2) for one in both(*of, version=version)]
     sizes = [baseline[1] + candidate[1] for baseline, candidate in strata]
     each = [Fraction(*baseline) - Fraction(*candidate) for baseline, candidate in strata]
-    limit = sum(size * loss for size, loss in zip(sizes, each, strict=True)) / sum(sizes)
+    weighed = [size * loss for size, loss in zip(sizes, each, strict=True)]
+    limit = sum(weighed, start=Fraction(0)) / sum(sizes)
 
     assert verdict(lost(limit), rows).observed is Outcome.PASS
 
