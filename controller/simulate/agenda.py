@@ -17,6 +17,23 @@ from controller.simulate.freezes import frozen_from, thaw
 LATE: Final = "deadline"  # what is told when a step goes on for longer
 
 
+def last_open(plan: Plan, state: State, judged: int, last: int) -> Iterator[int]:
+    """The last minutes after one that was judged, up to another, in which a raise is possible that will not be any
+    more: a freeze begins, or the baseline ends before the next step could. What is there before is looked at in them,
+    for nothing tells of it later.
+    """
+
+    def is_too_late(minute: int) -> bool:
+        return retires_during_next_step(plan, state, start_of(minute))
+
+    after = judged + 1
+    frozen = frozen_from(plan.freezes, after)
+    if frozen is not None:
+        yield frozen - 1
+    if not is_too_late(after) and is_too_late(last):
+        yield bisect_left(range(last), True, lo=after, key=is_too_late) - 1
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agenda:
     """Of a rollout after the minute `judged`, which goes on to `last` at most. `fresh`: nothing was looked at since its
@@ -49,20 +66,6 @@ class Agenda:
             case _:
                 over = self.judged
         return max(over, self._thaw())
-
-    def last_open(self) -> Iterator[int]:
-        """The last minutes in which a raise is possible that will not be any more: a freeze begins, or the baseline
-        ends before the next step could. What is there before is looked at in them, for nothing tells of it later.
-        """
-        after, plan = self.judged + 1, self.plan
-        frozen = frozen_from(plan.freezes, after)
-        if frozen is not None:
-            yield frozen - 1
-        if not self._is_too_late(after) and self._is_too_late(self.last):
-            yield bisect_left(range(self.last), True, lo=after, key=self._is_too_late) - 1
-
-    def _is_too_late(self, minute: int) -> bool:
-        return retires_during_next_step(self.plan, self.state, start_of(minute))
 
     def _told_late_min(self) -> int:
         """The minute in which it is told that a step's deadline has passed: the last one if it was, or it has none."""

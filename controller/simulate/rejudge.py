@@ -8,7 +8,8 @@ The way of the rollout (steps, holds, freezes, pins) stays the recorded one: the
 they are judged by. Counts are taken as they stand today, so a label that came late counts from the start. After the
 parting the traffic would have been split otherwise, and nothing of what followed is known.
 
-Looks are an hour apart, and the first minute of a decision is found by halving, as in a simulation (`docs/adr/014`).
+Looks are an hour apart and before a freeze begins, and the first minute of a decision is found by halving, as in a
+simulation (`docs/adr/014`).
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from controller.rollout.state import State
 from controller.rollout.tallies import Tallies
 from controller.rollout.timeline import minute_of, start_of
 from controller.rollout.view import View
+from controller.simulate.agenda import last_open
 from controller.simulate.standing import standing_of
 
 LOOK_MIN: Final = 60
@@ -246,7 +248,7 @@ class _Walk:
         """The first decision after one minute and up to another; None if there is none."""
         judged = start
         while judged < until:
-            look = min(judged + LOOK_MIN, until)
+            look = min(judged + LOOK_MIN, *last_open(plan, state, judged, until), until)
             if self._decision(plan, state, judged, look).recorded:
                 return self._earliest(plan, state, judged, look)
             judged = look

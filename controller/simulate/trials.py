@@ -32,7 +32,7 @@ from controller.rollout.state import Cause, Phase, State, shares
 from controller.rollout.timeline import minute_of, minutes, start_of
 from controller.rollout.verdict import Outcome
 from controller.rollout.view import View
-from controller.simulate.agenda import Agenda
+from controller.simulate.agenda import Agenda, last_open
 from controller.simulate.backtest import Ending
 from controller.simulate.bounds import bounds_of, tallies_of
 from controller.simulate.failing import suspects
@@ -186,8 +186,7 @@ class _Run:
         return last.until, decision
 
     def _next_look(self) -> int:
-        now, agenda = self._judged, self._agenda()
-        quiet = agenda.quiet_until
+        now, quiet = self._judged, self._agenda().quiet_until
         if self._looks_at_all:
             return min(now + 1, self._last)
         if quiet > now:
@@ -196,7 +195,8 @@ class _Run:
             apart_min = 1 if self._fresh else PENDING_MIN
         else:
             apart_min = min(self._apart_min(), self._ahead_min)
-        return min(now + apart_min, *agenda.last_open(), self._last)
+        closing = last_open(self._plan, self._state, now, self._last)
+        return min(now + apart_min, *closing, self._last)
 
     def _agenda(self) -> Agenda:
         return Agenda(

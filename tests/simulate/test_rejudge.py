@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from controller.rollout.decision import Action
-from controller.rollout.plan import Evidence, Intent, Judge, Labels, Plan, Scope, Step, Then
+from controller.rollout.plan import Evidence, Freeze, Intent, Judge, Labels, Plan, Scope, Step, Then
 from controller.rollout.timeline import MINUTE
 from controller.simulate.arrivals import Poisson
-from controller.simulate.backtest import TICK, Ending, Finished, Setup, World, backtest
+from controller.simulate.backtest import START, TICK, Ending, Finished, Setup, World, backtest
 from controller.simulate.rejudge import rejudge, under, unused
 from controller.simulate.results import Recording
 from controller.simulate.stand_ins import OnPause
@@ -99,6 +100,28 @@ def test_slower_rules_tell_how_much_later_they_stop():
     assert found.later is not None
     assert found.later.decision.action in (Action.PAUSE, Action.ADVANCE)
     assert found.at < found.later.at <= found.known_until
+
+
+def test_an_advance_is_found_in_the_minutes_before_a_freeze_begins():
+    hold = timedelta(
+        hours=8, minutes=10
+    )  # so that looks an hour apart lie after it within the freeze
+    begins = START + hold + 3 * TICK
+    freeze = Freeze(start=begins, end=START + 11 * HOUR)
+    # Nobody says whether answers are grounded.
+    held = small(
+        rule("hallucination_rate"),
+        steps=(replace(STEPS[0], hold=hold), STEPS[1]),
+        freezes=(freeze,),
+        max_blind=720 * HOUR,
+    )
+    within, _ = under_way(held, max_days=1)
+
+    found = rejudge(within.store, "small", small()).difference
+
+    assert found is not None
+    assert (found.decided.action, found.of_the_time.action) == (Action.ADVANCE, Action.HOLD)
+    assert START + hold <= found.at < begins
 
 
 def test_what_people_commanded_is_taken_as_given():
