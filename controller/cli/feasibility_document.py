@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from controller.cli.learnt import latencies_document
 from controller.cli.output import Document, precise
-from controller.cli.simulated import part_document
+from controller.cli.simulated import part_document, pinned_document
 
 if TYPE_CHECKING:
     from controller.cli.feasibility import Outcome
@@ -114,8 +114,7 @@ def _proving(plan: Plan, one: Proving) -> Document:
 
 def _rehearsal(found: Rehearsal) -> Document:
     from controller.simulate.backtest import Ending
-    from controller.simulate.montecarlo import STOPS
-    from controller.simulate.rehearsal import part_of
+    from controller.simulate.montecarlo import STOPS, part_of
 
     return {
         "runs": found.runs,
@@ -132,6 +131,7 @@ def _rehearsal(found: Rehearsal) -> Document:
                     part_of(sum(one.endings[ending].count for ending in STOPS), found.runs)
                 ),
                 "stopped_by": dict(one.stopped_by),
+                "pinned": pinned_document(one.pinned),
                 "until_stop_s": _spread_document(one.stop, times=60),
                 "wrong_answers_served": _spread_document(one.wrong_served),
             }

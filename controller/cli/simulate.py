@@ -43,10 +43,13 @@ from controller.cli.simulated import (
     RequestsPerUnit,
     UnitsPerDay,
     UnitsPerMinute,
+    alike_words,
     answers_words,
     cores,
     endings_document,
     per_minute_of,
+    pinned_document,
+    pinned_words,
     progress,
     requests_per_unit_of,
     span_of,
@@ -286,6 +289,7 @@ def _print(
         out.print()
     for one in found:
         said = f"{one.scenario.text}: {about(fitted.plan, one.scenario)}.{_stopped_by(one)}"
+        said += "".join(f" {pinned_words(pinned)}." for pinned in one.pinned)
         for part in wrapped(said, width=out.width, indent=""):
             out.print(Text(part, style="dim"))
     notes = (
@@ -318,10 +322,7 @@ def _facts(
     if any(rule.metric.kind is Kind.COST for rule in fitted.plan.rules):
         yield call_words(setup.usual, setup.traffic, tokens)
     if setup.traffic.requests_per_unit > 1:
-        yield (
-            "The requests of a unit fare alike: a conversation escalates, fails, and is right or wrong as a whole. How "
-            "long each takes, and what it costs, is its own."
-        )
+        yield (f"{alike_words(setup.traffic)} How long each takes, and what it costs, is its own.")
     if any(is_judged_again(one.plan, one.scenario) for one in setups):
         yield (
             "Late labels change what was judged. Rollouts that have them are looked at every hour, so a decision may "
@@ -456,6 +457,7 @@ def _scenario(plan: Plan, one: Summary) -> Document:
         "endings": endings_document(one.endings),
         "stopped_before_it_went_wrong": one.early,
         "stopped_by": dict(one.stopped_by),
+        "pinned": pinned_document(one.pinned),
         "until_stop_s": _seconds(one.stop),
         "since_it_went_wrong_s": _seconds(one.delay),
         "until_completion_s": _seconds(one.completion),

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from controller.cli.context import Context
-from controller.cli.output import Document, console
+from controller.cli.output import Document, console, rough
 from controller.errors import DataError
 
 if TYPE_CHECKING:
     from controller.rollout.plan import Plan
     from controller.simulate.backtest import Ending
-    from controller.simulate.montecarlo import Part, Told
+    from controller.simulate.montecarlo import Part, Pinned, Told
     from controller.simulate.scenarios import Scenario, Traffic
 
 DAY_MIN = 1_440
@@ -237,6 +237,37 @@ def part_document(part: Part) -> Document:
         "lower": part.interval.lower,
         "upper": part.interval.upper,
     }
+
+
+def alike_words(traffic: Traffic) -> str:
+    """What is taken of the requests of a conversation or user; those of one alone are independent."""
+    said = (
+        "The requests of a unit fare alike: it escalates, fails, and is right or wrong as a whole"
+    )
+    if traffic.label_rate < 1:
+        return (
+            f"{said}, and is graded so. Where answers are picked one by one, more units have a grade: proofs come "
+            "sooner than told, and chance leaves nothing ungraded for as long."
+        )
+    return f"{said}."
+
+
+def pinned_words(one: Pinned) -> str:
+    """Of the runs of one scenario; times since the start."""
+    median, most = (rough(timedelta(minutes=at)) for at in (one.after.median, one.after.most))
+    times = f"{one.part.count:,} run{'s' * (one.part.count != 1)}"
+    return f"{one.intent} pinned in {times}, after {median} · {most}"
+
+
+def pinned_document(pinned: Sequence[Pinned]) -> list[Document]:
+    return [
+        {
+            "intent": one.intent,
+            **part_document(one.part),
+            "after_s": {"median": one.after.median * 60, "p90": one.after.most * 60},
+        }
+        for one in pinned
+    ]
 
 
 def endings_document(endings: Mapping[Ending, Part]) -> Document:

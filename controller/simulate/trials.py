@@ -78,7 +78,9 @@ class Setup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """How one run ended. Minutes are since the start; `path` holds the share from each of some minutes on."""
+    """How one run ended. Minutes are since the start; `path` holds the share from each of some minutes on, `pins` when
+    each intent was that a rule sent back.
+    """
 
     number: int
     ending: Ending
@@ -88,6 +90,7 @@ class Trial:
     rules: tuple[str, ...]  # that stopped it
     candidate_requests: int
     wrong_served: float  # wrong answers of the candidate's that reached a client, as expected
+    pins: tuple[tuple[int, str], ...] = ()
 
 
 def trial(setup: Setup, number: int, *, look_min: int | None = None) -> Trial:
@@ -135,6 +138,7 @@ class _Run:
         self._frozen_until = self._first
         self._fresh = True  # nothing was looked at since the last decision
         self._path = [(0, 0)]
+        self._pins: list[tuple[int, str]] = []
         self._decided: Decision | None = None
         self._waits: tuple[Wait, ...] = ()
         self._begin_version()
@@ -419,6 +423,9 @@ class _Run:
             self._begin_version()
         if decision.state.references is not before.references:
             self._tallies.widen(bounds_of(self._plan, decision.state.references), minute)
+        self._pins += [
+            (minute - self._first, one) for one in decision.state.pins if one not in before.pins
+        ]
         if decision.state.share_bp != before.share_bp:
             self._path.append((minute - self._first, decision.state.share_bp))
         if decision.action is Action.NOTIFY and ASKED in {*decision.state.told} - {*before.told}:
@@ -472,6 +479,7 @@ class _Run:
             ending=ending,
             end_min=self._judged - self._first,
             path=tuple(self._path),
+            pins=tuple(self._pins),
             cause=stop.cause if stop is not None else None,
             rules=tuple(sorted({one.rule for one in stop.failures})) if stop is not None else (),
             candidate_requests=served[self._tallies.columns.requests],

@@ -277,6 +277,8 @@ def test_what_a_rule_pins_gets_no_candidate_any_more_and_the_rollout_goes_on():
     # Both intents are pinned within half an hour of the fault; nothing is left to compare, so nothing goes further.
     assert found.ending is Ending.UNFINISHED
     assert found.candidate_requests == pytest.approx(4 * 75, rel=0.25)
+    assert {intent for _, intent in found.pins} == {"refund", "other"}
+    assert all(minute <= 60 + 30 for minute, _ in found.pins)
 
 
 def test_the_same_number_is_the_same_run_and_another_is_not():
