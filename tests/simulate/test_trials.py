@@ -271,6 +271,18 @@ def test_a_freeze_is_over_in_the_first_minute_that_nothing_freezes():
     assert thaw(overlapping, first + 1) == first + 540
 
 
+@pytest.mark.parametrize(("days", "shares"), [(0, [0]), (1, [0, 1_000])], ids=["first", "next"])
+def test_a_step_that_the_baseline_would_not_outlive_never_begins(days: int, shares: list[int]):
+    of = small(QUIET, UNSURE, steps=(STEPS[0], Step(share_bp=5_000, hold=48 * HOUR)))
+    arm = replace(of.baseline, shutdown=START.date() + timedelta(days=days))
+    given = setup(replace(of, baseline=arm), units_per_minute=1.0, max_days=2)
+
+    found = trial(given, 0)
+
+    assert found == trial(given, 0, look_min=1)
+    assert (found.ending, [share for _, share in found.path]) == (Ending.UNFINISHED, shares)
+
+
 def test_what_a_rule_pins_gets_no_candidate_any_more_and_the_rollout_goes_on():
     found = trial(setup(small(ACCURACY, PINNING), faulty(escalation=0.30, since=HOUR)), 0)
 
