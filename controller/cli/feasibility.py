@@ -12,7 +12,14 @@ from rich.text import Text
 from controller.cli.context import Context
 from controller.cli.learnt import cost_words, history_words, latency_words, usd_each
 from controller.cli.output import console, grid, rough, wrapped
-from controller.cli.simulated import answers_words, cores, progress, traffic_words
+from controller.cli.simulated import (
+    alike_words,
+    answers_words,
+    cores,
+    pinned_words,
+    progress,
+    traffic_words,
+)
 from controller.rollout.metrics import Kind
 from controller.rollout.plan import Evidence, Then
 from controller.rollout.units import (
@@ -186,7 +193,7 @@ def _facts(plan: Plan, asked: Asked) -> Iterator[str]:
         yield history_words(asked.known.history)
     yield f"Traffic: {traffic_words(asked.traffic)}."
     if asked.traffic.requests_per_unit > 1:
-        yield "The requests of a unit fare alike; how long each takes is its own."
+        yield f"{alike_words(asked.traffic)} How long each takes is its own."
     yield f"Answers: {answers_words(plan, asked.traffic)}."
     yield from _judge_words(plan)
     yield from latency_words(asked.known.usual)
@@ -373,6 +380,9 @@ def _simulated(context: Context, plan: Plan, found: Rehearsal) -> Iterator[Text]
         if one.stopped_by:
             by = ", ".join(f"{name} {count}" for name, count in one.stopped_by.items())
             yield Text(f"{one.scenario.text}, stopped by: {by}")
+    for one in found.summaries:
+        for pinned in one.pinned:
+            yield Text(f"{one.scenario.text}, {pinned_words(pinned)}")
     for stop in found.healthy_stops:
         where = step_words(plan, stop.step)
         yield Text(f"healthy, stopped at {where}: {_part(stop.part)} by {', '.join(stop.rules)}")
@@ -387,8 +397,7 @@ def _simulated(context: Context, plan: Plan, found: Rehearsal) -> Iterator[Text]
 
 def _ended(one: Summary, runs: int) -> list[str]:
     from controller.simulate.backtest import Ending
-    from controller.simulate.montecarlo import STOPS
-    from controller.simulate.rehearsal import part_of
+    from controller.simulate.montecarlo import STOPS, part_of
 
     return [
         one.scenario.text,

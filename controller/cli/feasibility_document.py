@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from controller.cli.learnt import latencies_document
 from controller.cli.output import Document, precise
-from controller.cli.simulated import MINUTE_S, part_document, spread_document
+from controller.cli.simulated import MINUTE_S, part_document, pinned_document, spread_document
 
 if TYPE_CHECKING:
     from controller.cli.feasibility import Outcome
@@ -113,8 +113,7 @@ def _proving(plan: Plan, one: Proving) -> Document:
 
 def _rehearsal(found: Rehearsal) -> Document:
     from controller.simulate.backtest import Ending
-    from controller.simulate.montecarlo import STOPS
-    from controller.simulate.rehearsal import part_of
+    from controller.simulate.montecarlo import STOPS, part_of
 
     return {
         "runs": found.runs,
@@ -131,6 +130,7 @@ def _rehearsal(found: Rehearsal) -> Document:
                     part_of(sum(one.endings[ending].count for ending in STOPS), found.runs)
                 ),
                 "stopped_by": dict(one.stopped_by),
+                "pinned": pinned_document(one.pinned),
                 "until_stop_s": spread_document(one.stop, times=MINUTE_S),
                 "wrong_answers_served": spread_document(one.wrong_served),
             }

@@ -44,10 +44,13 @@ from controller.cli.simulated import (
     RequestsPerUnit,
     UnitsPerDay,
     UnitsPerMinute,
+    alike_words,
     answers_words,
     cores,
     endings_document,
     per_minute_of,
+    pinned_document,
+    pinned_words,
     progress,
     requests_per_unit_of,
     span_of,
@@ -288,6 +291,7 @@ def _print(
         out.print()
     for one in found:
         said = f"{one.scenario.text}: {about(fitted.plan, one.scenario)}.{_stopped_by(one)}"
+        said += "".join(f" {pinned_words(pinned)}." for pinned in one.pinned)
         for part in wrapped(said, width=out.width, indent=""):
             out.print(Text(part, style="dim"))
     notes = (
@@ -320,10 +324,7 @@ def _facts(
     if any(rule.metric.kind is Kind.COST for rule in fitted.plan.rules):
         yield call_words(setup.usual, setup.traffic, tokens)
     if setup.traffic.requests_per_unit > 1:
-        yield (
-            "The requests of a unit fare alike: a conversation escalates, fails, and is right or wrong as a whole. How "
-            "long each takes, and what it costs, is its own."
-        )
+        yield (f"{alike_words(setup.traffic)} How long each takes, and what it costs, is its own.")
     if any(is_judged_again(one.plan, one.scenario) for one in setups):
         yield (
             "Late labels change what was judged. Rollouts that have them are looked at every hour, so a decision may "
@@ -463,6 +464,7 @@ def _scenario(plan: Plan, one: Summary) -> Document:
         "endings": endings_document(one.endings),
         "stopped_before_it_went_wrong": one.early,
         "stopped_by": dict(one.stopped_by),
+        "pinned": pinned_document(one.pinned),
         "until_stop_s": spread_document(one.stop, times=MINUTE_S),
         "since_it_went_wrong_s": spread_document(one.delay, times=MINUTE_S),
         "until_completion_s": spread_document(one.completion, times=MINUTE_S),

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from controller.cli.context import Context
-from controller.cli.output import Document, console
+from controller.cli.output import Document, console, rough
 from controller.errors import DataError
 
 if TYPE_CHECKING:
     from controller.rollout.plan import Plan
     from controller.simulate.backtest import Ending
-    from controller.simulate.montecarlo import Part, Spread, Told
+    from controller.simulate.montecarlo import Part, Pinned, Spread, Told
     from controller.simulate.scenarios import Traffic
 
 DAY_MIN = 1_440
@@ -217,6 +217,37 @@ def spread_document(spread: Spread | None, *, times: float = 1) -> Document | No
     if spread is None:
         return None
     return {"median": spread.median * times, "p90": spread.most * times}
+
+
+def alike_words(traffic: Traffic) -> str:
+    """What is taken of the requests of a conversation or user; those of one alone are independent."""
+    said = (
+        "The requests of a unit fare alike: it escalates, fails, and is right or wrong as a whole"
+    )
+    if traffic.label_rate < 1:
+        return (
+            f"{said}, and is graded so. Where answers are picked one by one, more units have a grade: proofs come "
+            "sooner than told, and chance leaves nothing ungraded for as long."
+        )
+    return f"{said}."
+
+
+def pinned_words(one: Pinned) -> str:
+    """Of the runs of one scenario; times since the start."""
+    median, most = (rough(timedelta(minutes=at)) for at in (one.after.median, one.after.most))
+    times = f"{one.part.count:,} run{'s' * (one.part.count != 1)}"
+    return f"{one.intent} pinned in {times}, after {median} · {most}"
+
+
+def pinned_document(pinned: Sequence[Pinned]) -> list[Document]:
+    return [
+        {
+            "intent": one.intent,
+            **part_document(one.part),
+            "after_s": spread_document(one.after, times=MINUTE_S),
+        }
+        for one in pinned
+    ]
 
 
 def endings_document(endings: Mapping[Ending, Part]) -> Document:

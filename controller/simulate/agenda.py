@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from controller.rollout.advance import retires_during_next_step
 from controller.rollout.plan import Plan
 from controller.rollout.state import Phase, State
-from controller.rollout.timeline import minute_of, minutes, start_of
+from controller.rollout.timeline import minute_of, minutes
 from controller.simulate.freezes import frozen_from, thaw
+from controller.simulate.nearness import is_too_late
 
 LATE: Final = "deadline"  # what is told when a step goes on for longer
 
@@ -22,16 +22,13 @@ def last_open(plan: Plan, state: State, judged: int, last: int) -> Iterator[int]
     more: a freeze begins, or the baseline ends before the next step could. What is there before is looked at in them,
     for nothing tells of it later.
     """
-
-    def is_too_late(minute: int) -> bool:
-        return retires_during_next_step(plan, state, start_of(minute))
-
     after = judged + 1
     frozen = frozen_from(plan.freezes, after)
     if frozen is not None:
         yield frozen - 1
-    if not is_too_late(after) and is_too_late(last):
-        yield bisect_left(range(last), True, lo=after, key=is_too_late) - 1
+    if not is_too_late(plan, state, after) and is_too_late(plan, state, last):
+        ends = bisect_left(range(last), True, lo=after, key=lambda at: is_too_late(plan, state, at))
+        yield ends - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -134,6 +134,15 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pinned:
+    """In how many runs a rule sent an intent back, and how many minutes after the start."""
+
+    intent: str
+    part: Part
+    after: Spread
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
     """What became of the runs of one scenario.
 
@@ -152,6 +161,7 @@ class Summary:
     requests: Spread | None
     wrong_served: Spread | None
     stopped_by: Mapping[str, int]
+    pinned: tuple[Pinned, ...]  # the most often pinned first
 
 
 def summary(scenario: Scenario, trials: Sequence[Trial]) -> Summary:
@@ -172,7 +182,21 @@ def summary(scenario: Scenario, trials: Sequence[Trial]) -> Summary:
         stopped_by=dict(
             Counter(", ".join(one.rules) or str(one.cause) for one in stopped).most_common()
         ),
+        pinned=_pinned(trials),
     )
+
+
+def _pinned(trials: Sequence[Trial]) -> tuple[Pinned, ...]:
+    times: dict[str, list[int]] = {}
+    for one in trials:
+        for minute, intent in one.pins:
+            times.setdefault(intent, []).append(minute)
+    found = [
+        Pinned(intent=intent, part=part_of(len(after), len(trials)), after=spread)
+        for intent, after in times.items()
+        if (spread := _spread(after)) is not None
+    ]
+    return tuple(sorted(found, key=lambda one: (-one.part.count, one.intent)))
 
 
 def shares_over_time(
@@ -193,14 +217,11 @@ def _shares_at(one: Trial, at_min: Sequence[int]) -> list[int]:
 def parts_of(endings: Sequence[Ending]) -> Mapping[Ending, Part]:
     """Of at least one run: how many ended in each way."""
     counted, runs = Counter(endings), len(endings)
-    return {
-        ending: Part(
-            count=counted[ending],
-            share=counted[ending] / runs,
-            interval=wilson(counted[ending], runs),
-        )
-        for ending in Ending
-    }
+    return {ending: part_of(counted[ending], runs) for ending in Ending}
+
+
+def part_of(count: int, runs: int) -> Part:
+    return Part(count=count, share=count / runs, interval=wilson(count, runs))
 
 
 def _spread(values: Sequence[float]) -> Spread | None:

@@ -6,9 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
+from controller.rollout.advance import requirement, retires_during_next_step
 from controller.rollout.decision import Wait, Waiting
-from controller.rollout.plan import Arm, Plan
-from controller.rollout.timeline import minutes
+from controller.rollout.plan import Advance, Arm, Plan
+from controller.rollout.state import Phase, State
+from controller.rollout.timeline import minutes, start_of
 from controller.simulate.expected import Expected
 from controller.simulate.scenarios import Scenario, Traffic, mix
 
@@ -54,6 +56,19 @@ def may_go_again(waits: Sequence[Wait]) -> bool:
     """Whether the step was held for its time and waits for something that may be there for some minutes only."""
     waiting = {wait.waiting for wait in waits}
     return bool(waiting & COMES_AND_GOES) and Waiting.HOLD_TIME not in waiting
+
+
+def is_too_late(plan: Plan, state: State, minute: int) -> bool:
+    """Whether the baseline ends before the next step could: then nothing raises the share any more."""
+    return (
+        state.phase in (Phase.PENDING, Phase.PROGRESSING)
+        and state.step + 1 < len(plan.steps)
+        and retires_during_next_step(plan, state, start_of(minute))
+    )
+
+
+def is_proof_asked(plan: Plan, state: State) -> bool:
+    return state.phase is Phase.PROGRESSING and requirement(plan, state.step) is Advance.PROVEN
 
 
 def lacks_samples(waits: Sequence[Wait]) -> bool:

@@ -12,11 +12,19 @@ from typing import Final
 from controller.plans.finding import Finding, Level
 from controller.rollout.plan import Evidence, Plan, Rule
 from controller.rollout.units import format_duration, format_percent
-from controller.simulate.montecarlo import METRICS, STOPS, Fitted, Part, Summary, fit, summary
+from controller.simulate.montecarlo import (
+    METRICS,
+    STOPS,
+    Fitted,
+    Part,
+    Summary,
+    fit,
+    part_of,
+    summary,
+)
 from controller.simulate.prospect import is_reckoned, worse_than
 from controller.simulate.scenarios import HEALTHY, Fault, Scenario, Traffic
 from controller.simulate.trials import Setup, Trial
-from controller.stats.proportions import wilson
 
 PATIENCE: Final = 2  # times its planned time, after which a simulated rollout is given up
 _NAMED: Final = {"accuracy_delta": "loss", "escalation_rate": "escalation", "error_rate": "error"}
@@ -163,7 +171,3 @@ def _step_of(plan: Plan, one: Trial) -> int:
     """Where a run stopped: by the share it had before."""
     before = [share_bp for minute, share_bp in one.path if minute < one.end_min or not minute]
     return max((i for i in range(len(plan.steps)) if plan.share_at(i) <= before[-1]), default=0)
-
-
-def part_of(count: int, runs: int) -> Part:
-    return Part(count=count, share=count / runs, interval=wilson(count, runs))

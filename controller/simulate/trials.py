@@ -20,18 +20,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from controller.reconcile.observe import references, see
-from controller.rollout.advance import requirement
 from controller.rollout.commands import AnyCommand, Apply, Approve
 from controller.rollout.decide import decide, start
 from controller.rollout.decision import Action, Decision, Wait
 from controller.rollout.metrics import Kind
-from controller.rollout.plan import Advance, Arm, Plan, Rule
+from controller.rollout.plan import Arm, Plan, Rule
 from controller.rollout.readings import proven, read
 from controller.rollout.rules import judge
 from controller.rollout.state import Cause, Phase, State, shares
 from controller.rollout.timeline import minute_of, minutes, start_of
 from controller.rollout.verdict import Outcome
 from controller.rollout.view import View
+from controller.simulate import nearness
 from controller.simulate.agenda import Agenda, last_open
 from controller.simulate.backtest import Ending
 from controller.simulate.bounds import bounds_of, tallies_of
@@ -39,7 +39,6 @@ from controller.simulate.failing import suspects
 from controller.simulate.frozen_percentiles import first_measured
 from controller.simulate.knowledge import Knowledge
 from controller.simulate.late_bounds import LateBounds, may_be_proven, suspected_hours
-from controller.simulate.nearness import is_judged_again, is_sparse, lacks_samples, may_go_again
 from controller.simulate.scenarios import DAY_MIN, Scenario, Traffic
 from controller.simulate.shifting import Shifting
 from controller.simulate.standing import standing_of
@@ -77,7 +76,9 @@ class Setup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """How one run ended. Minutes are since the start; `path` holds the share from each of some minutes on."""
+    """How one run ended. Minutes are since the start; `path` holds the share from each of some minutes on, `pins` when
+    each intent was that a rule sent back.
+    """
 
     number: int
     ending: Ending
@@ -87,12 +88,13 @@ class Trial:
     rules: tuple[str, ...]  # that stopped it
     candidate_requests: int
     wrong_served: float  # wrong answers of the candidate's that reached a client, as expected
+    pins: tuple[tuple[int, str], ...] = ()
 
 
 def trial(setup: Setup, number: int, *, look_min: int | None = None) -> Trial:
     """One run to its end. The same for the same setup and number, wherever and beside whatever it is run."""
     # A label that comes late changes what was judged, so what a look would see may be gone by the next one.
-    usual = NEAR_LOOK_MIN if is_judged_again(setup.plan, setup.scenario) else AHEAD_MIN
+    usual = NEAR_LOOK_MIN if nearness.is_judged_again(setup.plan, setup.scenario) else AHEAD_MIN
     return _Run(setup, number, look_min or usual).to_its_end()
 
 
@@ -113,7 +115,7 @@ class _Run:
         self._number = number
         self._look_min = look_min
         self._looks_at_all = look_min == 1
-        self._sparse = is_sparse(setup.plan, setup.traffic, setup.scenario)
+        self._sparse = nearness.is_sparse(setup.plan, setup.traffic, setup.scenario)
         self._near_until = 0
         self._ahead_min = AHEAD_MIN
         applied = Apply(actor=ACTOR, reason=setup.scenario.text, plan=setup.plan)
@@ -126,21 +128,24 @@ class _Run:
         planned = minutes(setup.plan.horizon) + SPARE_MIN
         self._tallies = tallies_of(self._streams, min(planned, setup.max_days * DAY_MIN))
         delay_min = minutes(setup.plan.labels.delay)
-        late = is_judged_again(setup.plan, setup.scenario)
+        late = nearness.is_judged_again(setup.plan, setup.scenario)
         self._late = Knowledge(self._tallies, delay_min=delay_min) if late else None
         self._wrong_served: list[tuple[int, NDArray[np.float64]]] = []
         self._shifting = Shifting()
         self._approve_min: int | None = None
         self._fresh = True  # nothing was looked at since the last decision
         self._path = [(0, 0)]
+        self._pins: list[tuple[int, str]] = []
         self._decided: Decision | None = None
         self._waits: tuple[Wait, ...] = ()
         self._begin_version()
 
     def to_its_end(self) -> Trial:
         while (ending := _ending(self._state)) is None:
-            if self._judged >= self._last:
-                ending = Ending.UNFINISHED
+            pending = self._state.phase is Phase.PENDING
+            never = pending and nearness.is_too_late(self._plan, self._state, self._judged + 1)
+            if never or self._judged >= self._last:
+                self._judged, ending = self._last, Ending.UNFINISHED
                 break
             self._go_on()
         return self._trial(ending)
@@ -156,7 +161,9 @@ class _Run:
             return
         span = failing or _Span(until - 1, until)
         near = self._near_until > self._judged or span.until - self._first_open() < NEAR_LOOK_MIN
-        if not near and (self._sparse or may_go_again(self._waits)):
+        comes_and_goes = self._sparse or nearness.may_go_again(self._waits)
+        late = nearness.is_too_late(self._plan, self._state, self._judged + 1)
+        if comes_and_goes and not near and not late:
             opens = self._opens_before(span.until)
             if opens is not None:
                 self._near_until = span.until
@@ -222,7 +229,7 @@ class _Run:
         of those that a step asks for; None: there is none.
         """
         first = self._first_open()
-        if self._is_proof_asked():
+        if nearness.is_proof_asked(self._plan, self._state):
             proven = self._proven(until)
             if not proven:
                 return None
@@ -232,7 +239,7 @@ class _Run:
         return bisect_left(range(until), True, lo=first, key=self._has_samples)
 
     def _has_samples(self, minute: int) -> bool:
-        return not lacks_samples(self._decision(minute).waits)
+        return not nearness.lacks_samples(self._decision(minute).waits)
 
     def _proven(self, until: int) -> list[int]:
         """The minutes before `until` in which the proof that the step asks for comes, where that could be enough.
@@ -240,7 +247,7 @@ class _Run:
         It may be gone again before the next look, so these are looked at too.
         """
         first = self._first_open()
-        if first >= until or not self._is_proof_asked():
+        if first >= until or not nearness.is_proof_asked(self._plan, self._state):
             return []
         moments = np.arange(first, until)
         if self._late is not None:
@@ -249,11 +256,6 @@ class _Run:
         there[1:] &= ~there[:-1]
         comes: list[int] = moments[there].tolist()
         return comes
-
-    def _is_proof_asked(self) -> bool:
-        state = self._state
-        progressing = state.phase is Phase.PROGRESSING
-        return progressing and requirement(self._plan, state.step) is Advance.PROVEN
 
     def _are_proven(self, view: View, moments: NDArray[np.int64]) -> NDArray[np.bool_]:
         there = np.ones(len(moments), dtype=np.bool_)
@@ -409,6 +411,9 @@ class _Run:
             self._begin_version()
         if decision.state.references is not before.references:
             self._tallies.widen(bounds_of(self._plan, decision.state.references), minute)
+        self._pins += [
+            (minute - self._first, one) for one in decision.state.pins if one not in before.pins
+        ]
         if decision.state.share_bp != before.share_bp:
             self._path.append((minute - self._first, decision.state.share_bp))
         if decision.action is Action.NOTIFY and ASKED in {*decision.state.told} - {*before.told}:
@@ -453,7 +458,7 @@ class _Run:
         self._wrong_served = [one for one in kept if one[0] < end]
 
     def _trial(self, ending: Ending) -> Trial:
-        end = self._judged + 1
+        end = min(self._judged + 1, self._tallies.end)
         self._cut(end)
         stop = self._decided if ending in (Ending.PAUSED, Ending.ROLLED_BACK) else None
         served = self._tallies.row(end, arm=Arm.CANDIDATE.value, intent=None)
@@ -462,6 +467,7 @@ class _Run:
             ending=ending,
             end_min=self._judged - self._first,
             path=tuple(self._path),
+            pins=tuple(self._pins),
             cause=stop.cause if stop is not None else None,
             rules=tuple(sorted({one.rule for one in stop.failures})) if stop is not None else (),
             candidate_requests=served[self._tallies.columns.requests],

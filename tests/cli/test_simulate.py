@@ -174,6 +174,35 @@ def test_a_plan_that_assigns_requests_has_one_for_each_unit(world: World):
     assert "--requests-per-unit 4: the plan's unit is a request, which is one." in refused.err
 
 
+def test_a_rollout_that_goes_on_without_an_intent_says_so(world: World):
+    pinning = (
+        "name: pins, metric: escalation_rate, above: 2%, intents: [other], window: 24h, "
+        "evidence: confident, then: pin"
+    )
+    of = world.plan(plan_text(steps=STEPS, rules=(pinning,)))
+    wrong = (*FEW, "--scenario", "escalation=20%@1h")
+
+    (scenario,) = world.cli("simulate", of, *wrong, "-o", "json").json["scenarios"]
+    check = ("check", of, *FEW, "--catch", "escalation=20%")
+    (checked,) = world.cli(*check, "-o", "json").json["items"]
+    _, found = checked["feasibility"]["simulated"]["scenarios"]
+
+    assert scenario["pinned"][0]["intent"] == found["pinned"][0]["intent"] == "other"
+    assert scenario["pinned"][0]["runs"] == found["pinned"][0]["runs"] == 4
+    # More than the hour before it went wrong, and not much more: ten times the limit.
+    assert 3600 < scenario["pinned"][0]["after_s"]["p90"] < 3 * 3600
+    assert "other pinned in 4 runs, after " in world.cli("simulate", of, *wrong).out
+    assert "other pinned in 4 runs, after " in world.cli(*check).out
+
+
+def test_a_sample_of_the_answers_of_conversations_is_taken_as_graded_by_conversations(world: World):
+    of = world.plan(plan_text(steps=STEPS, rules=(ACCURACY,)))
+    told = "and is graded so. Where answers are picked one by one, more units have a grade"
+
+    assert told in " ".join(world.cli("simulate", of, *FEW, "--label-rate", "20%").out.split())
+    assert told not in " ".join(world.cli("simulate", of, *FEW).out.split())
+
+
 def test_late_labels_say_how_many_are_too_late_and_that_looks_are_hourly(world: World):
     late = (*FEW, "--scenario", "escalation=20%@1h+late-labels=30m,2h")
 

@@ -111,6 +111,21 @@ def test_where_nothing_stopped_there_is_no_time_until_a_stop():
     assert (found.stop, found.delay, found.requests, found.early) == (None, None, None, 0)
 
 
+def test_intents_that_rules_sent_back_are_counted_with_their_times_the_most_often_first():
+    completed = made(Ending.COMPLETED, 900)
+    trials = [
+        replace(completed, pins=((70, "refund"),)),
+        replace(completed, pins=((50, "other"), (90, "refund"))),
+        *[completed] * 2,
+    ]
+
+    refund, other = summary(HEALTHY, trials).pinned
+
+    assert (refund.intent, refund.part.count, refund.part.share) == ("refund", 2, 0.5)
+    assert (refund.after.median, refund.after.most) == (70, 90)
+    assert (other.intent, other.part.count) == ("other", 1)
+
+
 def test_shares_over_time_keep_the_last_one_of_a_run_that_ended():
     trials = [made(Ending.COMPLETED, 600), made(Ending.COMPLETED, 600), made(Ending.PAUSED, 100)]
 

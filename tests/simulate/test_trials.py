@@ -390,12 +390,26 @@ def test_a_rollout_that_is_frozen_for_ever_is_not_finished():
     assert (found.ending, found.path) == (Ending.UNFINISHED, ((0, 0),))
 
 
+@pytest.mark.parametrize(("days", "shares"), [(0, [0]), (1, [0, 1_000])], ids=["first", "next"])
+def test_a_step_that_the_baseline_would_not_outlive_never_begins(days: int, shares: list[int]):
+    of = small(QUIET, UNSURE, steps=(STEPS[0], Step(share_bp=5_000, hold=48 * HOUR)))
+    arm = replace(of.baseline, shutdown=START.date() + timedelta(days=days))
+    given = setup(replace(of, baseline=arm), units_per_minute=1.0, max_days=2)
+
+    found = trial(given, 0)
+
+    assert found == trial(given, 0, look_min=1)
+    assert (found.ending, [share for _, share in found.path]) == (Ending.UNFINISHED, shares)
+
+
 def test_what_a_rule_pins_gets_no_candidate_any_more_and_the_rollout_goes_on():
     found = trial(setup(small(ACCURACY, PINNING), faulty(escalation=0.30, since=HOUR)), 0)
 
     # Both intents are pinned within half an hour of the fault; nothing is left to compare, so nothing goes further.
     assert found.ending is Ending.UNFINISHED
     assert found.candidate_requests == pytest.approx(4 * 75, rel=0.25)
+    assert {intent for _, intent in found.pins} == {"refund", "other"}
+    assert all(minute <= 60 + 30 for minute, _ in found.pins)
 
 
 def test_the_same_number_is_the_same_run_and_another_is_not():
