@@ -171,19 +171,24 @@ def _paired_row(line: PairedLine, paired: PairedReport, *, wide: bool) -> list[s
         f"{table.only_baseline:,}",
         f"{table.only_candidate:,}",
         f"{table.neither:,}",
-        f"{100 * line.delta:+.1f}",
+        points(line.delta),
         _p(line.p),
     ]
     row += [_p(line.p_item)] if paired.repeats else []
     if wide:
         low, high = line.interval
-        row += [_p(line.p_midp), f"{100 * low:+.1f}..{100 * high:+.1f}"]
+        row += [_p(line.p_midp), f"{points(low)}..{points(high)}"]
     row += (
         [_ratio(line.cost_ratio)] if any(one.cost_ratio is not None for one in paired.lines) else []
     )
     if any(one.latency_p50_ratio is not None for one in paired.lines):
         row += [_ratio(line.latency_p50_ratio), _ratio(line.latency_p95_ratio)]
     return row
+
+
+def points(fraction: float) -> str:
+    """A difference in percentage points, with its sign; nothing is never less than nothing: `+0.0`."""
+    return f"{round(100 * fraction, 1) + 0.0:+.1f}"
 
 
 def _p(value: float | None) -> str:

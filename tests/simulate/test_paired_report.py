@@ -4,6 +4,7 @@ from functools import cache
 
 import pytest
 
+from controller.cli.backtested import points
 from controller.errors import DataError
 from controller.simulate.paired_report import ALL, PairedLine, paired_report
 from controller.simulate.results import pair_up, read_results
@@ -127,3 +128,11 @@ def test_nothing_known_has_no_ratio():
     line = paired_report(recording(*graded([1], [1]))).lines[0]
 
     assert (line.cost_ratio, line.latency_p50_ratio, line.latency_p95_ratio) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("fraction", "told"),
+    [(0.0312, "+3.1"), (-0.0312, "-3.1"), (0.0, "+0.0"), (-0.0004, "+0.0"), (-0.0005001, "-0.1")],
+)
+def test_a_difference_has_a_sign_and_nothing_is_not_below_nothing(fraction, told):
+    assert points(fraction) == told

@@ -126,7 +126,144 @@ def sequence(count: float = 1, n: int = 2, *, alpha: float = 0.05, n_opt: float 
     return sequential.bernoulli_confidence_sequence(count, n, alpha=alpha, n_opt=n_opt)
 
 
+def minutes(**changes) -> betting.Windows:
+    usual: dict[str, Any] = {
+        "opened": np.array([[0, 0, 0]]),
+        "closed": np.array([[1, 1, 1]]),
+        "starts": np.array([0]),
+        "ends": np.array([2]),
+        "window_min": 2,
+        "min_window_min": 1,
+        "thresholds": np.array([3.0]),
+    }
+    return matched.strongest_windows(**(usual | changes))
+
+
+def weighed(**changes: float) -> powered.Policy:
+    return powered.Policy(
+        **({"weight": 0.5, "drawn": 0.5, "judge": 0.7, "variance": 0.05} | changes)
+    )
+
+
+def grown(**changes) -> passage.Growth:
+    nothing = (0.0, 0.0, 0.0)
+    usual = {"mean": nothing, "variance": nothing, "overshoot": nothing}
+    return passage.Growth(**(usual | changes))
+
+
+def passing(**changes) -> passage.Passage:
+    usual: dict[str, Any] = {"growth": ONCE.growth, "log_threshold": 3.0}
+    return passage.Passage(**(usual | changes))
+
+
+def lost(**changes: float) -> stratified.StratifiedLoss:
+    usual = {"loss": 0.1, "variance": 0.1}
+    return stratified.StratifiedLoss(**(usual | changes), excluded=(), method="any")
+
+
+def inverted(estimate: float) -> proportions.Interval:
+    return proportions.invert(lambda d: estimate - d, estimate, level=0.9, method="any")
+
+
+def strongest(**changes) -> tuple[int, float, float]:
+    usual: dict[str, Any] = {
+        "gained": np.array([[1, 1]]),
+        "values": np.array([0.0, 1.0]),
+        "bets": TWO_BETS,
+    }
+    return betting.strongest_start(**(usual | {"thresholds": np.array([3.0])} | changes))
+
+
+def of_minute(module, **changes) -> object:
+    """One minute of `balanced` or `matched`."""
+    arms = ("n", "spent", "graded", "right") if module is balanced else ("n", "x", "k", "y")
+    usual = dict.fromkeys(arms, ONE) | {"sign": 1}
+    more = {"balance": balance()} if module is balanced else {"reference": 0.1, "effect": 0.1}
+    return module.log_wealth_nano(**(usual | more | changes))
+
+
+TWO = np.array([1, 1])
+THREE: Any = 3
 REFUSED: dict[str, list[Callable[[], object]]] = {
+    # numbers that no function takes
+    "sides is": [
+        lambda: power.two_proportions(**(SIZES | {"sides": 3})),
+        lambda: power.mcnemar(**(ONLY | {"sides": 0})),
+        lambda: mixed(sides=3),
+        lambda: sequential.mixture_prior(p0=0.5, n_opt=10, sides=THREE),
+    ],
+    "sign is": [
+        lambda: of_minute(balanced, sign=0),
+        lambda: of_minute(matched, sign=2),
+        lambda: powered.log_wealth_nano(ANSWERS, ANSWERS, WEIGHED, margin=0, effect=1, sign=0),
+    ],
+    "start_number is": [
+        lambda: threshold(start_number=0),
+        lambda: threshold(start_number=1.5),
+        lambda: threshold(start_number=math.inf),
+    ],
+    "window_min is": [lambda: minutes(window_min=0), lambda: windowed(window_min=1.5)],
+    "min_window_min is": [lambda: minutes(min_window_min=3), lambda: windowed(min_window_min=0)],
+    "thresholds have": [
+        lambda: minutes(thresholds=np.array([NAN])),
+        lambda: strongest(thresholds=np.array([3.0, 3.0])),
+    ],
+    "evidence has": [lambda: strongest(gained=np.zeros((0, 2)), thresholds=np.array([]))],
+    "counts are": [
+        lambda: betting.log_e_of([1.0, NAN], np.array([0.0, 1.0]), TWO_BETS),
+        lambda: betting.log_e_of([1.0, math.inf], np.array([0.0, 1.0]), TWO_BETS),
+    ],
+    "log wealth has": [
+        lambda: matched.log_e_of_wealth(np.array([1, 2])),
+        lambda: matched.log_e_of_wealth(np.array([1.0, 2.0, 3.0])),
+    ],
+    "counts of": [
+        lambda: of_minute(matched, x=TWO),
+        lambda: of_minute(matched, k=TWO, y=TWO),
+        lambda: of_minute(matched, n=np.array([math.inf])),
+    ],
+    "how many": [
+        lambda: of_minute(balanced, right=TWO),
+        lambda: of_minute(balanced, graded=TWO, right=TWO),
+        lambda: of_minute(balanced, graded=np.array([-1])),
+        lambda: of_minute(balanced, n=np.array([-1])),
+    ],
+    "estimate is": [
+        lambda: noise.Estimate(estimate=NAN, se=0.1),
+        lambda: inverted(1.5),
+        lambda: inverted(-1.5),
+    ],
+    "loss is": [lambda: lost(loss=NAN)],
+    "most is": [lambda: balance(most=math.inf)],
+    "low is": [lambda: balance(low=-math.inf)],
+    "high is": [lambda: balance(high=math.inf)],
+    "drawn is": [lambda: weighed(drawn=NAN)],
+    "judge is": [lambda: weighed(judge=1.1), lambda: weighed(judge=-0.1)],
+    "right is": [
+        lambda: powered.chances(right=1.1, **JUDGE),
+        lambda: powered.chances(right=-0.1, **JUDGE),
+    ],
+    "drawn has": [
+        lambda: powered.Graded(np.ones((1, 3)), np.ones((1, 2))),
+        lambda: powered.Graded(-np.ones((1, 4)), np.ones((1, 2))),
+    ],
+    "others has": [
+        lambda: powered.Graded(np.ones((1, 4)), np.ones((2, 2))),
+        lambda: powered.Graded(np.ones((1, 4)), np.full((1, 2), math.inf)),
+    ],
+    "looks_every is": [
+        lambda: powered.powered_growth(
+            ANSWERS, ANSWERS, WEIGHED, margin=0, effect=1, sign=1, looks_every=-1
+        )
+    ],
+    "mean is": [lambda: grown(mean=(0.0, NAN, 0.0))],
+    "overshoot is": [lambda: grown(overshoot=(0.0, 0.0, math.inf))],
+    "gains have": [lambda: passage.growth_of(np.ones((3, 2)), np.ones(3))],
+    "log_threshold is": [lambda: passing(log_threshold=NAN)],
+    "held has": [lambda: passing(held=(0.0, 0.0))],
+    "held contains": [lambda: passing(held=(0.0, 0.0, NAN))],
+    "before is": [lambda: passing(before=((-1.0, ONCE.growth),))],
+    "excess is": [lambda: proportions.standardised(NAN, 1)],
     # betting
     "m is": [lambda: betting.Bets(m=NAN, lambdas=(1, 1, 1))],
     "a bet is": [lambda: betting.Bets(m=0, lambdas=(1, 0, 1))],
@@ -139,6 +276,10 @@ REFUSED: dict[str, list[Callable[[], object]]] = {
         lambda: power.farrington_manning(**(NEW | {"p_new": 0.7})),
     ],
     "variance is": [
+        lambda: weighed(variance=-0.1),
+        lambda: lost(variance=-0.1),
+        lambda: grown(variance=(NAN, 0.0, 0.0)),
+        lambda: proportions.standardised(1, NAN),
         lambda: bets(variance=0),
         lambda: by_people(replace(WEIGHED, variance=0.0)),
     ],
@@ -185,10 +326,19 @@ REFUSED: dict[str, list[Callable[[], object]]] = {
         lambda: multiple.alpha_per_rule(1, stop_rules=1, critical_intents=1),
     ],
     "planned_starts is": [lambda: threshold(planned_starts=0)],
-    "starts has": [lambda: windowed(starts=np.array([[0]]))],
-    "ends has": [lambda: windowed(ends=np.array([[1]]))],
-    "opened has": [lambda: windowed(opened=np.array([0, 0]))],
-    "closed has": [lambda: windowed(closed=np.array([2, 2]))],
+    "starts has": [
+        lambda: windowed(starts=np.array([[0]])),
+        lambda: minutes(starts=np.array([0.5])),
+    ],
+    "ends has": [lambda: windowed(ends=np.array([[1]])), lambda: minutes(ends=np.array([[1]]))],
+    "opened has": [
+        lambda: windowed(opened=np.array([0, 0])),
+        lambda: minutes(opened=np.array([[0, 0]])),
+    ],
+    "closed has": [
+        lambda: windowed(closed=np.array([2, 2])),
+        lambda: minutes(closed=np.zeros((2, 3), dtype=np.int64)),
+    ],
     # sequential
     "a is": [lambda: sequential.Beta(a=0, b=1)],
     "b is": [lambda: sequential.Beta(a=1, b=0)],
@@ -227,7 +377,7 @@ REFUSED: dict[str, list[Callable[[], object]]] = {
     ],
     "candidate is": [lambda: sequential.sample_ratio_log_e(-1, 1, 0.5)],
     "baseline is": [lambda: sequential.sample_ratio_log_e(1, -1, 0.5)],
-    "se is": [lambda: halfwidth(se=0)],
+    "se is": [lambda: halfwidth(se=0), lambda: noise.Estimate(estimate=0, se=-0.1)],
     "v_opt is": [lambda: sequential.normal_mixture_rho(v_opt=0, alpha=0.05)],
     "v is": [
         lambda: sequential.normal_mixture_log_e(1, v=-0.5, rho=1),
@@ -257,10 +407,16 @@ REFUSED: dict[str, list[Callable[[], object]]] = {
     "probability is": [lambda: ONCE.quantile(0), lambda: ONCE.quantile(1)],
     # power
     "p1 is": [
+        lambda: proportions.restricted_rates(1.1, 0.5, ratio=1, difference=0),
+        lambda: proportions.restricted_rates(-0.1, 0.5, ratio=1, difference=0),
         lambda: power.two_proportions(**(SIZES | {"p1": 0})),
         lambda: power.two_proportions(**(SIZES | {"p1": 1})),
     ],
-    "p2 is": [lambda: power.two_proportions(**(SIZES | {"p2": 1}))],
+    "p2 is": [
+        lambda: power.two_proportions(**(SIZES | {"p2": 1})),
+        lambda: proportions.restricted_rates(0.5, 1.1, ratio=1, difference=0),
+        lambda: proportions.restricted_rates(0.5, -0.1, ratio=1, difference=0),
+    ],
     "the difference of p1 and p2 is": [lambda: power.two_proportions(**(SIZES | {"p2": 0.9}))],
     "ratio is": [
         lambda: power.two_proportions(**SIZES, ratio=0),
@@ -429,6 +585,12 @@ REFUSED: dict[str, list[Callable[[], object]]] = {
     ],
     "human has": [lambda: noise.ppi_mean([1.0], [1.0, 0.0], [1.0, 0.0])],
     "weight is": [
+        lambda: weighed(weight=1.1),
+        lambda: weighed(weight=-0.1),
+        lambda: powered.powered_accuracy(ANSWERS, 1.1),
+        lambda: powered.powered_accuracy(ANSWERS, -0.1),
+        lambda: powered.powered_accuracies(ANSWERS, 1.1),
+        lambda: powered.powered_accuracies(ANSWERS, -0.1),
         lambda: noise.ppi_mean([1.0, 0.0], [1.0, 0.0], [1.0, 0.0], weight=-0.1),
         lambda: noise.ppi_mean([1.0, 0.0], [1.0, 0.0], [1.0, 0.0], weight=1.1),
     ],
@@ -474,6 +636,26 @@ def test_a_refusal_begins_with_the_name_of_what_was_refused(begins, attempt):
 @pytest.mark.parametrize(
     "attempt",
     [
+        lambda: weighed(weight=0, judge=0, variance=0),
+        lambda: weighed(weight=1, judge=1),
+        lambda: powered.chances(right=0, **JUDGE),
+        lambda: powered.chances(right=1, **JUDGE),
+        lambda: powered.powered_accuracy(ANSWERS, 0),
+        lambda: powered.powered_accuracy(ANSWERS, 1),
+        lambda: powered.powered_accuracies(ANSWERS, 0),
+        lambda: powered.powered_accuracies(ANSWERS, 1),
+        lambda: powered.powered_growth(
+            ANSWERS, ANSWERS, WEIGHED, margin=0, effect=1, sign=-1, looks_every=0
+        ),
+        lambda: passing(before=((0.0, ONCE.growth),)),
+        lambda: noise.Estimate(estimate=0, se=0),
+        lambda: lost(variance=0),
+        lambda: inverted(1),
+        lambda: inverted(-1),
+        lambda: proportions.restricted_rates(0, 1, ratio=1, difference=0),
+        lambda: proportions.restricted_rates(1, 0, ratio=1, difference=0),
+        lambda: minutes(window_min=1, min_window_min=1),
+        lambda: power.mcnemar(**ONLY, sides=2),
         lambda: bets(m=-0.5, lo=-1),
         lambda: betting.rate_bets(limit=0.5, alternative=1),
         lambda: losing(margin=-0.999),
