@@ -125,7 +125,7 @@ class Judgement:
         width = self.rule.window
         opens = ends - width
         held = sum(
-            np.clip(np.minimum(ends, until) - np.maximum(opens, since), 0, None)
+            np.maximum(np.minimum(ends, until) - np.maximum(opens, since), 0)
             for since, until in self.in_force
         ) + np.zeros(len(ends))
         return (opens >= self.epoch) & (held >= width - max(2.0, width / 100) - 1e-9)

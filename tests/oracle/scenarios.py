@@ -165,11 +165,11 @@ SCENARIOS = {
     "all is well": scenario(
         GRADED,
         Nature(wrong=(0.02, 0.02)),
-        16,
+        13,
         "accuracy_delta confident pass",
         "accuracy confident pass",
     ),
-    "labels are missing": scenario(GRADED, UNEVEN, 16, "worst cases"),
+    "labels are missing": scenario(GRADED, UNEVEN, 12, "worst cases"),
     "a sample is graded": scenario(
         with_spec(LOSSES, labels={"delay": "45m", "sampled": "50%"}),
         Nature(conversations=0.8, wrong=(0.06, 0.4), graded=(0.5, 0.5), error=0.05, escalated=0.08),

@@ -51,4 +51,4 @@ class ByMinute:
         return [self.first + int(i) for i in differs.nonzero()[0]]
 
     def _place(self, minutes: np.ndarray) -> np.ndarray:
-        return np.clip(np.asarray(minutes) - self.first, 0, self.size)
+        return np.minimum(np.maximum(minutes - self.first, 0), self.size)

@@ -15,6 +15,7 @@ from tests.oracle.scenarios import SCENARIOS
 IN_SQL = "labels are missing"
 
 
+@pytest.mark.timeout(300)  # seconds of computing, more on a busy machine
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_every_verdict_of_a_rollout_is_as_the_page_says(name, tmp_path):
     of = SCENARIOS[name]
@@ -27,6 +28,7 @@ def test_every_verdict_of_a_rollout_is_as_the_page_says(name, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("seed", range(2, 6))
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_so_it_is_whatever_comes(name, seed, tmp_path):
