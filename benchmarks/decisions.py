@@ -36,9 +36,10 @@ from controller.rollout.plan import (
     Then,
     Unit,
 )
-from controller.simulate.montecarlo import STOPS, simulate
+from controller.simulate.endings import STOPS
+from controller.simulate.runs.montecarlo import simulate
+from controller.simulate.runs.trials import Setup, Trial
 from controller.simulate.scenarios import HEALTHY, Fault, Scenario, Traffic
-from controller.simulate.trials import Setup, Trial
 from controller.stats.proportions import wilson
 
 KEPT: Final = FOLDER / "docs" / "decisions.json"

@@ -29,7 +29,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, MetaData, Table
 
 from controller.cli.background import collect_seldom
-from controller.rollout.accounting import request_of
+from controller.rollout.counting.account import request_of
 from controller.rollout.observation import Batch, Observation, Outcome
 from controller.rollout.plan import Arm, Unit
 from controller.store import schema

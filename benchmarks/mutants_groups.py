@@ -12,7 +12,7 @@ from benchmarks.write import FOLDER
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Modules of one package that the same tests are about. No names: all of the package."""
+    """Modules of one package that the same tests are about, by their own names. No names: all of the package."""
 
     package: str
     tests: Sequence[str]
@@ -20,8 +20,19 @@ class Group:
 
     @property
     def modules(self) -> list[str]:
-        every = sorted(path.stem for path in (FOLDER / "controller" / self.package).glob("*.py"))
-        return [f"{self.package}.{one}" for one in self.names or every if one != "__init__"]
+        every = {module.rpartition(".")[2]: module for module in modules_of(self.package)}
+        return [every[name] for name in self.names] if self.names else list(every.values())
+
+
+def modules_of(package: str) -> list[str]:
+    """Every module of a package and of the packages in it, as `rollout.evidence.proofs`."""
+    controller = FOLDER / "controller"
+    paths = sorted((controller / package).rglob("*.py"))
+    return [
+        ".".join(path.relative_to(controller).with_suffix("").parts)
+        for path in paths
+        if path.stem != "__init__"
+    ]
 
 
 _STORED: Final = ("ingest", "blocks", "sampled", "people", "capped", "prune")
@@ -109,10 +120,7 @@ GROUPS: Final = {
             *("tests/rollout/test_prospects.py", "tests/rollout/test_needs.py"),
             *("-k", "not sqlite and not postgresql and not seems_to_lose and not then_take"),
         ],
-        (
-            *("accounting", "accounting_blocks", "accounting_people", "accounting_state"),
-            "accounting_tally",
-        ),
+        (*("account", "blocks", "people", "items", "deltas"),),
     ),
     # Proofs that are a product over stretches of both arms or of bills and grades.
     "stretches": Group(
@@ -178,7 +186,7 @@ def group_of(module: str) -> str:
 
 
 def of_both_packages() -> list[str]:
-    return [module for package in ("rollout", "stats") for module in Group(package, ()).modules]
+    return [module for package in ("rollout", "stats") for module in modules_of(package)]
 
 
 def source(module: str) -> Path:

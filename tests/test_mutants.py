@@ -63,7 +63,7 @@ def test_what_is_kept_adds_up(kept):
 def test_a_group_is_all_of_its_modules_and_what_is_none_is_refused():
     assert "stats.betting" in modules(["stats"])
     assert not any(one.startswith("rollout.") for one in modules(["stats"]))
-    assert modules(["rollout.decide"]) == ["rollout.decide"]
+    assert modules(["rollout.deciding.decide"]) == ["rollout.deciding.decide"]
     with pytest.raises(LookupError, match=r"rollout\.decider: not one of"):
         modules(["rollout.decider"])
 
@@ -77,12 +77,19 @@ def test_every_module_is_in_one_group():
 def test_a_reason_holds_for_the_lines_it_names_and_for_no_others():
     one = Survivor(function="decide", was="a < b", now="a <= b")
 
-    assert why("rollout.decide", one, [Reason(why="so", changes=["a < b → a <= b"])]) == "so"
-    assert why("rollout.decide", one, [Reason(why="so", like=r"(.*) < (.*) → \1 <= \2")]) == "so"
-    assert why("rollout.decide", one, [Reason(why="so", changes=["a < c → a <= c"])]) is None
-    assert why("rollout.decide", one, [Reason(why="so", like="a < b")]) is None
-    elsewhere = Reason(why="so", module="rollout.stops", changes=["a < b → a <= b"])
-    assert why("rollout.decide", one, [elsewhere]) is None
+    assert (
+        why("rollout.deciding.decide", one, [Reason(why="so", changes=["a < b → a <= b"])]) == "so"
+    )
+    assert (
+        why("rollout.deciding.decide", one, [Reason(why="so", like=r"(.*) < (.*) → \1 <= \2")])
+        == "so"
+    )
+    assert (
+        why("rollout.deciding.decide", one, [Reason(why="so", changes=["a < c → a <= c"])]) is None
+    )
+    assert why("rollout.deciding.decide", one, [Reason(why="so", like="a < b")]) is None
+    elsewhere = Reason(why="so", module="rollout.deciding.stops", changes=["a < b → a <= b"])
+    assert why("rollout.deciding.decide", one, [elsewhere]) is None
 
 
 def test_a_change_is_told_by_its_lines():

@@ -182,7 +182,7 @@ def _rehearsed(store: Store, context: Context, command: Apply) -> tuple[str, str
     """The same, decided on what the last tick saw, and not written."""
     from controller.cli.view import view_of
     from controller.notify.refusals import refusal_line
-    from controller.rollout.decide import decide, start
+    from controller.rollout.deciding.decide import decide, start
     from controller.rollout.verdict import Seen
 
     head, now = _head(store, command.plan.name), context.clock.now()

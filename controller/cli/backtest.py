@@ -19,10 +19,10 @@ from controller.errors import DataError
 if TYPE_CHECKING:
     from controller.cli.policies import Policy
     from controller.rollout.plan import Plan
-    from controller.simulate.arrivals import Arrivals
-    from controller.simulate.backtest import Finished, Setup, Watcher
-    from controller.simulate.policies import Run
-    from controller.simulate.stand_ins import OnPause
+    from controller.simulate.backtest.arrivals import Arrivals
+    from controller.simulate.backtest.policies import Run
+    from controller.simulate.backtest.run import Finished, Setup, Watcher
+    from controller.simulate.backtest.stand_ins import OnPause
 
 T = TypeVar("T")
 UNITS_PER_DAY = 5_000
@@ -144,8 +144,8 @@ def backtest(
     Exit code: 0 every rollout completed; 3 one paused, rolled back or did not finish; 2 input that cannot be used.
     """
     from controller.cli.policies import Policy, labels
-    from controller.simulate.backtest import Setup
-    from controller.simulate.results import graded_as_planned, pair_up, read_results
+    from controller.simulate.backtest.results import graded_as_planned, pair_up, read_results
+    from controller.simulate.backtest.run import Setup
 
     context = Context.of(ctx)
     plans = [_plan(file, critical or []) for file in plan]
@@ -193,8 +193,8 @@ def _single(
 ) -> bool:
     """One plan, once: every decision. Whether it completed."""
     from controller.cli.backtested import document, print_briefing, print_paired, print_result
-    from controller.simulate.briefing import brief
-    from controller.simulate.paired_report import paired_report
+    from controller.simulate.backtest.briefing import brief
+    from controller.simulate.backtest.paired_report import paired_report
 
     shown = output in (Output.TABLE, Output.WIDE)
     paired = paired_report(setup.recording)
@@ -225,8 +225,8 @@ def _several(
     """Several plans, or one on several seeds: what became of them, side by side. Whether all completed."""
     from controller.cli import policies as told
     from controller.cli.backtested import print_paired
-    from controller.simulate.briefing import brief
-    from controller.simulate.paired_report import paired_report
+    from controller.simulate.backtest.briefing import brief
+    from controller.simulate.backtest.paired_report import paired_report
 
     paired = {
         (one.baseline, one.candidate): (one, paired_report(one))
@@ -264,7 +264,7 @@ def _several(
 def _plan(path: Path, critical: list[str]) -> Plan:
     from controller.plans.load import load_file
     from controller.plans.models import bundled_models
-    from controller.simulate.backtest import START, with_critical
+    from controller.simulate.backtest.run import START, with_critical
 
     # As of the simulated day: a recording outlives the models that it was made with.
     plan = load_file(path, today=START.date(), models=bundled_models())
@@ -285,7 +285,7 @@ def _one_run_only(
 def _in_one_world(policies: Sequence[Policy]) -> list[Policy]:
     from dataclasses import replace
 
-    from controller.simulate.policies import in_one_world
+    from controller.simulate.backtest.policies import in_one_world
 
     setups = in_one_world([one.setup for one in policies])
     return [replace(one, setup=setup) for one, setup in zip(policies, setups, strict=True)]
@@ -294,7 +294,7 @@ def _in_one_world(policies: Sequence[Policy]) -> list[Policy]:
 def _arrivals(
     trace: Path | None, workload: str | None, units_per_day: float, seed: int
 ) -> Arrivals:
-    from controller.simulate.arrivals import Poisson, read_trace
+    from controller.simulate.backtest.arrivals import Poisson, read_trace
 
     if trace is None:
         if workload is not None:
@@ -307,7 +307,7 @@ def _arrivals(
 
 
 def _on_pause(text: str) -> OnPause:
-    from controller.simulate.stand_ins import OnPause
+    from controller.simulate.backtest.stand_ins import OnPause
 
     try:
         return OnPause(text)
@@ -320,8 +320,8 @@ def _on_pause(text: str) -> OnPause:
 
 def _run(context: Context, setup: Setup, *, database: str | None, draws: Path | None) -> Finished:
     from controller.cli.backtest_runs import world
-    from controller.simulate.backtest import backtest
-    from controller.simulate.export import draws_file
+    from controller.simulate.backtest.export import draws_file
+    from controller.simulate.backtest.run import backtest
 
     within = world(database)
     with ExitStack() as files:
@@ -377,7 +377,7 @@ def _progress(context: Context, setup: Setup) -> Iterator[Watcher | None]:
 
     from controller.rollout.state import State
     from controller.rollout.units import format_share
-    from controller.simulate.backtest import START
+    from controller.simulate.backtest.run import START
 
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     expected = setup.plan.horizon / timedelta(hours=1)

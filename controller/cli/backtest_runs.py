@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from controller.simulate.backtest import Finished, Setup, World
-    from controller.simulate.policies import Run
+    from controller.simulate.backtest.policies import Run
+    from controller.simulate.backtest.run import Finished, Setup, World
 
 
 def world(database: str | None = None) -> World:
     """A world of its own, that begins where every backtest begins; its records in memory, or in a database."""
     from controller.clock import ManualClock
-    from controller.simulate.backtest import START, World
+    from controller.simulate.backtest.run import START, World
     from controller.wiring import memory_store, memory_target, open_store
 
     clock = ManualClock(START)
@@ -22,13 +22,13 @@ def world(database: str | None = None) -> World:
 
 def finish(setup: Setup) -> Finished:
     """One run to its end."""
-    from controller.simulate.backtest import backtest
+    from controller.simulate.backtest.run import backtest
 
     return backtest(setup, world())
 
 
 def run(setup: Setup) -> Run:
     """The same, and of it what is kept where there are many."""
-    from controller.simulate.policies import run_of
+    from controller.simulate.backtest.policies import run_of
 
     return run_of(setup, finish(setup))

@@ -12,11 +12,11 @@ from controller.cli.output import API_VERSION, Document, console, grid, moment, 
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from controller.simulate.backtest import Finished, Setup
-    from controller.simulate.briefing import Briefing
-    from controller.simulate.paired_report import PairedLine, PairedReport
-    from controller.simulate.results import Recording
-    from controller.simulate.stand_ins import Instead
+    from controller.simulate.backtest.briefing import Briefing
+    from controller.simulate.backtest.paired_report import PairedLine, PairedReport
+    from controller.simulate.backtest.results import Recording
+    from controller.simulate.backtest.run import Finished, Setup
+    from controller.simulate.backtest.stand_ins import Instead
 
 INDENT = "  "
 
@@ -25,7 +25,7 @@ def print_paired(
     context: Context, recording: Recording, paired: PairedReport, *, wide: bool
 ) -> None:
     """The paired table; where people have graded what the judge has, another one by their grades."""
-    from controller.simulate.paired_report import paired_report
+    from controller.simulate.backtest.paired_report import paired_report
 
     out = console(context)
     tables = [("", recording, paired)]
@@ -70,7 +70,7 @@ def print_facts(
 def print_result(context: Context, setup: Setup, finished: Finished) -> None:
     from rich.text import Text
 
-    from controller.simulate.backtest import Ending
+    from controller.simulate.endings import Ending
 
     out = console(context)
     out.print(Text("Decisions", style="bold"))
@@ -89,7 +89,7 @@ def _timeline(setup: Setup, finished: Finished, *, width: int) -> Iterator[Text]
     from rich.text import Text
 
     from controller.cli.view import share_change
-    from controller.simulate.backtest_timeline import timeline
+    from controller.simulate.backtest.timeline import timeline
 
     entries = timeline(finished.records, setup.plan)
     rows = [
@@ -244,8 +244,8 @@ def document(
 ) -> Document:
     from controller.notify.arithmetic import verdict_line
     from controller.rollout.codec import encode
-    from controller.simulate.backtest_timeline import timeline
-    from controller.simulate.paired_report import paired_report
+    from controller.simulate.backtest.paired_report import paired_report
+    from controller.simulate.backtest.timeline import timeline
 
     return {
         "apiVersion": API_VERSION,

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 def deed(one: Record | Decision) -> str:
     from controller.rollout.decision import Action
     from controller.rollout.units import format_share
-    from controller.simulate.policies import named
+    from controller.simulate.backtest.policies import named
 
     share = format_share(one.state.share_bp)
     failed = dict.fromkeys(named(verdict) for notice in one.notices for verdict in notice.failures)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from controller.cli.entries import Entry
     from controller.cli.view import View
     from controller.ports import Owed
-    from controller.rollout.needs import Needs
+    from controller.rollout.evidence.needs import Needs
     from controller.rollout.plan import Plan, Rule
     from controller.rollout.verdict import Coverage, Look
 
@@ -84,7 +84,7 @@ def _rules(view: View) -> Iterator[Document]:
     from controller.cli.view import needs_of, rule_of
     from controller.notify.arithmetic import verdict_line
     from controller.rollout.codec import encode
-    from controller.rollout.rules import limit_in
+    from controller.rollout.evidence.rules import limit_in
 
     for verdict in view.verdicts:
         rule = rule_of(view.plan, verdict)
@@ -116,7 +116,7 @@ def _rules(view: View) -> Iterator[Document]:
 
 def _by_people(look: Look | None) -> Document | None:
     """A loss by people's grades; its figures are null where they are too few."""
-    from controller.rollout.powered import estimate_of
+    from controller.rollout.evidence.powered import estimate_of
     from controller.rollout.verdict import PoweredCounts
 
     if look is None or not isinstance(look.counts, PoweredCounts):
@@ -140,7 +140,7 @@ def _by_people(look: Look | None) -> Document | None:
 
 def _coverage(coverage: Coverage | None) -> Document | None:
     from controller.notify.coverage import straying_words
-    from controller.rollout.coverage import straying
+    from controller.rollout.evidence.coverage import straying
     from controller.rollout.metrics import MICRO
 
     if coverage is None:
@@ -157,7 +157,7 @@ def _coverage(coverage: Coverage | None) -> Document | None:
 
 
 def _discoveries(view: View) -> Document:
-    from controller.rollout.discoveries import RATE, discoveries
+    from controller.rollout.evidence.discoveries import RATE, discoveries
 
     tested = discoveries(view.plan, view.verdicts)
     return {

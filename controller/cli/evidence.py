@@ -15,9 +15,9 @@ from controller.errors import ChainBroken, DataError
 from controller.ports import RolloutStore
 from controller.rollout.anchors import verify_anchors
 from controller.rollout.codec import decode, text_digest
+from controller.rollout.deciding.replay import fold
 from controller.rollout.plan import Plan
 from controller.rollout.record import Anchor, Record, Sealed, verify_chain
-from controller.rollout.replay import fold
 from controller.rollout.state import State
 
 FORMAT = "canaryctl-audit/1"

@@ -29,17 +29,18 @@ from controller.rollout.units import (
     format_share,
     format_value,
 )
-from controller.simulate.written import PATIENCE
+from controller.simulate.feasibility.written import PATIENCE
 
 if TYPE_CHECKING:
     from controller.cli.learnt import Known
     from controller.plans.finding import Finding
     from controller.rollout.plan import Plan
-    from controller.simulate.advice import Advice
-    from controller.simulate.bill import Bill
-    from controller.simulate.montecarlo import Part, Spread, Summary
-    from controller.simulate.prospect import Catch, Feasibility, Proving, Row
-    from controller.simulate.rehearsal import Rehearsal
+    from controller.simulate.endings import Part
+    from controller.simulate.feasibility.advice import Advice
+    from controller.simulate.feasibility.bill import Bill
+    from controller.simulate.feasibility.prospect import Catch, Feasibility, Proving, Row
+    from controller.simulate.feasibility.rehearsal import Rehearsal
+    from controller.simulate.runs.montecarlo import Spread, Summary
     from controller.simulate.scenarios import Scenario, Traffic
 
 NOTES = (
@@ -101,11 +102,11 @@ class Outcome:
 
 
 def examine(context: Context, plan: Plan, asked: Asked) -> Outcome:
-    from controller.simulate.advice import advice
-    from controller.simulate.advice_on_stops import stopping
-    from controller.simulate.bill import bill
-    from controller.simulate.feasibility import Outlook, feasibility
-    from controller.simulate.rehearsal import can_rehearse, healthy_stopped
+    from controller.simulate.feasibility.advice import advice
+    from controller.simulate.feasibility.advice_on_stops import stopping
+    from controller.simulate.feasibility.bill import bill
+    from controller.simulate.feasibility.outlook import Outlook, feasibility
+    from controller.simulate.feasibility.rehearsal import can_rehearse, healthy_stopped
 
     known = asked.known
     outlook = Outlook(
@@ -137,8 +138,8 @@ def examine(context: Context, plan: Plan, asked: Asked) -> Outcome:
 
 
 def _rehearse(context: Context, plan: Plan, asked: Asked) -> Rehearsal:
-    from controller.simulate.montecarlo import simulate
-    from controller.simulate.rehearsal import rehearsal, rehearsed
+    from controller.simulate.feasibility.rehearsal import rehearsal, rehearsed
+    from controller.simulate.runs.montecarlo import simulate
 
     start = datetime.combine(context.clock.now().date(), time(), tzinfo=UTC)
     setups = rehearsed(plan, asked.traffic, asked.catches, start=start, seed=asked.seed)
@@ -396,8 +397,7 @@ def _simulated(context: Context, plan: Plan, found: Rehearsal) -> Iterator[Text]
 
 
 def _ended(one: Summary, runs: int) -> list[str]:
-    from controller.simulate.backtest import Ending
-    from controller.simulate.montecarlo import STOPS, part_of
+    from controller.simulate.endings import STOPS, Ending, part_of
 
     return [
         one.scenario.text,

@@ -12,10 +12,10 @@ from controller.cli.simulated import MINUTE_S, part_document, pinned_document, s
 if TYPE_CHECKING:
     from controller.cli.feasibility import Outcome
     from controller.rollout.plan import Plan, Rule
-    from controller.simulate.bill import Bill
-    from controller.simulate.history import History
-    from controller.simulate.prospect import Catch, Proving, Row
-    from controller.simulate.rehearsal import Rehearsal
+    from controller.simulate.feasibility.bill import Bill
+    from controller.simulate.feasibility.history import History
+    from controller.simulate.feasibility.prospect import Catch, Proving, Row
+    from controller.simulate.feasibility.rehearsal import Rehearsal
 
 
 def document(plan: Plan, outcome: Outcome) -> Document:
@@ -112,8 +112,7 @@ def _proving(plan: Plan, one: Proving) -> Document:
 
 
 def _rehearsal(found: Rehearsal) -> Document:
-    from controller.simulate.backtest import Ending
-    from controller.simulate.montecarlo import STOPS, part_of
+    from controller.simulate.endings import STOPS, Ending, part_of
 
     return {
         "runs": found.runs,

@@ -15,7 +15,7 @@ from controller.cli.output import API_VERSION, Document, Output, console, emit, 
 
 if TYPE_CHECKING:
     from controller.cli.entries import Entry
-    from controller.rollout.replay import Disagreement
+    from controller.rollout.deciding.replay import Disagreement
 
 
 def register(app: typer.Typer) -> None:
@@ -90,8 +90,8 @@ def replay(
 
     Exit 1 if a decision differs from the recorded one, or by the other rules. Writes nothing.
     """
-    from controller.rollout.replay import fold
-    from controller.rollout.replay import replay as decide_again
+    from controller.rollout.deciding.replay import fold
+    from controller.rollout.deciding.replay import replay as decide_again
 
     context = Context.of(ctx)
     if plan is not None:
@@ -117,7 +117,7 @@ def _by_other_rules(context: Context, name: str, file: Path, output: Output) -> 
     from controller.cli.rejudged import document, print_rejudged
     from controller.plans.load import load_file
     from controller.plans.models import bundled_models
-    from controller.simulate.rejudge import rejudge
+    from controller.simulate.backtest.rejudge import rejudge
 
     store = context.store()
     state = store.head(name).state

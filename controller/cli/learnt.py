@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from controller.ports import Store
     from controller.rollout.plan import Arm, Plan
-    from controller.simulate.history import History
+    from controller.simulate.feasibility.history import History
     from controller.simulate.scenarios import Traffic
     from controller.simulate.usual import Latencies, Usual
 
@@ -128,7 +128,7 @@ def history_of(context: Context, plan: Plan, wanted: bool | None) -> tuple[Histo
 def _read(store: Store, plan: Plan) -> History:
     """Of the newest attempt that has enough to learn from. NotFound."""
     from controller.rollout.state import Phase
-    from controller.simulate.history import LEAST, LEAST_MIN, learn
+    from controller.simulate.feasibility.history import LEAST, LEAST_MIN, learn
 
     newest = store.head(plan.name).state
     for attempt in range(newest.attempt, 0, -1):
@@ -328,8 +328,8 @@ _WIDEST: Final = 1_000
 def call_words(usual: Usual, traffic: Traffic, tokens: tuple[int, int]) -> str:
     """What simulated calls cost, and by how much they vary."""
     from controller.rollout.plan import Arm
-    from controller.simulate.laws import SPREAD
-    from controller.simulate.quantities import call_costs
+    from controller.simulate.drawn.quantities import call_costs
+    from controller.simulate.usual import SPREAD
 
     spread = f"log-normal with a coefficient of variation of {SPREAD:g}, whatever the grade"
     of_tokens = f"{tokens[0]:,} input and {tokens[1]:,} output tokens on average"
@@ -387,7 +387,7 @@ def cost_words(plan: Plan, usual: Usual) -> list[str]:
     from controller.rollout.metrics import Kind
     from controller.rollout.plan import Arm
     from controller.rollout.units import format_percent
-    from controller.simulate.laws import SPREAD
+    from controller.simulate.usual import SPREAD
 
     in_usd = any(
         rule.metric.kind is Kind.COST and rule.metric.subject != "tokens_per_hour"

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from controller.rollout.plan import Plan
     from controller.rollout.record import Record
-    from controller.simulate.backtest import Finished, Setup
-    from controller.simulate.briefing import Briefing
-    from controller.simulate.policies import Parting, Run, Runs, Spread
+    from controller.simulate.backtest.briefing import Briefing
+    from controller.simulate.backtest.policies import Parting, Run, Runs, Spread
+    from controller.simulate.backtest.run import Finished, Setup
 
 OF_A_PLAN = ("Plan", "Critical")
 """The facts that differ from plan to plan."""
@@ -122,7 +122,7 @@ def _table(
     from rich.text import Text
 
     from controller.rollout.units import format_share
-    from controller.simulate.policies import run_of
+    from controller.simulate.backtest.policies import run_of
 
     runs = [run_of(policy.setup, one) for policy, one in zip(policies, finished, strict=True)]
     rows = [
@@ -166,7 +166,7 @@ def _path(run: Run) -> str:
 def _stop(policy: Policy, finished: Finished) -> Iterator[str]:
     """The arithmetic of what stopped a run."""
     from controller.notify.arithmetic import verdict_line
-    from controller.simulate.policies import named, stop_of
+    from controller.simulate.backtest.policies import named, stop_of
 
     stop = stop_of(finished)
     if stop is None:
@@ -180,7 +180,7 @@ def _stop(policy: Policy, finished: Finished) -> Iterator[str]:
 
 def differences(policies: Sequence[Policy], finished: Sequence[Finished]) -> list[str]:
     """How each plan's run differs from the first one's, one sentence or several each."""
-    from controller.simulate.policies import parting, run_of
+    from controller.simulate.backtest.policies import parting, run_of
 
     runs = [run_of(policy.setup, one) for policy, one in zip(policies, finished, strict=True)]
     said = []
@@ -235,7 +235,7 @@ def comparison(
     policies: Sequence[Policy], briefings: Sequence[Briefing], finished: Sequence[Finished]
 ) -> Document:
     from controller.cli.backtested import document
-    from controller.simulate.paired_report import paired_report
+    from controller.simulate.backtest.paired_report import paired_report
 
     items = [
         {
@@ -254,7 +254,7 @@ def comparison(
 def print_runs(context: Context, policies: Sequence[Policy], runs: Sequence[Sequence[Run]]) -> None:
     from rich.text import Text
 
-    from controller.simulate.policies import runs_of
+    from controller.simulate.backtest.policies import runs_of
 
     out = console(context)
     found = [runs_of(of_plan) for of_plan in runs]
@@ -278,7 +278,7 @@ def print_runs(context: Context, policies: Sequence[Policy], runs: Sequence[Sequ
 def _endings(
     policies: Sequence[Policy], found: Sequence[Runs]
 ) -> tuple[list[str], list[list[str]]]:
-    from controller.simulate.backtest import Ending
+    from controller.simulate.endings import Ending
 
     rows = []
     for policy, one in zip(policies, found, strict=True):
@@ -338,7 +338,7 @@ def _stoppers(policies: Sequence[Policy], found: Sequence[Runs]) -> Iterator[str
 
 
 def _seed_by_seed(policies: Sequence[Policy], runs: Sequence[Sequence[Run]]) -> Iterator[str]:
-    from controller.simulate.policies import against
+    from controller.simulate.backtest.policies import against
 
     for one, other in combinations(range(len(policies)), 2):
         found = against(runs[one], runs[other])
@@ -351,7 +351,7 @@ def _seed_by_seed(policies: Sequence[Policy], runs: Sequence[Sequence[Run]]) -> 
 def runs_document(
     policies: Sequence[Policy], briefings: Sequence[Briefing], runs: Sequence[Sequence[Run]]
 ) -> Document:
-    from controller.simulate.policies import against, runs_of
+    from controller.simulate.backtest.policies import against, runs_of
 
     return {
         "apiVersion": API_VERSION,

@@ -28,7 +28,7 @@ from controller.notify.coverage import coverage_words, straying_words
 from controller.notify.figures import e_value
 from controller.notify.waits import wait_line
 from controller.ports import Owed
-from controller.rollout.discoveries import RATE, Tested, discoveries
+from controller.rollout.evidence.discoveries import RATE, Tested, discoveries
 from controller.rollout.metrics import MICRO
 from controller.rollout.plan import Plan, Severity
 from controller.rollout.state import Phase

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from controller.rollout.decision import Decision
     from controller.rollout.plan import Plan
     from controller.rollout.record import Record
-    from controller.simulate.rejudge import Difference, Rejudged
+    from controller.simulate.backtest.rejudge import Difference, Rejudged
 
 INDENT = "  "
 
@@ -84,7 +84,7 @@ def _told(record: Record, difference: Difference) -> str:
 
 def _instead(difference: Difference) -> Iterator[str]:
     """How much sooner or later, and from when on nothing is known."""
-    from controller.simulate.rejudge import STOPS
+    from controller.simulate.backtest.rejudge import STOPS
 
     later, until = difference.later, difference.known_until
     if difference.decided.recorded:
@@ -138,7 +138,7 @@ def _difference(one: Difference) -> Document:
 
 def _sooner_s(one: Difference) -> float | None:
     """Seconds; negative where the stop comes later; None where one of the two does not stop."""
-    from controller.simulate.rejudge import STOPS
+    from controller.simulate.backtest.rejudge import STOPS
 
     if one.stop is None:
         return None

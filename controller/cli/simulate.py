@@ -62,9 +62,10 @@ from controller.errors import DataError
 
 if TYPE_CHECKING:
     from controller.rollout.plan import Plan
-    from controller.simulate.montecarlo import Fitted, Part, Spread, Summary
+    from controller.simulate.endings import Part
+    from controller.simulate.runs.montecarlo import Fitted, Spread, Summary
+    from controller.simulate.runs.trials import Setup, Trial
     from controller.simulate.scenarios import Scenario
-    from controller.simulate.trials import Setup, Trial
     from controller.simulate.usual import Usual
 
 
@@ -133,10 +134,10 @@ def simulate(
 
     Each run is decided by the rules that decide a live rollout. Exit code 0, whatever became of the runs.
     """
-    from controller.simulate.montecarlo import fit, summary
+    from controller.simulate.runs.montecarlo import fit, summary
+    from controller.simulate.runs.trials import Setup
     from controller.simulate.scenario_words import parse_scenario
     from controller.simulate.scenarios import HEALTHY
-    from controller.simulate.trials import Setup
     from controller.simulate.usual import Usual
 
     context = Context.of(ctx)
@@ -241,7 +242,7 @@ def _drawable(path: Path | None) -> None:
 def _run(
     context: Context, setups: Sequence[Setup], runs: int, processes: int | None
 ) -> list[list[Trial]]:
-    from controller.simulate.montecarlo import simulate as run
+    from controller.simulate.runs.montecarlo import simulate as run
 
     with progress(context, runs * len(setups)) as told:
         return run(setups, runs, processes=processes or cores(), told=told)
@@ -257,7 +258,7 @@ def _draw(
     found: Sequence[Summary],
     trials: Sequence[Sequence[Trial]],
 ) -> None:
-    from controller.simulate.picture import svg
+    from controller.simulate.runs.picture import svg
 
     title = f"{plan.name}, simulated"
     try:
@@ -307,8 +308,8 @@ def _facts(
 ) -> Iterator[str]:
     from controller.rollout.metrics import Kind
     from controller.rollout.units import format_duration
-    from controller.simulate.nearness import is_judged_again, is_sparse
-    from controller.simulate.quantities import lacking
+    from controller.simulate.drawn.quantities import lacking
+    from controller.simulate.runs.nearness import is_judged_again, is_sparse
 
     setup = setups[0]
     yield (
@@ -360,7 +361,7 @@ def _graders(plan: Plan) -> Iterator[str]:
 
 
 def _endings(found: Sequence[Summary]) -> tuple[list[str], list[list[str]]]:
-    from controller.simulate.backtest import Ending
+    from controller.simulate.endings import Ending
 
     return (
         ["SCENARIO", "COMPLETED", "PAUSED", "ROLLED BACK", "UNFINISHED"],
@@ -420,8 +421,8 @@ def _document(
     runs: int,
     tokens: tuple[int, int],
 ) -> Document:
-    from controller.simulate.laws import SPREAD
-    from controller.simulate.nearness import is_sparse
+    from controller.simulate.runs.nearness import is_sparse
+    from controller.simulate.usual import SPREAD
 
     setup, traffic = setups[0], setups[0].traffic
     return {

@@ -15,8 +15,8 @@ from controller.errors import DataError
 
 if TYPE_CHECKING:
     from controller.rollout.plan import Plan
-    from controller.simulate.backtest import Ending
-    from controller.simulate.montecarlo import Part, Pinned, Spread, Told
+    from controller.simulate.endings import Ending, Part
+    from controller.simulate.runs.montecarlo import Pinned, Spread, Told
     from controller.simulate.scenarios import Traffic
 
 DAY_MIN = 1_440

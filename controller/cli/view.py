@@ -18,7 +18,7 @@ from controller.rollout.verdict import InForce, Outcome
 
 if TYPE_CHECKING:
     from controller.rollout.decision import Wait
-    from controller.rollout.needs import Needs
+    from controller.rollout.evidence.needs import Needs
     from controller.rollout.plan import Plan, Rule
     from controller.rollout.state import State
     from controller.rollout.verdict import Coverage, Verdict
@@ -199,8 +199,8 @@ def rule_of(plan: Plan, verdict: Verdict) -> Rule:
 
 def needs_of(view: View, verdict: Verdict) -> Needs | None:
     """What its proof still needs, where the rule goes by proof, or a step may ask for one."""
+    from controller.rollout.evidence.needs import needs
     from controller.rollout.metrics import Kind
-    from controller.rollout.needs import needs
     from controller.rollout.plan import Evidence
 
     rule = rule_of(view.plan, verdict)
@@ -211,7 +211,7 @@ def needs_of(view: View, verdict: Verdict) -> Needs | None:
 def value_text(plan: Plan, verdict: Verdict) -> str:
     """The last look's value in the metric's unit; `-` where it has none."""
     from controller.notify.figures import value_beside
-    from controller.rollout.rules import limit_in
+    from controller.rollout.evidence.rules import limit_in
 
     latest, rule = verdict.reading.latest, rule_of(plan, verdict)
     if latest is None or latest.value is None:

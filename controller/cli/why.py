@@ -5,8 +5,8 @@ from __future__ import annotations
 from controller.notify.arithmetic import verdict_line
 from controller.notify.figures import listed, on
 from controller.rollout.codec import encode
-from controller.rollout.comparison import compared, reference_key
 from controller.rollout.decision import Action
+from controller.rollout.evidence.comparison import compared, reference_key
 from controller.rollout.plan import Plan
 from controller.rollout.record import Record
 from controller.rollout.state import Cause

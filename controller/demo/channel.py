@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from controller.clock import Clock
-from controller.simulate.slack import SimulatedSlack
-from controller.simulate.slack_rooms import Posted, Room
+from controller.simulate.services.slack import SimulatedSlack
+from controller.simulate.services.slack_rooms import Posted, Room
 
 CHANNEL: Final = "llm-oncall"
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from controller.rollout.accounting_state import micros, moment_of
+from controller.rollout.counting.items import micros, moment_of
 
 _MICROS: Final = struct.Struct("<q")
 _SECOND: Final = 1_000_000

@@ -32,7 +32,7 @@ from controller.plans.models import bundled_models
 from controller.ports import Leadership, Store
 from controller.reconcile.submit import submit
 from controller.rollout.commands import Apply, Resume
-from controller.simulate.upstream import SimulatedModels
+from controller.simulate.services.upstream import SimulatedModels
 
 MINUTE: Final = timedelta(minutes=1)
 ACTOR: Final = "demo"

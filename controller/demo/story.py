@@ -14,7 +14,7 @@ from controller.ports import Head, Store
 from controller.rollout.decision import Action
 from controller.rollout.record import Record, Sealed
 from controller.rollout.state import Phase
-from controller.simulate.upstream import Skill
+from controller.simulate.services.upstream import Skill
 
 HEALTHY: Final = "support-bot"
 WORSE: Final = "product-search"

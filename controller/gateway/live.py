@@ -16,7 +16,7 @@ from typing import Final
 
 import structlog
 
-from controller.rollout.accounting_state import IDLE, LONGEST
+from controller.rollout.counting.items import IDLE, LONGEST
 from controller.rollout.plan import Arm
 from controller.rollout.timeline import EPOCH
 

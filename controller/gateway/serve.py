@@ -24,9 +24,9 @@ from controller.gateway.meter import Stream, usage_in
 from controller.gateway.splits import Claim, SplitBook
 from controller.gateway.spool import Spool
 from controller.gateway.upstream import Answer, Failed, Upstream, passed_on
+from controller.rollout.counting.sampling import is_drawn
 from controller.rollout.observation import PERSON, Cohort
 from controller.rollout.plan import Arm
-from controller.rollout.sampling import is_drawn
 
 REQUEST_ID = "x-canary-request-id"
 ARM = "x-canary-arm"

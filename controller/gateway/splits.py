@@ -20,8 +20,8 @@ import structlog
 from controller.clock import Clock
 from controller.errors import Conflict
 from controller.ports import Granted, Held, Split, Word
-from controller.rollout.accounting_state import LONGEST
 from controller.rollout.codec import decode, dumps, encode
+from controller.rollout.counting.items import LONGEST
 from controller.rollout.route import Route
 from controller.rollout.timeline import EPOCH
 from controller.traffic import lease

@@ -31,13 +31,13 @@ from controller.notify.figures import (
     window_words,
     without_errors,
 )
-from controller.rollout.comparison import LEAST
+from controller.rollout.evidence.comparison import LEAST
+from controller.rollout.evidence.needs import Needs
+from controller.rollout.evidence.powered import is_by_people
+from controller.rollout.evidence.proofs import claim_of
+from controller.rollout.evidence.rules import kept_limit
 from controller.rollout.metrics import Kind
-from controller.rollout.needs import Needs
 from controller.rollout.plan import Evidence, Judge, Plan, Rule
-from controller.rollout.powered import is_by_people
-from controller.rollout.proofs import claim_of
-from controller.rollout.rules import kept_limit
 from controller.rollout.timeline import Window
 from controller.rollout.units import (
     format_duration,

@@ -17,9 +17,9 @@ from controller.notify.waits import wait_line
 from controller.notify.words import Message, name_of, titled
 from controller.ports import Head, Owed
 from controller.rollout.decision import Action
+from controller.rollout.evidence.rules import limit_in
 from controller.rollout.plan import Plan, Severity
 from controller.rollout.record import Record
-from controller.rollout.rules import limit_in
 from controller.rollout.state import Phase, State
 from controller.rollout.status import Status
 from controller.rollout.units import format_duration, format_share

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from controller.notify.figures import percent
-from controller.rollout.coverage import Straying, straying
+from controller.rollout.evidence.coverage import Straying, straying
 from controller.rollout.metrics import MICRO
 from controller.rollout.plan import Arm
 from controller.rollout.units import format_percent

@@ -10,8 +10,10 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import assert_never
 
-from controller.rollout.caps import NUSD, cap_nusd
-from controller.rollout.comparison import limit_of
+from controller.rollout.evidence.caps import NUSD, cap_nusd
+from controller.rollout.evidence.comparison import limit_of
+from controller.rollout.evidence.powered import LEAST, estimate_of
+from controller.rollout.evidence.rules import bound_of
 from controller.rollout.metrics import (
     MICRO,
     PER_CORRECT,
@@ -22,8 +24,6 @@ from controller.rollout.metrics import (
     Metric,
 )
 from controller.rollout.plan import Arm, Judge, Rule
-from controller.rollout.powered import LEAST, estimate_of
-from controller.rollout.rules import bound_of
 from controller.rollout.timeline import Window
 from controller.rollout.units import (
     format_limit,

@@ -24,8 +24,8 @@ from controller.notify.words import words
 from controller.ports import Owed, Store
 from controller.rollout.codec import dumps, encode
 from controller.rollout.destinations import place_of
+from controller.rollout.evidence.rules import limit_in
 from controller.rollout.plan import Plan, Webhook
-from controller.rollout.rules import limit_in
 from controller.rollout.verdict import Verdict
 
 FORMAT: Final = "canaryctl.dev/notice/v1"

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 
-from controller.rollout.amend import judged_anew
+from controller.rollout.deciding.amend import judged_anew
+from controller.rollout.evidence.rules import alpha_of, is_provable
 from controller.rollout.plan import (
     Freeze,
     Intent,
@@ -24,7 +25,6 @@ from controller.rollout.plan import (
     Step,
     Webhook,
 )
-from controller.rollout.rules import alpha_of, is_provable
 from controller.rollout.state import Epoch
 from controller.rollout.timeline import EPOCH
 from controller.rollout.units import (

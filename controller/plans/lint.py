@@ -9,7 +9,8 @@ from itertools import accumulate
 from controller.plans import cost
 from controller.plans.finding import Finding, by_level, error, info, rounded, warning
 from controller.plans.lint_labels import on_labels
-from controller.rollout.caps import most_nusd
+from controller.rollout.evidence.caps import most_nusd
+from controller.rollout.evidence.rules import alpha_left, alpha_of, is_provable, sharing
 from controller.rollout.metrics import PER_HOUR, Kind
 from controller.rollout.plan import (
     FULL_BP,
@@ -23,7 +24,6 @@ from controller.rollout.plan import (
     Rule,
     Scope,
 )
-from controller.rollout.rules import alpha_left, alpha_of, is_provable, sharing
 from controller.rollout.state import Epoch
 from controller.rollout.timeline import EPOCH, MINUTE
 from controller.rollout.units import (

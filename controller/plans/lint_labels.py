@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from controller.plans.finding import Finding, info, rounded, warning
+from controller.rollout.evidence.powered import has_people, policy_of
+from controller.rollout.evidence.rules import is_provable, kept_limit
 from controller.rollout.metrics import MICRO, Kind
 from controller.rollout.plan import Plan, Unit
-from controller.rollout.powered import has_people, policy_of
-from controller.rollout.rules import is_provable, kept_limit
 from controller.rollout.units import format_duration, format_percent, format_points
 
 

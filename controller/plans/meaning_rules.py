@@ -14,6 +14,7 @@ from controller.plans.schema import SpecShape
 from controller.plans.schema_base import Resume, Shape
 from controller.plans.schema_rules import RuleShape
 from controller.plans.units import UnitError, parse_limit, shown
+from controller.rollout.evidence.rules import PROVABLE_USD, has_confident_form, is_provable
 from controller.rollout.metrics import (
     CATALOGUE,
     PER_HOUR,
@@ -28,7 +29,6 @@ from controller.rollout.plan import (
     Scope,
     Then,
 )
-from controller.rollout.rules import PROVABLE_USD, has_confident_form, is_provable
 from controller.rollout.timeline import MINUTE, minutes
 from controller.rollout.units import format_duration, format_percent
 

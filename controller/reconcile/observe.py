@@ -9,24 +9,30 @@ from datetime import datetime, timedelta
 
 from controller.ports import Sight, Standing, Store, VerifiedStretch
 from controller.reconcile.freeze import active_freeze
-from controller.rollout.caps import cost_caps
-from controller.rollout.columns import at
-from controller.rollout.comparison import LEAST, Frozen, compared, frozen_buckets, reference_key
-from controller.rollout.coverage import coverage_between
-from controller.rollout.force import InForceTime, Stretch, merged
-from controller.rollout.looks import known_and_traffic, quantiles
+from controller.rollout.counting.columns import at
+from controller.rollout.counting.tallies import Tallies
+from controller.rollout.evidence.caps import cost_caps
+from controller.rollout.evidence.comparison import (
+    LEAST,
+    Frozen,
+    compared,
+    frozen_buckets,
+    reference_key,
+)
+from controller.rollout.evidence.coverage import coverage_between
+from controller.rollout.evidence.force import InForceTime, Stretch, merged
+from controller.rollout.evidence.looks import known_and_traffic, quantiles
+from controller.rollout.evidence.powered import KEYS as BY_PEOPLE
+from controller.rollout.evidence.proofs import limit_bucket
+from controller.rollout.evidence.reader import Reader, Windows
+from controller.rollout.evidence.readings import read_all
+from controller.rollout.evidence.rules import is_provable
+from controller.rollout.evidence.view import View
 from controller.rollout.metrics import MICRO, Kind, capped
 from controller.rollout.plan import FULL_BP, Arm, Plan
-from controller.rollout.powered import KEYS as BY_PEOPLE
-from controller.rollout.proofs import limit_bucket
-from controller.rollout.reader import Reader, Windows
-from controller.rollout.readings import read_all
-from controller.rollout.rules import is_provable
 from controller.rollout.state import Phase, State, shares
-from controller.rollout.tallies import Tallies
 from controller.rollout.timeline import minute_of, minutes
 from controller.rollout.verdict import Coverage, Health, InForce, SampleRatio, Seen
-from controller.rollout.view import View
 from controller.stats.histogram import bucket_of
 from controller.stats.sequential import sample_ratio_log_e
 

@@ -9,7 +9,7 @@ from controller.ports import Store
 from controller.reconcile.commit import commit
 from controller.reconcile.observe import Memory, Observer
 from controller.rollout.commands import AnyCommand, Apply
-from controller.rollout.decide import decide, start
+from controller.rollout.deciding.decide import decide, start
 from controller.rollout.decision import Decision, Refusal
 from controller.rollout.verdict import Seen
 

@@ -23,8 +23,8 @@ from controller.ports import (
 )
 from controller.reconcile.commit import commit
 from controller.reconcile.observe import Memory, Observer, in_force
-from controller.rollout.accounting_state import LONGEST
-from controller.rollout.decide import decide
+from controller.rollout.counting.items import LONGEST
+from controller.rollout.deciding.decide import decide
 from controller.rollout.decision import Decision
 from controller.rollout.route import route_of, settled_shares
 from controller.rollout.state import Phase, shares

@@ -33,7 +33,7 @@ class Unit(StrEnum):
 
 
 class Evidence(StrEnum):
-    """How a rule is judged; see `controller.rollout.rules`."""
+    """How a rule is judged; see `controller.rollout.evidence.rules`."""
 
     OBSERVED = "observed"
     CONFIDENT = "confident"

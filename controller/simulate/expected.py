@@ -9,8 +9,8 @@ import math
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from controller.rollout import prospects
-from controller.rollout.accounting_blocks import block_sizes
+from controller.rollout.counting.blocks import block_sizes
+from controller.rollout.evidence import prospects
 from controller.rollout.metrics import MICRO, PER_HOUR, SERVED, Kind
 from controller.rollout.plan import FULL_BP, Arm, Plan, Rule
 from controller.rollout.timeline import MINUTE

@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 from controller.rollout.plan import Arm
 from controller.stats.histogram import GAMMA, bucket_of, value_of
 
+SPREAD: Final = 1.0
+"""The standard deviation of what a request costs, as so many times its mean, where nobody has counted it."""
+
 _LOG_GAMMA: Final = math.log(GAMMA)
 _NORMAL: Final = NormalDist()
 _REACH: Final = 6.0  # standard deviations of a log-normal that are kept on either side

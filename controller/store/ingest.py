@@ -13,7 +13,7 @@ from itertools import chain
 from typing import Final, Literal, Protocol, TypeVar
 
 from controller.ports import SplitVersion
-from controller.rollout.accounting import (
+from controller.rollout.counting.account import (
     Account,
     Regraded,
     Terms,
@@ -21,7 +21,7 @@ from controller.rollout.accounting import (
     request_of,
     require_countable,
 )
-from controller.rollout.accounting_blocks import (
+from controller.rollout.counting.blocks import (
     Sizes,
     Stratum,
     amend,
@@ -32,8 +32,8 @@ from controller.rollout.accounting_blocks import (
     label_of,
     stratum_of,
 )
-from controller.rollout.accounting_people import ByPeople, Drawn, drawn_units
-from controller.rollout.accounting_state import (
+from controller.rollout.counting.deltas import RowKey, Tally, count_block, merged
+from controller.rollout.counting.items import (
     IDLE_US,
     LONGEST_US,
     Block,
@@ -44,7 +44,7 @@ from controller.rollout.accounting_state import (
     Request,
     moment_of,
 )
-from controller.rollout.accounting_tally import RowKey, Tally, count_block, merged
+from controller.rollout.counting.people import ByPeople, Drawn, drawn_units
 from controller.rollout.observation import Batch, Ingested, Pair
 from controller.rollout.plan import Unit
 from controller.store.fit import LARGEST, require_fit

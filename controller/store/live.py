@@ -14,7 +14,7 @@ from operator import attrgetter
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
-from controller.rollout.accounting_state import HEARD_US, Episode
+from controller.rollout.counting.items import HEARD_US, Episode
 
 if TYPE_CHECKING:
     from controller.store.ingest import Reach

@@ -23,9 +23,9 @@ from controller.ports import (
     Thread,
     VerifiedStretch,
 )
-from controller.rollout.accounting_state import Fate, micros, moment_of
-from controller.rollout.accounting_tally import RowKey
 from controller.rollout.anchors import next_anchor
+from controller.rollout.counting.deltas import RowKey
+from controller.rollout.counting.items import Fate, micros, moment_of
 from controller.rollout.destinations import destinations
 from controller.rollout.observation import Batch, Cohort, Ingested, RollupRow
 from controller.rollout.plan import Plan

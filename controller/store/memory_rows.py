@@ -13,10 +13,10 @@ from operator import attrgetter
 from typing import Any, TypeVar
 
 from controller.ports import Head, SplitVersion
-from controller.rollout.accounting import Terms
-from controller.rollout.accounting_blocks import ARMS, Sizes, Stratum, place_of, stratum_of
-from controller.rollout.accounting_people import ByPeople
-from controller.rollout.accounting_state import (
+from controller.rollout.counting.account import Terms
+from controller.rollout.counting.blocks import ARMS, Sizes, Stratum, place_of, stratum_of
+from controller.rollout.counting.deltas import RowKey
+from controller.rollout.counting.items import (
     Block,
     Episode,
     Fate,
@@ -25,8 +25,8 @@ from controller.rollout.accounting_state import (
     Request,
     micros,
 )
-from controller.rollout.accounting_tally import RowKey
-from controller.rollout.caps import cost_caps
+from controller.rollout.counting.people import ByPeople
+from controller.rollout.evidence.caps import cost_caps
 from controller.rollout.observation import Pair
 from controller.store import rules
 from controller.store.ingest import Changes, Kind, Reach

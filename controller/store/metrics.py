@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Select, bindparam, delete, select
 
 from controller.errors import Conflict
 from controller.ports import Judged, Note, SplitVersion, VerifiedStretch
-from controller.rollout.accounting_state import Fate, micros, moment_of
+from controller.rollout.counting.items import Fate, micros, moment_of
 from controller.rollout.observation import Batch, Cohort, Ingested, RollupRow
 from controller.rollout.timeline import minute_of, start_of
 from controller.store import rules, schema

@@ -10,8 +10,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, Update, and_, case, func, or_, select, update
 
 from controller.ports import Backlog, Owed, Thread
-from controller.rollout.accounting_state import micros, moment_of
 from controller.rollout.codec import canonical, decode
+from controller.rollout.counting.items import micros, moment_of
 from controller.rollout.decision import Notice
 from controller.rollout.destinations import destinations
 from controller.rollout.plan import Plan

@@ -14,7 +14,7 @@ from typing import Final
 from sqlalchemy import Connection, text
 
 from controller.errors import DataError
-from controller.rollout.accounting_state import micros, moment_of
+from controller.rollout.counting.items import micros, moment_of
 from controller.store.schema import PARTITIONED
 
 WEEK_US: Final = 7 * 24 * 3600 * 1_000_000

@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, func, select, update
 
 from controller.ports import Commit, Head, Sight
-from controller.rollout.accounting_state import micros
 from controller.rollout.anchors import anchor_hour, next_anchor
-from controller.rollout.caps import cost_caps
 from controller.rollout.codec import canonical, decode
+from controller.rollout.counting.items import micros
+from controller.rollout.evidence.caps import cost_caps
 from controller.rollout.plan import Plan
 from controller.rollout.record import Anchor, Record, Sealed
 from controller.rollout.state import State

@@ -7,7 +7,7 @@ from typing import Final
 
 from sqlalchemy import Connection, func, select
 
-from controller.rollout.accounting_state import Fate
+from controller.rollout.counting.items import Fate
 from controller.store import schema
 from controller.store.engine import adding
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Select, Table, delete, exists, func, select, update
 
 from controller.ports import Pruned
-from controller.rollout.accounting_state import MINUTE_US, Fate, micros, moment_of
+from controller.rollout.counting.items import MINUTE_US, Fate, micros, moment_of
 from controller.store import partitions, rules, schema
 from controller.store.engine import Database
 from controller.store.lists import keyed_delete, listed, values

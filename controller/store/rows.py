@@ -27,10 +27,10 @@ from sqlalchemy import (
 )
 
 from controller.ports import SplitVersion
-from controller.rollout.accounting import Terms
-from controller.rollout.accounting_blocks import ARMS, Sizes, Stratum
-from controller.rollout.accounting_people import ByPeople
-from controller.rollout.accounting_state import (
+from controller.rollout.counting.account import Terms
+from controller.rollout.counting.blocks import ARMS, Sizes, Stratum
+from controller.rollout.counting.deltas import RowKey
+from controller.rollout.counting.items import (
     Block,
     Episode,
     Fate,
@@ -39,7 +39,7 @@ from controller.rollout.accounting_state import (
     Request,
     micros,
 )
-from controller.rollout.accounting_tally import RowKey
+from controller.rollout.counting.people import ByPeople
 from controller.rollout.metrics import MICRO
 from controller.rollout.observation import Pair
 from controller.rollout.plan import Unit

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from controller.errors import ChainBroken, Conflict, Fenced, NotFound
 from controller.ports import Commit, Leadership, VerifiedStretch
-from controller.rollout.accounting_state import LONGEST_US
+from controller.rollout.counting.items import LONGEST_US
 from controller.rollout.record import GENESIS
 
 

@@ -1,6 +1,6 @@
 """The tables. Records, plans and anchors are append-only: triggers in the migrations refuse UPDATE and DELETE.
 
-Moments are whole microseconds since 1970 (`accounting_state.micros`): they compare, index and sum alike on every
+Moments are whole microseconds since 1970 (`items.micros`): they compare, index and sum alike on every
 database, and no driver's idea of time zones comes between. Grades are in millionths. JSON is kept as text: records
 must come back letter by letter, and rollups are read and written whole.
 """
@@ -26,7 +26,7 @@ from sqlalchemy import (
     text,
 )
 
-from controller.rollout.accounting_state import Fate
+from controller.rollout.counting.items import Fate
 from controller.rollout.observation import QUANTITIES
 
 HEAD: Final = "0011"  # the newest revision in migrations/versions; a test holds the two together

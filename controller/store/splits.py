@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from sqlalchemy import Connection, select
 
 from controller.ports import SplitVersion
-from controller.rollout.accounting_state import moment_of
+from controller.rollout.counting.items import moment_of
 from controller.store import schema
 from controller.store.lists import listed, values
 

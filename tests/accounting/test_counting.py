@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from controller.errors import DataError
-from controller.rollout.accounting import (
+from controller.rollout.counting.account import (
     Account,
     Terms,
     joined,
@@ -18,7 +18,7 @@ from controller.rollout.accounting import (
     request_of,
     require_countable,
 )
-from controller.rollout.accounting_blocks import (
+from controller.rollout.counting.blocks import (
     Sizes,
     amend,
     block_count,
@@ -26,8 +26,17 @@ from controller.rollout.accounting_blocks import (
     close_blocks,
     immature_from,
 )
-from controller.rollout.accounting_people import ByPeople, Drawn, drawn_units
-from controller.rollout.accounting_state import (
+from controller.rollout.counting.deltas import (
+    COMPARED,
+    Tally,
+    count_block,
+    count_episodes,
+    count_findings,
+    count_new_requests,
+    count_pair,
+    merged,
+)
+from controller.rollout.counting.items import (
     MINUTE_US,
     Block,
     Episode,
@@ -39,20 +48,11 @@ from controller.rollout.accounting_state import (
     moment_of,
     rounded,
 )
-from controller.rollout.accounting_tally import (
-    COMPARED,
-    Tally,
-    count_block,
-    count_episodes,
-    count_findings,
-    count_new_requests,
-    count_pair,
-    merged,
-)
+from controller.rollout.counting.people import ByPeople, Drawn, drawn_units
+from controller.rollout.counting.sampling import is_drawn
 from controller.rollout.metrics import MICRO
 from controller.rollout.observation import BOTH_ARMS, QUANTITIES, Grades, Pair
 from controller.rollout.plan import Arm, Unit
-from controller.rollout.sampling import is_drawn
 from controller.rollout.timeline import EPOCH
 from controller.stats.histogram import bucket_of
 from tests.accounting.factories import NOW, ROLLOUT, SECOND, observation, outcome

@@ -5,7 +5,7 @@ from email.utils import format_datetime
 import pytest
 from ruamel.yaml import YAML
 
-from controller.simulate.upstream import SimulatedModels, Skill
+from controller.simulate.services.upstream import SimulatedModels, Skill
 from tests.cli.world import PLAN, World
 from tests.doctor.servers import answering, nowhere, serving
 

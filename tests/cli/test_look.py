@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from ruamel.yaml import YAML
 
-from controller.rollout.sampling import is_drawn
+from controller.rollout.counting.sampling import is_drawn
 from tests.cli.world import PLAN, Answer, World, requests
 
 SUMMARY = {

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from controller.ports import Owed
-from controller.simulate.slack import TOKEN, SimulatedSlack
-from controller.simulate.slack_rooms import Room
+from controller.simulate.services.slack import TOKEN, SimulatedSlack
+from controller.simulate.services.slack_rooms import Room
 from controller.wiring import open_store
 from tests.cli.world import PLAN, World
 from tests.notify.slack_world import header, served

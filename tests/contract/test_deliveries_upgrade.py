@@ -7,8 +7,8 @@ from pathlib import Path
 from alembic import command
 from sqlalchemy import Connection
 
-from controller.rollout.accounting_state import micros
 from controller.rollout.codec import canonical
+from controller.rollout.counting.items import micros
 from controller.store import migrate
 from controller.store.engine import connect, raw_writing
 from controller.store.open import open_store

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Engine, event
 
 from controller.errors import Unreachable
-from controller.rollout.accounting_state import HEARD_US, IDLE_US, Episode, micros
+from controller.rollout.counting.items import HEARD_US, IDLE_US, Episode, micros
 from controller.store.engine import connect
 from controller.store.ingest import Reach
 from controller.store.live import SLACK_US, Live, Units

@@ -9,10 +9,10 @@ from dataclasses import replace
 import pytest
 
 from controller.ports import Store
+from controller.rollout.counting.sampling import is_drawn
 from controller.rollout.metrics import MICRO
 from controller.rollout.observation import Cohort, Grades, Observation, Outcome
 from controller.rollout.plan import Unit
-from controller.rollout.sampling import is_drawn
 from tests.accounting.factories import (
     BASELINE,
     CANDIDATE,

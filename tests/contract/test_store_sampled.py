@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import pytest
 
 from controller.ports import Store
+from controller.rollout.counting.sampling import is_sampled
 from controller.rollout.metrics import MICRO
 from controller.rollout.observation import Grades
 from controller.rollout.plan import Unit
-from controller.rollout.sampling import is_sampled
 from tests.accounting.factories import (
     BASELINE,
     CANDIDATE,

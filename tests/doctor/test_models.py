@@ -13,7 +13,7 @@ from controller.rollout.plan import Step
 from controller.rollout.state import Phase
 from controller.rollout.status import Status
 from controller.rollout.verdict import Health, Seen
-from controller.simulate.upstream import SimulatedModels, Skill
+from controller.simulate.services.upstream import SimulatedModels, Skill
 from tests.doctor.servers import answering, nowhere, serving
 from tests.rollout.factories import at_step, plan
 

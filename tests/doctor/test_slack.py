@@ -9,8 +9,8 @@ from aiohttp import web
 from controller.clock import ManualClock
 from controller.doctor import slack
 from controller.doctor.finding import Level
-from controller.simulate.slack import SimulatedSlack
-from controller.simulate.slack_rooms import Room
+from controller.simulate.services.slack import SimulatedSlack
+from controller.simulate.services.slack_rooms import Room
 from tests.doctor.servers import nowhere, serving
 from tests.rollout.factories import NOW
 

@@ -11,8 +11,8 @@ from random import Random
 from typing import Final
 
 from controller.cli.evidence import broken, gather
+from controller.rollout.deciding.replay import replay
 from controller.rollout.decision import Action
-from controller.rollout.replay import replay
 from tests.faults.controller_main import LEASE_S
 from tests.faults.team import ENDED, MINUTE, PATIENCE_S, TERM_S, Part, Team
 

@@ -22,7 +22,7 @@ from controller.errors import Unreachable
 from controller.gateway.app import Gateway
 from controller.gateway.uplink import Pace
 from controller.ports import Granted, Report, Split, Word
-from controller.simulate.upstream import SimulatedModels
+from controller.simulate.services.upstream import SimulatedModels
 from tests.traffic.factories import NOW
 
 HOST = "127.0.0.1"

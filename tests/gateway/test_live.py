@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from controller.gateway.live import LiveUnit, LiveUnits
-from controller.rollout.accounting_state import IDLE, LONGEST
+from controller.rollout.counting.items import IDLE, LONGEST
 from controller.rollout.plan import Arm
 from tests.gateway.factories import DISK, full_disk
 from tests.traffic.factories import NOW, SECOND

@@ -13,7 +13,7 @@ import openai
 import pytest
 
 from controller.rollout.plan import Unit
-from controller.simulate.upstream import SimulatedModels, Skill
+from controller.simulate.services.upstream import SimulatedModels, Skill
 from tests.gateway.servers import Front, Scripted, answers, fronting, serving, simulated
 from tests.traffic.factories import ROLLOUT, ROUTE, split
 

@@ -22,7 +22,7 @@ import pytest
 
 from controller.cli.context import Context
 from controller.cli.main import run
-from controller.simulate.upstream import SimulatedModels, Skill
+from controller.simulate.services.upstream import SimulatedModels, Skill
 from tests.accounting.stores import DATABASES
 from tests.gateway.servers import HOST, eventually, simulated
 

@@ -20,9 +20,9 @@ from aiohttp import web
 from controller.clock import ManualClock
 from controller.gateway.app import LARGEST
 from controller.ports import LEASE
+from controller.rollout.counting.sampling import is_drawn
 from controller.rollout.plan import ModelRef, OnLoss, Price, Unit
 from controller.rollout.route import Route
-from controller.rollout.sampling import is_drawn
 from tests.gateway.servers import (
     DEADLINE_S,
     Front,

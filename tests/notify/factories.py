@@ -8,6 +8,7 @@ from typing import Any
 
 from controller.notify.figures import estimate
 from controller.rollout.decision import Action, Notice, Wait
+from controller.rollout.evidence.rules import judge
 from controller.rollout.metrics import CATALOGUE, MICRO
 from controller.rollout.plan import (
     Arm,
@@ -23,7 +24,6 @@ from controller.rollout.plan import (
     Then,
     Unit,
 )
-from controller.rollout.rules import judge
 from controller.rollout.state import Cause
 from controller.rollout.timeline import Window
 from controller.rollout.verdict import (

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from controller.ports import Commit, Head, RolloutStore
 from controller.rollout.commands import Apply
-from controller.rollout.decide import start
+from controller.rollout.deciding.decide import start
 from controller.rollout.decision import Action, Notice
 from controller.rollout.plan import Plan
 from controller.rollout.record import GENESIS, Record, seal

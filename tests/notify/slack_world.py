@@ -18,8 +18,8 @@ from controller.notify.slack_api import SlackApi
 from controller.ports import Owed, Thread
 from controller.rollout.decision import Notice
 from controller.rollout.plan import Plan, Slack
-from controller.simulate.slack import TOKEN, SimulatedSlack
-from controller.simulate.slack_rooms import Posted, Room
+from controller.simulate.services.slack import TOKEN, SimulatedSlack
+from controller.simulate.services.slack_rooms import Posted, Room
 from controller.store.memory import MemoryStore
 from tests.notify.factories import NOW, ROLLOUT, plan
 from tests.notify.outbox import owe

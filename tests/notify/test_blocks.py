@@ -14,7 +14,7 @@ from controller.notify.blocks import LONGEST_SECTION, LONGEST_TEXT, cut, escaped
 from controller.notify.words import words
 from controller.ports import Owed
 from controller.rollout.decision import Notice
-from controller.simulate.slack_blocks import check_blocks, check_text
+from controller.simulate.services.slack_blocks import check_blocks, check_text
 from tests.notify.factories import ESCALATED, LOST_ACCURACY, NOW, PAUSED, PLAN, ROLLED_BACK, ROLLOUT
 
 WILD = st.one_of(

@@ -20,7 +20,7 @@ from controller.notify.sender import Sender
 from controller.notify.slack import SlackNotifier
 from controller.notify.slack_api import SlackApi
 from controller.rollout.decision import Action
-from controller.simulate.slack import TOKEN, Fault, Trouble
+from controller.simulate.services.slack import TOKEN, Fault, Trouble
 from controller.store.memory import MemoryStore
 from tests.notify.factories import ROLLED_BACK, ROLLOUT, notice
 from tests.notify.slack_world import OPS_DESTINATION, slack_world

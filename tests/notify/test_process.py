@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from controller.clock import SystemClock
-from controller.simulate.slack import TOKEN, Fault, SimulatedSlack, Trouble
+from controller.simulate.services.slack import TOKEN, Fault, SimulatedSlack, Trouble
 from controller.wiring import open_store
 from tests.cli.world import PLAN
 from tests.gateway.servers import eventually

@@ -14,8 +14,8 @@ from controller.notify.failure import Undelivered
 from controller.notify.slack_api import SlackApi
 from controller.rollout.decision import Action
 from controller.rollout.state import Cause
-from controller.simulate.slack import Fault, Trouble
-from controller.simulate.slack_rooms import Room
+from controller.simulate.services.slack import Fault, Trouble
+from controller.simulate.services.slack_rooms import Room
 from controller.store.memory import MemoryStore
 from tests.notify.factories import PAUSED, ROLLED_BACK, notice
 from tests.notify.slack_world import (

@@ -15,8 +15,8 @@ from controller.notify.slack import SlackNotifier
 from controller.notify.slack_api import SlackApi
 from controller.rollout.commands import AnyCommand, Approve, PauseNow, Resume
 from controller.rollout.plan import Slack
-from controller.simulate.slack import TOKEN, SimulatedSlack
-from controller.simulate.slack_rooms import Posted
+from controller.simulate.services.slack import TOKEN, SimulatedSlack
+from controller.simulate.services.slack_rooms import Posted
 from tests.notify.slack_world import header, served, shown
 from tests.reconcile.world import ERRORS, ESCALATIONS, MINUTE, QUICK, QUIET, World
 

@@ -9,6 +9,7 @@ from controller.errors import PlanError
 from controller.plans.load import decode, load_all, load_file
 from controller.rollout.codec import decode as decode_value
 from controller.rollout.codec import encode
+from controller.rollout.evidence.rules import is_provable
 from controller.rollout.metrics import CATALOGUE
 from controller.rollout.plan import (
     Advance,
@@ -30,7 +31,6 @@ from controller.rollout.plan import (
     Unit,
     Webhook,
 )
-from controller.rollout.rules import is_provable
 from tests.plans.factories import (
     MODELS,
     SAMPLES,

@@ -8,10 +8,10 @@ from datetime import timedelta
 import pytest
 
 from controller.notify.arithmetic import verdict_line
+from controller.rollout.deciding.replay import replay
 from controller.rollout.metrics import CATALOGUE, custom_rate
 from controller.rollout.observation import Outcome
 from controller.rollout.plan import Evidence, Labels, Rule, Then
-from controller.rollout.replay import replay
 from controller.rollout.state import Phase
 from controller.rollout.verdict import Outcome as Verdict
 from tests.reconcile.world import MINUTE, QUICK, Answer, World

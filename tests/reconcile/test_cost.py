@@ -6,10 +6,10 @@ from dataclasses import replace
 from datetime import timedelta
 
 from controller.notify.arithmetic import title_line, verdict_line
+from controller.rollout.deciding.replay import replay
 from controller.rollout.metrics import CATALOGUE, MICRO
 from controller.rollout.observation import Outcome as Learnt
 from controller.rollout.plan import Evidence, Labels, Rule, Then
-from controller.rollout.replay import replay
 from controller.rollout.state import Phase
 from controller.rollout.verdict import Outcome
 from tests.reconcile.world import MINUTE, QUICK, Answer, World

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from controller.rollout.commands import Approve, PauseNow, Promote, Resume, Retire, Retry, Rollback
+from controller.rollout.deciding.replay import fold, replay
 from controller.rollout.record import verify_chain
-from controller.rollout.replay import fold, replay
 from controller.rollout.state import Phase, shares
 from tests.reconcile.world import ERRORS, ESCALATIONS, MINUTE, QUIET, Crash, Fuse, World
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from controller.rollout.commands import PauseNow, Resume
+from controller.rollout.deciding.replay import replay
 from controller.rollout.decision import Action
 from controller.rollout.observation import Batch, Outcome
 from controller.rollout.plan import Advance, Intent, Labels, Plan, Step
-from controller.rollout.replay import replay
 from controller.rollout.state import Phase
 from tests.reconcile.world import MINUTE, QUICK, QUIET, World
 from tests.rollout.factories import ACCURACY

@@ -20,9 +20,9 @@ from controller.rollout.commands import (
     Retry,
     Rollback,
 )
+from controller.rollout.deciding.replay import fold, replay
 from controller.rollout.decision import Action
 from controller.rollout.record import verify_chain
-from controller.rollout.replay import fold, replay
 from controller.rollout.state import Phase
 from tests.reconcile.world import ERRORS, ESCALATIONS, MINUTE, QUIET, World
 

@@ -7,12 +7,12 @@ import pytest
 
 from controller.ports import Split, Standing
 from controller.reconcile.observe import baseline_health, coverage, in_force, needed, sample_ratio
+from controller.rollout.counting.tallies import Tallies
+from controller.rollout.evidence.reader import Reader
 from controller.rollout.observation import Cohort
 from controller.rollout.plan import Plan
-from controller.rollout.reader import Reader
 from controller.rollout.route import route_of
 from controller.rollout.state import shares
-from controller.rollout.tallies import Tallies
 from controller.rollout.timeline import start_of
 from controller.rollout.verdict import Health, InForce
 from tests.rollout.factories import ACCURACY, ESCALATION, NOW, at_step, plan

@@ -9,14 +9,14 @@ from random import Random
 
 from controller.gateway.outcomes import read_outcomes
 from controller.notify.arithmetic import needs_line, verdict_line
+from controller.rollout.counting.sampling import is_drawn
+from controller.rollout.deciding.replay import replay
 from controller.rollout.decision import Action
+from controller.rollout.evidence.needs import PEOPLE, needs
+from controller.rollout.evidence.powered import TOLD
 from controller.rollout.metrics import CATALOGUE
-from controller.rollout.needs import PEOPLE, needs
 from controller.rollout.observation import Batch
 from controller.rollout.plan import Evidence, Judge, Labels, Plan, Rule, Then
-from controller.rollout.powered import TOLD
-from controller.rollout.replay import replay
-from controller.rollout.sampling import is_drawn
 from controller.rollout.state import Phase
 from controller.rollout.verdict import Outcome, Verdict
 from controller.sources.feed import outcome_of

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+from controller.rollout.deciding.replay import replay
 from controller.rollout.metrics import CATALOGUE, MICRO
 from controller.rollout.plan import Evidence, Rule, Then
-from controller.rollout.replay import replay
 from controller.rollout.state import Phase
 from controller.rollout.verdict import Outcome
 from tests.reconcile.world import MINUTE, QUICK, Answer, World

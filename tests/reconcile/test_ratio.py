@@ -7,11 +7,11 @@ from datetime import timedelta
 
 from controller.notify.arithmetic import title_line, verdict_line
 from controller.reconcile.observe import Observer
-from controller.rollout.comparison import LEAST, reference_key
+from controller.rollout.deciding.replay import replay
 from controller.rollout.decision import Action
+from controller.rollout.evidence.comparison import LEAST, reference_key
 from controller.rollout.metrics import CATALOGUE, MICRO
 from controller.rollout.plan import Evidence, Rule, Then
-from controller.rollout.replay import replay
 from controller.rollout.state import Phase
 from controller.rollout.verdict import Outcome
 from controller.stats.histogram import bucket_of, upper_edge

@@ -8,11 +8,11 @@ from datetime import timedelta
 import pytest
 
 from controller.notify.arithmetic import verdict_line
+from controller.rollout.deciding.replay import replay
 from controller.rollout.decision import Waiting
 from controller.rollout.metrics import CATALOGUE
 from controller.rollout.observation import Outcome
 from controller.rollout.plan import Advance, Arm, Evidence, Intent, Labels, Rule, Scope, Step, Then
-from controller.rollout.replay import replay
 from controller.rollout.state import Phase
 from controller.rollout.verdict import Outcome as Said
 from tests.reconcile.world import MINUTE, QUICK, Answer, World

@@ -6,9 +6,9 @@ from dataclasses import replace
 from datetime import timedelta
 
 from controller.notify.arithmetic import verdict_line
+from controller.rollout.deciding.replay import replay
 from controller.rollout.metrics import CATALOGUE
 from controller.rollout.plan import Rule, Then
-from controller.rollout.replay import replay
 from controller.rollout.state import Phase
 from controller.rollout.verdict import Outcome
 from tests.reconcile.world import MINUTE, QUICK, Answer, World

@@ -16,11 +16,11 @@ from controller.reconcile.submit import submit
 from controller.reconcile.tick import Reconciler
 from controller.rollout.assignment import assign
 from controller.rollout.commands import Apply, Approve
+from controller.rollout.deciding.replay import fold, replay
 from controller.rollout.decision import Action
 from controller.rollout.observation import Batch, Cohort, Grades, Observation, Outcome
 from controller.rollout.plan import Arm
 from controller.rollout.record import verify_chain
-from controller.rollout.replay import fold, replay
 from controller.rollout.state import Phase
 from controller.store.memory import MemoryStore
 from controller.traffic.memory import MemoryTarget

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 
 from controller.rollout.commands import AnyCommand, Apply
-from controller.rollout.decide import start
+from controller.rollout.deciding.decide import start
 from controller.rollout.decision import Decision
 from controller.rollout.metrics import CATALOGUE
 from controller.rollout.plan import (

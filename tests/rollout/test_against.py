@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from controller.rollout.evidence.readings import against, read, strongest_of
 from controller.rollout.observation import BOTH_ARMS
-from controller.rollout.readings import against, read, strongest_of
 from tests.rollout import test_ratio_proofs as ratio
 from tests.rollout import test_spending_proofs as spending
 from tests.rollout.factories import ACCURACY, ESCALATION, NOW, at_step, plan

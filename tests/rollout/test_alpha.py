@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.rollout.force import InForceTime
+from controller.rollout.counting.tallies import Tallies
+from controller.rollout.evidence.force import InForceTime
+from controller.rollout.evidence.rules import alpha_of, is_provable
+from controller.rollout.evidence.view import View
 from controller.rollout.metrics import CATALOGUE
 from controller.rollout.plan import Plan, Rule, Scope
-from controller.rollout.rules import alpha_of, is_provable
 from controller.rollout.state import Epoch
-from controller.rollout.tallies import Tallies
-from controller.rollout.view import View
 from tests.rollout.factories import ACCURACY, ESCALATION, NOW, at_step, plan
 
 FIRST = Epoch(number=0, start=NOW)

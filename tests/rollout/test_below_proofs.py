@@ -12,15 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.reconcile.observe import tallies_of
-from controller.rollout import proofs
 from controller.rollout.commands import Apply
-from controller.rollout.decide import decide
+from controller.rollout.deciding.decide import decide
 from controller.rollout.decision import Action
+from controller.rollout.evidence import proofs
+from controller.rollout.evidence.needs import needs
+from controller.rollout.evidence.readings import proven, read
+from controller.rollout.evidence.rules import alpha_of, is_provable, judge, kept_limit
 from controller.rollout.metrics import CATALOGUE, MICRO, custom_rate
-from controller.rollout.needs import needs
 from controller.rollout.plan import Arm, Evidence, Judge, Plan, Rule, Scope, Then
-from controller.rollout.readings import proven, read
-from controller.rollout.rules import alpha_of, is_provable, judge, kept_limit
 from controller.rollout.timeline import start_of
 from controller.rollout.verdict import Amounts, Outcome, Proof
 from controller.stats.betting import log_threshold

@@ -12,11 +12,11 @@ from controller.errors import ChainBroken
 from controller.rollout.anchors import anchor_hour, next_anchor, verify_anchors
 from controller.rollout.codec import text_digest
 from controller.rollout.commands import Apply, PauseNow
-from controller.rollout.decide import decide, start
+from controller.rollout.deciding.decide import decide, start
+from controller.rollout.deciding.replay import Disagreement, fold, replay
 from controller.rollout.decision import Action
 from controller.rollout.plan import Plan
 from controller.rollout.record import GENESIS, Anchor, Record, Sealed, seal, verify_chain
-from controller.rollout.replay import Disagreement, fold, replay
 from controller.rollout.state import Cause
 from controller.rollout.verdict import Seen
 from tests.rollout.factories import HOUR, NOW, plan, record, seen

@@ -20,7 +20,7 @@ from controller.rollout.commands import (
     Retry,
     Rollback,
 )
-from controller.rollout.decide import decide
+from controller.rollout.deciding.decide import decide
 from controller.rollout.decision import Action, Decision, Refusal
 from controller.rollout.plan import PauseShare, Severity, Then
 from controller.rollout.state import Cause, Epoch, Failure, Phase, State

@@ -14,19 +14,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.rollout.codec import canonical, decode, encode
-from controller.rollout.coverage import missing_blocks
-from controller.rollout.decide import decide
+from controller.rollout.deciding.decide import decide
 from controller.rollout.decision import Waiting
+from controller.rollout.evidence.coverage import missing_blocks
+from controller.rollout.evidence.proofs import passing_bets
+from controller.rollout.evidence.readings import proven, read
+from controller.rollout.evidence.rules import judge
+from controller.rollout.evidence.view import View
 from controller.rollout.metrics import MICRO
 from controller.rollout.observation import BOTH_ARMS
 from controller.rollout.plan import Advance, Evidence, Plan, Step
-from controller.rollout.proofs import passing_bets
-from controller.rollout.readings import proven, read
-from controller.rollout.rules import judge
 from controller.rollout.state import Epoch
 from controller.rollout.timeline import start_of
 from controller.rollout.verdict import Outcome, Reading
-from controller.rollout.view import View
 from tests.rollout.factories import ACCURACY, NOW, at_step, plan, seen
 from tests.rollout.test_readings import START, row, view
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from controller.rollout.coverage import coverage_between, missing_blocks, uneven
+from controller.rollout.evidence.coverage import coverage_between, missing_blocks, uneven
 from controller.rollout.verdict import Coverage
 from controller.stats.classical import difference_interval
 from tests.rollout.test_coverage import PROMPT, blocks, graded

@@ -17,7 +17,7 @@ from controller.rollout.commands import (
     Retry,
     Rollback,
 )
-from controller.rollout.decide import decide
+from controller.rollout.deciding.decide import decide
 from controller.rollout.decision import Action, Refusal, Waiting
 from controller.rollout.plan import Advance, Intent, PauseShare, Scope, Severity, Then
 from controller.rollout.state import Cause, Phase, Reference, shares

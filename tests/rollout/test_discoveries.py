@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.rollout.discoveries import discoveries
+from controller.rollout.evidence.discoveries import discoveries
+from controller.rollout.evidence.readings import read
+from controller.rollout.evidence.rules import judge
 from controller.rollout.metrics import CATALOGUE
 from controller.rollout.plan import Intent, Plan, Scope, Then
-from controller.rollout.readings import read
-from controller.rollout.rules import judge
 from controller.rollout.state import Epoch
 from controller.rollout.timeline import start_of
 from controller.rollout.verdict import Availability, Verdict

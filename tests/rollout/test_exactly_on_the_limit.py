@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from controller.rollout.evidence.readings import read
+from controller.rollout.evidence.rules import judge
 from controller.rollout.metrics import CATALOGUE
 from controller.rollout.observation import BOTH_ARMS, RollupRow
 from controller.rollout.plan import Evidence, Plan, Rule, Scope, Then
-from controller.rollout.readings import read
-from controller.rollout.rules import judge
 from controller.rollout.timeline import start_of
 from controller.rollout.verdict import Outcome
 from tests.rollout.factories import ESCALATION, NOW, at_step, plan

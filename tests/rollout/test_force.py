@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.rollout.force import InForceTime
+from controller.rollout.evidence.force import InForceTime
 from controller.rollout.timeline import minute_of
 from tests.rollout.factories import NOW
 

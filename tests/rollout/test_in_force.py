@@ -7,7 +7,7 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from controller.rollout.force import InForceTime, merged
+from controller.rollout.evidence.force import InForceTime, merged
 from controller.rollout.timeline import minute_of
 from tests.rollout.factories import NOW
 

@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.rollout.commands import Apply
-from controller.rollout.decide import decide
+from controller.rollout.deciding.decide import decide
 from controller.rollout.decision import Action, Waiting
+from controller.rollout.evidence.proofs import failing_bets, passing_bets
+from controller.rollout.evidence.readings import read
+from controller.rollout.evidence.rules import judge, kept_limit
 from controller.rollout.observation import BOTH_ARMS
 from controller.rollout.plan import Advance, Judge, Plan, Step
-from controller.rollout.proofs import failing_bets, passing_bets
-from controller.rollout.readings import read
-from controller.rollout.rules import judge, kept_limit
 from controller.rollout.timeline import start_of
 from controller.rollout.verdict import Outcome
 from controller.stats.noise import true_difference, true_rate

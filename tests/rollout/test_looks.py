@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controller.rollout.evidence.readings import read
 from controller.rollout.metrics import CATALOGUE, MICRO
 from controller.rollout.observation import BOTH_ARMS, RollupRow
 from controller.rollout.plan import Rule, Scope
-from controller.rollout.readings import read
 from controller.rollout.state import Epoch
 from controller.rollout.timeline import start_of
 from controller.rollout.verdict import Amounts, RateCounts

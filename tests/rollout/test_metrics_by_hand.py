@@ -11,12 +11,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from controller.rollout.columns import at
-from controller.rollout.looks import known_and_traffic, measure
+from controller.rollout.counting.columns import at
+from controller.rollout.evidence.looks import known_and_traffic, measure
+from controller.rollout.evidence.reader import Windows
 from controller.rollout.metrics import CATALOGUE, MICRO
 from controller.rollout.observation import BOTH_ARMS, Cohort
 from controller.rollout.plan import Arm, Rule
-from controller.rollout.reader import Windows
 from controller.rollout.verdict import (
     Amounts,
     LossCounts,

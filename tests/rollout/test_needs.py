@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from controller.notify.arithmetic import needs_line
-from controller.rollout import proofs, prospects
-from controller.rollout.accounting_blocks import Sizes
+from controller.rollout.counting.blocks import Sizes
+from controller.rollout.evidence import proofs, prospects
+from controller.rollout.evidence.needs import Needs, needs
+from controller.rollout.evidence.readings import read
+from controller.rollout.evidence.rules import judge
 from controller.rollout.metrics import CATALOGUE, MICRO
-from controller.rollout.needs import Needs, needs
 from controller.rollout.observation import BOTH_ARMS
 from controller.rollout.plan import Evidence, Priors, Rule, Then
-from controller.rollout.readings import read
-from controller.rollout.rules import judge
 from controller.rollout.verdict import Coverage, Outcome, Verdict, WorstCase
 from controller.stats.betting import log_e
 from tests.rollout.factories import ACCURACY, ESCALATION, HOUR, NOW, at_step, plan, proof, reading

@@ -9,13 +9,13 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from controller.rollout import prospects
-from controller.rollout.accounting_blocks import Sizes
+from controller.rollout.counting.blocks import Sizes
+from controller.rollout.evidence import prospects
+from controller.rollout.evidence.needs import needs
+from controller.rollout.evidence.proofs import failing_bets, passing_bets
+from controller.rollout.evidence.rules import alpha_of, judge
 from controller.rollout.metrics import CATALOGUE, MICRO
-from controller.rollout.needs import needs
 from controller.rollout.plan import Evidence, Plan
-from controller.rollout.proofs import failing_bets, passing_bets
-from controller.rollout.rules import alpha_of, judge
 from controller.rollout.state import Epoch
 from controller.rollout.timeline import Window
 from controller.rollout.verdict import LossCounts, Outcome, PairCounts

@@ -9,11 +9,17 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from controller.rollout.needs import PEOPLE, Needs, needs
+from controller.rollout.evidence.needs import PEOPLE, Needs, needs
+from controller.rollout.evidence.powered import (
+    PRIOR_WEIGHT,
+    as_graded,
+    is_by_people,
+    loss_of,
+    policy_of,
+)
+from controller.rollout.evidence.rules import alpha_of, judge
+from controller.rollout.evidence.starts import start_threshold
 from controller.rollout.plan import Judge, Labels, Priors, Then
-from controller.rollout.powered import PRIOR_WEIGHT, as_graded, is_by_people, loss_of, policy_of
-from controller.rollout.rules import alpha_of, judge
-from controller.rollout.starts import start_threshold
 from controller.rollout.timeline import Window
 from controller.rollout.verdict import Look, Outcome, PoweredCounts, PoweredStratum, Verdict
 from controller.stats.passage import Passage

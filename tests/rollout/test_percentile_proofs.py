@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.reconcile.observe import bounds, tallies_of
-from controller.rollout import proofs
-from controller.rollout.decide import decide
+from controller.rollout.counting.tallies import Tallies
+from controller.rollout.deciding.decide import decide
 from controller.rollout.decision import Action
+from controller.rollout.evidence import proofs
+from controller.rollout.evidence.readings import read
+from controller.rollout.evidence.rules import alpha_of, judge
 from controller.rollout.metrics import CATALOGUE, MICRO, above
 from controller.rollout.plan import Arm, Evidence, Plan, Rule, Scope, Then
-from controller.rollout.readings import read
-from controller.rollout.rules import alpha_of, judge
-from controller.rollout.tallies import Tallies
 from controller.rollout.timeline import start_of
 from controller.rollout.verdict import Availability, Outcome, RateCounts
 from controller.stats.betting import log_threshold

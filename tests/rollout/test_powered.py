@@ -12,16 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller.rollout.accounting_state import rounded
 from controller.rollout.codec import decode, encode
 from controller.rollout.commands import Apply
-from controller.rollout.decide import decide
+from controller.rollout.counting.items import rounded
+from controller.rollout.counting.tallies import Tallies
+from controller.rollout.deciding.decide import decide
 from controller.rollout.decision import Action
-from controller.rollout.metrics import MICRO
-from controller.rollout.needs import needs
-from controller.rollout.observation import BOTH_ARMS
-from controller.rollout.plan import Advance, Judge, Plan, Step, Then
-from controller.rollout.powered import (
+from controller.rollout.evidence.needs import needs
+from controller.rollout.evidence.powered import (
     LEAST,
     Powered,
     as_graded,
@@ -29,11 +27,13 @@ from controller.rollout.powered import (
     is_by_people,
     policy_of,
 )
-from controller.rollout.readings import proven, read
-from controller.rollout.rules import alpha_of, judge, kept_limit
-from controller.rollout.starts import start_threshold
+from controller.rollout.evidence.readings import proven, read
+from controller.rollout.evidence.rules import alpha_of, judge, kept_limit
+from controller.rollout.evidence.starts import start_threshold
+from controller.rollout.metrics import MICRO
+from controller.rollout.observation import BOTH_ARMS
+from controller.rollout.plan import Advance, Judge, Plan, Step, Then
 from controller.rollout.state import Epoch
-from controller.rollout.tallies import Tallies
 from controller.rollout.timeline import minute_of, start_of
 from controller.rollout.verdict import (
     ArmByPeople,

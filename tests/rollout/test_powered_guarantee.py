@@ -10,14 +10,14 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
+from controller.rollout.evidence.readings import proven, read
+from controller.rollout.evidence.rules import judge
 from controller.rollout.metrics import MICRO
 from controller.rollout.observation import BOTH_ARMS
 from controller.rollout.plan import Judge, Plan, Step
-from controller.rollout.readings import proven, read
-from controller.rollout.rules import judge
 from controller.rollout.verdict import Outcome
-from controller.simulate.by_people import Answers, drawn, keeping
-from controller.simulate.feasibility import Outlook
+from controller.simulate.feasibility.by_people import Answers, drawn, keeping
+from controller.simulate.feasibility.outlook import Outlook
 from controller.simulate.scenarios import Traffic
 from controller.stats.passage import Passage
 from tests.rollout.factories import ACCURACY, plan

@@ -8,12 +8,12 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from controller.rollout import proofs
+from controller.rollout.evidence import proofs
+from controller.rollout.evidence.readings import read
+from controller.rollout.evidence.starts import start_threshold, starts_of
 from controller.rollout.metrics import CATALOGUE, MICRO
 from controller.rollout.observation import BOTH_ARMS
 from controller.rollout.plan import Arm, Scope, Then
-from controller.rollout.readings import read
-from controller.rollout.starts import start_threshold, starts_of
 from controller.rollout.state import Epoch
 from controller.rollout.timeline import start_of
 from tests.rollout.factories import ACCURACY, ESCALATION, STEPS, at_step, plan

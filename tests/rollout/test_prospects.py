@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller.rollout import proofs, prospects
-from controller.rollout.accounting_blocks import Sizes, block_sizes
+from controller.rollout.counting.blocks import Sizes, block_sizes
+from controller.rollout.evidence import proofs, prospects
+from controller.rollout.evidence.readings import read
 from controller.rollout.metrics import CATALOGUE
 from controller.rollout.observation import BOTH_ARMS
 from controller.rollout.plan import Priors
-from controller.rollout.readings import read
 from controller.stats.passage import Passage, growth
 from tests.rollout.factories import ACCURACY, ESCALATION, plan
 from tests.rollout.test_readings import START, requests, row, view

@@ -13,7 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.reconcile.observe import bounds, references, tallies_of
-from controller.rollout.comparison import (
+from controller.rollout.counting.tallies import Tallies
+from controller.rollout.deciding.decide import decide
+from controller.rollout.decision import Action
+from controller.rollout.evidence.comparison import (
     LEAST,
     TOLD,
     compared,
@@ -22,17 +25,14 @@ from controller.rollout.comparison import (
     reference_key,
     shares,
 )
-from controller.rollout.decide import decide
-from controller.rollout.decision import Action
+from controller.rollout.evidence.readings import read
+from controller.rollout.evidence.rules import alpha_of, judge
+from controller.rollout.evidence.view import View
 from controller.rollout.metrics import CATALOGUE
 from controller.rollout.observation import RollupRow
 from controller.rollout.plan import Evidence, Plan, Rule, Scope, Then
-from controller.rollout.readings import read
-from controller.rollout.rules import alpha_of, judge
 from controller.rollout.state import Epoch, Reference, State
-from controller.rollout.tallies import Tallies
 from controller.rollout.verdict import Amounts, Availability, Outcome
-from controller.rollout.view import View
 from controller.stats.betting import log_threshold
 from controller.stats.histogram import bucket_of, upper_edge
 from tests.rollout.factories import ESCALATION, NOW, at_step, plan, seen, started

@@ -11,21 +11,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.reconcile.observe import bounds
-from controller.rollout import proofs
-from controller.rollout.columns import at
-from controller.rollout.force import InForceTime
-from controller.rollout.looks import measure
+from controller.rollout.counting.columns import at
+from controller.rollout.counting.tallies import Tallies
+from controller.rollout.evidence import proofs
+from controller.rollout.evidence.force import InForceTime
+from controller.rollout.evidence.looks import measure
+from controller.rollout.evidence.reader import Windows
+from controller.rollout.evidence.readings import read, read_all
+from controller.rollout.evidence.rules import alpha_of
+from controller.rollout.evidence.view import View
 from controller.rollout.metrics import CATALOGUE, MICRO
 from controller.rollout.observation import BOTH_ARMS, Cohort, RollupRow
 from controller.rollout.plan import Arm, Evidence, Scope, Then
-from controller.rollout.reader import Windows
-from controller.rollout.readings import read, read_all
-from controller.rollout.rules import alpha_of
 from controller.rollout.state import Epoch
-from controller.rollout.tallies import Tallies
 from controller.rollout.timeline import minute_of, start_of
 from controller.rollout.verdict import Availability, LossCounts, PairCounts, RateCounts
-from controller.rollout.view import View
 from tests.rollout.factories import ACCURACY, ESCALATION, NOW, at_step, plan
 
 START = minute_of(NOW)

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from controller.rollout.amend import amend
 from controller.rollout.commands import PauseNow
-from controller.rollout.decide import decide
+from controller.rollout.deciding.amend import amend
+from controller.rollout.deciding.decide import decide
 from controller.rollout.decision import Action
 from controller.rollout.metrics import CATALOGUE
 from controller.rollout.plan import PauseShare, Rule, Severity, Then

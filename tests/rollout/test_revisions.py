@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from controller.rollout.amend import judged_anew
 from controller.rollout.commands import Apply, PauseNow, Resume, Retry
-from controller.rollout.decide import start
+from controller.rollout.deciding.amend import judged_anew
+from controller.rollout.deciding.decide import start
 from controller.rollout.decision import Action, Refusal
 from controller.rollout.metrics import CATALOGUE
 from controller.rollout.plan import Intent, Judge, PauseShare, Priors, Severity, Then

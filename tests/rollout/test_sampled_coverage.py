@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from controller.reconcile.observe import needed
 from controller.rollout.codec import decode, encode
-from controller.rollout.coverage import (
+from controller.rollout.evidence.coverage import (
     Straying,
     _differs,
     coverage_between,
@@ -22,10 +22,10 @@ from controller.rollout.coverage import (
     missing_blocks,
     straying,
 )
+from controller.rollout.evidence.readings import proven, read
+from controller.rollout.evidence.rules import judge
 from controller.rollout.metrics import CATALOGUE, MICRO
 from controller.rollout.plan import Arm, Plan, Rule, Then
-from controller.rollout.readings import proven, read
-from controller.rollout.rules import judge
 from controller.rollout.verdict import Coverage, Outcome
 from tests.rollout.test_coverage import LOSS, PROMPT, as_closed, block, blocks
 from tests.rollout.test_readings import START, row, view

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.rollout.assignment import assign
+from controller.rollout.counting.sampling import is_drawn, is_sampled
 from controller.rollout.metrics import MICRO
 from controller.rollout.observation import Grades
 from controller.rollout.plan import Arm, Unit
-from controller.rollout.sampling import is_drawn, is_sampled
 from controller.store.memory import MemoryStore
 from tests.accounting.factories import (
     BASELINE,

@@ -13,10 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.reconcile.observe import needed, tallies_of
-from controller.rollout.caps import NUSD, cap_nusd, cost_caps, most_nusd
 from controller.rollout.commands import Apply
+from controller.rollout.evidence.caps import NUSD, cap_nusd, cost_caps, most_nusd
+from controller.rollout.evidence.needs import needs
+from controller.rollout.evidence.readings import read
+from controller.rollout.evidence.rules import alpha_of, is_provable, judge
+from controller.rollout.evidence.spending import TOLD, Spending, policy_of
 from controller.rollout.metrics import CATALOGUE, MICRO, capped
-from controller.rollout.needs import needs
 from controller.rollout.plan import (
     Arm,
     Evidence,
@@ -30,9 +33,6 @@ from controller.rollout.plan import (
     Scope,
     Then,
 )
-from controller.rollout.readings import read
-from controller.rollout.rules import alpha_of, is_provable, judge
-from controller.rollout.spending import TOLD, Spending, policy_of
 from controller.rollout.state import Epoch
 from controller.rollout.timeline import Window
 from controller.rollout.verdict import Amounts, Look, Outcome

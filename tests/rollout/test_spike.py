@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller.rollout.columns import at
-from controller.rollout.looks import measure, with_usual
+from controller.rollout.counting.columns import at
+from controller.rollout.evidence.looks import measure, with_usual
+from controller.rollout.evidence.reader import Windows
+from controller.rollout.evidence.readings import read
+from controller.rollout.evidence.rules import judge
 from controller.rollout.metrics import CATALOGUE
 from controller.rollout.plan import Arm, Evidence, Rule
-from controller.rollout.reader import Windows
-from controller.rollout.readings import read
-from controller.rollout.rules import judge
 from controller.rollout.timeline import start_of
 from controller.rollout.verdict import Outcome
 from tests.rollout.factories import ACCURACY, ESCALATION, NOW, at_step, plan
@@ -188,7 +188,7 @@ def test_a_new_epoch_remembers_what_is_usual():
 
 
 def test_it_takes_no_alpha_whatever_evidence_is_asked_for():
-    from controller.rollout.rules import is_provable
+    from controller.rollout.evidence.rules import is_provable
 
     assert not is_provable(JUMP)
     assert not is_provable(replace(JUMP, evidence=Evidence.CONFIDENT))

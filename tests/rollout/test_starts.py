@@ -8,9 +8,9 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
+from controller.rollout.evidence.readings import read
+from controller.rollout.evidence.starts import ends_served, planned_starts, starts_of
 from controller.rollout.metrics import CATALOGUE
-from controller.rollout.readings import read
-from controller.rollout.starts import ends_served, planned_starts, starts_of
 from controller.rollout.state import Epoch
 from controller.rollout.timeline import minute_of, start_of
 from tests.rollout.factories import ACCURACY, ESCALATION, HOUR, NOW, at_step, plan

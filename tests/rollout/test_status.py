@@ -4,8 +4,8 @@ import json
 from datetime import timedelta
 
 from controller.rollout.decision import Action
-from controller.rollout.readings import read_all
-from controller.rollout.rules import judge_all
+from controller.rollout.evidence.readings import read_all
+from controller.rollout.evidence.rules import judge_all
 from controller.rollout.status import Status, status_of, status_text
 from controller.rollout.timeline import start_of
 from controller.rollout.verdict import Seen

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from controller.rollout.columns import divided, lesser, zero_if_nan
+from controller.rollout.counting.columns import divided, lesser, zero_if_nan
+from controller.rollout.counting.sums import OPEN, PACK, Histogram, Sums, histogram_sums, is_label
+from controller.rollout.counting.tallies import About, Tallies
+from controller.rollout.evidence.reader import Reader, Windows
 from controller.rollout.observation import BOTH_ARMS, Cohort
-from controller.rollout.reader import Reader, Windows
-from controller.rollout.sums import OPEN, PACK, Histogram, Sums, histogram_sums, is_label
-from controller.rollout.tallies import About, Tallies
 from tests.rollout.test_readings import row
 
 KEYS = ("a", "b")

@@ -4,9 +4,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from controller.rollout.counting.sums import Histogram, Sums, histogram_sums
+from controller.rollout.counting.tallies import About, Tallies
 from controller.rollout.observation import Cohort, RollupRow
-from controller.rollout.sums import Histogram, Sums, histogram_sums
-from controller.rollout.tallies import About, Tallies
 
 KEYS = ("a", "b", "c")
 minutes = st.integers(0, 400)  # several packs

@@ -7,9 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from controller.rollout.metrics import CATALOGUE, Kind
-from controller.rollout.plan import Evidence, Intent, Judge, Rule, Scope, Then
-from controller.rollout.rules import (
+from controller.rollout.evidence.rules import (
     PROVABLE_USD,
     as_shown,
     bound_of,
@@ -18,6 +16,8 @@ from controller.rollout.rules import (
     judge_all,
     passes_limit,
 )
+from controller.rollout.metrics import CATALOGUE, Kind
+from controller.rollout.plan import Evidence, Intent, Judge, Rule, Scope, Then
 from controller.rollout.verdict import Availability, Coverage, Outcome, WorstCase
 from tests.rollout.factories import (
     ACCURACY,

@@ -8,7 +8,7 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from controller.rollout.availability import (
+from controller.rollout.evidence.availability import (
     Counted,
     availability,
     blind,
@@ -16,14 +16,14 @@ from controller.rollout.availability import (
     counted,
     expected_rate,
 )
-from controller.rollout.force import InForceTime
+from controller.rollout.evidence.force import InForceTime
+from controller.rollout.evidence.rules import alpha_of
+from controller.rollout.evidence.view import _union, whole_windows
 from controller.rollout.metrics import CATALOGUE
 from controller.rollout.plan import Arm
-from controller.rollout.rules import alpha_of
 from controller.rollout.state import Epoch, Phase
 from controller.rollout.timeline import start_of
 from controller.rollout.verdict import Availability
-from controller.rollout.view import _union, whole_windows
 from tests.rollout.factories import ACCURACY, ESCALATION, NOW, at_step, plan
 from tests.rollout.test_readings import START, row, view
 

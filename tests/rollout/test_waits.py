@@ -7,12 +7,12 @@ from datetime import date, timedelta
 
 import pytest
 
-from controller.rollout.advance import requirement, retires_during_next_step
-from controller.rollout.decide import decide
+from controller.rollout.deciding.advance import requirement, retires_during_next_step
+from controller.rollout.deciding.decide import decide
 from controller.rollout.decision import Action, Wait, Waiting
+from controller.rollout.evidence.rules import judge
 from controller.rollout.metrics import CATALOGUE
 from controller.rollout.plan import Advance, Intent, Scope, Severity, Step, Then
-from controller.rollout.rules import judge
 from controller.rollout.state import Cause, Epoch, Phase
 from controller.rollout.verdict import (
     Availability,

@@ -6,14 +6,14 @@ from functools import partial
 
 from hypothesis import given, settings
 
-from controller.rollout.advance import requirement
 from controller.rollout.codec import canonical, decode
 from controller.rollout.commands import Apply
-from controller.rollout.decide import decide, start
+from controller.rollout.deciding.advance import requirement
+from controller.rollout.deciding.decide import decide, start
+from controller.rollout.deciding.replay import fold, replay
 from controller.rollout.decision import Action
 from controller.rollout.plan import Advance, PauseShare, Plan, Then
 from controller.rollout.record import GENESIS, Record, seal, verify_chain
-from controller.rollout.replay import fold, replay
 from controller.rollout.state import Phase, State
 from controller.rollout.verdict import InForce, Outcome, Seen
 from tests.rollout.factories import ACCURACY, ESCALATION, NOW, STEPS, plan, record

@@ -26,8 +26,8 @@ from controller.rollout.plan import (
     Then,
     Unit,
 )
-from controller.simulate.knowledge import Coming
-from controller.simulate.results import Recording, pair_up, parse_results
+from controller.simulate.backtest.results import Recording, pair_up, parse_results
+from controller.simulate.drawn.knowledge import Coming
 from tests.accounting.factories import observation
 
 ROOT = Path(__file__).parents[2]
