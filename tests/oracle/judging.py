@@ -228,7 +228,8 @@ class Judgement:
     def _thresholds(self) -> np.ndarray:
         part = LOSS_FIRST if self.rule.loss else RATE_FIRST
         spent = alpha(self.rule, self.epoch_number) / max(len(self._kinds), 1)
-        planned = math.ceil(horizon(self.rule.plan) / self._every)
+        begun = self.epoch % self._every
+        planned = math.ceil((begun + horizon(self.rule.plan)) / self._every)
         return np.array(
             [
                 threshold(number, alpha=spent, planned=planned, first=part)

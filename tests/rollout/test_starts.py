@@ -7,9 +7,16 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from controller.rollout.evidence.readings import read
-from controller.rollout.evidence.starts import ends_served, planned_starts, starts_of
+from controller.rollout.evidence.starts import (
+    ends_served,
+    planned_starts,
+    starts_and_thresholds,
+    starts_of,
+)
 from controller.rollout.metrics import CATALOGUE
 from controller.rollout.state import Epoch
 from controller.rollout.timeline import minute_of, start_of
@@ -35,8 +42,31 @@ def test_starts_are_the_epochs_first_minute_and_every_full_hour_or_six(rule, eve
     assert starts[0] == first
     full = [minute for minute in range(first + 1, first + DAY_MIN) if minute % every == 0]
     assert starts[1:].tolist() == full
-    assert planned_starts(rule, DAY_MIN) == planned
-    assert planned_starts(rule, DAY_MIN + 1) == planned + 1
+    assert planned_starts(rule, DAY_MIN, first) == len(starts) == planned + 1
+    assert planned_starts(rule, DAY_MIN, 0) == planned
+    assert planned_starts(rule, DAY_MIN + 1, 0) == planned + 1
+    # The last full hour (or six) is not begun: 17 minutes and all but 18 of a day.
+    assert planned_starts(rule, DAY_MIN - 18, 17) == planned
+
+
+@given(
+    rule=st.sampled_from([ESCALATION, ACCURACY]),
+    begins=st.integers(0, DAY_MIN),
+    horizon_min=st.integers(60, 30 * DAY_MIN),
+)
+def test_the_starts_of_the_planned_time_spend_alpha_whenever_an_epoch_begins(
+    rule, begins, horizon_min
+):
+    first = minute_of(NOW) + begins
+    epoch = Epoch(number=0, start=start_of(first))
+    rule = replace(rule, window=timedelta(days=40))  # all starts are within reach of its end
+
+    starts, needed = starts_and_thresholds(
+        rule, epoch, np.array([first + horizon_min]), alpha=0.05, horizon_min=horizon_min
+    )
+
+    assert len(starts) == len(needed)
+    assert np.exp(-needed).sum() == pytest.approx(0.05)
 
 
 def test_starts_that_no_window_reaches_are_counted_and_left_out():

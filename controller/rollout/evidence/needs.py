@@ -286,8 +286,13 @@ def _fail_threshold(plan: Plan, state: State, rule: Rule, proof: Proof | None) -
     if proof is not None:
         return proof.log_threshold
     kinds = 2 if has_people(plan, rule) else 1
-    alpha = alpha_of(plan, rule, state.epoch(rule.name)) / kinds
-    return start_threshold(rule, alpha=alpha, horizon_min=minutes(plan.horizon))
+    epoch = state.epoch(rule.name)
+    return start_threshold(
+        rule,
+        alpha=alpha_of(plan, rule, epoch) / kinds,
+        horizon_min=minutes(plan.horizon),
+        first=minute_of(epoch.start),
+    )
 
 
 def _instead(

@@ -25,14 +25,20 @@ def _every(rule: Rule) -> int:
     return LOSS_START_MIN if rule.metric.kind is Kind.LOSS else RATE_START_MIN
 
 
-def planned_starts(rule: Rule, horizon_min: int) -> int:
-    """How many e-processes of this rule start in the planned time of a migration."""
-    return math.ceil(horizon_min / _every(rule))
+def planned_starts(rule: Rule, horizon_min: int, first: int) -> int:
+    """How many e-processes of this rule start in the planned time of a migration, of an epoch that begins in the minute
+    `first`: one more than it has hours (sixes of them for a loss) where that is no full one.
+    """
+    every = _every(rule)
+    return math.ceil((first % every + horizon_min) / every)
 
 
-def start_threshold(rule: Rule, *, alpha: float, horizon_min: int) -> float:
-    """What log E of an epoch's first start must reach."""
-    return float(_thresholds(alpha, 1, 1, planned_starts(rule, horizon_min), _first_part(rule))[0])
+def start_threshold(rule: Rule, *, alpha: float, horizon_min: int, first: int = 0) -> float:
+    """What log E of the first start must reach, of an epoch that begins in the minute `first`, a full hour if nobody
+    knows.
+    """
+    planned = planned_starts(rule, horizon_min, first)
+    return float(_thresholds(alpha, 1, 1, planned, _first_part(rule))[0])
 
 
 def _first_part(rule: Rule) -> float:
@@ -74,7 +80,7 @@ def starts_and_thresholds(
     """The starts of e-processes that windows up to these ends may have, and what each must reach."""
     reached_from = int(ends[0]) - minutes(rule.window)
     passed, starts = starts_of(rule, epoch, int(ends[-1]), reached_from=reached_from)
-    planned = planned_starts(rule, horizon_min)
+    planned = planned_starts(rule, horizon_min, minute_of(epoch.start))
     return starts, _thresholds(alpha, passed + 1, len(starts), planned, _first_part(rule))
 
 
