@@ -23,7 +23,8 @@ def test_findings_are_one_line_in_a_pipe_and_break_between_words_in_a_terminal(w
     piped = world.cli("check", world.plan()).out.splitlines()
     told = world.cli("check", world.plan(), COLUMNS="80").out.splitlines()
 
-    assert max(map(len, told)) <= 80 < max(map(len, piped))
+    # One word may be longer: the path of a folder that pytest named.
+    assert max(len(line) for line in told if " " in line.strip()) <= 80 < max(map(len, piped))
     assert " ".join(line.strip() for line in told) == " ".join(piped)
 
 

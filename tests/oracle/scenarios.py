@@ -156,8 +156,8 @@ SCENARIOS = {
         "record pause",
         "epoch 1",
     ),
-    "labels after part of a minute": scenario(
-        with_spec(LOSSES, labels={"delay": "1810s", "horizon": "5h"}),
+    "labels after half an hour": scenario(
+        with_spec(LOSSES, labels={"delay": "31m", "horizon": "5h"}),
         WORSE,
         14,
         "accuracy_delta observed fail",
