@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -314,11 +314,21 @@ def _content(variable: str, path: str) -> str:
         raise SettingsError(msg) from error
 
 
+_WANTED: Final = {
+    "float_parsing": "it should be a number",
+    "int_parsing": "it should be a whole number",
+    "int_from_float": "it should be a whole number",
+    "bool_parsing": "it should be true or false",
+}
+"""What is said of pydantic's errors by type, where its own words are about its input."""
+
+
 def _explain(
     detail: dict[str, Any], values: Mapping[str, object], sources: Mapping[str, str]
 ) -> str:
     """One problem that pydantic found, in the words of the person who set the variable."""
-    message = str(detail["msg"]).removeprefix("Value error, ")
+    message = _WANTED.get(detail["type"]) or str(detail["msg"]).removeprefix("Value error, ")
+    message = message.replace("Input should be", "it should be")
     if not detail["loc"]:
         return f"{message}."
     name = str(detail["loc"][0])

@@ -94,9 +94,15 @@ def _sum(parts: list[Ingested]) -> Ingested:
 
 
 def _counts(batch: Batch, received: Ingested) -> str:
-    sent = (
-        f"{len(batch.observations):,} observations, {len(batch.outcomes):,} outcomes, "
-        f"{len(batch.pairs):,} pairs"
+    from controller.rollout.units import counted
+
+    sent = ", ".join(
+        counted(len(those), name)
+        for those, name in (
+            (batch.observations, "observations"),
+            (batch.outcomes, "outcomes"),
+            (batch.pairs, "pairs"),
+        )
     )
     kinds = [
         f"{number:,} {name.replace('_', ' ')}"

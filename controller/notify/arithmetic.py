@@ -14,7 +14,6 @@ from controller.notify.coverage import coverage_words
 from controller.notify.figures import (
     arm_of,
     by_people_words,
-    counted,
     counts_words,
     data_of,
     disproved,
@@ -40,6 +39,7 @@ from controller.rollout.metrics import Kind
 from controller.rollout.plan import Evidence, Judge, Plan, Rule
 from controller.rollout.timeline import Window
 from controller.rollout.units import (
+    counted,
     format_duration,
     format_limit,
     format_number,

@@ -26,6 +26,7 @@ from controller.rollout.metrics import (
 from controller.rollout.plan import Arm, Judge, Rule
 from controller.rollout.timeline import Window
 from controller.rollout.units import (
+    counted,
     format_limit,
     format_percent,
     format_points,
@@ -69,11 +70,6 @@ def listed(parts: Sequence[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     *first, last = parts
     return f"{', '.join(first)} and {last}" if first else last
-
-
-def counted(n: int, several: str) -> str:
-    """`1,440 candidate requests`, `1 candidate request`: so many of what is called so when there are several."""
-    return f"{n:,} {several.removesuffix('s') if n == 1 else several}"
 
 
 def value_beside(metric: Metric, value: float, limit: float) -> str:

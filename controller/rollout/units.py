@@ -69,6 +69,11 @@ def format_duration(span: timedelta) -> str:
     return _hours_minutes_seconds(seconds)
 
 
+def counted(n: int, several: str) -> str:
+    """`1,440 candidate requests`, `1 candidate request`: so many of what is called so when there are several."""
+    return f"{n:,} {several.removesuffix('s') if n == 1 else several}"
+
+
 def format_seconds(seconds: float) -> str:
     """A latency: `800ms` below one second, else `1.25s`."""
     if 0 < abs(seconds) < 1:

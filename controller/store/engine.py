@@ -349,8 +349,8 @@ def _in_doubt(engine: Engine) -> Iterator[None]:
 
 
 def _words(error: DBAPIError) -> str:
-    """What the driver said, in one line."""
-    return " ".join(str(error.orig).split()).removesuffix(".")
+    """What the driver said, in one line, without what ends it."""
+    return " ".join(str(error.orig).split()).rstrip(".?")
 
 
 # https://www.sqlite.org/rescode.html: SQLITE_CONSTRAINT_PRIMARYKEY, _ROWID and _UNIQUE

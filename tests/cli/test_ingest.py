@@ -63,7 +63,7 @@ def test_everything_sent_is_counted_once(world: World):
     first = world.cli("ingest", "-", stdin=text)
     second = world.cli("ingest", world.file("again.jsonl", text), "-o", "json")
 
-    assert first.out == "1 observations, 1 outcomes, 1 pairs: 3 accepted\n"
+    assert first.out == "1 observation, 1 outcome, 1 pair: 3 accepted\n"
     assert (second.json["accepted"], second.json["duplicate"]) == (0, 3)
     assert second.code == 0
 
