@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from controller.rollout.plan import Plan
     from controller.simulate.endings import Part
     from controller.simulate.runs.montecarlo import Fitted, Spread, Summary
+    from controller.simulate.runs.picture import Picture
     from controller.simulate.runs.trials import Setup, Trial
     from controller.simulate.scenarios import Scenario
     from controller.simulate.usual import Usual
@@ -123,8 +124,8 @@ def simulate(
     picture: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE.svg",
-            help="Draw shares over time and when runs stopped.",
+            metavar="FILE",
+            help="Draw shares over time and when runs stopped, as .svg or .png.",
             show_default=False,
         ),
     ] = None,
@@ -227,10 +228,9 @@ def _drawable(path: Path | None) -> None:
     """Said before the runs, not after them."""
     if path is None:
         return
-    if path.suffix.lower() != ".svg":
+    if path.suffix.lower() not in (".svg", ".png"):
         raise DataError(
-            f"--picture {path}: found {path.suffix or 'no ending'}; wanted a name in .svg. A browser or "
-            "`rsvg-convert` makes other pictures of it."
+            f"--picture {path}: found {path.suffix or 'no ending'}; wanted a name in .svg or .png."
         )
     if not path.absolute().parent.is_dir():
         raise DataError(f"--picture {path}: there is no folder {path.parent}; make it first.")
@@ -258,14 +258,24 @@ def _draw(
     found: Sequence[Summary],
     trials: Sequence[Sequence[Trial]],
 ) -> None:
-    from controller.simulate.runs.picture import svg
+    from controller.simulate.runs.picture import picture
 
-    title = f"{plan.name}, simulated"
+    drawn = picture(f"{plan.name}, simulated", list(zip(found, trials, strict=True)))
     try:
-        path.write_text(svg(title, list(zip(found, trials, strict=True))), encoding="utf-8")
+        path.write_bytes(_written(drawn, path.suffix.lower()))
     except OSError as error:
         raise DataError(f"--picture {path}: {error.strerror}; choose another file.") from error
     context.say(f"picture: {path}")
+
+
+def _written(drawn: Picture, ending: str) -> bytes:
+    if ending == ".png":
+        from controller.simulate.runs.png import png
+
+        return png(drawn)
+    from controller.simulate.runs.svg import svg
+
+    return svg(drawn).encode()
 
 
 def _print(

@@ -6,6 +6,7 @@ import math
 from xml.etree import ElementTree
 
 import pytest
+from PIL import Image
 
 from tests.cli.plan_text import plan_text
 from tests.cli.world import World
@@ -245,6 +246,18 @@ def test_a_picture_is_drawn_where_it_was_asked_for(world: World):
     assert math.isfinite(float(root.attrib["width"]))
 
 
+def test_a_picture_may_be_a_png(world: World):
+    file = world.folder / "fan.PNG"
+
+    answer = world.cli("simulate", world.plan(PLAN), *FEW, *TWO, "--picture", str(file))
+
+    assert (answer.code, answer.err) == (0, f"picture: {file}\n")
+    with Image.open(file) as image:
+        image.load()
+        assert image.format == "PNG"
+        assert image.width > 2 * 1_000
+
+
 def test_at_a_terminal_progress_is_shown_beside_the_answer(world: World):
     answer = world.cli("simulate", world.plan(PLAN), *FEW, terminal=True)
 
@@ -286,7 +299,7 @@ def test_at_a_terminal_progress_is_shown_beside_the_answer(world: World):
             "it begins after 61d, and runs are given up after 60 days.",
         ),
         ((*FEW, "--approve-after", "soon"), "--approve-after: "),
-        ((*FEW, "--picture", "fan.png"), "--picture fan.png: found .png; wanted a name in .svg."),
+        ((*FEW, "--picture", "fan.pdf"), "found .pdf; wanted a name in .svg or .png."),
         ((*FEW, "--picture", "nowhere/fan.svg"), "there is no folder nowhere; make it first."),
     ],
 )

@@ -1,10 +1,13 @@
-"""A picture of simulated rollouts as SVG: shares over time, and when they stopped. One row for each scenario."""
+"""A picture of simulated rollouts: shares over time, and when they stopped. One row for each scenario.
+
+It is made of three kinds of shapes; `svg` and `png` write them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from html import escape
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, TypeAlias
 
 from controller.rollout.timeline import MINUTE
 from controller.rollout.units import format_duration
@@ -27,40 +30,85 @@ STEPS: Final = (
     *(DAY_MIN * one for one in (1, 2, 3, 7, 14)),
 )
 UNITS: Final = ((DAY_MIN, "d"), (HOUR_MIN, "h"), (1, "m"))
-INK, FAINT = "#1b1f24", "#8a939c"
+INK, FAINT, MEDIAN = "#1b1f24", "#8a939c", "#08519c"
 
 
-def svg(title: str, rows: Sequence[tuple[Summary, Sequence[Trial]]]) -> str:
+Point: TypeAlias = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Area:
+    """A filled polygon; `told` is what a reader who points at it is told."""
+
+    points: Sequence[Point]
+    colour: str
+    told: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """Through some points; `dashes` are the lengths of a dash and of the space after it."""
+
+    points: Sequence[Point]
+    colour: str
+    width: float = 1.0
+    dashes: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Words:
+    """`at` is on their base line, and where they start, end, or are in the middle."""
+
+    at: Point
+    words: str
+    size: float = 12.0
+    bold: bool = False
+    anchor: str = "start"
+    colour: str = INK
+
+
+Shape: TypeAlias = Area | Line | Words
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """Shapes on white, those that come later above the others; lengths are pixels of a plain screen."""
+
+    title: str
+    width: int
+    height: int
+    shapes: Sequence[Shape]
+
+
+def picture(title: str, rows: Sequence[tuple[Summary, Sequence[Trial]]]) -> Picture:
     """The whole picture. Colours are never alone: every panel says in words what it shows."""
     span = max((one.end_min for _, trials in rows for one in trials), default=1) or 1
-    height = TOP + len(rows) * (HEIGHT + GAP)
-    width = 2 * (WIDTH + MARGIN) + MARGIN
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
-        f'viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12" fill="{INK}">',
-        f"<title>{escape(title)}</title>",
-        f'<rect width="{width}" height="{height}" fill="white"/>',
-        _text(MARGIN, 26, title, size=16, weight="bold"),
-        _text(
-            MARGIN,
-            46,
-            "Left: share of the candidate, median and the middle 50% and 80% of the runs. "
+    shapes: list[Shape] = [
+        Words(at=(MARGIN, 26), words=title, size=16, bold=True),
+        Words(
+            at=(MARGIN, 46),
+            words="Left: share of the candidate, median and the middle 50% and 80% of the runs. "
             "Right: when runs stopped; rolled back dark, paused light.",
             colour=FAINT,
         ),
     ]
     for place, (summary, trials) in enumerate(rows):
         top = TOP + place * (HEIGHT + GAP)
-        parts += _fan(summary, trials, left=MARGIN, top=top, span=span)
-        parts += _stops(summary, trials, left=2 * MARGIN + WIDTH, top=top, span=span)
-    return "\n".join([*parts, "</svg>\n"])
+        shapes += _fan(summary, trials, left=MARGIN, top=top, span=span)
+        shapes += _stops(summary, trials, left=2 * MARGIN + WIDTH, top=top, span=span)
+    return Picture(
+        title=title,
+        width=2 * (WIDTH + MARGIN) + MARGIN,
+        height=TOP + len(rows) * (HEIGHT + GAP),
+        shapes=shapes,
+    )
 
 
 def _fan(
     summary: Summary, trials: Sequence[Trial], *, left: float, top: float, span: int
-) -> Iterator[str]:
+) -> Iterator[Shape]:
     said = f"{summary.scenario.text}: {summary.runs:,} run{'s' * (summary.runs != 1)}"
-    yield _text(left, top - 8, said, size=_fitting(said), weight="bold")
+    yield Words(at=(left, top - 8), words=said, size=_fitting(said), bold=True)
     at = [round(span * i / POINTS) for i in range(POINTS + 1)]
     levels = [level for low, high, _ in BANDS for level in (low, high)]
     *bands, median = shares_over_time(trials, at, [*levels, 0.5])
@@ -69,22 +117,21 @@ def _fan(
         lower, upper = bands[2 * number], bands[2 * number + 1]
         edge = _stairs(x, [_y(top, one) for one in upper])
         back = _stairs(x, [_y(top, one) for one in lower])[::-1]
-        yield f'<polygon points="{_points([*edge, *back])}" fill="{colour}"/>'
-    line = _points(_stairs(x, [_y(top, one) for one in median]))
-    yield f'<polyline points="{line}" fill="none" stroke="#08519c" stroke-width="2"/>'
+        yield Area(points=[*edge, *back], colour=colour)
+    yield Line(points=_stairs(x, [_y(top, one) for one in median]), colour=MEDIAN, width=2)
     for share in (0.0, 0.5, 1.0):
-        yield _text(left - 6, _y(top, share) + 4, f"{share:.0%}", anchor="end", colour=FAINT)
+        yield _label((left - 6, _y(top, share) + 4), f"{share:.0%}", anchor="end")
     yield from _frame(left, top, span)
 
 
 def _stops(
     summary: Summary, trials: Sequence[Trial], *, left: float, top: float, span: int
-) -> Iterator[str]:
+) -> Iterator[Shape]:
     stopped = sum(summary.endings[ending].count for ending in STOPS)
     said = f"{stopped:,} of {summary.runs:,} stopped"
     if since := summary.scenario.since_min:
         said += f"; it went wrong after {format_duration(MINUTE * since)}"
-    yield _text(left, top - 8, said, weight="bold")
+    yield Words(at=(left, top - 8), words=said, bold=True)
     counts = [dict.fromkeys(STOPS, 0) for _ in range(BARS)]
     for one in trials:
         if one.ending in STOPS:
@@ -96,29 +143,34 @@ def _stops(
             tall = HEIGHT * count / most
             base -= tall
             if count:
-                yield (
-                    f'<rect x="{left + WIDTH * place / BARS:.1f}" y="{base:.1f}" width="{WIDTH / BARS - 1:.1f}" '
-                    f'height="{tall:.1f}" fill="{COLOURS[ending]}"><title>{ending.value}: {count}</title></rect>'
+                yield _bar(
+                    (left + WIDTH * place / BARS, base),
+                    (WIDTH / BARS - 1, tall),
+                    colour=COLOURS[ending],
+                    told=f"{ending.value}: {count}",
                 )
     if 0 < since <= span:
         x = left + WIDTH * since / span
-        yield (
-            f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{top + HEIGHT}" stroke="{INK}" '
-            'stroke-dasharray="4 3"/>'
-        )
-    yield _text(left - 6, top + 10, f"{most:,}" if stopped else "0", anchor="end", colour=FAINT)
+        yield Line(points=[(x, top), (x, top + HEIGHT)], colour=INK, dashes=(4, 3))
+    yield _label((left - 6, top + 10), f"{most:,}" if stopped else "0", anchor="end")
     yield from _frame(left, top, span)
 
 
-def _frame(left: float, top: float, span: int) -> Iterator[str]:
+def _frame(left: float, top: float, span: int) -> Iterator[Shape]:
     bottom = top + HEIGHT
-    yield (
-        f'<polyline points="{left},{top} {left},{bottom} {left + WIDTH},{bottom}" fill="none" '
-        f'stroke="{FAINT}"/>'
-    )
+    yield Line(points=[(left, top), (left, bottom), (left + WIDTH, bottom)], colour=FAINT)
     for minute, told in ticks(span):
-        x = left + WIDTH * minute / span
-        yield _text(x, bottom + 16, told, anchor="middle", colour=FAINT)
+        yield _label((left + WIDTH * minute / span, bottom + 16), told, anchor="middle")
+
+
+def _label(at: Point, words: str, *, anchor: str) -> Words:
+    return Words(at=at, words=words, anchor=anchor, colour=FAINT)
+
+
+def _bar(corner: Point, size: Point, *, colour: str, told: str) -> Area:
+    (x, y), (wide, tall) = corner, size
+    points = [(x, y), (x + wide, y), (x + wide, y + tall), (x, y + tall)]
+    return Area(points=points, colour=colour, told=told)
 
 
 def ticks(span: int) -> list[tuple[int, str]]:
@@ -139,29 +191,9 @@ def _y(top: float, share: float) -> float:
     return top + HEIGHT * (1 - share)
 
 
-def _stairs(x: Sequence[float], y: Sequence[float]) -> list[tuple[float, float]]:
+def _stairs(x: Sequence[float], y: Sequence[float]) -> list[Point]:
     """Shares change in steps, so the line does."""
     points = [(x[0], y[0])]
     for i in range(1, len(x)):
         points += [(x[i], y[i - 1]), (x[i], y[i])]
     return points
-
-
-def _points(points: Sequence[tuple[float, float]]) -> str:
-    return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-
-
-def _text(
-    x: float,
-    y: float,
-    words: str,
-    *,
-    size: float = 12,
-    weight: str = "normal",
-    anchor: str = "start",
-    colour: str = INK,
-) -> str:
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size:g}" font-weight="{weight}" text-anchor="{anchor}" '
-        f'fill="{colour}">{escape(words)}</text>'
-    )

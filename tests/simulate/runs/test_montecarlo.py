@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
-from xml.etree import ElementTree
 
 import pytest
 
@@ -15,7 +14,6 @@ from controller.rollout.state import Cause, Epoch
 from controller.rollout.timeline import EPOCH
 from controller.simulate.endings import Ending
 from controller.simulate.runs.montecarlo import fit, shares_over_time, simulate, summary
-from controller.simulate.runs.picture import svg, ticks
 from controller.simulate.runs.trials import Trial
 from controller.simulate.scenarios import HEALTHY, Fault, Scenario
 from tests.simulate.factories import plan, rule
@@ -133,48 +131,6 @@ def test_shares_over_time_keep_the_last_one_of_a_run_that_ended():
 
     assert low == [0.0, 0.1, 0.0]
     assert middle == [0.0, 0.1, 0.1]
-
-
-def test_the_picture_has_a_row_for_each_scenario_and_says_what_it_shows():
-    trials = [made(Ending.COMPLETED, 600), made(Ending.ROLLED_BACK, 200)]
-
-    root = ElementTree.fromstring(
-        svg("a <plan>", [(summary(one, trials), trials) for one in (HEALTHY, LATE)])
-    )
-
-    words = [one.text or "" for one in root.iter("{http://www.w3.org/2000/svg}text")]
-    assert "a <plan>" in words
-    assert "healthy: 2 runs" in words
-    assert "1 of 2 stopped; it went wrong after 2h" in words
-
-
-@pytest.mark.parametrize(
-    ("span", "told"),
-    [
-        (600, ["0", "2h", "4h", "6h", "8h", "10h"]),
-        (81 * 60, ["0", "1d", "2d", "3d"]),
-        (13 * 1_440, ["0", "3d", "6d", "9d", "12d"]),
-        (400 * 1_440, ["0", "67d", "134d", "201d", "268d", "335d"]),
-        (20, ["0", "5m", "10m", "15m", "20m"]),
-    ],
-)
-def test_moments_below_a_picture_are_round_and_in_one_unit(span: int, told: list[str]):
-    found = ticks(span)
-
-    assert [words for _, words in found] == told
-    assert found[-1][0] <= span
-
-
-def test_a_picture_marks_no_beginning_that_is_not_on_it_and_keeps_long_names_to_their_panel():
-    trials = [made(Ending.COMPLETED, 100), made(Ending.ROLLED_BACK, 90)]
-    many = replace(LATE, text="+".join(["escalation=5%@2h", "daily-swing=100%"] * 4))
-
-    root = ElementTree.fromstring(svg("plan", [(summary(many, trials), trials)]))
-
-    assert not list(root.iter("{http://www.w3.org/2000/svg}line"))
-    (title,) = (one for one in root.iter() if (one.text or "").startswith(many.text))
-    # Bold letters of a sans-serif are some 0.65 of their size wide
-    assert 0.65 * float(title.attrib["font-size"]) * len(title.text or "") < 576
 
 
 # Running
