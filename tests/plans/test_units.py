@@ -23,6 +23,7 @@ from controller.plans.units import (
 )
 from controller.rollout.metrics import CATALOGUE
 from controller.rollout.units import (
+    counted,
     format_duration,
     format_limit,
     format_number,
@@ -32,6 +33,7 @@ from controller.rollout.units import (
     format_share,
     format_usd,
     format_value,
+    places_of,
     rounded_up,
 )
 
@@ -177,6 +179,18 @@ def test_nothing_has_no_sign():
     assert format_percent(-0.0) == "0%"
     assert format_number(Decimal("-0.00")) == "0"
     assert format_value(CATALOGUE["cost_per_hour"], 0.0) == "0 USD"
+
+
+def test_an_amount_of_less_than_a_dollar_has_six_places_and_one_or_nothing_three():
+    cost = CATALOGUE["cost_per_hour"]
+
+    assert [places_of(cost, usd) for usd in (0.0, 1e-6, -0.99, 1.0, 50.0)] == [3, 6, 6, 3, 3]
+
+
+def test_one_is_told_as_one():
+    assert counted(1, "shadow pairs") == "1 shadow pair"
+    assert counted(0, "shadow pairs") == "0 shadow pairs"
+    assert counted(1_440, "candidate requests") == "1,440 candidate requests"
 
 
 def test_a_number_has_neither_an_exponent_nor_zeros_that_say_nothing():

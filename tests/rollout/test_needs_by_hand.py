@@ -11,14 +11,14 @@ import pytest
 
 from controller.rollout.counting.blocks import Sizes
 from controller.rollout.evidence import prospects
-from controller.rollout.evidence.needs import needs
+from controller.rollout.evidence.needs import Needs, needs
 from controller.rollout.evidence.proofs import failing_bets, passing_bets
 from controller.rollout.evidence.rules import alpha_of, judge
 from controller.rollout.metrics import CATALOGUE, MICRO
-from controller.rollout.plan import Evidence, Plan
+from controller.rollout.plan import Evidence, Plan, Step
 from controller.rollout.state import Epoch
 from controller.rollout.timeline import Window
-from controller.rollout.verdict import LossCounts, Outcome, PairCounts
+from controller.rollout.verdict import LossCounts, Outcome, PairCounts, Proof
 from controller.stats.betting import log_threshold
 from controller.stats.passage import Passage, Values, growth
 from tests.rollout.factories import (
@@ -284,6 +284,30 @@ def test_a_failure_from_nothing_needs_what_a_first_start_does():
     assert without is not None
     assert with_ is not None
     assert without.proof is with_.proof is Outcome.FAIL
+    assert without.observations == pytest.approx(with_.observations)
+
+
+@pytest.mark.parametrize(("begins_min", "starts"), [(0, 3), (17, 4)])
+def test_where_few_starts_are_planned_what_the_first_one_needs_goes_by_when_it_began(
+    begins_min, starts
+):
+    of = replace(
+        RATES, steps=(Step(share_bp=1_000, hold=HOUR), Step(share_bp=9_000, hold=HOUR)), bake=HOUR
+    )
+    epoch = Epoch(number=0, start=NOW + timedelta(minutes=begins_min))
+    state = at_step(0, of, epochs={RATE.name: epoch})
+    tally = {"0": 900, str(MICRO): 100}
+
+    def lacking(failing: Proof | None) -> Needs | None:
+        passing = rate(since=timedelta(0), tally=tally, needs_=math.log(20))
+        found = reading(RATE, worst=None, latest=look(0.1), passing=passing, failing=failing)
+        return needs(of, state, judge(RATE, found))
+
+    needed = math.log(starts / alpha_of(of, RATE, epoch))
+    without = lacking(None)
+    with_ = lacking(rate(since=10 * HOUR - timedelta(minutes=1), tally={}, needs_=needed))
+    assert without is not None
+    assert with_ is not None
     assert without.observations == pytest.approx(with_.observations)
 
 

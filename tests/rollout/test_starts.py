@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from datetime import timedelta
 
@@ -14,6 +15,7 @@ from controller.rollout.evidence.readings import read
 from controller.rollout.evidence.starts import (
     ends_served,
     planned_starts,
+    start_threshold,
     starts_and_thresholds,
     starts_of,
 )
@@ -67,6 +69,14 @@ def test_the_starts_of_the_planned_time_spend_alpha_whenever_an_epoch_begins(
 
     assert len(starts) == len(needed)
     assert np.exp(-needed).sum() == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize(("begins", "starts"), [(0, 3), (1, 4), (59, 4), (60, 3)])
+def test_where_few_starts_are_planned_each_has_an_even_part_of_alpha(begins, starts):
+    asked = {"alpha": 0.05, "horizon_min": 180}
+
+    assert start_threshold(ERRORS, **asked, first=begins) == pytest.approx(math.log(starts / 0.05))
+    assert start_threshold(ERRORS, **asked) == pytest.approx(math.log(3 / 0.05))
 
 
 def test_starts_that_no_window_reaches_are_counted_and_left_out():
