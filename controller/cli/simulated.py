@@ -70,7 +70,7 @@ LabelRate = Annotated[
     str | None,
     typer.Option(
         metavar="PERCENT",
-        help="Answers that are graded. Default: the plan's `labels.sampled`.",
+        help="Answers that are graded, each picked for itself. Default: the plan's `labels.sampled`.",
         show_default=False,
     ),
 ]
@@ -221,13 +221,17 @@ def spread_document(spread: Spread | None, *, times: float = 1) -> Document | No
 
 def alike_words(traffic: Traffic) -> str:
     """What is taken of the requests of a conversation or user; those of one alone are independent."""
+    from controller.rollout.units import format_percent
+    from controller.simulate.picks import Picks
+
     said = (
         "The requests of a unit fare alike: it escalates, fails, and is right or wrong as a whole"
     )
     if traffic.label_rate < 1:
+        graded = Picks(mean=traffic.requests_per_unit, rate=traffic.label_rate).units
         return (
-            f"{said}, and is graded so. Where answers are picked one by one, more units have a grade: proofs come "
-            "sooner than told, and chance leaves nothing ungraded for as long."
+            f"{said}. Each is graded or not for itself, so {format_percent(round(graded, 4))} of the units have a "
+            "grade."
         )
     return f"{said}."
 

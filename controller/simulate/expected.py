@@ -11,9 +11,10 @@ from functools import cached_property
 
 from controller.rollout.counting.blocks import block_sizes
 from controller.rollout.evidence import prospects
-from controller.rollout.metrics import MICRO, PER_HOUR, SERVED, Kind
+from controller.rollout.metrics import MICRO, PER_CORRECT, PER_HOUR, SERVED, Kind
 from controller.rollout.plan import FULL_BP, Arm, Plan, Rule
 from controller.rollout.timeline import MINUTE
+from controller.simulate.picks import Picks
 from controller.simulate.scenarios import Traffic
 from controller.simulate.usual import Usual
 from controller.stats.passage import Values
@@ -59,31 +60,56 @@ class Expected:
 
     # How it is answered and graded
 
+    def picks(self, rate: float) -> Picks:
+        """Where this part of the answers is picked, each for itself."""
+        return Picks(mean=self.traffic.requests_per_unit, rate=rate)
+
     def graded(self, arm: Arm) -> float:
         """The part of an arm's answers that counts: of escalated ones, wrong without a grade, what the plan samples."""
-        escalated = self.traffic.escalation if arm is Arm.CANDIDATE else 0.0
+        escalated = self.escalated(arm)
         return self.plan.labels.sampled * escalated + self.traffic.label_rate * (1 - escalated)
+
+    def graded_units(self, arm: Arm) -> float:
+        """The part of an arm's units of which an answer counts."""
+        escalated, known = self.escalated(arm), self.escalated_graded(arm)
+        return known + self.picks(self.traffic.label_rate).units * (1 - escalated)
+
+    def covered(self, arm: Arm) -> float:
+        """An arm's coverage: of a sample, graded answers over those that were to be; else the part of units."""
+        sampled = self.plan.labels.sampled
+        return self.graded(arm) / sampled if self._is_sample else self.graded_units(arm)
+
+    @property
+    def _is_sample(self) -> bool:
+        return self.plan.labels.sampled_u < MICRO
+
+    def escalated(self, arm: Arm) -> float:
+        """The part of an arm's units."""
+        return self.traffic.escalation if arm is Arm.CANDIDATE else 0.0
+
+    def escalated_graded(self, arm: Arm) -> float:
+        """The part of an arm's units that is escalated and of which an answer counts as wrong."""
+        return self.escalated(arm) * self.picks(self.plan.labels.sampled).units
 
     def wrong(self, loss: float = 0.0) -> float:
         """Of the candidate's answers."""
         return min(max(1 - self.traffic.accuracy + loss, self.traffic.escalation), 1.0)
 
     def wrong_if_graded(self, arm: Arm, loss: float = 0.0) -> float:
+        """Of units with a grade."""
         if arm is Arm.BASELINE:
             return 1 - self.traffic.accuracy
-        escalated = self.traffic.escalation
-        known = self.plan.labels.sampled * escalated
-        seen = known + self.traffic.label_rate * (self.wrong(loss) - escalated)
-        return seen / self.graded(arm) if seen else 0.0
+        ordinary = self.wrong(loss) - self.traffic.escalation
+        seen = self.escalated_graded(arm) + self.picks(self.traffic.label_rate).units * ordinary
+        return seen / self.graded_units(arm) if seen else 0.0
 
     def called_wrong(self, arm: Arm, loss: float = 0.0) -> float:
         """The same by who grades: a judge errs as the plan says, and what escalated is wrong without it."""
         judge, true = self.plan.labels.judge, self.wrong_if_graded(arm, loss)
-        graded = self.graded(arm)
+        graded = self.graded_units(arm)
         if judge is None or not graded:
             return true
-        escalated = self.traffic.escalation if arm is Arm.CANDIDATE else 0.0
-        known = self.plan.labels.sampled * escalated / graded
+        known = self.escalated_graded(arm) / graded
         return known + judge.specificity * (true - known) + (1 - judge.sensitivity) * (1 - true)
 
     def called_right(self, right: float) -> float:
@@ -107,7 +133,8 @@ class Expected:
         if sizes is None:
             return 0.0
         return min(
-            self.units(arm, intent, step) * self.graded(arm) / sizes.of(arm.value) for arm in Arm
+            self.units(arm, intent, step) * self.graded_units(arm) / sizes.of(arm.value)
+            for arm in Arm
         )
 
     def block(self, intent: str | None, step: int, loss: float) -> Values:
@@ -140,21 +167,20 @@ class Expected:
             part = 1.0 if intent is None else self.traffic.mix[intent]
             each = self.traffic.units_per_minute * self.traffic.requests_per_unit
             return {Arm.CANDIDATE: each * part}
-        per_unit = 1.0 if self._by_unit(rule) else self.traffic.requests_per_unit
-        return {
-            arm: self.units(arm, intent, step) * per_unit * self.measured(rule, arm)
-            for arm in self.arms(rule)
-        }
+        by_unit = self._by_unit(rule)
+        return {arm: self._measured(rule, arm, intent, step, by_unit) for arm in self.arms(rule)}
 
     def proven_by(self, rule: Rule, intent: str | None, step: int) -> dict[Arm, float]:
         """What the rule's proof counts, a minute: requests for a percentile or a cost, else units, each once."""
-        per_unit = 1.0
-        if rule.metric.kind in (Kind.QUANTILE, Kind.QUANTILE_RATIO, Kind.COST):
-            per_unit = self.traffic.requests_per_unit
-        return {
-            arm: self.units(arm, intent, step) * per_unit * self.measured(rule, arm)
-            for arm in self.arms(rule)
-        }
+        by_unit = rule.metric.kind not in (Kind.QUANTILE, Kind.QUANTILE_RATIO, Kind.COST)
+        return {arm: self._measured(rule, arm, intent, step, by_unit) for arm in self.arms(rule)}
+
+    def _measured(
+        self, rule: Rule, arm: Arm, intent: str | None, step: int, by_unit: bool
+    ) -> float:
+        if by_unit:
+            return self.units(arm, intent, step) * self.measured_units(rule, arm)
+        return self.requests(arm, intent, step) * self.measured(rule, arm)
 
     def in_step(self, rule: Rule, intent: str | None, step: int) -> dict[Arm, float]:
         """What a step's `minSamples` counts of a rule, a minute: grades of units for a loss, else measured requests."""
@@ -174,10 +200,20 @@ class Expected:
 
     def measured(self, rule: Rule, arm: Arm) -> float:
         """The part of an arm's answers that says something to the rule."""
-        if rule.metric.kind in (Kind.LOSS, Kind.ACCURACY) or rule.metric.subject == "per_correct":
+        if self._is_of_grades(rule):
             return self.graded(arm)
         of_labels = rule.metric.kind is Kind.RATE and rule.metric.labelled
         return self.traffic.label_rate if of_labels and not rule.metric.of_requests else 1.0
+
+    def measured_units(self, rule: Rule, arm: Arm) -> float:
+        """The part of an arm's units of which an answer says something to the rule."""
+        if self._is_of_grades(rule):
+            return self.graded_units(arm)
+        return self.picks(self.measured(rule, arm)).units
+
+    def _is_of_grades(self, rule: Rule) -> bool:
+        of_accuracy = rule.metric.kind in (Kind.LOSS, Kind.ACCURACY)
+        return of_accuracy or rule.metric.subject == PER_CORRECT
 
     def _by_unit(self, rule: Rule) -> bool:
         match rule.metric.kind:
@@ -186,9 +222,9 @@ class Expected:
             case Kind.ACCURACY:
                 return rule.metric.subject != SERVED
             case Kind.COVERAGE:
-                return self.plan.labels.sampled_u >= MICRO
+                return not self._is_sample
             case _:
-                return rule.metric.subject == "per_correct"
+                return rule.metric.subject == PER_CORRECT
 
 
 def counts_both(rule: Rule) -> bool:

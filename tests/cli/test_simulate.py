@@ -196,12 +196,15 @@ def test_a_rollout_that_goes_on_without_an_intent_says_so(world: World):
     assert "other pinned in 4 runs, after " in world.cli(*check).out
 
 
-def test_a_sample_of_the_answers_of_conversations_is_taken_as_graded_by_conversations(world: World):
+def test_a_sample_of_the_answers_of_conversations_says_how_many_of_these_have_a_grade(world: World):
     of = world.plan(plan_text(steps=STEPS, rules=(ACCURACY,)))
-    told = "and is graded so. Where answers are picked one by one, more units have a grade"
+    some = (*FEW, "--label-rate", "20%")
+    # 0.2 × 4 / (1 + 3 × 0.2)
+    told = "Each is graded or not for itself, so 50% of the units have a grade."
 
-    assert told in " ".join(world.cli("simulate", of, *FEW, "--label-rate", "20%").out.split())
-    assert told not in " ".join(world.cli("simulate", of, *FEW).out.split())
+    assert told in " ".join(world.cli("simulate", of, *some).out.split())
+    assert told in " ".join(world.cli("check", of, *some).out.split())
+    assert "for itself" not in " ".join(world.cli("simulate", of, *FEW).out.split())
 
 
 def test_late_labels_say_how_many_are_too_late_and_that_looks_are_hourly(world: World):

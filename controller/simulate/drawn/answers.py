@@ -7,7 +7,7 @@ come late, each is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
@@ -31,6 +31,7 @@ from controller.simulate.drawn.knowledge import Coming
 from controller.simulate.drawn.lines import Labels, Values
 from controller.simulate.drawn.people import ByPeople, Judged, Number, People
 from controller.simulate.lateness import Lateness
+from controller.simulate.picks import Picks
 from controller.simulate.scenarios import Rate, Rates, rate_at
 
 FEW: Final = 1.0
@@ -52,17 +53,23 @@ class Late:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answering:
-    """`requests_per_unit` is a mean. `in_line`: whether the order of labels is of use."""
+    """Which requests are `graded` of ordinary units, and are `counted` of escalated and failed ones. `in_line`: whether
+    the order of labels is of use.
+    """
 
     columns: Columns
-    requests_per_unit: float
+    graded: Picks
+    counted: Picks
     in_line: bool
     late: Late | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kinds:
-    """How many in each minute: of what is graded ordinary answers, escalated and failed ones; and of what is not."""
+    """How many in each minute: of what is graded ordinary answers, escalated and failed ones; and of what is not.
+
+    Units, or requests: of a unit with a grade some requests may have none.
+    """
 
     ordinary: Number
     escalated: Number
@@ -126,7 +133,7 @@ class Parts:
 
     @classmethod
     def of(cls, rates: Rates, *, graded: float, counted: float) -> Parts:
-        """Where this part of ordinary answers is graded, and this part of escalated and failed ones counts as wrong."""
+        """Where this part of ordinary units is graded, and this part of escalated and failed ones counts as wrong."""
         right = graded * (1 - rates.graded_wrong)
         bad = graded * (rates.graded_wrong - rates.escalated) + counted * rates.escalated
         labels = right + bad
@@ -190,8 +197,8 @@ def answered(units: Arriving, how: Answering, counts: Table) -> Answered:
         units.people.count(
             counts, units.rates, right=right, wrong=wrong, escalated=escalated + failed
         )
-    if how.requests_per_unit > 1:
-        requests = _requests(random, kinds, how.requests_per_unit)
+    if how.graded.mean > 1:
+        requests = _requests(random, kinds, how)
         requests.count(counts, REQUESTS, REQUESTS_ESCALATED, REQUESTS_FAILED, REQUESTS_GRADED)
         if how.columns.requests_right_u is not None:
             of_right = _requests_of_right(units.apart, right, wrong, requests.ordinary)
@@ -227,29 +234,51 @@ def _cumulated(mean: float) -> NDArray[np.float64]:
     return chances
 
 
-def _requests(random: np.random.Generator, units: Kinds, mean: float) -> Kinds:
-    of_each = {
-        one.name: _requests_of(random, getattr(units, one.name), mean) for one in fields(units)
-    }
-    return Kinds(**of_each)
+def _requests(random: np.random.Generator, units: Kinds, how: Answering) -> Kinds:
+    """How many requests so many units have, in each minute; ungraded ones are those of graded units too."""
+    ordinary = _picked(random, units.ordinary, how.graded)
+    escalated = _picked(random, units.escalated, how.counted)
+    failed = _picked(random, units.failed, how.counted)
+    return Kinds(
+        ordinary=ordinary,
+        escalated=escalated,
+        failed=failed,
+        ungraded=_not_picked(random, units.ungraded, units.ordinary + ordinary, how.graded),
+        escalated_ungraded=_not_picked(
+            random, units.escalated_ungraded, units.escalated + escalated, how.counted
+        ),
+        failed_ungraded=_not_picked(
+            random, units.failed_ungraded, units.failed + failed, how.counted
+        ),
+    )
 
 
-def _requests_of(random: np.random.Generator, units: Number, mean: float) -> Number:
-    """How many requests so many units have, in each minute: each one and a geometric number more, `mean` in all.
+def _picked(random: np.random.Generator, units: Number, of: Picks) -> Number:
+    """Of units that have a grade: a request that is picked, and a geometric number more."""
+    return units + _more(random, units, of.more)
 
-    A sum of geometric numbers is negative binomial, a Poisson number with a gamma mean.
+
+def _not_picked(random: np.random.Generator, units: Number, graded: Number, of: Picks) -> Number:
+    """Of units without a grade, and of others: `graded` are these and their requests that are picked."""
+    return units + _more(random, units + graded, of.left)
+
+
+def _more(random: np.random.Generator, order: Number, mean: float) -> Number:
+    """In each minute the sum of so many geometric numbers, from 0 on, each `mean` on average.
+
+    It is negative binomial, a Poisson number with a gamma mean.
     """
-    if not np.any(units):
+    if not mean or not np.any(order):
         return 0
-    return units + random.poisson((mean - 1) * random.standard_gamma(units))
+    return random.poisson(mean * random.standard_gamma(order))
 
 
 def _requests_of_right(
     random: np.random.Generator, right: Number, wrong: Number, requests: Number
 ) -> Number:
-    """How many of the requests of so many right and wrong units are of the right ones.
+    """How many of the graded requests of so many right and wrong units are of the right ones.
 
-    Given what they have in all, geometric numbers share what is beyond one each by Pólya's urn.
+    Given what they are in all, geometric numbers share what is beyond one each by Pólya's urn.
     """
     parts = random.beta(np.maximum(right, 1), np.maximum(wrong, 1))
     parts = np.where(np.equal(wrong, 0), 1.0, np.where(np.equal(right, 0), 0.0, parts))
@@ -329,36 +358,61 @@ def hits(random: np.random.Generator, n: int, chance: float) -> Places:
 def _late(
     units: Arriving, how: Answering, late: Late, line: Queue, kinds: Kinds, counts: Table
 ) -> Answered:
-    """Each label with its delay: those that come in time are counted as graded, and those that ever come are told."""
-    random, first, mean = units.random, units.first, how.requests_per_unit
+    """Each label with its delay, all grades of a unit with the same: those that come in time are counted as graded, and
+    those that ever come are told.
+    """
+    random, first = units.random, units.first
     right, at_once = (
         ~line.flags(line.labels.wrong),
         line.flags(np.concatenate([line.escalated, line.failed])),
     )
-    requests = random.geometric(1 / mean, len(right)) if mean > 1 else np.ones_like(line.when)
+    graded, others = _requests_of_each(random, at_once, how)
     delays = late.lateness.delays_min(random, len(right))
     delays[at_once] = 0
     ever = delays <= late.horizon_min
     minutes = line.when + first
     judged = Judged(minutes=minutes, right=right, escalated=at_once, known=minutes + delays)
-    come = Come(judged.only(ever), requests[ever])
+    come = Come(judged.only(ever), graded[ever])
     in_time = ever & (delays <= late.delay_min)
     soon, soon_right = in_time.nonzero()[0], (in_time & right).nonzero()[0]
     counts[how.columns.graded] = line.by_minute(soon)
     counts[RIGHT_U] = MICRO * line.by_minute(soon_right)
-    if mean > 1:
+    if how.graded.mean > 1:
+        requests = graded + others
         escalated, failed = (
             line.by_minute(those, requests) for those in (line.escalated, line.failed)
         )
         ordinary = line.by_minute((~at_once).nonzero()[0], requests)
-        rest = _requests(random, replace(kinds, ordinary=0, escalated=0, failed=0), mean)
+        rest = _requests(random, replace(kinds, ordinary=0, escalated=0, failed=0), how)
         every = replace(rest, ordinary=ordinary, escalated=escalated, failed=failed)
         every.count(counts, REQUESTS, REQUESTS_ESCALATED, REQUESTS_FAILED, REQUESTS_GRADED)
-        counts[REQUESTS_GRADED] = line.by_minute(soon, requests)
+        counts[REQUESTS_GRADED] = line.by_minute(soon, graded)
     if how.columns.requests_right_u is not None:
-        counts[how.columns.requests_right_u] = MICRO * line.by_minute(soon_right, requests)
+        counts[how.columns.requests_right_u] = MICRO * line.by_minute(soon_right, graded)
     if units.people is not None:
         by_people = units.people.grade(come.judged, units.rates, first)
         by_people.count(counts, first, late.delay_min)
         come = replace(come, by_people=by_people)
     return Answered(come=come)
+
+
+def _requests_of_each(
+    random: np.random.Generator, at_once: NDArray[np.bool_], how: Answering
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Of units that have a grade: how many of the requests of each are graded, and how many are not. `at_once`: which
+    escalated or failed.
+    """
+    if how.graded.mean <= 1:
+        return np.ones(len(at_once), dtype=np.int64), np.zeros(len(at_once), dtype=np.int64)
+    more, left = (
+        np.where(at_once, of_wrong, of_others)
+        for of_wrong, of_others in (
+            (how.counted.more, how.graded.more),
+            (how.counted.left, how.graded.left),
+        )
+    )
+    graded = random.geometric(1 / (1 + more))
+    others = np.zeros_like(graded)
+    if left.any():
+        others = random.negative_binomial(graded + 1, 1 / (1 + left))
+    return graded, others

@@ -2,7 +2,8 @@
 
 Arrivals are Poisson; each unit fails, escalates, is wrong or right, independently of all others, with the scenario's
 rates. It is one request, or a geometric number of them, which then all fare alike and are counted in the minute of the
-first: a conversation escalates as a whole. Every split version draws from generators of its own, one for each day, so
+first: a conversation escalates as a whole. Each of its answers is picked to be graded for itself, and one that is makes
+it a graded unit (`simulate.picks`). Every split version draws from generators of its own, one for each day, so
 what arrives does not depend on when the rollout is looked at.
 """
 
@@ -36,6 +37,7 @@ from controller.simulate.drawn.knowledge import Coming
 from controller.simulate.drawn.lines import NOTHING, Labels, Line, values_of
 from controller.simulate.drawn.people import SALT, People
 from controller.simulate.drawn.quantities import Quantities
+from controller.simulate.picks import Picks
 from controller.simulate.scenarios import (
     DAY_MIN,
     Rates,
@@ -265,8 +267,8 @@ class Streams:
         of = rates(
             self.plan, self.traffic, self.scenario, arm=arm, intent=intent, minutes=since_start
         )
-        graded, counted = self.traffic.label_rate, self.plan.labels.sampled
-        found = of, Parts.of(of, graded=graded, counted=counted)
+        graded, counted = self._picks()
+        found = of, Parts.of(of, graded=graded.units, counted=counted.units)
         if self.scenario.is_steady:
             self._steady[arm, intent] = found
         return found
@@ -278,11 +280,21 @@ class Streams:
                 span // MINUTE for span in (self.plan.labels.delay, self.plan.labels.horizon)
             )
             late = Late(lateness=self.scenario.lateness, delay_min=delay, horizon_min=horizon)
+        graded, counted = self._picks()
         return Answering(
-            requests_per_unit=self.traffic.requests_per_unit,
+            graded=graded,
+            counted=counted,
             columns=self.columns,
             in_line=in_line,
             late=late,
+        )
+
+    def _picks(self) -> tuple[Picks, Picks]:
+        """Of ordinary answers those that graders pick; of escalated and failed ones those that the plan samples."""
+        mean = self.traffic.requests_per_unit
+        return (
+            Picks(mean=mean, rate=self.traffic.label_rate),
+            Picks(mean=mean, rate=self.plan.labels.sampled),
         )
 
     def _blocks_wanted(self, intent: str) -> bool:

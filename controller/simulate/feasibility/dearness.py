@@ -4,15 +4,16 @@ The proof bets on each minute by its own counts and sums (`stats.balanced`), so 
 Given how many requests and grades a minute has it is linear in what they cost and in how many are right: its mean is
 that of minutes whose counts alone are drawn, its variance that of minutes drawn whole, with their own seed.
 
-Of a minute: units arrive as a Poisson stream, the requests of one (a geometric number) are graded, right and escalated
-all or none. What a request costs is log-normal, an escalated one as much more as the baseline's call costs. Of how much
-requests scatter about that the store's history tells; without it as much as their mean.
+Of a minute: units arrive as a Poisson stream, the requests of one (a geometric number) are right and escalated all or
+none, and each is picked for itself to be graded. What a request costs is log-normal, an escalated one as much more as
+the baseline's call costs. Of how much requests scatter about that the store's history tells; without it as much as
+their mean.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from statistics import NormalDist
@@ -28,6 +29,7 @@ from controller.rollout.evidence.starts import start_threshold
 from controller.rollout.plan import Arm, Rule
 from controller.rollout.timeline import minutes
 from controller.simulate.expected import Expected
+from controller.simulate.picks import Picks
 from controller.simulate.usual import SPREAD
 from controller.stats.balanced import Balance, log_wealth_nano
 from controller.stats.betting import Floats
@@ -83,7 +85,6 @@ def growth(
     of_minute = _growth(
         answers,
         costs.times(1 / rule.limit),
-        expected.traffic.requests_per_unit,
         balance,
         1 if failing else -1,
     )
@@ -147,23 +148,50 @@ def _spread(expected: Expected, arm: Arm, part: float, call: float) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
-    """Units of an arm, a minute, by what is known of their answers."""
+    """Units of an arm, a minute, by what is known of their answers, and which of these are picked: of ordinary units,
+    and of escalated ones.
+    """
 
     right: float
     wrong: float
     escalated: float  # graded, and so wrong
     unknown: float
     unknown_escalated: float
+    of_ordinary: Picks
+    of_escalated: Picks
 
     @property
     def graded(self) -> float:
         return self.right + self.wrong + self.escalated
 
+    @property
+    def right_requests(self) -> float:
+        """Graded."""
+        return self.right * (1 + self.of_ordinary.more)
+
+    @property
+    def graded_requests(self) -> tuple[float, float]:
+        """Ordinary and escalated ones."""
+        return (
+            (self.right + self.wrong) * (1 + self.of_ordinary.more),
+            self.escalated * (1 + self.of_escalated.more),
+        )
+
+    @property
+    def other_requests(self) -> tuple[float, float]:
+        """Ordinary and escalated ones."""
+        (ordinary, escalated) = self.graded_requests
+        return (
+            self.unknown
+            + self.of_ordinary.left * (self.unknown + self.right + self.wrong + ordinary),
+            self.unknown_escalated
+            + self.of_escalated.left * (self.unknown_escalated + self.escalated + escalated),
+        )
+
 
 def _answers(expected: Expected, arm: Arm, units: float) -> Answers:
-    escalated = expected.traffic.escalation if arm is Arm.CANDIDATE else 0.0
-    known = escalated * expected.plan.labels.sampled
-    graded = expected.graded(arm)
+    escalated, known = expected.escalated(arm), expected.escalated_graded(arm)
+    graded = expected.graded_units(arm)
     right = graded * (1 - expected.called_wrong(arm))
     return Answers(
         right=units * right,
@@ -171,18 +199,20 @@ def _answers(expected: Expected, arm: Arm, units: float) -> Answers:
         escalated=units * known,
         unknown=units * max(1 - graded - (escalated - known), 0.0),
         unknown_escalated=units * (escalated - known),
+        of_ordinary=expected.picks(expected.traffic.label_rate),
+        of_escalated=expected.picks(expected.plan.labels.sampled),
     )
 
 
 @lru_cache(maxsize=4096)
-def _growth(answers: Answers, costs: Costs, each: float, balance: Balance, sign: int) -> Growth:
+def _growth(answers: Answers, costs: Costs, balance: Balance, sign: int) -> Growth:
     """Of a minute. Minutes without a grade add nothing, so only others are drawn."""
     random = np.random.default_rng(SEED)
     some = -math.expm1(-answers.graded)
     units = dict(zip(("right", "wrong", "escalated"), _graded(answers, random), strict=True))
     for name in ("unknown", "unknown_escalated"):
         units[name] = random.poisson(getattr(answers, name), MINUTES)
-    n = {name: _requests(of, each, random) for name, of in units.items()}
+    n = _requests(units, answers, random)
     graded = n["right"] + n["wrong"] + n["escalated"]
     every = graded + n["unknown"] + n["unknown_escalated"]
 
@@ -194,8 +224,8 @@ def _growth(answers: Answers, costs: Costs, each: float, balance: Balance, sign:
         (n["escalated"] + n["unknown_escalated"], dear),
     )
     drawn: Floats = np.sum([_spent(count, of, random) for count, of in requests], axis=0)
-    of_graded = _mixed(answers.graded - answers.escalated, answers.escalated, plain.mean, dear.mean)
-    of_others = _mixed(answers.unknown, answers.unknown_escalated, plain.mean, dear.mean)
+    of_graded = _mixed(*answers.graded_requests, plain.mean, dear.mean)
+    of_others = _mixed(*answers.other_requests, plain.mean, dear.mean)
     expected: Floats = graded * of_graded + (every - graded) * of_others
 
     def gained(spent: Floats, right: Floats) -> Floats:
@@ -203,7 +233,8 @@ def _growth(answers: Answers, costs: Costs, each: float, balance: Balance, sign:
         wealth = log_wealth_nano(every, parts, graded, right, balance=balance, sign=sign)
         return NANO * wealth.astype(np.float64)
 
-    right = graded.astype(np.float64) * (answers.right / answers.graded)
+    likely = answers.right_requests / math.fsum(answers.graded_requests)
+    right = graded.astype(np.float64) * likely
     mean = (some * gained(expected, right).mean(axis=0)).tolist()
     whole = gained(drawn, n["right"].astype(np.float64))
     found = growth_of(whole.T, np.full(MINUTES, 1 / MINUTES))
@@ -228,12 +259,26 @@ def _graded(answers: Answers, random: np.random.Generator) -> Iterator[NDArray[n
 
 
 def _requests(
-    units: NDArray[np.int64], each: float, random: np.random.Generator
-) -> NDArray[np.int64]:
-    """Of so many units: each has one and a geometric number more."""
-    if each <= 1:
-        return units
-    found: NDArray[np.int64] = units + random.poisson((each - 1) * random.standard_gamma(units))
+    units: Mapping[str, NDArray[np.int64]], answers: Answers, random: np.random.Generator
+) -> dict[str, NDArray[np.int64]]:
+    """Of so many units: those with a grade, by what it says, and the others, which graded units have too."""
+    ordinary, escalated = answers.of_ordinary, answers.of_escalated
+    of_each = {"right": ordinary, "wrong": ordinary, "escalated": escalated}
+    n = {name: units[name] + _more(units[name], of.more, random) for name, of in of_each.items()}
+    for name, of, graded in (
+        ("unknown", ordinary, ("right", "wrong")),
+        ("unknown_escalated", escalated, ("escalated",)),
+    ):
+        order = units[name] + sum(units[one] + n[one] for one in graded)
+        n[name] = units[name] + _more(order, of.left, random)
+    return n
+
+
+def _more(order: NDArray[np.int64], mean: float, random: np.random.Generator) -> NDArray[np.int64]:
+    """Sums of so many geometric numbers from 0 on, each `mean` on average."""
+    if not mean:
+        return np.zeros_like(order)
+    found: NDArray[np.int64] = random.poisson(mean * random.standard_gamma(order))
     return found
 
 

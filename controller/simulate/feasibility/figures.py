@@ -42,7 +42,7 @@ def _figure(expected: Expected, rule: Rule, intent: str | None, step: int) -> fl
         case Kind.LOSS:
             return expected.called_wrong(Arm.CANDIDATE) - expected.called_wrong(Arm.BASELINE)
         case Kind.COVERAGE:
-            return expected.graded(arm) / expected.plan.labels.sampled
+            return expected.covered(arm)
         case Kind.QUANTILE | Kind.QUANTILE_RATIO | Kind.MEAN:
             return _of_times(expected, rule, arm)
         case Kind.COST:

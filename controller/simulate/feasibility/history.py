@@ -132,11 +132,13 @@ def _accuracy(of: _Sums, judge: Judge | None) -> float | None:
 
 
 def _label_rate(of: _Sums) -> float | None:
-    """Of units whose labels should be there; above 0, for nothing could be learnt of a plan without labels."""
-    units = of.mature["e"]
-    if units < LEAST or not of.mature["e.graded"]:
+    """Of answers whose labels should be there, as `Traffic` has it, not of units: a conversation with a grade need not
+    have one of each answer. Above 0, for nothing could be learnt of a plan without labels.
+    """
+    answers = of.mature["n"]
+    if answers < LEAST or not of.mature["graded"]:
         return None
-    return min(of.mature["e.graded"] / units, 1.0)
+    return min(of.mature["graded"] / answers, 1.0)
 
 
 def _usual(sums: Mapping[Arm, _Sums], told: str) -> Usual:

@@ -142,9 +142,7 @@ class Kept(Expected):
     def _answers_of(
         self, arm: Arm, intent: str | None, step: int, loss: float
     ) -> by_people.Answers:
-        graded = self.graded(arm)
-        escalated = self.traffic.escalation if arm is Arm.CANDIDATE else 0.0
-        known = self.plan.labels.sampled * escalated
+        graded, known = self.graded_units(arm), self.escalated_graded(arm)
         return by_people.Answers(
             graded=self.units(arm, intent, step) * graded,
             wrong=self.wrong_if_graded(arm, loss),

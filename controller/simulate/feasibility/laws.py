@@ -1,7 +1,7 @@
 """What a rule as written counts on drawn traffic, and what it makes of the sums of a window: one law for each metric.
 
-Units arrive as a Poisson stream. The requests of a unit, a geometric number, have a flag all or none, as in `streams`;
-how long each takes is its own.
+Units arrive as a Poisson stream. The requests of a unit, a geometric number, have a flag all or none, and each is
+picked for itself to be graded, as in `streams`; how long each takes is its own.
 """
 
 from __future__ import annotations
@@ -11,59 +11,19 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias, assert_never
 
 import numpy as np
-from numpy.typing import NDArray
 
 from controller.rollout.metrics import SERVED, Kind
 from controller.rollout.plan import Arm, Rule
 from controller.simulate.expected import Expected, counts_both
+from controller.simulate.feasibility.cells import Cells, Table
 from controller.simulate.usual import SPREAD, Latencies
 from controller.stats.histogram import value_of
 
-Table: TypeAlias = NDArray[np.float64]
-"""Of each run in each cell, or of each window in each run."""
 Told: TypeAlias = tuple[Table, Table]
 """The figures of windows, and their samples, of the arm with fewer."""
 
 SLOWEST: Final = 40
 """Of the requests beyond a percentile, one in so many is not told apart from the next slower ones."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cells:
-    """Stretches of equal length: what units are expected of each arm in each, and where the candidate is bad."""
-
-    random: np.random.Generator
-    runs: int
-    units: dict[Arm, Table]
-    outside: Table  # those of pinned intents, on the baseline
-    bad: NDArray[np.bool_]
-    requests_per_unit: float
-    length_min: int
-
-    def poisson(self, mean: Table | float) -> Table:
-        shape = (self.runs, len(self.bad))
-        drawn: Table = self.random.poisson(np.broadcast_to(mean, shape[1:]), shape).astype(float)
-        return drawn
-
-    def requests(self, units: Table | float) -> Table:
-        """Of so many units, as expected: each has one and a geometric number more."""
-        drawn = self.poisson(units)
-        more = self.requests_per_unit - 1
-        if more <= 0:
-            return drawn
-        found: Table = drawn + self.random.poisson(more * self.random.standard_gamma(drawn))
-        return found
-
-    def scattered(self, n: Table, variance: float) -> Table:
-        """Sums of n amounts each, of mean 1 and such a variance, taken for gamma variables."""
-        if not variance:
-            return n
-        found: Table = variance * self.random.standard_gamma(n / variance)
-        return found
-
-    def either(self, usual: float, bad: float) -> Table:
-        found: Table = np.where(self.bad, bad, usual)
-        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,14 +95,14 @@ def _rate(expected: Expected, rule: Rule, size: float | None) -> Law | None:
     usual = usual_rate(expected, rule)
     if usual is None and size is None:
         return None
-    arm, known = _arm(rule), expected.measured(rule, _arm(rule))
+    arm, known = _arm(rule), expected.picks(expected.measured(rule, _arm(rule)))
     before = usual or 0.0
     bad = before if size is None else min(_times(rule, size, before), 1.0)
 
     def draw(cells: Cells) -> Sequence[Table]:
         rate = cells.either(before, bad)
-        each = cells.units[arm] * known
-        return cells.requests(each * rate), cells.requests(each * (1 - rate))
+        each = cells.units[arm]
+        return cells.picked(each * rate, known), cells.picked(each * (1 - rate), known)
 
     return Law(draw=draw, told=_share, limit=rule.limit)
 
@@ -155,7 +115,7 @@ def _times(rule: Rule, size: float, usual: float) -> float:
 def _accuracy(expected: Expected, rule: Rule, size: float | None) -> Law:
     arm, traffic = _arm(rule), expected.traffic
     served = rule.metric.subject == SERVED
-    known = expected.graded(arm)
+    known = expected.picks(expected.graded(arm))
 
     def right(accuracy: float) -> float:
         """Of what is graded; an escalated answer is one that the client did not get."""
@@ -170,10 +130,11 @@ def _accuracy(expected: Expected, rule: Rule, size: float | None) -> Law:
     bad = usual if size is None else right(_times(rule, size, traffic.accuracy))
 
     def draw(cells: Cells) -> Sequence[Table]:
-        part = cells.either(usual, bad)
-        each = cells.units[arm] * known
-        count = cells.requests if served else cells.poisson
-        return count(each * part), count(each * (1 - part))
+        part, each = cells.either(usual, bad), cells.units[arm]
+        if served:
+            return cells.picked(each * part, known), cells.picked(each * (1 - part), known)
+        graded = each * expected.graded_units(arm)
+        return cells.poisson(graded * part), cells.poisson(graded * (1 - part))
 
     return Law(draw=draw, told=_share, limit=rule.limit)
 
@@ -189,7 +150,7 @@ def _loss(expected: Expected, rule: Rule, size: float | None) -> Law:
     def draw(cells: Cells) -> Sequence[Table]:
         columns = []
         for arm in (Arm.BASELINE, Arm.CANDIDATE):
-            each, part = cells.units[arm] * expected.graded(arm), cells.either(*wrong[arm])
+            each, part = cells.units[arm] * expected.graded_units(arm), cells.either(*wrong[arm])
             columns += [cells.poisson(each * part), cells.poisson(each * (1 - part))]
         return columns
 
@@ -201,14 +162,17 @@ def _loss(expected: Expected, rule: Rule, size: float | None) -> Law:
 
 
 def _coverage(expected: Expected, rule: Rule, size: float | None) -> Law:
+    """Of a sample by answers, as if those that count without a grade were picked as often as the others."""
     arm, sampled = _arm(rule), expected.plan.labels.sampled
-    usual = expected.graded(arm)
-    bad = usual if size is None else min(_times(rule, size, usual / sampled) * sampled, 1.0)
+    usual = expected.covered(arm)
+    bad = usual if size is None else min(_times(rule, size, usual), 1 / sampled)
+    answers = [expected.picks(part * sampled) for part in (usual, bad)]
 
     def draw(cells: Cells) -> Sequence[Table]:
+        if sampled < 1:
+            return cells.split(cells.units[arm], *answers)
         part = cells.either(usual, bad)
-        count = cells.poisson if sampled >= 1 else cells.requests
-        return count(cells.units[arm] * part), count(cells.units[arm] * (1 - part))
+        return cells.poisson(cells.units[arm] * part), cells.poisson(cells.units[arm] * (1 - part))
 
     def told(columns: Sequence[Table]) -> Told:
         share, n = _share(columns)
@@ -441,7 +405,7 @@ def _bill(expected: Expected, rule: Rule, each: dict[Arm, float], size: float | 
 
 def _per_correct(expected: Expected, rule: Rule, each: dict[Arm, float], size: float | None) -> Law:
     arm, traffic = _arm(rule), expected.traffic
-    right, known = 1 - expected.called_wrong(arm), expected.graded(arm)
+    right, known = 1 - expected.called_wrong(arm), expected.graded_units(arm)
     usual = each[arm]
     # Of the mean of all requests, which stands for each graded unit.
     variance = spread_of(expected, arm) ** 2 * known / traffic.requests_per_unit

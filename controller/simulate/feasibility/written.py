@@ -22,7 +22,8 @@ from controller.rollout.metrics import Kind
 from controller.rollout.plan import Arm, Rule
 from controller.rollout.timeline import minutes
 from controller.simulate.expected import Expected
-from controller.simulate.feasibility.laws import Cells, Law, Table, law
+from controller.simulate.feasibility.cells import Cells, Table
+from controller.simulate.feasibility.laws import Law, law
 from controller.stats.power import arrivals_at_least
 from controller.stats.proportions import wilson
 

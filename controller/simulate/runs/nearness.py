@@ -48,7 +48,9 @@ def _measured_in_windows(plan: Plan, traffic: Traffic, scenario: Scenario) -> It
             arms = {Arm.CANDIDATE, *expected.arms(rule)} if expected.has_control(rule, step) else ()
             for intent in plan.judged_intents(rule):
                 for arm in arms:
-                    a_minute = expected.units(arm, intent, step) * expected.measured(rule, arm)
+                    a_minute = expected.units(arm, intent, step) * expected.measured_units(
+                        rule, arm
+                    )
                     yield minutes(rule.window) * a_minute
 
 

@@ -55,15 +55,18 @@ def test_a_unit_has_a_geometric_number_of_requests_that_fare_alike(rules, label_
     table = made.draw(split, 0, 0, 14_400).counted.compared["candidate"][0]
 
     totals = table.sum(axis=1)
-    for units, requests in (
-        (UNITS, REQUESTS),
-        (ESCALATED, REQUESTS_ESCALATED),
-        (FAILED, REQUESTS_FAILED),
-        (GRADED, REQUESTS_GRADED),
+    # Of a unit with a grade, one request and each other one with the label rate; a failed one has all of its own.
+    counted = totals[ESCALATED] / totals[GRADED]
+    graded = counted * MEAN + (1 - counted) * (1 + (MEAN - 1) * label_rate)
+    for units, requests, mean in (
+        (UNITS, REQUESTS, MEAN),
+        (ESCALATED, REQUESTS_ESCALATED, MEAN),
+        (FAILED, REQUESTS_FAILED, MEAN),
+        (GRADED, REQUESTS_GRADED, graded),
     ):
         # A geometric number with mean m has variance m (m - 1).
         error = math.sqrt(totals[units] * MEAN * (MEAN - 1))
-        assert abs(totals[requests] - MEAN * totals[units]) < 5 * error
+        assert abs(totals[requests] - mean * totals[units]) < 5 * error
         assert (table[requests] >= table[units]).all()
         assert (table[requests][table[units] == 0] == 0).all()
     # Variance of a minute's requests, a Poisson sum: 15 × E[K²] = 15 × (m (m - 1) + m²)

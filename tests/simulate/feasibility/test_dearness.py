@@ -87,7 +87,7 @@ def spending(of: Plan, served) -> Spending:
 def answered(
     of: Outlook, random: np.random.Generator, length: int, times: float, spread: float = 1.0
 ):
-    """Unit by unit and request by request: escalated or not, right or not, graded or not, and what each costs."""
+    """Unit by unit: escalated or not, right or not; and request by request: graded or not, and what it costs."""
     traffic = of.traffic
     cap = cap_nusd(DEAR)
     plain = EACH * times - traffic.escalation * BASELINE_USD
@@ -98,10 +98,10 @@ def answered(
         escalated = random.random(count) < traffic.escalation
         likely = (1 - traffic.accuracy - traffic.escalation) / (1 - traffic.escalation)
         wrong = escalated | (random.random(count) < likely)
-        graded = random.random(count) < traffic.label_rate
         n = int(each.sum())
         if not n:
             continue
+        graded = random.random(n) < traffic.label_rate
         mean = np.repeat(np.where(escalated, plain + BASELINE_USD, plain), each)
         costs = NUSD * mean * np.exp(sigma * random.standard_normal(n) - sigma**2 / 2)
         nusd = np.rint(costs).astype(np.int64)
@@ -115,8 +115,8 @@ def answered(
             "c.cost_nusd": n,
             "s.cost_nusd": int(nusd.sum()),
             capped(cap): int(np.minimum(nusd, cap).sum()),
-            "graded": int(each[graded].sum()),
-            "correct_u": MICRO * int(each[graded & of_right].sum()),
+            "graded": int(graded.sum()),
+            "correct_u": MICRO * int(np.repeat(of_right, each)[graded].sum()),
         }
         yield minute, {key: value for key, value in stats.items() if value}
 
@@ -132,6 +132,12 @@ def answered(
         (
             {"labels": Labels(sampled_u=300_000)},
             {"label_rate": 0.3, "escalation": 0.04, "units_per_minute": 20.0},
+            0.003,
+        ),
+        # In conversations answer by answer, so that half of these have a grade.
+        (
+            {"labels": Labels(sampled_u=200_000)},
+            {"label_rate": 0.2, "requests_per_unit": 4.0, "escalation": 0.04},
             0.003,
         ),
         ({}, {"units_per_minute": 200.0}, 0.0026),
