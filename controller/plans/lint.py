@@ -32,6 +32,7 @@ from controller.rollout.units import (
 )
 
 HALF_BP = FULL_BP // 2
+USUAL_HOLDBACK_BP = 100
 
 
 def check(plan: Plan, *, today: date) -> tuple[Finding, ...]:
@@ -331,13 +332,16 @@ def _control(plan: Plan) -> Iterator[Finding]:
     last = len(plan.steps) - 1
     if plan.share_at(last) < FULL_BP:
         return
+    # No more than half of what the last step adds, or it would be in force as the one before.
+    held_bp = min(USUAL_HOLDBACK_BP, (FULL_BP - plan.share_at(last - 1)) // 2)
+    held = f"write `holdback: {format_share(held_bp)}`" if held_bp else "lower the step before"
     for index, rule in enumerate(plan.rules):
         if rule.metric.comparing:
             yield warning(
                 "no-control",
                 f"spec.rules[{index}].metric",
                 f"{rule.name}: {rule.metric.name} compares with the baseline, and at 100% without "
-                "holdback there is none: the rule is NOT_APPLICABLE there; write `holdback: 1%`",
+                f"holdback there is none: the rule is NOT_APPLICABLE there; {held}",
             )
 
 

@@ -115,6 +115,14 @@ def test_a_comparing_rule_without_control_is_told():
     assert "NOT_APPLICABLE there; write `holdback: 1%`" in findings[0].message
 
 
+def test_a_holdback_that_is_told_leaves_the_last_step_above_the_one_before():
+    nearly = plan_text(UNHELD, ("{share: 50%, ", "{share: 99.5%, "))
+
+    assert "write `holdback: 0.25%`" in found(load(nearly), "no-control")[0].message
+    held = load(nearly.replace("  bake:", "  holdback: 0.25%\n  bake:"))
+    assert codes(held).isdisjoint({"no-control", "step-without-effect"})
+
+
 def test_a_window_longer_than_the_plan_is_told():
     plan = load(with_rule("{name: slow, metric: error_rate, above: 1%, window: 30d, then: pause}"))
 

@@ -167,6 +167,21 @@ def test_a_hold_that_the_baseline_does_not_outlive_is_not_told():
     assert [one.text.split()[-1] for one in found.suggestions] == ["pairs"]
 
 
+def test_a_retirement_that_rules_out_what_would_help_is_told():
+    labels = Labels(
+        delay=6 * HOUR, judge=Judge(sensitivity=0.9, specificity=0.9), people_u=1_000_000
+    )
+    retiring = replace(planned().baseline, model="old", shutdown=date(2026, 9, 20))
+    of = outlook(replace(planned(labels=labels), baseline=retiring), traffic(300))
+
+    (found,) = about(advised(of), "cannot-be-proven-in-time")
+
+    assert found.suggestions == ()
+    assert "; old is shut down on 2026-09-20, and no plan is to outlive that; what is left is " in (
+        found.finding.message
+    )
+
+
 def test_where_nothing_helps_it_is_said_with_what_was_tried():
     few = replace(ESCALATION, evidence=Evidence.OBSERVED, window=HOUR)
 
