@@ -110,15 +110,15 @@ class Ground:
             return is_about and any(
                 part is None or part > alpha for part in _by_proof(changed, rule)
             )
-        before = self._known(index)
+        before, most = self._known(index), alpha
         if not is_about:
             if self._is_alike(changed, index, len(changed.plan.steps)) or lower(before) > alpha:
                 return False
-            alpha = max(alpha, _together(before))
+            most = max(alpha, _together(before))
         let_be = 1.0
         for one in self._drawn(changed, index):
             let_be *= 1 - one.share
-            if 1 - let_be > alpha:
+            if 1 - let_be > most or one.lower > alpha:
                 return True
         return False
 
