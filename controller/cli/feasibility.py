@@ -107,6 +107,7 @@ def examine(context: Context, plan: Plan, asked: Asked) -> Outcome:
     from controller.simulate.feasibility.bill import bill
     from controller.simulate.feasibility.outlook import Outlook, feasibility
     from controller.simulate.feasibility.rehearsal import can_rehearse, healthy_stopped
+    from controller.simulate.feasibility.tried import Ground
 
     known = asked.known
     outlook = Outlook(
@@ -118,14 +119,17 @@ def examine(context: Context, plan: Plan, asked: Asked) -> Outcome:
         dearer=asked.dearer,
     )
     found = feasibility(outlook, catches=asked.catches, seed=asked.seed)
+    ground = Ground(
+        outlook=outlook,
+        found=found,
+        catches=tuple(asked.catches),
+        today=context.clock.now().date(),
+    )
     rehearsal = _rehearse(context, plan, asked) if asked.runs and can_rehearse(plan) else None
     return Outcome(
         asked=asked,
         found=found,
-        advice=(
-            *advice(outlook, asked.catches),
-            *stopping(outlook, found, asked.catches),
-        ),
+        advice=(*advice(ground), *stopping(ground)),
         bill=bill(
             plan,
             known.traffic,

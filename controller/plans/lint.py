@@ -32,6 +32,7 @@ from controller.rollout.units import (
 )
 
 HALF_BP = FULL_BP // 2
+USUAL_HOLDBACK_BP = 100
 
 
 def check(plan: Plan, *, today: date) -> tuple[Finding, ...]:
@@ -267,12 +268,31 @@ def _late_verdict(plan: Plan, rule: Rule, path: str) -> Iterator[Finding]:
             "late-verdict",
             path,
             f"{message}; no proof comes before either, with a {_least(rule)} of "
-            f"{format_duration(rule.least_window)}: lengthen the hold or shorten {_least(rule)}",
+            f"{format_duration(rule.least_window)}; use {_sooner(plan, rule, delay, left_at[step])}",
         )
     elif rule.evidence is Evidence.CONFIDENT:
         yield info("late-verdict", path, f"{message}; until then only the confident form speaks")
     else:
-        yield warning("late-verdict", path, f"{message}; lengthen its hold or shorten the window")
+        yield warning(
+            "late-verdict", path, f"{message}; use {_sooner(plan, rule, delay, left_at[step])}"
+        )
+
+
+def _sooner(plan: Plan, rule: Rule, delay: timedelta, left_at: timedelta) -> str:
+    """`hold 30h in step 1 or window 12h`: what has a first verdict there before any step can be left. A rule by proof
+    alone may go on to prove, so its shortest window is enough, at the last step that is left too early.
+    """
+    first = plan.steps[0]
+    by_proof = rule.evidence is Evidence.CONFIDENT
+    hold = delay + (rule.least_window if by_proof else rule.window)
+    told = f"hold {format_duration(hold)} in step 1"
+    if first.deadline is not None and first.deadline <= hold:
+        told += " with a longer deadline"
+    field, most, least = "window", first.hold - delay, rule.min_window
+    if by_proof:
+        field, most = _least(rule).strip("`"), left_at - delay
+        least = min(rule.min_window, rule.sustained)
+    return f"{told} or {field} {format_duration(most)}" if most >= max(least, MINUTE) else told
 
 
 def _alphas(plan: Plan) -> Iterator[Finding]:
@@ -312,13 +332,16 @@ def _control(plan: Plan) -> Iterator[Finding]:
     last = len(plan.steps) - 1
     if plan.share_at(last) < FULL_BP:
         return
+    # No more than half of what the last step adds, or it would be in force as the one before.
+    held_bp = min(USUAL_HOLDBACK_BP, (FULL_BP - plan.share_at(last - 1)) // 2)
+    held = f"write `holdback: {format_share(held_bp)}`" if held_bp else "lower the step before"
     for index, rule in enumerate(plan.rules):
         if rule.metric.comparing:
             yield warning(
                 "no-control",
                 f"spec.rules[{index}].metric",
                 f"{rule.name}: {rule.metric.name} compares with the baseline, and at 100% without "
-                "holdback there is none: the rule is NOT_APPLICABLE there; write `holdback: 1%`",
+                f"holdback there is none: the rule is NOT_APPLICABLE there; {held}",
             )
 
 
@@ -361,14 +384,16 @@ def _recoveries(plan: Plan) -> Iterator[Finding]:
     for index, rule in enumerate(plan.rules):
         path = f"spec.rules[{index}].resume"
         delay = plan.labels.delay if rule.metric.labelled else timedelta(0)
+        is_too_long = rule.window + delay >= plan.pause_deadline
         if rule.auto_resume and plan.pause_share is PauseShare.ZERO:
+            longer = f" and a `pauseDeadline` of more than {format_duration(rule.window + delay)},"
             yield warning(
                 "cannot-recover",
                 path,
                 f"{rule.name}: with `pauseShare: 0%` the candidate has no traffic while paused, so the rule never "
-                "passes again; write `pauseShare: hold` or leave `auto` out",
+                f"passes again; write `pauseShare: hold`{longer * is_too_long} or leave `auto` out",
             )
-        elif rule.auto_resume and rule.window + delay >= plan.pause_deadline:
+        elif rule.auto_resume and is_too_long:
             yield warning(
                 "cannot-recover",
                 path,

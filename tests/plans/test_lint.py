@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 
 import pytest
 
@@ -11,6 +11,7 @@ from controller.rollout.metrics import Kind
 from controller.rollout.plan import Arm, PauseShare, Plan, Scope
 from tests.plans.factories import TODAY, load, plan_text, with_rule
 
+HOUR = timedelta(hours=1)
 UNHELD = ("  holdback: 1%  ", "  #")
 
 
@@ -114,6 +115,14 @@ def test_a_comparing_rule_without_control_is_told():
     assert "NOT_APPLICABLE there; write `holdback: 1%`" in findings[0].message
 
 
+def test_a_holdback_that_is_told_leaves_the_last_step_above_the_one_before():
+    nearly = plan_text(UNHELD, ("{share: 50%, ", "{share: 99.5%, "))
+
+    assert "write `holdback: 0.25%`" in found(load(nearly), "no-control")[0].message
+    held = load(nearly.replace("  bake:", "  holdback: 0.25%\n  bake:"))
+    assert codes(held).isdisjoint({"no-control", "step-without-effect"})
+
+
 def test_a_window_longer_than_the_plan_is_told():
     plan = load(with_rule("{name: slow, metric: error_rate, above: 1%, window: 30d, then: pause}"))
 
@@ -162,8 +171,66 @@ def test_a_proof_that_waits_for_what_must_last_is_a_warning_where_a_step_can_be_
     lasting = load(plan_text(("window: 72h", "window: 72h\n      for: 70h")))
 
     assert one(lasting, "late-verdict").message.endswith(
-        "no proof comes before either, with a `for` of 70h: lengthen the hold or shorten `for`"
+        "no proof comes before either, with a `for` of 70h; use hold 76h in step 1 or for 66h"
     )
+
+
+ERRORS = "{name: own, metric: error_rate, above: 1%, then: pause"
+HASTY = {
+    # Three steps are left after 12, 24 and 36 h, and the window is complete after 30 h: with the second hold alone the
+    # first step is still left before.
+    "written": f"{ERRORS}, window: 30h}}",
+    "labelled": "{name: own, metric: accuracy, below: 90%, window: 20h, then: pause}",
+    "whole": f"{ERRORS}, window: 30h, minWindow: 30h, evidence: confident}}",
+    "long": f"{ERRORS}, window: 40h, minWindow: 37h, evidence: confident}}",
+    "lasting": f"{ERRORS}, window: 30h, minWindow: 13h, for: 13h}}",
+}
+
+
+@pytest.mark.parametrize("rule", HASTY.values(), ids=HASTY)
+def test_what_is_told_against_a_late_verdict_takes_it_away(rule: str):
+    plan = load(with_rule(rule))
+    hasty = replace(plan, steps=tuple(replace(one, hold=12 * HOUR) for one in plan.steps))
+
+    finding = one_of(hasty, "late-verdict", "own")
+
+    _, _, use = finding.message.rpartition("; use ")
+    changes = use.split(" or ")
+    assert finding.level is Level.WARNING
+    assert changes[0].startswith("hold ")
+    for change in changes:
+        changed = followed(hasty, change)
+        assert all(
+            again.level is Level.INFO
+            for again in found(changed, "late-verdict")
+            if again.path == finding.path
+        ), change
+        assert len(warnings(changed)) < len(warnings(hasty)), change
+
+
+def one_of(plan: Plan, code: str, rule: str) -> Finding:
+    (finding,) = [one for one in found(plan, code) if one.message.startswith(f"{rule}:")]
+    return finding
+
+
+def warnings(plan: Plan) -> list[Finding]:
+    return [one for one in check(plan, today=TODAY) if one.level is not Level.INFO]
+
+
+def followed(plan: Plan, change: str) -> Plan:
+    """With `hold 30h in step 1`, or another field of the first rule."""
+    field, hours, *_ = change.split()
+    span, rule = int(hours.removesuffix("h")) * HOUR, plan.rules[0]
+    match field:
+        case "hold":
+            return replace(plan, steps=(replace(plan.steps[0], hold=span), *plan.steps[1:]))
+        case "window":
+            changed = replace(rule, window=span)
+        case "minWindow":
+            changed = replace(rule, min_window=span)
+        case _:
+            changed = replace(rule, sustained=span)
+    return replace(plan, rules=(changed, *plan.rules[1:]))
 
 
 def test_shares_that_do_not_rise_are_an_error():
@@ -271,7 +338,14 @@ def test_a_pause_that_cannot_end_by_itself_is_told():
     assert "cannot-recover" not in codes(load(own))
     assert "24h" in one(load(long), "cannot-recover").message
     unserved = replace(load(own), pause_share=PauseShare.ZERO)
-    assert "`pauseShare: 0%`" in one(unserved, "cannot-recover").message
+    assert one(unserved, "cannot-recover").message.endswith(
+        "write `pauseShare: hold` or leave `auto` out"
+    )
+    # Served, it would still have no whole window before the pause is over.
+    both = replace(load(long), pause_share=PauseShare.ZERO)
+    assert one(both, "cannot-recover").message.endswith(
+        "write `pauseShare: hold` and a `pauseDeadline` of more than 24h, or leave `auto` out"
+    )
 
 
 JUDGE = "{delay: 6h, horizon: 7d, judge: {model: gpt-5, sensitivity: 95%, specificity: 90%}}"

@@ -1,6 +1,6 @@
 """Where a rule as written stops healthy rollouts too often, and changes after which it does not.
 
-Each change was tried on the same kind of draws, at every step; one that leaves the rule to its proof is told only
+Each change was tried on the same draws, at every step; one that leaves the rule to its proof is told only
 where that is still enough to catch what the rule should.
 """
 
@@ -8,69 +8,53 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
 from typing import Final
 
 from controller.rollout.evidence.rules import is_provable
-from controller.rollout.plan import Evidence, Rule, Then
-from controller.rollout.units import format_limit, format_share, format_value
-from controller.simulate.feasibility.advice import (
-    Advice,
+from controller.rollout.plan import Rule, Then
+from controller.rollout.units import format_duration, format_limit, format_share, format_value
+from controller.simulate.feasibility.advice import MUCH_TRAFFIC, Advice, advised, nothing
+from controller.simulate.feasibility.advice_words import in_percent
+from controller.simulate.feasibility.changes import (
     Suggestion,
-    advised,
-    first_of,
-    hardest,
-    how_surely,
     longer_windows,
     more_traffic,
+    proven_alone,
     with_rule,
 )
-from controller.simulate.feasibility.advice_words import in_percent
 from controller.simulate.feasibility.figures import is_past
-from controller.simulate.feasibility.kept import SURE
+from controller.simulate.feasibility.lacks import catches_by_proof
 from controller.simulate.feasibility.outlook import Outlook
-from controller.simulate.feasibility.prospect import Feasibility, Row
-from controller.simulate.feasibility.written import stopped
-from controller.simulate.scenarios import Scenario
+from controller.simulate.feasibility.prospect import Row
+from controller.simulate.feasibility.tried import Ground, lower, stops
 
 WIDER: Final = (1.1, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0)
 """Times the limit, or what is left of it under one that must not be fallen below."""
-WINDOWS: Final = 4
-"""Longer windows that are tried."""
 
 
-def stopping(
-    outlook: Outlook, found: Feasibility, catches: Sequence[Scenario] = ()
-) -> Iterator[Advice]:
+def stopping(ground: Ground) -> Iterator[Advice]:
     """A warning for each rule that stops more healthy rollouts than the plan's alpha, as surely as its draws say."""
-    for index, rule in enumerate(outlook.plan.rules):
-        rows = [row for row in found.rows if row.rule is rule and row.stopped is not None]
-        worst = max(rows, key=_lower, default=None)
-        if (
-            worst is not None
-            and rule.then is not Then.NOTIFY
-            and _lower(worst) > outlook.plan.alpha
-        ):
-            yield _stopping(outlook, index, worst, catches, found.seed)
+    plan = ground.outlook.plan
+    for index, rule in enumerate(plan.rules):
+        rows = [row for row in ground.found.rows if row.rule is rule and row.stopped is not None]
+        if rule.then is not Then.NOTIFY and lower(stops(rows)) > plan.alpha:
+            yield _stopping(ground, index, rows)
 
 
-def _lower(row: Row) -> float:
-    return row.stopped.lower if row.stopped is not None else 0.0
+def _stopping(ground: Ground, index: int, rows: Sequence[Row]) -> Advice:
+    worst = max(rows, key=lambda row: lower(stops([row])))
+    outlook, rule = ground.outlook, ground.outlook.plan.rules[index]
 
+    def uncaught(changed: Outlook) -> bool:
+        return not catches_by_proof(changed, changed.plan.rules[index], ground.catches)
 
-def _stopping(
-    outlook: Outlook, index: int, worst: Row, catches: Sequence[Scenario], seed: int
-) -> Advice:
-    rule = outlook.plan.rules[index]
-    tries: list[Suggestion] = []
+    def first_of(tried: Iterator[Suggestion]) -> Iterator[Suggestion]:
+        return ground.first_of(lambda _: False, tried, of_rule=index)
 
-    def still(changed: Outlook) -> bool:
-        return _stops(changed, index, worst, seed)
-
-    tries += first_of(still, _proven(outlook, index, catches))
+    tries = list(ground.first_of(uncaught, proven_alone(outlook, index), of_rule=index))
     if not _is_usually_past(worst):
-        tries += first_of(still, islice(longer_windows(outlook, index), WINDOWS))
-    tries += first_of(still, _wider(outlook, index, worst))
+        tries += first_of(longer_windows(outlook, index))
+    tries += first_of(_wider(outlook, index, rows))
     share = worst.stopped.share if worst.stopped is not None else 0.0
     place = f"step {worst.step + 1} ({format_share(outlook.plan.share_at(worst.step))})"
     on = f" on {worst.intent}" if worst.intent else ""
@@ -81,10 +65,13 @@ def _stopping(
         "healthy-stopped",
         f"spec.rules[{index}].evidence",
         f"{rule.name}: by itself it {does} rollouts with nothing wrong at {place} {written}{_shown(worst)}",
-        tries or list(first_of(still, more_traffic(outlook))),
+        tries or list(first_of(more_traffic(outlook))),
         "a limit beyond what is usual is needed"
         if _is_usually_past(worst)
-        else "a limit of more than four times as much, or longer windows in longer steps are needed",
+        else nothing(
+            f"{'proof alone, ' * is_provable(rule)}longer windows, a limit of up to {WIDER[-1]:g} times as much, "
+            f"{MUCH_TRAFFIC}"
+        ),
     )
 
 
@@ -104,51 +91,22 @@ def _shown(row: Row) -> str:
     return f", at a usual {usual}{past}{format_limit(rule.metric, rule.limit)}"
 
 
-def _stops(outlook: Outlook, index: int, worst: Row, seed: int) -> bool:
-    """Whether it would still do so at any step, the worst one first; a wider doubt than the warning has."""
-    rule, alpha = outlook.plan.rules[index], outlook.plan.alpha
-    steps = sorted(range(len(outlook.plan.steps)), key=lambda step: step != worst.step)
-    for step in steps:
-        if not outlook.has_control(rule, step):
-            continue
-        if rule.evidence is Evidence.CONFIDENT:
-            part = outlook.healthy_by_proof(rule, worst.intent, step)
-            if part is None or part > alpha:
-                return True
-            continue
-        drawn = stopped(outlook, rule, worst.intent, step, seed=seed)
-        if drawn is None or drawn.share > alpha:
-            return True
-    return False
-
-
-def _proven(outlook: Outlook, index: int, catches: Sequence[Scenario]) -> Iterator[Suggestion]:
-    """Its proof alone, with a longer window where its own is too short to catch what it should."""
+def _wider(outlook: Outlook, index: int, rows: Sequence[Row]) -> Iterator[Suggestion]:
+    """A limit further from what is good than it is; or than what is usual at any step, where that is past it."""
     rule = outlook.plan.rules[index]
-    if not is_provable(rule):
-        return
-    alone = with_rule(outlook, index, replace(rule, evidence=Evidence.CONFIDENT))
-    first = Suggestion(text="`evidence: confident`", outlook=alone)
-    longer = (
-        Suggestion(text=f"{first.text} together with {one.text}", outlook=one.outlook)
-        for one in longer_windows(alone, index)
-    )
-    for one in (first, *longer):
-        found = hardest(one.outlook, one.outlook.plan.rules[index], catches)
-        if found is not None and how_surely(found[1]) >= SURE:
-            yield one
-
-
-def _wider(outlook: Outlook, index: int, worst: Row) -> Iterator[Suggestion]:
-    """A limit further from what is good than it is; or than what is usual, where that is past it."""
-    rule = outlook.plan.rules[index]
-    usual = worst.figure if _is_usually_past(worst) else None
-    since = rule.limit if usual is None else usual
+    usual = [row.figure for row in rows if row.figure is not None and _is_usually_past(row)]
+    since = (min if rule.below else max)([rule.limit, *usual])
     for limit in _limits(rule, since):
-        word = "below" if rule.below else "above"
         changed = replace(rule, limit=limit, alternative=None)
-        text = f"{word} {format_limit(rule.metric, limit)}"
-        yield Suggestion(text=text, outlook=with_rule(outlook, index, changed))
+        yield Suggestion(text=_limited(changed), outlook=with_rule(outlook, index, changed))
+
+
+def _limited(changed: Rule) -> str:
+    """`above 3%`: the field and what to write there."""
+    if changed.usual is not None:
+        over = format_duration(changed.usual)
+        return f"`spike: {{factor: {changed.limit:g}, over: {over}}}`"
+    return f"{'below' if changed.below else 'above'} {format_limit(changed.metric, changed.limit)}"
 
 
 def _limits(rule: Rule, since: float) -> Iterator[float]:

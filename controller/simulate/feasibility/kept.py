@@ -48,16 +48,27 @@ class Kept(Expected):
         """Of every step that is left for another one: each loss rule on each critical intent, then each cost of a right
         answer, if that can be proven.
         """
-        critical = [one.name for one in self.plan.intents if one.critical and not one.pinned]
         for step in range(len(self.plan.steps) - 1):
-            for rule in self.plan.rules:
-                for intent in self.plan.judged_intents(rule):
-                    if rule.metric.kind is Kind.LOSS and is_provable(rule) and intent in critical:
-                        yield self.proving(rule, intent, step)
+            for of_loss, critical in self._of_losses():
+                yield self.proving(of_loss, critical, step)
             for rule in self.plan.rules:
                 for intent in self.plan.judged_intents(rule):
                     if self._is_kept_in_cost(rule, intent, step):
                         yield self.proving(rule, intent, step)
+
+    def asked(self) -> Iterator[tuple[Rule, str, int]]:
+        """The proofs that leaving a step asks for: rule, critical intent and step."""
+        for step in range(len(self.plan.steps) - 1):
+            if requirement(self.plan, step) is Advance.PROVEN:
+                for rule, intent in self._of_losses():
+                    yield rule, intent, step
+
+    def _of_losses(self) -> Iterator[tuple[Rule, str]]:
+        critical = [one.name for one in self.plan.intents if one.critical and not one.pinned]
+        for rule in self.plan.rules:
+            for intent in self.plan.judged_intents(rule):
+                if rule.metric.kind is Kind.LOSS and is_provable(rule) and intent in critical:
+                    yield rule, intent
 
     def _is_kept_in_cost(self, rule: Rule, intent: str | None, step: int) -> bool:
         if rule.metric.kind is not Kind.COST or not is_provable(rule):

@@ -10,7 +10,7 @@ import pytest
 from controller.rollout.plan import Arm, Evidence, Scope, Then
 from controller.simulate.feasibility.advice import Advice
 from controller.simulate.feasibility.advice_on_stops import stopping
-from controller.simulate.feasibility.outlook import Outlook, feasibility
+from controller.simulate.feasibility.outlook import Outlook
 from controller.simulate.feasibility.written import stopped
 from controller.simulate.usual import Usual
 from tests.simulate.factories import rule
@@ -19,6 +19,7 @@ from tests.simulate.feasibility.test_feasibility import (
     DAY,
     ESCALATION,
     TRAFFIC,
+    ground,
     outlook,
     planned,
 )
@@ -28,7 +29,7 @@ TENTH = replace(TRAFFIC, units_per_minute=5.0)
 
 
 def told(of: Outlook) -> list[Advice]:
-    return list(stopping(of, feasibility(of)))
+    return list(stopping(ground(of)))
 
 
 def test_a_rule_that_noise_alone_fails_is_told_with_what_helps():

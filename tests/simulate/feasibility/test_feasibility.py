@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 
 import numpy as np
 import pytest
@@ -25,10 +25,11 @@ from controller.rollout.plan import (
 )
 from controller.simulate import scenarios
 from controller.simulate.endings import Ending
-from controller.simulate.feasibility.advice import advice
+from controller.simulate.feasibility.advice import Advice, advice
 from controller.simulate.feasibility.outlook import Outlook, feasibility
 from controller.simulate.feasibility.proof_against import ProofAgainst, Soonest
 from controller.simulate.feasibility.prospect import worth_catching
+from controller.simulate.feasibility.tried import Ground
 from controller.simulate.runs.montecarlo import simulate
 from controller.simulate.runs.trials import Trial
 from controller.simulate.scenarios import HEALTHY, Fault, Scenario, Traffic
@@ -73,6 +74,16 @@ def planned(*rules, **changes) -> Plan:
 
 def outlook(of: Plan | None = None, traffic: Traffic = TRAFFIC, **changes) -> Outlook:
     return Outlook(plan=of or planned(), traffic=traffic, **changes)
+
+
+def ground(of: Outlook, catches: tuple[Scenario, ...] = ()) -> Ground:
+    """On a day on which no model is about to retire."""
+    found = feasibility(of, catches=catches)
+    return Ground(outlook=of, found=found, catches=catches, today=date(2026, 9, 1))
+
+
+def advised(of: Outlook, catches: tuple[Scenario, ...] = ()) -> tuple[Advice, ...]:
+    return advice(ground(of, catches))
 
 
 RIGHT = rule("accuracy", limit=0.9, below=True, evidence=Evidence.CONFIDENT, then=Then.ROLLBACK)
@@ -406,7 +417,7 @@ def test_any_traffic_has_an_answer_in_numbers(
     stated = [Scenario(text="loss", loss=Fault(size=loss))]
 
     found = feasibility(of, catches=stated, runs=20)
-    told = advice(of, stated)
+    told = advised(of, tuple(stated))
 
     for one in found.provings:
         assert 0 <= one.probability <= 1

@@ -12,7 +12,6 @@ from controller.rollout.plan import Advance, Arm, Labels, Plan, Step
 from controller.simulate.drawn.dense import ESCALATED, GRADED, RIGHT_U, UNITS
 from controller.simulate.drawn.streams import InForce
 from controller.simulate.endings import Ending
-from controller.simulate.feasibility.advice import advice
 from controller.simulate.runs.montecarlo import simulate
 from controller.simulate.scenarios import HEALTHY, Fault, Scenario
 from tests.simulate.drawn.test_streams import FAULTY, LOSS, off, streams
@@ -23,6 +22,7 @@ from tests.simulate.feasibility.test_feasibility import (
     DAY,
     HOUR,
     TRAFFIC,
+    advised,
     outlook,
     planned,
     stops,
@@ -61,7 +61,7 @@ def test_without_the_field_the_same_healthy_candidate_is_stopped_and_check_says_
 
     # It seems to lose 3.2 points, and does not.
     assert stopped(of, HEALTHY) >= 0.9 * RUNS
-    (found,) = about(advice(outlook(of, BUSY)), "biased-labels")
+    (found,) = about(advised(outlook(of, BUSY)), "biased-labels")
     assert "seems to lose 3.21 pp, against a limit of 1.5 pp" in found.finding.message
 
 
@@ -145,7 +145,7 @@ def test_a_sample_that_is_graded_shows_no_loss_that_is_not_there():
 def test_more_labels_than_are_sampled_are_told_as_a_gain_with_what_helps():
     sampled = planned(labels=Labels(delay=6 * HOUR, sampled_u=PART_U))
 
-    (found,) = about(advice(outlook(sampled, replace(TRAFFIC, label_rate=1.0))), "biased-labels")
+    (found,) = about(advised(outlook(sampled, replace(TRAFFIC, label_rate=1.0))), "biased-labels")
 
     assert found.finding.path == "spec.labels.sampled"
     # 0.95 − 0.95 / 0.9895 = −0.0101
@@ -155,7 +155,7 @@ def test_more_labels_than_are_sampled_are_told_as_a_gain_with_what_helps():
     )
     (change,) = found.suggestions
     assert change.text == "`labels: {sampled: 100%}`"
-    assert about(advice(change.outlook), "biased-labels") == []
+    assert about(advised(change.outlook), "biased-labels") == []
 
 
 def test_a_window_holds_the_sampled_part_of_labels():
