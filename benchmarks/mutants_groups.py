@@ -69,6 +69,7 @@ GROUPS: Final = {
                 f"tests/rollout/test_{name}.py"
                 for name in (
                     *("readings", "starts", "in_force", "force", "judge", "metrics_by_hand"),
+                    *("exactly_on_the_limit", "remembered"),
                     *("coverage", "coverage_edges", "sampled_coverage", "sampling", "spike"),
                     *(
                         "looks",
@@ -95,7 +96,10 @@ GROUPS: Final = {
         "rollout",
         [
             f"tests/rollout/test_{name}.py"
-            for name in ("view", "looks", "metrics_by_hand", "spike", "starts", "readings")
+            for name in (
+                *("view", "looks", "metrics_by_hand", "spike", "starts", "readings"),
+                "exactly_on_the_limit",
+            )
         ],
         ("looks", "view", "availability"),
     ),
@@ -105,7 +109,7 @@ GROUPS: Final = {
             f"tests/rollout/test_{name}.py"
             for name in (
                 *("sums", "tallies", "readings", "metrics_by_hand", "coverage_edges", "spike"),
-                *("percentile_proofs", "ratio_proofs", "below_proofs"),
+                *("percentile_proofs", "ratio_proofs", "below_proofs", "exactly_on_the_limit"),
             )
         ],
         ("sums", "tallies", "reader", "columns", "timeline"),
@@ -127,7 +131,9 @@ GROUPS: Final = {
         "rollout",
         [
             f"tests/rollout/test_{name}.py"
-            for name in ("powered", "needs_of_people", "spending_proofs", "ratio_proofs")
+            for name in (
+                *("powered", "needs_of_people", "spending_proofs", "ratio_proofs", "remembered"),
+            )
         ],
         ("powered", "by_minute", "caps", "spending"),
     ),
