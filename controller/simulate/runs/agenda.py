@@ -33,7 +33,9 @@ class Agenda:
         is not over, and no deadline passes.
         """
         # Somebody is asked once all else is there, and approves within a freeze too.
-        over = self._free_from() if self.approve_min is None else self.approve_min
+        # Nobody approves in a minute in which something else was decided: it is done in the next one.
+        due = self.approve_min
+        over = self._free_from() if due is None else max(due, self.judged + 1)
         return min(over, self._told_late_min())
 
     def _free_from(self) -> int:

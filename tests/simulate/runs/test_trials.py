@@ -360,6 +360,19 @@ def test_a_proof_that_is_there_when_a_freeze_ends_is_found_though_it_goes_again(
     assert found == trial(given, 0, look_min=1)
 
 
+@pytest.mark.parametrize("steps", [1, 2])
+def test_an_approval_that_is_due_as_a_deadline_passes_comes_in_the_next_minute(steps):
+    # It was taken for one that was given long ago, and nobody looked for two days.
+    first = Step(share_bp=1_000, hold=HOUR, approval=True, deadline=2 * HOUR)
+    given = setup(small(QUIET, steps=(first, STEPS[2])[:steps], bake=timedelta(0)))
+
+    found = trial(given, 0)
+
+    assert found == trial(given, 0, look_min=1)
+    # Held from 0:01 on; asked at 1:01, late at 2:01, approved at 2:02.
+    assert 123 in (found.end_min, found.path[-1][0])
+
+
 def test_a_deadline_that_passes_while_an_approval_is_waited_for_does_not_put_it_off():
     first = Step(share_bp=1_000, hold=HOUR, approval=True, deadline=HOUR + timedelta(minutes=30))
     given = setup(small(QUIET, steps=(first, STEPS[2])), max_days=1)
