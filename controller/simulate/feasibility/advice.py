@@ -232,12 +232,18 @@ def _too_few_in_window(ground: Ground, index: int, lacking: dict[int, Least]) ->
     )
     fewer_arm = " in the arm with fewer" if rule.metric.comparing else ""
     until = "only a proof stops it" if is_provable(rule) else "it never fails"
+    # Where it is not known what it would do, nothing could be tried against that.
+    unknown = (
+        "; what it would then do to healthy rollouts is not known"
+        if found and not ground.is_drawn(index)
+        else ""
+    )
     return advised(
         "too-few-samples",
         f"spec.rules[{index}].window",
         f"{rule.name}: a window of {format_duration(rule.window)} holds {amount(have, rule)}{on(intent)}"
         f"{fewer_arm} at {format_share(outlook.plan.share_at(step))}, and as written the rule asks for "
-        f"{rule.min_samples:,}: with fewer {until}",
+        f"{rule.min_samples:,}: with fewer {until}{unknown}",
         found,
         nothing(f"longer windows, other shares, fewer samples, proof alone, {MUCH_TRAFFIC}"),
     )

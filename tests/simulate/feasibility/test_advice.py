@@ -9,6 +9,7 @@ from datetime import date, timedelta
 import pytest
 
 from controller.plans.finding import Level
+from controller.rollout.metrics import CATALOGUE
 from controller.rollout.plan import Arm, Evidence, Judge, Labels, Step
 from controller.simulate.feasibility.advice import Advice, advice
 from controller.simulate.feasibility.outlook import Outlook, feasibility
@@ -152,6 +153,18 @@ def test_what_lets_a_window_hold_enough_is_told_where_healthy_rollouts_stay_far_
         shares = [row.stopped.share for row in changed.rows if row.stopped is not None]
         assert shares
         assert math.prod(1 - share for share in shares) >= 1 - of.plan.alpha
+
+
+def test_where_nothing_is_known_of_healthy_answers_no_change_is_told_as_harmless():
+    slow = replace(ESCALATION, metric=CATALOGUE["latency_p95"], limit=2.0, window=HOUR)
+    of = outlook(
+        planned(ACCURACY, replace(slow, evidence=Evidence.OBSERVED), bake=7 * DAY), traffic(4_000)
+    )
+
+    (found,) = about(advised(of), "too-few-samples")
+
+    assert found.suggestions
+    assert "; what it would then do to healthy rollouts is not known; use " in found.finding.message
 
 
 def test_a_hold_that_the_baseline_does_not_outlive_is_not_told():
